@@ -1,0 +1,1 @@
+"""graphprune: a structural pruning compiler for PyTorch and ONNX."""

@@ -1,0 +1,310 @@
+"""The axis algebra: atoms, products and sums, and the two operations on them, *unify* and *pin*.
+
+Every dimension of every tensor is indexed by an axis. An axis is an atom (a named size), a product of axes
+(outer to inner, einops' ``(h d)``) or a sum, the concatenation of axes (``a + b``). While equations are
+collected an axis is a mutable `Axis` node in a union-find forest; afterwards `Equations.solve` returns frozen
+`Atom`, `Product` and `Sum` terms. Nothing here knows about tensors or torch.
+
+Example:
+    A fused projection of size 12, read as three parts of two heads of two:
+
+    >>> equations = Equations()
+    >>> out = equations.atom(12)
+    >>> three, heads, width = (equations.atom(size) for size in (3, 2, 2))
+    >>> equations.unify(out, equations.product((three, heads, width)))
+    >>> equations.pin(three, "selected")
+    >>> print(equations.solve(out))
+    (a0:3 a1:2 a2:2)
+    >>> sorted(equations.solve(three).pins)
+    ['selected']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from math import prod
+
+from graphprune.axes.terms import Atom, Term, product_term, sum_term
+
+__all__ = ["Axis", "Equations"]
+
+
+class Axis:
+    """One node of the forest: an atom, or the root of a product or a sum. Identity is what counts."""
+
+    __slots__ = ("kind", "link", "parts", "pins", "size")
+
+    def __init__(self, size: int, kind: str = "atom", parts: tuple[Axis, ...] = ()) -> None:
+        self.size = size
+        self.kind = kind
+        self.parts = parts
+        self.link: Axis | None = None
+        self.pins: dict[Hashable, None] = {}
+
+    def root(self) -> Axis:
+        """The representative of everything unified with this axis."""
+        node = self
+        while node.link is not None:
+            if node.link.link is not None:
+                node.link = node.link.link
+            node = node.link
+        return node
+
+
+class Equations:
+    """A growing set of equations between axes.
+
+    ``conflict`` makes the reason with which two axes are pinned when their structures cannot be aligned.
+    """
+
+    def __init__(self, conflict: Callable[[], Hashable] = lambda: "incompatible regrouping") -> None:
+        self._conflict = conflict
+        self._solved: dict[Axis, Term] = {}
+        self._atoms: dict[Axis, Atom] = {}
+
+    # -- building -----------------------------------------------------------------------------------------
+    def atom(self, size: int) -> Axis:
+        """A new axis of ``size`` about which nothing is known."""
+        return Axis(size)
+
+    def product(self, parts: Iterable[Axis]) -> Axis:
+        """The axis whose index runs over ``parts``, outer to inner. Parts of size 1 carry nothing."""
+        kept = tuple(part for part in parts if part.size != 1)
+        if len(kept) == 1:
+            return kept[0]
+        return Axis(prod(part.size for part in kept), "product", kept) if kept else Axis(1)
+
+    def sum(self, parts: Iterable[Axis]) -> Axis:
+        """The concatenation of ``parts``. Empty parts carry nothing."""
+        kept = tuple(part for part in parts if part.size != 0)
+        if len(kept) == 1:
+            return kept[0]
+        return Axis(sum(part.size for part in kept), "sum", kept) if kept else Axis(0)
+
+    def pin(self, axis: Axis, reason: Hashable) -> None:
+        """Nothing on ``axis`` may be removed, because of ``reason``."""
+        axis.root().pins[reason] = None
+
+    def pinned(self, axis: Axis) -> bool:
+        """Whether every position of ``axis`` is known to be pinned."""
+        node = axis.root()
+        return bool(node.pins) or (bool(node.parts) and all(self.pinned(part) for part in node.parts))
+
+    # -- unify --------------------------------------------------------------------------------------------
+    def unify(self, first: Axis, second: Axis) -> None:
+        """The two axes are indexed by the same thing.
+
+        Atoms merge; an atom that meets a structure takes it; structures are aligned factor by factor and
+        segment by segment.
+
+        Raises:
+            ValueError: their sizes differ, which is a mistake of the rule that asks for it.
+        """
+        x, y = first.root(), second.root()
+        if x is y:
+            return
+        if x.size != y.size:
+            raise ValueError(f"cannot unify axes of sizes {x.size} and {y.size}")
+        if x.kind == "atom" and y.kind != "atom":
+            x, y = y, x
+        if y.kind != "atom":
+            if self.pinned(x) or self.pinned(y):
+                self._share_pins(x, y)
+                return
+            self._align(x, y)
+            x, y = x.root(), y.root()
+            if x is y:
+                return
+        y.link = x
+        x.pins.update(y.pins)
+
+    def _share_pins(self, x: Axis, y: Axis) -> None:
+        """Two structures of which one cannot change: the other cannot either, however it is cut."""
+        pins = dict.fromkeys([*self._reasons(x), *self._reasons(y)])
+        x.pins.update(pins)
+        y.pins.update(pins)
+
+    def _reasons(self, axis: Axis) -> Iterable[Hashable]:
+        node = axis.root()
+        yield from node.pins
+        for part in node.parts:
+            yield from self._reasons(part)
+
+    def _align(self, x: Axis, y: Axis) -> None:
+        left, right = self.segments(x), self.segments(y)
+        if len(left) == 1 and len(right) == 1:
+            self._align_factors(self._factors(x), self._factors(y))
+            return
+        left.reverse()
+        right.reverse()
+        while left:
+            a, b = left.pop(), right.pop()
+            if a.size > b.size:
+                a, rest = self.cut(a, b.size)
+                left.append(rest)
+            elif b.size > a.size:
+                b, rest = self.cut(b, a.size)
+                right.append(rest)
+            self.unify(a, b)
+
+    def _align_factors(self, left: list[Axis], right: list[Axis]) -> None:
+        left.reverse()
+        right.reverse()
+        while left:
+            a, b = left.pop(), right.pop()
+            if a.size % b.size and b.size % a.size:
+                self._pin_block(a, b, left, right)
+                continue
+            if a.size > b.size:
+                a, rest = self.split(a, b.size)
+                left.append(rest)
+            elif b.size > a.size:
+                b, rest = self.split(b, a.size)
+                right.append(rest)
+            self.unify(a, b)
+
+    def _pin_block(self, a: Axis, b: Axis, left: list[Axis], right: list[Axis]) -> None:
+        """Neither size divides the other: pin the shortest runs of factors that cover the same positions."""
+        reason = self._conflict()
+        covered_left, covered_right = a.size, b.size
+        self.pin(a, reason)
+        self.pin(b, reason)
+        while covered_left != covered_right:
+            stack = left if covered_left < covered_right else right
+            part = stack.pop()
+            self.pin(part, reason)
+            if stack is left:
+                covered_left *= part.size
+            else:
+                covered_right *= part.size
+
+    # -- structure ----------------------------------------------------------------------------------------
+    def segments(self, axis: Axis) -> list[Axis]:
+        """``axis`` as a concatenation: a sum's parts, with products distributed over an outer sum."""
+        node = axis.root()
+        if node.kind == "sum":
+            return [piece for part in node.parts for piece in self.segments(part)]
+        if node.kind == "product":
+            outer, *inner = self._factors(node)
+            pieces = self.segments(outer)
+            if len(pieces) > 1:
+                rest = self.product(inner)
+                joined = (self.product((piece, rest)) for piece in pieces)
+                return [segment for piece in joined for segment in self.segments(piece)]
+        return [node]
+
+    def _factors(self, axis: Axis) -> list[Axis]:
+        node = axis.root()
+        if node.kind != "product":
+            return [node]
+        return [factor for part in node.parts for factor in self._factors(part) if factor.size != 1]
+
+    def cut(self, axis: Axis, offset: int) -> tuple[Axis, Axis]:
+        """``axis`` as ``first + second`` with ``first`` of size ``offset``; atoms split where the cut falls.
+
+        >>> equations = Equations()
+        >>> k, two = equations.atom(3), equations.atom(2)
+        >>> first, second = equations.cut(equations.product((k, two)), 3)
+        >>> print(equations.solve(first), "|", equations.solve(second))
+        a0:1 + a1:1 + a0:1 | a1:1 + a0:1 + a1:1
+        """
+        node = axis.root()
+        if offset in (0, node.size):
+            empty = self.atom(0)
+            return (node, empty) if offset else (empty, node)
+        if node.kind == "atom":
+            parts = self.atom(offset), self.atom(node.size - offset)
+            node.kind, node.parts = "sum", parts
+            return parts
+        if node.kind == "sum":
+            return self._cut_sum(node, offset)
+        return self._cut_product(node, offset)
+
+    def _cut_sum(self, node: Axis, offset: int) -> tuple[Axis, Axis]:
+        first: list[Axis] = []
+        second: list[Axis] = []
+        for part in node.parts:
+            here = min(max(offset, 0), part.size)
+            before, after = self.cut(part, here)
+            first.append(before)
+            second.append(after)
+            offset -= part.size
+        return self.sum(first), self.sum(second)
+
+    def _cut_product(self, node: Axis, offset: int) -> tuple[Axis, Axis]:
+        """Inside a product the cut falls between rows of the outer factor, or within one of its rows."""
+        outer, *inner = self._factors(node)
+        rest = self.product(inner)
+        row, within = divmod(offset, rest.size)
+        before, after = self.cut(outer, row)
+        if not within:
+            return self.product((before, rest)), self.product((after, rest))
+        _, after = self.cut(after, 1)
+        rest_before, rest_after = self.cut(rest, within)
+        first = self.sum((self._times(before, rest), rest_before))
+        return first, self.sum((rest_after, self._times(after, rest)))
+
+    def _times(self, outer: Axis, inner: Axis) -> Axis:
+        return self.product((outer, inner)) if outer.size else outer
+
+    def split(self, axis: Axis, outer_size: int) -> tuple[Axis, Axis]:
+        """``axis`` (an atom or a sum) as the product ``(outer inner)`` with ``outer`` of ``outer_size``."""
+        node = axis.root()
+        inner = self.atom(node.size // outer_size)
+        outer = self.atom(outer_size) if node.kind == "atom" else self._split_segments(node, inner)
+        node.kind, node.parts = "product", (outer, inner)
+        return outer, inner
+
+    def _split_segments(self, node: Axis, inner: Axis) -> Axis:
+        """Rows of ``inner.size`` taken from a sum: whole multiples inside a segment, or one row over several."""
+        pending = self.segments(node)[::-1]
+        rows: list[Axis] = []
+        while pending:
+            piece = pending.pop()
+            whole = piece.size // inner.size * inner.size
+            if whole:
+                body, rest = self.cut(piece, whole)
+                outer = self.atom(whole // inner.size)
+                self.unify(body, self.product((outer, inner)))
+                rows.append(outer)
+            else:
+                row, rest = self._gather_row(piece, pending, inner.size)
+                self.unify(row, inner)
+                rows.append(self.atom(1))
+            if rest.size:
+                pending.append(rest)
+        return self.sum(rows)
+
+    def _gather_row(self, piece: Axis, pending: list[Axis], size: int) -> tuple[Axis, Axis]:
+        row, covered = [piece], piece.size
+        while covered < size:
+            piece = pending.pop()
+            row.append(piece)
+            covered += piece.size
+        row[-1], rest = self.cut(row[-1], row[-1].size - (covered - size))
+        return self.sum(row), rest
+
+    # -- solving ------------------------------------------------------------------------------------------
+    def solve(self, axis: Axis) -> Term:
+        """The frozen term of ``axis``. Call it when all equations are in: results are remembered."""
+        return self._solve(axis, ())
+
+    def _solve(self, axis: Axis, inherited: tuple[Hashable, ...]) -> Term:
+        node = axis.root()
+        if inherited or node.pins:
+            inherited = tuple(dict.fromkeys((*inherited, *node.pins)))
+        if node.kind == "atom":
+            return self._solve_atom(node, inherited)
+        known = self._solved.get(node)
+        if known is not None and not inherited:
+            return known
+        parts = [self._solve(part, inherited) for part in node.parts]
+        term = product_term(parts) if node.kind == "product" else sum_term(parts)
+        return self._solved.setdefault(node, term)
+
+    def _solve_atom(self, node: Axis, pins: Sequence[Hashable]) -> Atom:
+        atom = self._atoms.get(node)
+        if atom is None:
+            atom = self._atoms[node] = Atom(len(self._atoms), node.size, {})
+        atom.pins.update(dict.fromkeys(pins))
+        return atom

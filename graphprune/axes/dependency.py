@@ -1,0 +1,146 @@
+"""The dependency graph of a model: what `graphprune.trace` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import networkx as nx
+
+from graphprune.axes.analysis import Analysis, analyse
+from graphprune.axes.cost import Polynomial
+from graphprune.axes.groups import Group, find_groups
+from graphprune.axes.terms import Atom, Term, atoms
+from graphprune.capture.operations import Value
+from graphprune.capture.program import Program
+
+__all__ = ["Cost", "DependencyGraph", "build_graph"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-accumulates of one example, and parameters (tied ones counted once)."""
+
+    macs: int
+    params: int
+
+
+@dataclass(frozen=True)
+class DependencyGraph:
+    """Operators, tensors and axes of a captured model, its coupled groups and its cost.
+
+    Args:
+        program: the captured model.
+        analysis: the axis term of every dimension.
+        groups: what can be removed, see `Group`.
+    """
+
+    program: Program
+    analysis: Analysis
+    groups: tuple[Group, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, Group]:
+        """Groups by name."""
+        return {group.name: group for group in self.groups}
+
+    @cached_property
+    def fibres(self) -> dict[Atom, Atom]:
+        """Fibred atoms and their fibres."""
+        return {group.atom: group.fibre for group in self.groups if group.fibre is not None}
+
+    @cached_property
+    def tensor_terms(self) -> dict[str, tuple[Term, ...]]:
+        """The terms of every stored tensor that the graph reads, by the tensor's name."""
+        return {tensor: self.analysis.terms[value] for value, tensor in self.program.attributes.items()}
+
+    @cached_property
+    def _unit_batch(self) -> dict[Atom, int]:
+        """The size of every atom that depends on the batch, for a batch of one."""
+        sizes: dict[Atom, int] = {}
+        for terms in self.analysis.terms.values():
+            for atom in (atom for term in terms for atom in atoms(term)):
+                size = atom.size
+                for prime in self.program.batch_primes:
+                    while size and size % prime == 0:
+                        size //= prime
+                if size != atom.size:
+                    sizes[atom] = size
+        return sizes
+
+    @cached_property
+    def macs(self) -> Polynomial:
+        """Multiply-accumulates of one example (of the captured batch, where that is fixed)."""
+        free = {group.atom for group in self.groups}
+        products = ((loop.operation, loop.terms) for loop in self.analysis.loops)
+        return Polynomial.of(products, free, self._unit_batch)
+
+    @cached_property
+    def params(self) -> Polynomial:
+        """Parameters; buffers do not count."""
+        free = {group.atom for group in self.groups}
+        products = (
+            (tensor, terms)
+            for tensor, terms in self.tensor_terms.items()
+            if self.program.stored[tensor].kind == "parameter"
+        )
+        return Polynomial.of(products, free, {})
+
+    def cost(self, sizes: Mapping[str, int] | None = None) -> Cost:
+        """The cost of the model, with ``sizes`` (group name → units kept) instead of the original widths."""
+        by_atom = {self.by_name[name].atom: size for name, size in (sizes or {}).items()}
+        return Cost(self.macs.value(by_atom), self.params.value(by_atom))
+
+    def to_networkx(self) -> nx.Graph:
+        """Nodes ("operator", name), ("tensor", name) and ("axis", number).
+
+        Operators are joined to the tensors they read and make, tensors to the axes of their dimensions.
+        Attributes: operators have ``op`` and ``layer``; tensors ``shape`` and, if stored, ``stored`` (their
+        name in the model); axes ``size``, ``group`` (its name or None) and ``pins`` (texts).
+        """
+        return self._network
+
+    @cached_property
+    def _network(self) -> nx.Graph:
+        network = nx.Graph()
+        names = {group.atom: group.name for group in self.groups}
+        for name, terms in self.analysis.terms.items():
+            stored = self.program.attributes.get(name)
+            network.add_node(("tensor", name), shape=tuple(t.size for t in terms), stored=stored)
+            for dim, term in enumerate(terms):
+                for atom in atoms(term):
+                    node = ("axis", atom.number)
+                    if node not in network:
+                        pins = tuple(map(str, atom.pins))
+                        network.add_node(node, size=atom.size, group=names.get(atom), pins=pins)
+                    network.add_edge(("tensor", name), node, dim=dim)
+        for operation in self.program.operations:
+            node = ("operator", operation.name)
+            network.add_node(node, op=operation.op, layer=operation.layer)
+            for value in (*operation.inputs, *operation.outputs):
+                network.add_edge(node, ("tensor", value.name))
+        return network
+
+    def explain(self, layer: str) -> str:
+        """What each dimension of ``layer``'s tensors is coupled with, and why, in the user's layer names.
+
+        Raises:
+            InputError: there is no such layer with tensors of its own.
+        """
+        from graphprune.axes.explain import explain
+
+        return explain(self, layer)
+
+
+def build_graph(program: Program, strict: bool = False) -> DependencyGraph:
+    """Analyses a captured program.
+
+    Raises:
+        RuleError: in strict mode, an operator has no rule.
+    """
+    values: Mapping[str, Value] = program.values
+    analysis = analyse(
+        program.operations, values, program.inputs, program.output_names, program.batch_primes, strict
+    )
+    return DependencyGraph(program, analysis, find_groups(analysis, program.operations, program.attributes))

@@ -1,0 +1,177 @@
+"""Coupled groups: unpinned atoms with at least one stored tensor, their members, and their fibres."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from graphprune.axes.analysis import Analysis
+from graphprune.axes.terms import Atom, Product, Sum, Term, atoms, terms_with
+from graphprune.capture.operations import Operation, Value
+
+__all__ = ["Group", "Member", "find_groups"]
+
+_Occurrences = Callable[[Term], list[tuple[Atom, tuple[Atom, ...]]]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """Dimension ``dim`` of the stored tensor ``tensor``, which "produces", "carries" or "consumes" the group."""
+
+    tensor: str
+    dim: int
+    role: str
+
+    @property
+    def layer(self) -> str:
+        """The module that owns the tensor."""
+        return self.tensor.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that can only be removed together, one by one: ``size`` units along every member.
+
+    With a ``fibre`` the atom occurs only beside it (a head's width beside its head): every position of the
+    fibre may then keep its own choice of units, equal in number.
+    """
+
+    name: str
+    atom: Atom
+    members: tuple[Member, ...]
+    fibre: Atom | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        return self.atom.size
+
+
+def find_groups(
+    analysis: Analysis, operations: Iterable[Operation], attributes: Mapping[str, str]
+) -> tuple[Group, ...]:
+    """All groups, in the order in which their first member appears in the graph.
+
+    Args:
+        attributes: value name → name of the stored tensor it holds.
+    """
+    roles = _roles(analysis, operations, attributes)
+    members: dict[Atom, list[Member]] = {}
+    for value, tensor in attributes.items():
+        for dim, term in enumerate(analysis.terms[value]):
+            for atom in dict.fromkeys(atoms(term)):
+                if not atom.pins and atom.size > 1:
+                    role = roles.get((value, dim, atom), "carries")
+                    members.setdefault(atom, []).append(Member(tensor, dim, role))
+    fibres = _fibres(analysis, set(members), attributes)
+    names = _names(analysis, members, {tensor: value for value, tensor in attributes.items()})
+    return tuple(
+        Group(names[atom], atom, tuple(dict.fromkeys(found)), fibres.get(atom))
+        for atom, found in members.items()
+    )
+
+
+def _roles(
+    analysis: Analysis, operations: Iterable[Operation], attributes: Mapping[str, str]
+) -> dict[tuple[str, int, Atom], str]:
+    """How each operator uses the atoms of the stored tensors it reads; the first use that says more wins."""
+    roles: dict[tuple[str, int, Atom], str] = {}
+    for operation in operations:
+        inputs = list(operation.inputs)
+        held = [value for value in inputs if value.name in attributes]
+        if not held:
+            continue
+        moving = _atoms_of(analysis, (value for value in inputs if value.name not in attributes))
+        result = _atoms_of(analysis, operation.outputs)
+        for value in held:
+            for dim, term in enumerate(analysis.terms[value.name]):
+                for atom in atoms(term):
+                    role = _role(atom in moving, atom in result, len(value.shape))
+                    key = (value.name, dim, atom)
+                    if roles.get(key, "carries") == "carries":
+                        roles[key] = role
+    return roles
+
+
+def _role(comes_in: bool, goes_out: bool, rank: int) -> str:
+    if comes_in and not goes_out:
+        return "consumes"
+    return "produces" if goes_out and not comes_in and rank > 1 else "carries"
+
+
+def _atoms_of(analysis: Analysis, values: Iterable[Value]) -> set[Atom]:
+    return {atom for value in values for term in analysis.terms[value.name] for atom in atoms(term)}
+
+
+def _names(
+    analysis: Analysis, members: Mapping[Atom, list[Member]], values: Mapping[str, str]
+) -> dict[Atom, str]:
+    """``layer.weight:dim`` of the first member that produces the group, with its place inside a product."""
+    names: dict[Atom, str] = {}
+    taken: set[str] = set()
+    for atom, found in members.items():
+        first = next((member for member in found if member.role == "produces"), found[0])
+        order = list(dict.fromkeys(atoms(analysis.terms[values[first.tensor]][first.dim])))
+        name = f"{first.tensor}:{first.dim}"
+        if len(order) > 1:
+            name += f"/{order.index(atom)}"
+        assert name not in taken
+        taken.add(name)
+        names[atom] = name
+    return names
+
+
+def _fibres(analysis: Analysis, groups: set[Atom], attributes: Mapping[str, str]) -> dict[Atom, Atom]:
+    """For each atom that never stands without some outer atom, that atom (the largest of several)."""
+    inside: dict[Term, list[tuple[Atom, tuple[Atom, ...]]]] = {}
+
+    def occurrences(term: Term) -> list[tuple[Atom, tuple[Atom, ...]]]:
+        if term not in inside:
+            inside[term] = list(terms_with(term))
+        return inside[term]
+
+    candidates = _stored_candidates(analysis, groups, attributes, occurrences)
+    for name, terms in analysis.terms.items():
+        if candidates and name not in attributes:
+            _narrow(terms, candidates, occurrences)
+    result: dict[Atom, Atom] = {}
+    for atom, beside in candidates.items():
+        free = [other for other in beside if (atom, other) not in analysis.across and other.size > 1]
+        if free:
+            result[atom] = max(free, key=lambda other: other.size)
+    return result
+
+
+def _stored_candidates(
+    analysis: Analysis, groups: set[Atom], attributes: Mapping[str, str], occurrences: _Occurrences
+) -> dict[Atom, set[Atom]]:
+    """Atoms that stand beside an outer atom in the same dimension of every stored tensor that has them."""
+    candidates: dict[Atom, set[Atom]] = {}
+    for value in attributes:
+        for term in analysis.terms[value]:
+            if isinstance(term, Atom) and term not in groups:
+                continue
+            for atom, outer in occurrences(term):
+                if atom in groups:
+                    beside = set(outer)
+                    candidates[atom] = candidates.get(atom, beside) & beside
+    return {atom: beside for atom, beside in candidates.items() if beside}
+
+
+def _narrow(terms: tuple[Term, ...], candidates: dict[Atom, set[Atom]], occurrences: _Occurrences) -> None:
+    """Keeps the candidates that stand outside their atom in this tensor, exactly once."""
+    before: list[Atom] = []
+    for term in terms:
+        for atom, outer in occurrences(term):
+            if atom in candidates:
+                candidates[atom] &= {*before, *outer}
+        if not isinstance(term, Sum):
+            before += [
+                part
+                for part in (term.parts if isinstance(term, Product) else (term,))
+                if isinstance(part, Atom)
+            ]
+    for atom in [atom for term in terms for atom, _ in occurrences(term) if atom in candidates]:
+        candidates[atom] = {other for other in candidates[atom] if before.count(other) <= 1}
+        if not candidates[atom]:
+            del candidates[atom]

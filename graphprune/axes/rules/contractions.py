@@ -1,0 +1,144 @@
+"""Operators that multiply and sum: layers with weights, matrix products, attention, look-ups."""
+
+from __future__ import annotations
+
+from math import prod
+
+from graphprune.axes.algebra import Axis
+from graphprune.axes.call import Call
+from graphprune.axes.rules.table import Table, signatures
+from graphprune.axes.signature import Signature, apply_signature
+
+__all__ = ["RULES"]
+
+_CONV = Signature(
+    "b (g i) x*, (g o) i k*, (g o) -> b (g o) y*",
+    ("input", "weight", "bias"),
+    {"g": "groups"},
+    "b g i o k* y*",
+)
+_CONV_TRANSPOSED = Signature(
+    "b (g i) x*, (g i) o k*, (g o) -> b (g o) y*",
+    ("input", "weight", "bias"),
+    {"g": "groups"},
+    "b g i o k* x*",
+)
+_ADDMM = Signature("i j, i k, k j -> i j", ("self", "mat1", "mat2"), loops="i j k")
+
+_ROWS = {
+    "aten.linear": Signature("... i, o i, o -> ... o", ("input", "weight", "bias"), loops="... i o"),
+    "aten.conv_transpose1d": _CONV_TRANSPOSED,
+    "aten.conv_transpose2d": _CONV_TRANSPOSED,
+    "aten.conv_transpose3d": _CONV_TRANSPOSED,
+    "aten.bilinear": Signature(
+        "... i, ... j, o i j, o -> ... o", ("input1", "input2", "weight", "bias"), loops="... i j o"
+    ),
+    "aten.mm": Signature("i k, k j -> i j", ("self", "mat2"), loops="i j k"),
+    "aten.bmm": Signature("b i k, b k j -> b i j", ("self", "mat2"), loops="b i j k"),
+    "aten.addmm": _ADDMM,
+    "aten.baddbmm": Signature("b i j, b i k, b k j -> b i j", ("self", "batch1", "batch2"), loops="b i j k"),
+    "aten.mv": Signature("i k, k -> i", ("self", "vec"), loops="i k"),
+    "aten.dot": Signature("k, k ->", ("self", "tensor"), loops="k"),
+    "aten.outer": Signature("i, j -> i j", ("self", "vec2"), loops="i j"),
+    "aten.cdist": Signature("... i k, ... j k -> ... i j", ("x1", "x2"), loops="... i j k"),
+}
+
+_MATMUL = {
+    (1, 1): Signature("k, k ->", ("self", "other"), loops="k"),
+    (1, 2): Signature("k, ... k j -> ... j", ("self", "other"), loops="... k j"),
+    (2, 1): Signature("... i k, k -> ... i", ("self", "other"), loops="... k i"),
+    (2, 2): Signature("... i k, ... k j -> ... i j", ("self", "other"), loops="... i k j"),
+}
+
+_POINTWISE_CONV = Signature(
+    "b (g i) s+, (g o) i k*, (g o) -> b (g o) s+",
+    ("input", "weight", "bias"),
+    {"g": "groups"},
+    "b g i o k* s+",
+)
+
+
+def convolution(call: Call) -> None:
+    """A convolution. With kernel 1, stride 1 and no padding, positions stand for themselves."""
+    pointwise = prod(call["weight"].shape[2:]) == 1 and call["input"].shape[2:] == call.output.shape[2:]
+    apply_signature(_POINTWISE_CONV if pointwise else _CONV, call)
+
+
+def matmul(call: Call) -> None:
+    """``torch.matmul`` with its four cases of vectors and matrices."""
+    ranks = (min(len(call["self"].dims), 2), min(len(call["other"].dims), 2))
+    apply_signature(_MATMUL[ranks], call)
+
+
+def einsum(call: Call) -> None:
+    """The equation is the signature. A letter twice in one operand is a diagonal and stays."""
+    equation = call["equation"].replace(" ", "").replace("...", "…")
+    left, arrow, right = equation.partition("->")
+    operands = left.split(",")
+    if not arrow:
+        letters = sorted(letter for letter in set(left) if letter.isalpha() and left.count(letter) == 1)
+        right = "".join(letters)
+    for letters, operand in zip(operands, call["tensors"], strict=True):
+        repeated = [letter for letter in letters if letters.count(letter) > 1]
+        if repeated:
+            call.pin(operand.dims, "a repeated letter in einsum takes a diagonal")
+    # a letter of one operand alone, not in the result, is summed before anything is multiplied
+    letters_used = sorted({letter for letter in left if letter.isalpha()})
+    names = [a for a in letters_used if a in right or sum(a in operand for operand in operands) > 1]
+    loops = " ".join([*names, "..."] if "…" in left else names)
+    text = ",".join(map(_spaced, operands)) + "->" + _spaced(right)
+    arguments = tuple(f"operand{index}" for index in range(len(operands)))
+    call.arguments.update(zip(arguments, call["tensors"], strict=True))
+    apply_signature(Signature(text, arguments, loops=loops if len(operands) > 1 else ""), call)
+
+
+def _spaced(letters: str) -> str:
+    return " ".join("..." if letter == "…" else letter for letter in letters)
+
+
+def attention(call: Call) -> None:
+    """Scaled dot-product attention. Keys and values may have fewer heads than queries (``enable_gqa``).
+
+    The softmax runs over the keys' positions.
+    """
+    query, key, value = call["query"], call["key"], call["value"]
+    for axis, other in zip(call.output.dims, (*query.dims[:-1], value.dims[-1]), strict=True):
+        call.unify(axis, other)
+    call.unify(key.dims[-2], value.dims[-2])
+    call.unify(query.dims[-1], key.dims[-1])
+    for operand in (key, value):
+        _heads(call, query.dims[:-2], operand.dims[:-2])
+    mask = call.get("attn_mask")
+    if mask is not None:
+        call.broadcast([mask], (*query.dims[:-1], key.dims[-2]))
+    call.across.extend((axis, key.dims[-2]) for axis in (*query.dims[:-1], value.dims[-1]) if axis.size > 1)
+    for width in (query.dims[-1], value.dims[-1]):
+        call.loops.append((*query.dims[:-1], key.dims[-2], width))
+
+
+def _heads(call: Call, query: tuple[Axis, ...], other: tuple[Axis, ...]) -> None:
+    """Each of the fewer heads serves a run of query heads: ``(g r)``."""
+    for q, k in zip(query[::-1], other[::-1], strict=False):
+        if q.size == k.size:
+            call.unify(q, k)
+        elif k.size != 1:
+            repeated = call.equations.atom(q.size // k.size)
+            call.unify(q, call.equations.product((k, repeated)))
+
+
+def embedding(call: Call) -> None:
+    """Rows looked up by data: the rows stay, the width passes through."""
+    weight, indices = call["weight"], call["indices"]
+    call.pin(weight.dims[0], "rows are looked up by index")
+    for axis, other in zip(call.output.dims, (*indices.dims, weight.dims[1]), strict=True):
+        call.unify(axis, other)
+
+
+RULES: Table = {
+    **signatures(_ROWS),
+    **dict.fromkeys(["aten.conv1d", "aten.conv2d", "aten.conv3d"], convolution),
+    "aten.matmul": matmul,
+    "aten.einsum": einsum,
+    "aten.scaled_dot_product_attention": attention,
+    "aten.embedding": embedding,
+}

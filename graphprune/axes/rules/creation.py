@@ -1,0 +1,29 @@
+"""Operators that make tensors from nothing but sizes."""
+
+from __future__ import annotations
+
+from graphprune.axes.call import Call
+from graphprune.axes.rules.table import Table
+
+__all__ = ["RULES"]
+
+
+def uniform(call: Call) -> None:
+    """The same value everywhere: any size will do."""
+
+
+def positional(call: Call) -> None:
+    """Values that depend on their position."""
+    call.pin(call.output.dims, "values depend on their position")
+
+
+RULES: Table = {
+    **dict.fromkeys(
+        [
+            f"aten.{name}"
+            for name in "zeros ones full empty new_zeros new_ones new_full new_empty scalar_tensor".split()
+        ],
+        uniform,
+    ),
+    **dict.fromkeys(["aten.arange", "aten.linspace", "aten.eye"], positional),
+}

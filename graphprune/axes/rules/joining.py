@@ -1,0 +1,181 @@
+"""Operators that join tensors or take parts of them: sums of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphprune.axes.algebra import Axis
+from graphprune.axes.call import Call, Operand
+from graphprune.axes.rules.table import Table
+
+__all__ = ["RULES"]
+
+
+def _pass(call: Call, source: Sequence[Axis], result: Sequence[Axis], along: int) -> None:
+    for index, (axis, other) in enumerate(zip(result, source, strict=True)):
+        if index != along:
+            call.unify(axis, other)
+
+
+def cat(call: Call) -> None:
+    """The joined dimension is the sum of the tensors' axes."""
+    parts = [operand for operand in call.operands(("tensors",)) if operand.shape != (0,)]
+    along = call.dimension(call.output, call.get("dim", 0))
+    for part in parts:
+        _pass(call, part.dims, call.output.dims, along)
+    call.unify(call.output.dims[along], call.equations.sum(part.dims[along] for part in parts))
+
+
+def stack(call: Call) -> None:
+    """A new dimension with one position per tensor; its positions stay."""
+    along = call.dimension(call.output, call.get("dim", 0))
+    result = [axis for index, axis in enumerate(call.output.dims) if index != along]
+    call.pin(call.output.dims[along], "tensors are stacked along it")
+    for part in call.operands(("tensors",)):
+        for axis, other in zip(result, part.dims, strict=True):
+            call.unify(axis, other)
+
+
+def split(call: Call) -> None:
+    """``chunk`` and ``split``: the dimension is the sum of the parts."""
+    source = next(call.operands())
+    along = call.dimension(source, call.get("dim", 0))
+    for output in call.outputs:
+        _pass(call, source.dims, output.dims, along)
+    call.unify(source.dims[along], call.equations.sum(output.dims[along] for output in call.outputs))
+
+
+def unbind(call: Call) -> None:
+    """Every position becomes a tensor of its own, so all positions stay."""
+    source = next(call.operands())
+    along = call.dimension(source, call.get("dim", 0))
+    call.pin(source.dims[along], "each position is taken apart")
+    for output in call.outputs:
+        _without(call, source, output, along)
+
+
+def _without(call: Call, source: Operand, output: Operand, along: int) -> None:
+    rest = [axis for index, axis in enumerate(source.dims) if index != along]
+    for axis, other in zip(output.dims, rest, strict=True):
+        call.unify(axis, other)
+
+
+def select(call: Call) -> None:
+    """One position is taken: it is a segment of size one, the others stay free."""
+    source, index = call["self"], call["index"]
+    along = call.dimension(source, call["dim"])
+    _without(call, source, call.output, along)
+    axis = source.dims[along]
+    if call.equations.pinned(axis):
+        return
+    if not isinstance(index, int):
+        call.pin(axis, "one position is selected by data")
+        return
+    _, rest = call.equations.cut(axis, index % axis.size)
+    call.equations.cut(rest, 1)
+
+
+def slice_(call: Call) -> None:
+    """``x[start:end:step]``: a segment of the dimension, or with a step the outer factor of ``(n step)``."""
+    source = call["self"]
+    along = call.dimension(source, call.get("dim", 0))
+    _pass(call, source.dims, call.output.dims, along)
+    axis, result = source.dims[along], call.output.dims[along]
+    if axis.size == result.size:
+        call.unify(axis, result)
+        return
+    start, step = call.get("start") or 0, call.get("step", 1)
+    if call.equations.pinned(axis) or not isinstance(start, int):
+        call.pin((axis, result), "a part is taken")
+        return
+    start = max(start + axis.size, 0) if start < 0 else start
+    if step == 1:
+        _, rest = call.equations.cut(axis, start)
+        part, _ = call.equations.cut(rest, result.size)
+        call.unify(result, part)
+    else:
+        _stride(call, axis, result, step)
+
+
+def _stride(call: Call, axis: Axis, result: Axis, step: int) -> None:
+    if axis.size % step or result.size * step != axis.size:
+        call.pin((axis, result), f"every {step}th position is taken")
+        return
+    phase = call.equations.atom(step)
+    call.pin(phase, f"every {step}th position is taken")
+    call.unify(axis, call.equations.product((result, phase)))
+
+
+def narrow(call: Call) -> None:
+    """``x.narrow(dim, start, length)``, a slice."""
+    call.arguments.setdefault("step", 1)
+    slice_(call)
+
+
+def index(call: Call) -> None:
+    """Fancy indexing: indexed dimensions stay, the index tensors' own dimensions pass to the result."""
+    source, indices = call["self"], list(call["indices"])
+    indices += [None] * (len(source.dims) - len(indices))
+    places = [place for place, item in enumerate(indices) if item is not None]
+    tensors = [indices[place] for place in places]
+    if any(tensor.value.dtype == "bool" for tensor in tensors):
+        call.pin((*source.dims, *call.output.dims), "indexed by a mask")
+        return
+    call.pin((source.dims[place] for place in places), "indexed by data")
+    rank = max(len(tensor.dims) for tensor in tensors)
+    together = places == list(range(places[0], places[-1] + 1))
+    front = places[0] if together else 0
+    call.broadcast(tensors, call.output.dims[front : front + rank])
+    kept = [axis for place, axis in enumerate(source.dims) if indices[place] is None]
+    result = (*call.output.dims[:front], *call.output.dims[front + rank :])
+    for axis, other in zip(result, kept, strict=True):
+        call.unify(axis, other)
+
+
+def index_select(call: Call) -> None:
+    """One dimension indexed by a vector."""
+    source = call["self"]
+    along = call.dimension(source, call["dim"])
+    _pass(call, source.dims, call.output.dims, along)
+    call.pin(source.dims[along], "indexed by data")
+    if call["index"].dims:
+        call.unify(call.output.dims[along], call["index"].dims[0])
+
+
+def gather(call: Call) -> None:
+    """The gathered dimension stays; the index tensor has the result's shape."""
+    source, chosen = call["self"], call["index"]
+    along = call.dimension(source, call["dim"])
+    call.pin(source.dims[along], "indexed by data")
+    for place, (axis, other) in enumerate(zip(call.output.dims, chosen.dims, strict=True)):
+        call.unify(axis, other)
+        if place != along and source.dims[place].size == axis.size:
+            call.unify(axis, source.dims[place])
+        elif place != along:
+            call.pin((axis, source.dims[place]), "indexed by data")
+
+
+def glu(call: Call) -> None:
+    """The dimension is ``x + x``: values beside gates."""
+    source = call["self"]
+    along = call.dimension(source, call.get("dim", -1))
+    _pass(call, source.dims, call.output.dims, along)
+    half = call.output.dims[along]
+    call.unify(source.dims[along], call.equations.sum((half, half)))
+
+
+RULES: Table = {
+    **dict.fromkeys(["aten.cat", "aten.concat", "aten.concatenate"], cat),
+    "aten.stack": stack,
+    **dict.fromkeys(
+        ["aten.chunk", "aten.split", "aten.split_with_sizes", "aten.tensor_split", "aten.unsafe_chunk"], split
+    ),
+    "aten.unbind": unbind,
+    "aten.select": select,
+    "aten.slice": slice_,
+    "aten.narrow": narrow,
+    "aten.index": index,
+    "aten.index_select": index_select,
+    "aten.gather": gather,
+    "aten.glu": glu,
+}

@@ -1,0 +1,132 @@
+"""Operators that only rearrange: permutations, reshapes, broadcasts and repetitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+from graphprune.axes.algebra import Axis
+from graphprune.axes.call import Call
+from graphprune.axes.rules.table import Rule, Table
+
+__all__ = ["RULES"]
+
+Order = Callable[[Call, int], Sequence[int]]
+
+
+def _swap(rank: int, first: int, second: int) -> list[int]:
+    order = list(range(rank))
+    order[first], order[second] = order[second], order[first]
+    return order
+
+
+def _moved(call: Call, rank: int) -> list[int]:
+    source = call["self"]
+    origin = call.dimensions(source, call["source"])
+    target = call.dimensions(source, call["destination"])
+    rest = iter([index for index in range(rank) if index not in origin])
+    place = dict(zip(target, origin, strict=True))
+    return [place[index] if index in place else next(rest) for index in range(rank)]
+
+
+_ORDERS: dict[str, Order] = {
+    "aten.permute": lambda call, rank: [i % rank for i in call["dims"]],
+    "aten.transpose": lambda call, rank: _swap(rank, call["dim0"], call["dim1"]),
+    "aten.swapaxes": lambda call, rank: _swap(rank, call["axis0"], call["axis1"]),
+    "aten.swapdims": lambda call, rank: _swap(rank, call["dim0"], call["dim1"]),
+    "aten.t": lambda call, rank: list(range(rank))[::-1],
+    "aten.numpy_T": lambda call, rank: list(range(rank))[::-1],
+    "aten.mT": lambda call, rank: _swap(rank, -1, -2),
+    "aten.movedim": _moved,
+    "aten.adjoint": lambda call, rank: _swap(rank, -1, -2),
+}
+
+
+def _permutation(order: Order) -> Rule:
+    def rule(call: Call) -> None:
+        source = call["self"]
+        for axis, index in zip(call.output.dims, order(call, len(source.dims)), strict=True):
+            call.unify(axis, source.dims[index])
+
+    return rule
+
+
+def reshape(call: Call) -> None:
+    """Runs of input dimensions become runs of output dimensions over the same positions, in order."""
+    source = [axis for axis in call["self"].dims if axis.size != 1]
+    result = [axis for axis in call.output.dims if axis.size != 1]
+    while source:
+        left, right = [source.pop(0)], [result.pop(0)]
+        while (a := prod(x.size for x in left)) != (b := prod(x.size for x in right)):
+            if a < b:
+                left.append(source.pop(0))
+            else:
+                right.append(result.pop(0))
+        call.unify(call.equations.product(left), call.equations.product(right))
+
+
+def expand(call: Call) -> None:
+    """Dimensions of size 1, and new leading ones, are repeated at will; the others pass through."""
+    call.broadcast([call["self"]], call.output.dims)
+
+
+def repeat(call: Call) -> None:
+    """Each dimension becomes ``(r x)``."""
+    for axis, result in _trailing(call["self"].dims, call.output.dims):
+        times = call.equations.atom(result.size // axis.size)
+        call.unify(result, call.equations.product((times, axis)))
+
+
+def repeat_interleave(call: Call) -> None:
+    """The dimension becomes ``(x r)``; a tensor of counts makes it stay."""
+    source = call["self"]
+    along = call.get("dim")
+    if along is None or not isinstance(call.get("repeats"), int):
+        call.pin((*source.dims, *call.output.dims), "repeated by data")
+        return
+    for index, (axis, result) in enumerate(zip(source.dims, call.output.dims, strict=True)):
+        if index == call.dimension(source, along):
+            times = call.equations.atom(call["repeats"])
+            call.unify(result, call.equations.product((axis, times)))
+        else:
+            call.unify(result, axis)
+
+
+def _trailing(source: Sequence[Axis], result: Sequence[Axis]) -> list[tuple[Axis, Axis]]:
+    return list(zip(source[::-1], result[::-1], strict=False))
+
+
+def diagonal(call: Call) -> None:
+    """Takes one element of each row: both dimensions stay."""
+    source = call["self"]
+    taken = call.dimensions(source, [call.get("dim1", 0), call.get("dim2", 1)])
+    call.pin((source.dims[index] for index in taken), "a diagonal is taken")
+    call.pin(call.output.dims[-1], "a diagonal is taken")
+    kept = [axis for index, axis in enumerate(source.dims) if index not in taken]
+    for axis, result in zip(kept, call.output.dims, strict=False):
+        call.unify(axis, result)
+
+
+def triangle(call: Call) -> None:
+    """Keeps a triangle of the last two dimensions, which stay."""
+    source = call["self"]
+    for axis, result in zip(source.dims, call.output.dims, strict=True):
+        call.unify(axis, result)
+    call.pin(source.dims[-2:], "a triangle is taken")
+
+
+RULES: Table = {
+    **{name: _permutation(order) for name, order in _ORDERS.items()},
+    **dict.fromkeys(
+        [
+            f"aten.{name}"
+            for name in "view reshape _unsafe_view flatten unflatten unsqueeze squeeze view_as reshape_as".split()
+        ],
+        reshape,
+    ),
+    **dict.fromkeys(["aten.expand", "aten.broadcast_to"], expand),
+    **dict.fromkeys(["aten.repeat", "aten.tile"], repeat),
+    "aten.repeat_interleave": repeat_interleave,
+    "aten.diagonal": diagonal,
+    **dict.fromkeys(["aten.tril", "aten.triu"], triangle),
+}

@@ -1,0 +1,103 @@
+"""Frozen axis terms: what the solved equations say of each dimension, and index arithmetic on them.
+
+A term is an `Atom`, a `Product` (outer to inner) or a `Sum` (first to last). All arithmetic is on plain
+integers and numpy-free; sizes of a plan are given as a mapping from atoms to their new sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Union
+
+__all__ = ["Atom", "Product", "Sum", "Term", "atoms", "product_term", "size_of", "sum_term", "terms_with"]
+
+
+@dataclass(frozen=True, eq=False)
+class Atom:
+    """A named size. Two dimensions that carry the same atom are indexed by the same thing.
+
+    ``pins`` are the reasons for which nothing may be removed; empty if units can be removed.
+    """
+
+    number: int
+    size: int
+    pins: dict[Hashable, None] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        return f"a{self.number}:{self.size}"
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """An index that runs over ``parts``, outer to inner."""
+
+    parts: tuple[Term, ...]
+    size: int
+
+    def __str__(self) -> str:
+        return (
+            "(" + " ".join(f"({part})" if isinstance(part, Sum) else str(part) for part in self.parts) + ")"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """The concatenation of ``parts``."""
+
+    parts: tuple[Term, ...]
+    size: int
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
+
+
+Term = Union[Atom, Product, Sum]  # noqa: UP007  (a runtime alias of a forward reference)
+
+
+def product_term(parts: Sequence[Term]) -> Term:
+    """The product of ``parts``, flattened."""
+    flat = tuple(leaf for part in parts for leaf in (part.parts if isinstance(part, Product) else (part,)))
+    return flat[0] if len(flat) == 1 else Product(flat, prod(part.size for part in flat))
+
+
+def sum_term(parts: Sequence[Term]) -> Term:
+    """The concatenation of ``parts``, flattened."""
+    flat = tuple(leaf for part in parts for leaf in (part.parts if isinstance(part, Sum) else (part,)))
+    return flat[0] if len(flat) == 1 else Sum(flat, sum(part.size for part in flat))
+
+
+def atoms(term: Term) -> Iterator[Atom]:
+    """Every occurrence of an atom in ``term``, in order."""
+    if isinstance(term, Atom):
+        yield term
+    else:
+        for part in term.parts:
+            yield from atoms(part)
+
+
+def size_of(term: Term, sizes: Mapping[Atom, int]) -> int:
+    """The size of ``term`` when the atoms in ``sizes`` have those sizes and all others keep theirs."""
+    if isinstance(term, Atom):
+        return sizes.get(term, term.size)
+    if isinstance(term, Product):
+        return prod(size_of(part, sizes) for part in term.parts)
+    return sum(size_of(part, sizes) for part in term.parts)
+
+
+def terms_with(term: Term, outer: tuple[Atom, ...] = ()) -> Iterator[tuple[Atom, tuple[Atom, ...]]]:
+    """Every occurrence of an atom with the atoms that stand outside it in the same product.
+
+    A factor that is itself a sum hides which of its atoms stands there, so it counts for none.
+    """
+    if isinstance(term, Atom):
+        yield term, outer
+    elif isinstance(term, Sum):
+        for part in term.parts:
+            yield from terms_with(part, outer)
+    else:
+        for part in term.parts:
+            yield from terms_with(part, outer)
+            if isinstance(part, Atom):
+                outer = (*outer, part)

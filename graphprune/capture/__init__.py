@@ -1,0 +1,20 @@
+"""Model → `Program`."""
+
+from __future__ import annotations
+
+from graphprune.capture.capture import capture
+from graphprune.capture.inputs import normalise_inputs, tensor_leaves, with_batch
+from graphprune.capture.operations import Operation, Value
+from graphprune.capture.program import Program, Stored, run
+
+__all__ = [
+    "Operation",
+    "Program",
+    "Stored",
+    "Value",
+    "capture",
+    "normalise_inputs",
+    "run",
+    "tensor_leaves",
+    "with_batch",
+]

@@ -1,0 +1,186 @@
+"""Captures a model: export, simplify, and describe the graph to the core."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from graphprune.capture.describe import Description, describe
+from graphprune.capture.export import export_program
+from graphprune.capture.inputs import Inputs, normalise_inputs
+from graphprune.capture.program import Program, Stored
+from graphprune.capture.simplify import fold_constants, functionalise, remove_dead
+
+__all__ = ["capture"]
+
+
+def capture(model: nn.Module, example_inputs: Any) -> Program:
+    """Captures ``model`` as it computes in eval mode.
+
+    The model, its mode, gradients and hooks are left as they were; stored tensors are shared, not copied.
+
+    Args:
+        example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
+
+    Raises:
+        InputError: the model does not run on these inputs.
+        CaptureError: the model cannot be captured; the message names the line.
+    """
+    if not isinstance(model, nn.Module):
+        from graphprune.errors import InputError
+
+        raise InputError(f"{type(model).__name__} is not a torch.nn.Module", "give a module")
+    exported, inputs, notes = export_program(model, normalise_inputs(example_inputs))
+    stored, first_name = _stored(exported, model)
+    graph, placeholders, returned = _copy(exported, first_name)
+    lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
+    for name, tensor in fold_constants(graph, lifted).items():
+        stored[name] = Stored(name, "constant", tensor, persistent=False)
+    functionalise(graph)
+    remove_dead(graph)
+    stored = _used(graph, stored)
+    description: Description = describe(graph)
+    arguments = pytree.tree_unflatten(list(range(len(placeholders))), exported.call_spec.in_spec)
+    return Program(
+        graph=graph,
+        stored=stored,
+        operations=description.operations,
+        values=description.values,
+        attributes={node.name: node.target for node in graph.nodes if node.op == "get_attr"},
+        inputs=tuple(node.name for node in placeholders),
+        arguments=(tuple(arguments[0]), dict(arguments[1])),
+        parameters=_parameter_names(model, inputs),
+        outputs=_outputs(exported, graph, returned),
+        example=inputs,
+        batch_primes=description.primes,
+        notes=(*notes, *description.notes),
+        module_types=_module_types(model),
+    )
+
+
+def _used(graph: fx.Graph, stored: dict[str, Stored]) -> dict[str, Stored]:
+    """Constants that folding made superfluous are forgotten; parameters and buffers are the user's."""
+    read = {node.target for node in graph.nodes if node.op == "get_attr"}
+    return {name: item for name, item in stored.items() if name in read or item.kind != "constant"}
+
+
+def _module_types(model: nn.Module) -> dict[str, str]:
+    return {name: type(module).__name__ for name, module in model.named_modules()}
+
+
+def _parameter_names(model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
+    """Names for the positional arguments, as the model's ``forward`` spells them."""
+    names: list[str] = []
+    for parameter in inspect.signature(model.forward).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+    count = len(inputs[0])
+    names += [f"input_{index}" for index in range(len(names), count)]
+    return tuple(names[:count])
+
+
+def _stored(exported: ExportedProgram, model: nn.Module) -> tuple[dict[str, Stored], dict[str, str]]:
+    """Every stored tensor under its first name, and the first name of each name."""
+    signature = exported.graph_signature
+    tensors: dict[str, tuple[str, torch.Tensor]] = {}
+    for name in signature.parameters:
+        tensors[name] = ("parameter", exported.state_dict[name])
+    for name in signature.buffers:
+        tensors[name] = ("buffer", exported.state_dict.get(name, exported.constants.get(name)))
+    for name, value in exported.constants.items():
+        if isinstance(value, torch.Tensor) and name not in tensors:
+            tensors[name] = ("constant", value)
+    # the model's own tensors, and all names under which it registers them
+    own = dict(model.named_parameters(remove_duplicate=False)) | dict(
+        model.named_buffers(remove_duplicate=False)
+    )
+    names: dict[int, list[str]] = {}
+    for name, tensor in own.items():
+        names.setdefault(id(tensor), []).append(name)
+    stored: dict[str, Stored] = {}
+    first: dict[str, str] = {}
+    for name, (kind, tensor) in tensors.items():
+        same = names.get(id(own.get(name, tensor)), [name])
+        first[name] = same[0]
+        if same[0] not in stored:
+            persistent = kind == "parameter" or same[0] in exported.state_dict
+            stored[same[0]] = Stored(same[0], kind, own.get(name, tensor), persistent, tuple(same[1:]))
+    return stored, first
+
+
+def _copy(
+    exported: ExportedProgram, first_name: Mapping[str, str]
+) -> tuple[fx.Graph, list[fx.Node], list[Any]]:
+    """The exported graph with stored tensors as ``get_attr`` nodes, and only the user's inputs to give."""
+    signature = exported.graph_signature
+    targets = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    graph = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    attributes: dict[str, fx.Node] = {}
+    placeholders: list[fx.Node] = []
+    returned: list[Any] = []
+    for node in exported.graph.nodes:
+        if node.op == "output":
+            returned = _user_outputs(exported, node, mapping)
+            graph.output(tuple(returned))
+        elif node.op == "placeholder" and node.target in targets:
+            name = first_name.get(targets[node.target], targets[node.target])
+            if name not in attributes:
+                attributes[name] = graph.create_node("get_attr", name, name=node.name)
+                attributes[name].meta = dict(node.meta)
+            mapping[node] = attributes[name]
+        else:
+            mapping[node] = graph.node_copy(node, mapping.__getitem__)
+            if node.op == "placeholder":
+                placeholders.append(mapping[node])
+    return graph, placeholders, returned
+
+
+def _user_outputs(exported: ExportedProgram, node: fx.Node, mapping: Mapping[fx.Node, fx.Node]) -> list[Any]:
+    """What the user's forward returns, without the buffer updates that export appends."""
+    results = fx.node.map_arg(node.args[0], mapping.__getitem__)
+    count = exported.call_spec.out_spec.num_leaves
+    return list(results)[len(results) - count :]
+
+
+def _outputs(exported: ExportedProgram, graph: fx.Graph, returned: list[Any]) -> Any:
+    """The structure that forward returns, with the names of values (or plain constants) at its leaves."""
+    output = next(node for node in reversed(graph.nodes) if node.op == "output")
+    leaves = [leaf.name if isinstance(leaf, fx.Node) else _Constant(leaf) for leaf in output.args[0]]
+    return _plain(pytree.tree_unflatten(leaves, exported.call_spec.out_spec))
+
+
+class _Constant:
+    """A returned value that is not computed, such as None."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _plain(structure: Any) -> Any:
+    """Tuples, lists and dicts; dataclasses and other mappings become dicts of their fields."""
+    if isinstance(structure, str) or structure is None:
+        return structure
+    if isinstance(structure, _Constant):
+        return structure.value
+    if isinstance(structure, Mapping):
+        return {key: _plain(value) for key, value in structure.items()}
+    if dataclasses.is_dataclass(structure):
+        fields = dataclasses.fields(structure)
+        return {item.name: _plain(getattr(structure, item.name)) for item in fields}
+    if isinstance(structure, list):
+        return [_plain(item) for item in structure]
+    if isinstance(structure, tuple):
+        return tuple(_plain(item) for item in structure)
+    return structure

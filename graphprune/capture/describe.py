@@ -1,0 +1,133 @@
+"""Describes an fx graph to the core as operations on named values."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy
+import torch
+from torch import fx
+
+from graphprune.capture.operations import Operation, Value
+
+__all__ = ["Description", "describe", "source_line"]
+
+
+@dataclass
+class Description:
+    """The operations of a graph, its values by node name, and the primes that stand for batch sizes."""
+
+    operations: tuple[Operation, ...] = ()
+    values: dict[str, Value] = field(default_factory=dict)
+    primes: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class _Sizes:
+    """Symbolic sizes as integers: every symbol is a large prime, so no factor can be mistaken for it."""
+
+    def __init__(self) -> None:
+        self.symbols: dict[sympy.Symbol, int] = {}
+        self._next = 1_000_003
+
+    def number(self, size: int | torch.SymInt) -> int:
+        if isinstance(size, int):
+            return size
+        expression = size.node.expr
+        if expression.is_Symbol:
+            return self._prime(expression)
+        for symbol in sorted(expression.free_symbols, key=str):
+            self._prime(symbol)
+        return int(expression.xreplace({s: sympy.Integer(p) for s, p in self.symbols.items()}))
+
+    def _prime(self, symbol: sympy.Symbol) -> int:
+        if symbol not in self.symbols:
+            self.symbols[symbol] = self._next
+            self._next = int(sympy.nextprime(self._next))
+        return self.symbols[symbol]
+
+
+def describe(graph: fx.Graph) -> Description:
+    """One `Operation` per operator that makes tensors; integers computed from sizes are folded in."""
+    sizes = _Sizes()
+    values: dict[str, Value] = {}
+    results: dict[fx.Node, Any] = {}
+    operations: list[Operation] = []
+    for node in graph.nodes:
+        if node.op == "output":
+            continue
+        result = _values(node.name, node.meta.get("val"), sizes)
+        if node.target is operator.getitem and isinstance(results.get(node.args[0]), tuple):
+            result = results[node.args[0]][node.args[1]]
+        elif node.op == "call_function" and (outputs := tuple(_flat(result))):
+            operations.append(_operation(node, outputs, results))
+        results[node] = result
+        values.update({value.name: value for value in _flat(result)})
+        if isinstance(result, Value):
+            values[node.name] = result
+    primes = tuple(sizes.symbols.values())
+    return Description(tuple(operations), values, primes)
+
+
+def _values(name: str, meta: Any, sizes: _Sizes) -> Any:
+    if isinstance(meta, torch.Tensor):
+        dtype = str(meta.dtype).removeprefix("torch.")
+        return Value(name, tuple(sizes.number(size) for size in meta.shape), dtype)
+    if isinstance(meta, tuple | list):
+        return tuple(_values(f"{name}.{index}", item, sizes) for index, item in enumerate(meta))
+    return sizes.number(meta) if isinstance(meta, torch.SymInt) else meta
+
+
+def _flat(result: Any) -> Iterable[Value]:
+    if isinstance(result, Value):
+        yield result
+    elif isinstance(result, tuple):
+        for item in result:
+            yield from _flat(item)
+
+
+def _operation(node: fx.Node, outputs: tuple[Value, ...], results: dict[fx.Node, Any]) -> Operation:
+    return Operation(
+        name=node.name,
+        op=str(node.target) if isinstance(node.target, torch._ops.OpOverload) else _name(node.target),
+        arguments=fx.node.map_aggregate(
+            _arguments(node), lambda a: results[a] if isinstance(a, fx.Node) else a
+        ),
+        outputs=outputs,
+        layer=_layer(node),
+        source=source_line(node),
+    )
+
+
+def _name(target: Any) -> str:
+    return f"{getattr(target, '__module__', '')}.{getattr(target, '__name__', target)}"
+
+
+def _arguments(node: fx.Node) -> dict[str, Any]:
+    """Arguments by the names of the operator's schema, defaults filled in."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {f"argument{index}": value for index, value in enumerate(node.args)} | dict(node.kwargs)
+    bound = {item.name: item.default_value for item in schema.arguments if item.has_default_value()}
+    bound |= {item.name: value for item, value in zip(schema.arguments, node.args, strict=False)}
+    bound |= node.kwargs
+    return {item.name: bound[item.name] for item in schema.arguments if item.name in bound}
+
+
+def _layer(node: fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack") or {}
+    names = [path for path, _ in stack.values()]
+    return names[-1] if names else ""
+
+
+def source_line(node: fx.Node) -> str:
+    """The innermost line of the user's code that led to ``node``: ``file:line``."""
+    for line in reversed((node.meta.get("stack_trace") or "").splitlines()):
+        text = line.strip()
+        if text.startswith('File "') and "/torch/" not in text:
+            path, _, rest = text[6:].partition('", line ')
+            return f"{path}:{rest.partition(',')[0]}"
+    return ""

@@ -1,0 +1,139 @@
+"""`torch.export` with the user's model left as it was, and errors that name the user's line."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
+
+from graphprune.capture.inputs import Inputs, tensor_leaves, with_batch
+from graphprune.errors import CaptureError, InputError
+
+__all__ = ["export_program"]
+
+
+def export_program(model: nn.Module, inputs: Inputs) -> tuple[ExportedProgram, Inputs, tuple[str, ...]]:
+    """Exports ``model`` in eval mode, with a dynamic batch where the model allows it.
+
+    Returns the program, the inputs it was traced with, and notes for the user.
+
+    Raises:
+        InputError: the model does not run on these inputs.
+        CaptureError: it runs, but cannot be captured.
+    """
+    with _left_as_it_was(model), _quiet():
+        batched = _traceable_batch(inputs)
+        if batched is not None:
+            try:
+                return _export(model, batched, dynamic=True), batched, ()
+            except Exception as error:  # any failure of the dynamic trace is retried statically
+                reason = _last_line(error)
+        else:
+            reason = "the inputs do not share a first dimension"
+        try:
+            exported = _export(model, inputs, dynamic=False)
+        except Exception as error:
+            _run_once(model, inputs)
+            raise _capture_error(error) from error
+    return exported, inputs, (f"captured for this batch size only: {reason}",)
+
+
+def _traceable_batch(inputs: Inputs) -> Inputs | None:
+    """A batch of one is specialised by torch.export, so it is traced with two."""
+    sizes = {leaf.shape[0] if leaf.dim() else None for leaf in tensor_leaves(inputs)}
+    if len(sizes) != 1 or None in sizes:
+        return None
+    return with_batch(inputs, 2) if sizes == {1} else inputs
+
+
+def _export(model: nn.Module, inputs: Inputs, dynamic: bool) -> ExportedProgram:
+    args, kwargs = inputs
+    shapes = None
+    if dynamic:
+        shapes = pytree.tree_map(
+            lambda leaf: {0: Dim.AUTO} if isinstance(leaf, torch.Tensor) else None, _by_name(model, inputs)
+        )
+    return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+
+
+def _by_name(model: nn.Module, inputs: Inputs) -> Any:
+    """torch.export wants shapes by parameter name wherever there are keyword arguments."""
+    args, kwargs = inputs
+    if not kwargs:
+        return args
+    import inspect
+
+    bound = inspect.signature(model.forward).bind(*args, **kwargs)
+    return {name: value for name, value in bound.arguments.items() if name not in kwargs} | kwargs
+
+
+@contextmanager
+def _left_as_it_was(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._dynamo")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _run_once(model: nn.Module, inputs: Inputs) -> None:
+    try:
+        model(*inputs[0], **inputs[1])
+    except Exception as error:
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tensor_leaves(inputs))
+        raise InputError(
+            f"the model does not run on the example inputs {shapes}: {_last_line(error)} ({_user_line(error)})",
+            "check the input shape and type (--input-shape on the command line)",
+        ) from error
+
+
+def _capture_error(error: Exception) -> CaptureError:
+    remedy = "write that line without a Python decision on tensor values (torch.where, torch.cond), or prune the parts around it"
+    return CaptureError(f"the model cannot be captured: {_last_line(error)} ({_user_line(error)})", remedy)
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _user_line(error: Exception) -> str:
+    """The innermost line that is not torch's own."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/torch/" not in frame.filename and "/graphprune/" not in frame.filename
+    ]
+    if not frames:
+        return "no line of the model's code is on the stack"
+    frame = frames[-1]
+    return f'{frame.filename}:{frame.lineno}: "{frame.line}"'

@@ -1,0 +1,66 @@
+"""Example inputs: what a user may give, and how it is brought to one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from graphprune.errors import InputError
+
+__all__ = ["normalise_inputs", "tensor_leaves", "with_batch"]
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def normalise_inputs(example_inputs: Any) -> Inputs:
+    """``(args, kwargs)`` of a tensor, a tuple or list of arguments, a dict of keywords, or ``(args, kwargs)``.
+
+    Raises:
+        InputError: there is no tensor in it.
+    """
+    if isinstance(example_inputs, torch.Tensor):
+        inputs: Inputs = ((example_inputs,), {})
+    elif isinstance(example_inputs, Mapping):
+        inputs = ((), dict(example_inputs))
+    elif _is_pair(example_inputs):
+        inputs = (tuple(example_inputs[0]), dict(example_inputs[1]))
+    elif isinstance(example_inputs, tuple | list):
+        inputs = (tuple(example_inputs), {})
+    else:
+        raise InputError(
+            f"example_inputs is a {type(example_inputs).__name__}",
+            "give a tensor, a tuple of arguments, a dict of keyword arguments, or (args, kwargs)",
+        )
+    if not tensor_leaves(inputs):
+        raise InputError("example_inputs holds no tensor", "give the inputs of one forward call")
+    return inputs
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and isinstance(value[0], tuple | list)
+        and isinstance(value[1], dict)
+        and all(isinstance(key, str) for key in value[1])
+    )
+
+
+def tensor_leaves(inputs: Any) -> list[torch.Tensor]:
+    """Every tensor in ``inputs``."""
+    return [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
+
+
+def with_batch(inputs: Inputs, batch: int) -> Inputs:
+    """``inputs`` with the first dimension of every tensor repeated or cut to ``batch``."""
+
+    def resize(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor) or leaf.dim() == 0 or leaf.shape[0] == batch:
+            return leaf
+        times = -(-batch // leaf.shape[0])
+        return leaf.repeat(times, *[1] * (leaf.dim() - 1))[:batch]
+
+    return pytree.tree_map(resize, inputs)

@@ -1,0 +1,214 @@
+"""Which ATen operators are which `torch.nn` layers: one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+__all__ = ["PLAIN", "WEIGHTED", "LayerSpec"]
+
+Arguments = Mapping[str, Any]
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """How an operator call becomes a layer.
+
+    Args:
+        kind: name of the class in `torch.nn`, or a function of the arguments that gives it.
+        config: constructor arguments from the call's arguments (stored tensors in place); None if the call
+            asks for something the layer cannot do.
+        tensors: schema argument → name of the layer's own tensor.
+        source: schema argument that is the layer's input.
+        always: raise it even where the user called the function, so that train() and eval() work.
+    """
+
+    kind: str | Callable[[Arguments], str]
+    config: Callable[[Arguments], Config | None]
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    source: str = "self"
+    always: bool = False
+    label: str = ""
+
+    def name(self, arguments: Arguments) -> str:
+        return self.kind if isinstance(self.kind, str) else self.kind(arguments)
+
+    def build(self, config: Config) -> nn.Module:
+        kind = config.pop("kind", None) or self.kind
+        return getattr(nn, kind)(**config)
+
+
+_AFFINE = {"weight": "weight", "bias": "bias"}
+
+
+def _convolution(kind: str) -> LayerSpec:
+    def config(a: Arguments) -> Config:
+        weight, groups = a["weight"], a["groups"]
+        return {
+            "in_channels": weight.shape[1] * groups,
+            "out_channels": weight.shape[0],
+            "kernel_size": tuple(weight.shape[2:]),
+            "stride": a["stride"],
+            "padding": a["padding"],
+            "dilation": a["dilation"],
+            "groups": groups,
+            "bias": a.get("bias") is not None,
+        }
+
+    return LayerSpec(kind, config, _AFFINE, "input")
+
+
+def _transposed(kind: str) -> LayerSpec:
+    def config(a: Arguments) -> Config:
+        weight, groups = a["weight"], a["groups"]
+        return {
+            "in_channels": weight.shape[0],
+            "out_channels": weight.shape[1] * groups,
+            "kernel_size": tuple(weight.shape[2:]),
+            "stride": a["stride"],
+            "padding": a["padding"],
+            "output_padding": a["output_padding"],
+            "groups": groups,
+            "bias": a.get("bias") is not None,
+            "dilation": a["dilation"],
+        }
+
+    return LayerSpec(kind, config, _AFFINE, "input")
+
+
+def _linear(a: Arguments) -> Config:
+    return {
+        "in_features": a["weight"].shape[1],
+        "out_features": a["weight"].shape[0],
+        "bias": a.get("bias") is not None,
+    }
+
+
+def _batch_norm(a: Arguments) -> Config | None:
+    if a["training"] or a["running_mean"] is None or (a["weight"] is None) != (a["bias"] is None):
+        return None
+    return {
+        "kind": f"BatchNorm{max(a['rank'] - 2, 1)}d",
+        "num_features": a["running_mean"].shape[0],
+        "affine": a["weight"] is not None,
+        "eps": a["eps"],
+        "momentum": a["momentum"],
+    }
+
+
+def _layer_norm(a: Arguments) -> Config | None:
+    if a["weight"] is None:
+        return None
+    return {
+        "normalized_shape": tuple(a["normalized_shape"]),
+        "eps": a["eps"],
+        "bias": a.get("bias") is not None,
+    }
+
+
+def _embedding(a: Arguments) -> Config:
+    padding = a["padding_idx"]
+    return {
+        "num_embeddings": a["weight"].shape[0],
+        "embedding_dim": a["weight"].shape[1],
+        "padding_idx": padding if padding >= 0 else None,
+    }
+
+
+WEIGHTED: dict[str, LayerSpec] = {
+    **{f"aten.conv{n}d": _convolution(f"Conv{n}d") for n in (1, 2, 3)},
+    **{f"aten.conv_transpose{n}d": _transposed(f"ConvTranspose{n}d") for n in (1, 2, 3)},
+    "aten.linear": LayerSpec("Linear", _linear, _AFFINE, "input"),
+    "aten.batch_norm": LayerSpec(
+        "BatchNorm2d",
+        _batch_norm,
+        {**_AFFINE, "running_mean": "running_mean", "running_var": "running_var"},
+        "input",
+    ),
+    "aten.layer_norm": LayerSpec("LayerNorm", _layer_norm, _AFFINE, "input"),
+    "aten.rms_norm": LayerSpec(
+        "RMSNorm",
+        lambda a: {"normalized_shape": tuple(a["normalized_shape"]), "eps": a["eps"]},
+        {"weight": "weight"},
+        "input",
+    ),
+    "aten.group_norm": LayerSpec(
+        "GroupNorm",
+        lambda a: (
+            {"num_groups": a["num_groups"], "num_channels": a["weight"].shape[0], "eps": a["eps"]}
+            if a.get("bias") is not None
+            else None
+        ),
+        _AFFINE,
+        "input",
+    ),
+    "aten.embedding": LayerSpec("Embedding", _embedding, {"weight": "weight"}, "indices"),
+    "aten.prelu": LayerSpec("PReLU", lambda a: {"num_parameters": a["weight"].numel()}, {"weight": "weight"}),
+}
+
+
+def _arguments_of(*names: str) -> Callable[[Arguments], Config]:
+    return lambda a: {name: a[name] for name in names}
+
+
+def _pool(*names: str) -> Callable[[Arguments], Config]:
+    def config(a: Arguments) -> Config:
+        chosen = {name: a[name] for name in names}
+        if "stride" in chosen and not chosen["stride"]:
+            del chosen["stride"]
+        return chosen
+
+    return config
+
+
+def _nothing(a: Arguments) -> Config:
+    return {}
+
+
+_MAX_POOL = _pool("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_AVG_POOL = _pool("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+
+PLAIN: dict[str, LayerSpec] = {
+    "aten.relu": LayerSpec("ReLU", _nothing),
+    "aten.relu6": LayerSpec("ReLU6", _nothing),
+    "aten.hardtanh": LayerSpec(
+        lambda a: "ReLU6" if (a["min_val"], a["max_val"]) == (0, 6) else "Hardtanh",
+        lambda a: (
+            {"kind": "ReLU6"}
+            if (a["min_val"], a["max_val"]) == (0, 6)
+            else {"kind": "Hardtanh", "min_val": a["min_val"], "max_val": a["max_val"]}
+        ),
+    ),
+    "aten.silu": LayerSpec("SiLU", _nothing),
+    "aten.mish": LayerSpec("Mish", _nothing),
+    "aten.sigmoid": LayerSpec("Sigmoid", _nothing),
+    "aten.tanh": LayerSpec("Tanh", _nothing),
+    "aten.hardswish": LayerSpec("Hardswish", _nothing),
+    "aten.hardsigmoid": LayerSpec("Hardsigmoid", _nothing),
+    "aten.gelu": LayerSpec("GELU", _arguments_of("approximate")),
+    "aten.elu": LayerSpec(
+        "ELU", lambda a: {"alpha": a["alpha"]} if a["scale"] == a["input_scale"] == 1 else None
+    ),
+    "aten.leaky_relu": LayerSpec("LeakyReLU", _arguments_of("negative_slope")),
+    "aten.softmax": LayerSpec("Softmax", lambda a: {"dim": a["dim"]} if a.get("dtype") is None else None),
+    "aten.max_pool1d": LayerSpec("MaxPool1d", _MAX_POOL),
+    "aten.max_pool2d": LayerSpec("MaxPool2d", _MAX_POOL),
+    "aten.max_pool3d": LayerSpec("MaxPool3d", _MAX_POOL),
+    "aten.avg_pool1d": LayerSpec("AvgPool1d", _AVG_POOL),
+    "aten.avg_pool2d": LayerSpec("AvgPool2d", _AVG_POOL),
+    "aten.avg_pool3d": LayerSpec("AvgPool3d", _AVG_POOL),
+    **{
+        f"aten.adaptive_avg_pool{n}d": LayerSpec(f"AdaptiveAvgPool{n}d", _arguments_of("output_size"))
+        for n in (1, 2, 3)
+    },
+    "aten.flatten": LayerSpec("Flatten", _arguments_of("start_dim", "end_dim")),
+    "aten.pixel_shuffle": LayerSpec("PixelShuffle", _arguments_of("upscale_factor")),
+    "aten.dropout": LayerSpec("Dropout", _arguments_of("p"), source="input", always=True, label="dropout"),
+    "aten.feature_dropout": LayerSpec(
+        "Dropout2d", _arguments_of("p"), source="input", always=True, label="dropout"
+    ),
+}

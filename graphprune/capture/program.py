@@ -1,0 +1,119 @@
+"""The captured program: a functional `torch.fx` graph, its stored tensors, and its calling convention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from graphprune.capture.operations import Operation, Value
+
+__all__ = ["Program", "Stored", "run"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor that the model keeps.
+
+    ``name`` is the first name under which the model registers it and ``ties`` all the others. ``kind`` is
+    "parameter", "buffer" or "constant" (a tensor attribute, or one that depends on nothing).
+    """
+
+    name: str
+    kind: str
+    tensor: torch.Tensor
+    persistent: bool = True
+    ties: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Program:
+    """A captured model. Nothing in it is changed by later stages.
+
+    Args:
+        graph: operators of the ATen vocabulary; stored tensors are ``get_attr`` nodes under their names.
+        stored: every tensor of the model by its first name, the user's own tensors, not copies.
+        operations: the graph as the core sees it, in order.
+        attributes: value name of a ``get_attr`` node → name of the stored tensor.
+        inputs: names of the placeholders in calling order; ``arguments`` is (args, kwargs) of positions in it.
+        outputs: nested tuples, lists and dicts of value names, the structure that ``forward`` returns.
+        batch_primes: the primes that stand for batch sizes in `Value.shape`; empty if captured statically.
+        notes: what the user should know about this capture.
+    """
+
+    graph: fx.Graph
+    stored: Mapping[str, Stored]
+    operations: tuple[Operation, ...]
+    values: Mapping[str, Value]
+    attributes: Mapping[str, str]
+    inputs: tuple[str, ...]
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    parameters: tuple[str, ...]
+    outputs: Any
+    example: tuple[tuple[Any, ...], dict[str, Any]]
+    batch_primes: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+    module_types: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """Whether the program runs at any batch size."""
+        return bool(self.batch_primes)
+
+    @cached_property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of all values that are returned, in order."""
+        return tuple(leaf for leaf in pytree.tree_leaves(self.outputs) if isinstance(leaf, str))
+
+    @cached_property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Stored tensors by name."""
+        return {name: stored.tensor for name, stored in self.stored.items()}
+
+    @cached_property
+    def parameter_count(self) -> int:
+        """Parameters that the graph uses, tied ones counted once."""
+        used = set(self.attributes.values())
+        return sum(
+            prod(stored.tensor.shape)
+            for name, stored in self.stored.items()
+            if stored.kind == "parameter" and name in used
+        )
+
+    def flat_inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The leaves of a call, in the order of ``inputs``."""
+        return list(pytree.tree_leaves((args, dict(kwargs)), is_leaf=lambda leaf: leaf is None))
+
+
+def run(
+    graph: fx.Graph,
+    tensors: Mapping[str, torch.Tensor],
+    inputs: list[Any],
+    observe: Callable[[fx.Node, Any], Any] | None = None,
+) -> Any:
+    """Interprets ``graph``. ``observe`` may replace the value of each node. Dead values are dropped at once."""
+    environment: dict[fx.Node, Any] = {}
+    remaining = iter(inputs)
+    uses = {node: len(node.users) for node in graph.nodes}
+    for node in graph.nodes:
+        if node.op == "output":
+            return fx.node.map_arg(node.args[0], environment.__getitem__)
+        if node.op == "placeholder":
+            value = next(remaining)
+        elif node.op == "get_attr":
+            value = tensors[node.target]
+        else:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), environment.__getitem__)
+            value = node.target(*args, **kwargs)
+        environment[node] = observe(node, value) if observe else value
+        for source in node.all_input_nodes:
+            uses[source] -= 1
+            if not uses[source]:
+                del environment[source]
+    raise AssertionError("a graph ends with an output node")

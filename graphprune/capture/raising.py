@@ -1,0 +1,252 @@
+"""Raises a program back to an ordinary `torch.fx.GraphModule` of `torch.nn` layers.
+
+A node that is exactly a standard layer becomes that module under its original name; stored tensors that no
+layer owns become attributes under theirs; everything else becomes a plain torch function or method.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from graphprune.capture.layers import PLAIN, WEIGHTED, LayerSpec
+from graphprune.capture.program import Program, Stored
+from graphprune.capture.spelling import spell
+
+__all__ = ["raise_program"]
+
+
+def raise_program(program: Program, class_name: str = "SlimModel") -> fx.GraphModule:
+    """``program`` as a module: same calling convention, same names, trainable, in eval mode.
+
+    Dataclass and mapping outputs come as dicts.
+    """
+    return _Raiser(program).build(class_name)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A module to be built: its name, its constructor and arguments, and the tensors it owns."""
+
+    path: str
+    spec: LayerSpec
+    config: tuple[tuple[str, Any], ...]
+    tensors: tuple[tuple[str, str], ...]
+
+
+class _Raiser:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.root = nn.Module()
+        self.new = fx.Graph()
+        self.mapping: dict[fx.Node, Any] = {}
+        self.built: dict[str, _Layer] = {}
+        self.layers = self._recognise()
+
+    # -- which nodes are layers ---------------------------------------------------------------------------
+    def _recognise(self) -> dict[fx.Node, _Layer]:
+        layers: dict[fx.Node, _Layer] = {}
+        taken: dict[str, _Layer] = {}
+        for node in self.program.graph.nodes:
+            if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+                continue
+            layer = self._layer(node, taken)
+            if layer is not None and taken.setdefault(layer.path, layer) == layer:
+                layers[node] = layer
+        return layers
+
+    def _layer(self, node: fx.Node, taken: Mapping[str, _Layer]) -> _Layer | None:
+        arguments = _arguments(node)
+        family = ".".join(str(node.target).split(".")[:2])
+        if family in WEIGHTED:
+            return self._weighted(WEIGHTED[family], arguments)
+        spec = PLAIN.get(family)
+        if spec is None:
+            return None
+        path, kind = self._innermost(node)
+        config = spec.config(arguments)
+        if config is None:
+            return None
+        if kind == spec.name(arguments) and path:
+            return _Layer(path, spec, _frozen(config), ())
+        if spec.always and arguments.get("p"):
+            return _Layer(self._fresh(path, spec.label, taken), spec, _frozen(config), ())
+        return None
+
+    def _weighted(self, spec: LayerSpec, arguments: Mapping[str, Any]) -> _Layer | None:
+        """A layer if all its tensors are stored under one name and nothing else is asked of them."""
+        config = spec.config(self._with_shapes(arguments))
+        held = {
+            local: argument.target
+            for name, local in spec.tensors.items()
+            if isinstance(argument := arguments.get(name), fx.Node) and argument.op == "get_attr"
+        }
+        given = [name for name in spec.tensors if isinstance(arguments.get(name), fx.Node)]
+        if config is None or not held or len(held) != len(given):
+            return None
+        local, tensor = next(iter(held.items()))
+        for path in self._paths(tensor, local, config.get("kind", spec.kind)):
+            if all(f"{path}.{local}" in self._names(tensor) for local, tensor in held.items()):
+                return _Layer(path, spec, _frozen(config), tuple(held.items()))
+        return None
+
+    def _with_shapes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Stored tensors instead of the nodes that read them, and the ``rank`` of the first tensor."""
+        tensors = self.program.tensors
+        rank = next(value.meta["val"].dim() for value in arguments.values() if isinstance(value, fx.Node))
+        shaped = {
+            name: tensors[value.target] if isinstance(value, fx.Node) and value.op == "get_attr" else value
+            for name, value in arguments.items()
+        }
+        return {**shaped, "rank": rank}
+
+    def _names(self, tensor: str) -> tuple[str, ...]:
+        return (tensor, *self.program.stored[tensor].ties)
+
+    def _paths(self, tensor: str, local: str, kind: str) -> list[str]:
+        """Modules that own ``tensor``; one of the wanted type first (tied tensors have several owners)."""
+        paths = [name.removesuffix(f".{local}") for name in self._names(tensor) if name.endswith(f".{local}")]
+        return sorted(paths, key=lambda path: self.program.module_types.get(path) != kind)
+
+    def _innermost(self, node: fx.Node) -> tuple[str, str]:
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        path = stack[-1][0] if stack else ""
+        return path, self.program.module_types.get(path, "")
+
+    def _fresh(self, path: str, label: str, taken: Mapping[str, _Layer]) -> str:
+        names = set(self.program.module_types) | set(taken)
+        base = f"{path}.{label}" if path else label
+        return next(name for n in range(len(names) + 1) if (name := f"{base}_{n}") not in names)
+
+    # -- building -----------------------------------------------------------------------------------------
+    def build(self, class_name: str) -> fx.GraphModule:
+        self._inputs()
+        for node in self.program.graph.nodes:
+            if node.op == "get_attr":
+                self._attribute(node)
+            elif node.op == "call_function":
+                self.mapping[node] = self._call(node)
+        self._output()
+        module = fx.GraphModule(self.root, self.new, class_name=class_name)
+        module.graph.eliminate_dead_code()
+        module.recompile()
+        return module.eval()
+
+    def _inputs(self) -> None:
+        """The original parameters; members of nested arguments are taken apart in the graph."""
+        args, kwargs = self.program.arguments
+        nodes = {node.name: node for node in self.program.graph.nodes if node.op == "placeholder"}
+        named = [*zip(self.program.parameters, args, strict=True), *kwargs.items()]
+        examples = [*self.program.example[0], *self.program.example[1].values()]
+        for (name, structure), example in zip(named, examples, strict=True):
+            constant = not any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(example))
+            default = example if constant else inspect.Signature.empty
+            self._take_apart(self.new.placeholder(name, default_value=default), structure, nodes)
+
+    def _take_apart(self, node: fx.Node, structure: Any, nodes: Mapping[str, fx.Node]) -> None:
+        if isinstance(structure, int):
+            self.mapping[nodes[self.program.inputs[structure]]] = node
+        elif isinstance(structure, Mapping):
+            for key, item in structure.items():
+                self._take_apart(self.new.call_function(operator.getitem, (node, key)), item, nodes)
+        elif isinstance(structure, list | tuple):
+            for index, item in enumerate(structure):
+                self._take_apart(self.new.call_function(operator.getitem, (node, index)), item, nodes)
+
+    def _attribute(self, node: fx.Node) -> None:
+        path = str(node.target)
+        owned = {tensor for user in node.users if user in self.layers for _, tensor in self.layers[user].tensors}
+        if path in owned and all(user in self.layers for user in node.users):
+            return
+        for user in node.users:
+            if user in self.layers:
+                self._ensure(self.layers[user])
+        self._register(path, self.program.stored[path])
+        self.mapping[node] = self.new.get_attr(path)
+
+    def _register(self, path: str, stored: Stored) -> None:
+        owner = _container(self.root, path.rpartition(".")[0])
+        name = path.rpartition(".")[2]
+        if stored.kind == "parameter":
+            setattr(owner, name, stored.tensor)
+        else:
+            owner.register_buffer(name, stored.tensor, persistent=stored.persistent)
+
+    def _call(self, node: fx.Node) -> fx.Node:
+        layer = self.layers.get(node)
+        if layer is None:
+            return spell(self.new, node, self.mapping)
+        self._ensure(layer)
+        moving = _arguments(node)[layer.spec.source]
+        return self.new.call_module(layer.path, (self.mapping[moving],))
+
+    def _ensure(self, layer: _Layer) -> None:
+        if layer.path not in self.built:
+            self.built[layer.path] = layer
+            self._build_layer(layer)
+
+    def _build_layer(self, layer: _Layer) -> None:
+        parent, _, name = layer.path.rpartition(".")
+        tensors = {local: self.program.stored[tensor] for local, tensor in layer.tensors}
+        sample = next(iter(tensors.values())).tensor if tensors else None
+        with torch.device("meta"):
+            module = layer.spec.build(dict(layer.config))
+        for local, stored in tensors.items():
+            if stored.kind == "parameter":
+                setattr(module, local, stored.tensor)
+            else:
+                module.register_buffer(local, stored.tensor, persistent=stored.persistent)
+        counter = self.program.stored.get(f"{layer.path}.num_batches_tracked")
+        if "num_batches_tracked" in module._buffers:
+            device = sample.device if sample is not None else "cpu"
+            module.num_batches_tracked = (
+                counter.tensor if counter is not None else torch.tensor(0, device=device)
+            )
+        owner = _container(self.root, parent)
+        for child, inner in getattr(owner._modules.get(name), "_modules", {}).items():
+            module.add_module(child, inner)
+        owner.add_module(name, module)
+
+    def _output(self) -> None:
+        output = next(node for node in reversed(self.program.graph.nodes) if node.op == "output")
+        results = {n.name: self.mapping[n] for n in output.all_input_nodes}
+        self.new.output(_filled(self.program.outputs, results))
+
+
+def _filled(structure: Any, results: Mapping[str, fx.Node]) -> Any:
+    """The output structure with nodes for names."""
+    if isinstance(structure, str):
+        return results[structure]
+    if isinstance(structure, dict):
+        return {key: _filled(item, results) for key, item in structure.items()}
+    if isinstance(structure, list | tuple):
+        return type(structure)(_filled(item, results) for item in structure)
+    return structure
+
+
+def _arguments(node: fx.Node) -> dict[str, Any]:
+    """Arguments by schema name, defaults filled in."""
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    bound = {item.name: item.default_value for item in schema if item.has_default_value()}
+    bound |= {item.name: value for item, value in zip(schema, node.args, strict=False)}
+    return bound | dict(node.kwargs)
+
+
+def _frozen(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in config.items())
+
+
+def _container(root: nn.Module, path: str) -> nn.Module:
+    """The module at ``path``, with plain containers on the way where there are none."""
+    for name in path.split(".") if path else ():
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root._modules[name]  # type: ignore[assignment]
+    return root

@@ -1,0 +1,164 @@
+"""Makes an exported graph functional: constants folded, in-place operators replaced, dead code dropped."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
+__all__ = ["fold_constants", "functionalise", "remove_dead"]
+
+_CREATORS = ("aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty")
+_RANDOM = ("aten.rand", "aten.randn", "aten.randint", "aten.bernoulli", "aten.rand_like", "aten.randn_like")
+
+
+def _family(node: fx.Node) -> str:
+    return ".".join(str(node.target).split(".")[:2])
+
+
+def fold_constants(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Evaluates every operator that depends on nothing but sizes and ``constants``, by ``get_attr`` target.
+
+    Returns the tensors that are still read, by the names of the ``get_attr`` nodes that now hold them.
+    """
+    known: dict[fx.Node, Any] = {}
+    for node in _constant_nodes(graph, constants):
+        if node.op == "get_attr":
+            known[node] = constants[node.target]
+        else:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: known.get(n, _like(n)))
+            known[node] = node.target(*args, **kwargs)
+    folded: dict[str, torch.Tensor] = {}
+    for node, value in known.items():
+        read = [user for user in node.users if user not in known]
+        if node.op == "call_function" and isinstance(value, torch.Tensor) and read:
+            _hold(graph, node, value, folded)
+    for node in reversed(known):
+        if not node.users:
+            graph.erase_node(node)
+    return folded
+
+
+def _constant_nodes(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> list[fx.Node]:
+    """Nodes that depend on nothing but constants, except memory that data is later written into."""
+    root = _memory(graph)
+    written: set[fx.Node] = set()
+    while True:
+        known: dict[fx.Node, None] = {}
+        for node in graph.nodes:
+            held = node.op == "get_attr" and node.target in constants
+            if root[node] not in written and (held or _is_constant(node, known)):
+                known[node] = None
+        found = {
+            root[n.args[0]] for n in graph.nodes if _mutates(n) and n not in known and n.args[0] in known
+        }
+        if not found:
+            return list(known)
+        written |= found
+
+
+def _memory(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
+    """The node that made the memory each node's result lies in."""
+    root: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        base = _viewed(node)
+        root[node] = root[base] if base is not None else node
+    return root
+
+
+def _is_constant(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
+    family = _family(node)
+    if node.op != "call_function" or family in _RANDOM or _has_symbols(node.meta.get("val")):
+        return False
+    if not family.startswith("aten.") and not isinstance(node.meta.get("val"), torch.Tensor):
+        return False
+    if family in _CREATORS:
+        return all(source in known for source in node.all_input_nodes if source is not node.args[0])
+    return all(source in known for source in node.all_input_nodes)
+
+
+def _has_symbols(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(_has_symbols(item) for item in value)
+    if isinstance(value, torch.Tensor):
+        return any(not isinstance(size, int) for size in value.shape)
+    return not isinstance(value, int | float | bool | None)
+
+
+def _like(node: fx.Node) -> torch.Tensor:
+    """All that a creator takes from its first argument is dtype and device."""
+    value = node.meta["val"]
+    return torch.empty((), dtype=value.dtype, device=value.device)
+
+
+def _hold(graph: fx.Graph, node: fx.Node, value: torch.Tensor, folded: dict[str, torch.Tensor]) -> None:
+    name = f"_constant_{len(folded)}"
+    with graph.inserting_before(node):
+        held = graph.create_node("get_attr", name, name=name)
+    held.meta = dict(node.meta)
+    node.replace_all_uses_with(held)
+    folded[name] = value.clone().contiguous()
+
+
+def functionalise(graph: fx.Graph) -> None:
+    """Replaces in-place operators by functional ones where no other view of the tensor is read afterwards.
+
+    Where one is, the operator stays as it is; it has no rule, so all its axes are pinned.
+    """
+    position = {node: index for index, node in enumerate(graph.nodes)}
+    root = _memory(graph)
+    views: dict[fx.Node, list[fx.Node]] = defaultdict(list)
+    for node in list(graph.nodes):
+        views[root[node]].append(node)
+        target = node.args[0] if _mutates(node) else None
+        functional = _functional(node) if target is not None else None
+        if functional is None or target.op != "call_function":
+            continue
+        others = [view for view in views[root[node]] if view not in (target, node)]
+        if any(position[user] > position[node] for view in others for user in view.users):
+            continue
+        node.target = functional
+        target.replace_all_uses_with(
+            node, delete_user_cb=lambda user, at=position[node]: position.get(user, at) > at
+        )
+
+
+def _mutates(node: fx.Node) -> bool:
+    """Whether the operator writes into its first argument."""
+    return (
+        isinstance(node.target, torch._ops.OpOverload)
+        and node.target._schema.is_mutable
+        and isinstance(node.args[0], fx.Node)
+    )
+
+
+def _viewed(node: fx.Node) -> fx.Node | None:
+    """The tensor whose memory the result may share."""
+    schema = getattr(node.target, "_schema", None)
+    if node.op != "call_function":
+        return None
+    if schema is None or str(node.target) in ("aten.reshape.default", "aten.contiguous.default"):
+        return node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
+    for argument, value in zip(schema.arguments, node.args, strict=False):
+        if argument.alias_info is not None and isinstance(value, fx.Node):
+            return value
+    return None
+
+
+def _functional(node: fx.Node) -> Any:
+    """The functional twin of an in-place operator such as ``aten.relu_``; none for others."""
+    name = node.target._schema.name.removeprefix("aten::")
+    packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
+    return getattr(packet, node.target._overloadname, None) if packet is not None else None
+
+
+def remove_dead(graph: fx.Graph) -> None:
+    """Drops what nobody reads, assertions on shapes included."""
+    for node in reversed(list(graph.nodes)):
+        if node.op in ("placeholder", "output") or node.users:
+            continue
+        if not _mutates(node):
+            graph.erase_node(node)

@@ -1,0 +1,98 @@
+"""Spells ATen operators as a reader of PyTorch would: ``x + y``, ``torch.cat``, ``x.view(...)``."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (its usual name)
+from torch import fx
+
+__all__ = ["spell"]
+
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    "aten.add.Tensor": operator.add,
+    "aten.sub.Tensor": operator.sub,
+    "aten.mul.Tensor": operator.mul,
+    "aten.div.Tensor": operator.truediv,
+    "aten.matmul.default": operator.matmul,
+    "aten.neg.default": operator.neg,
+    "aten.pow.Tensor_Scalar": operator.pow,
+}
+
+_METHODS = {
+    "aten.view.default": "view",
+    "aten._unsafe_view.default": "reshape",
+    "aten.reshape.default": "reshape",
+    "aten.expand.default": "expand",
+    "aten.permute.default": "permute",
+    "aten.transpose.int": "transpose",
+    "aten.contiguous.default": "contiguous",
+    "aten.unsqueeze.default": "unsqueeze",
+    "aten.squeeze.dim": "squeeze",
+    "aten.flatten.using_ints": "flatten",
+    "aten.unflatten.int": "unflatten",
+    "aten.chunk.default": "chunk",
+    "aten.split_with_sizes.default": "split",
+    "aten.split.Tensor": "split",
+    "aten.sym_size.int": "size",
+    "aten.expand_as.default": "expand_as",
+}
+
+_TORCH = {
+    f"aten.{name}": name.split(".")[0]
+    for name in (
+        "cat.default stack.default relu.default sigmoid.default tanh.default softmax.int exp.default sqrt.default "
+        "rsqrt.default abs.default addmm.default bmm.default mm.default where.self clamp.default roll.default "
+        "einsum.default baddbmm.default log.default sin.default cos.default"
+    ).split()
+}
+
+_FUNCTIONAL = {
+    "aten.linear.default": F.linear,
+    "aten.gelu.default": F.gelu,
+    "aten.silu.default": F.silu,
+    "aten.hardswish.default": F.hardswish,
+    "aten.hardsigmoid.default": F.hardsigmoid,
+    "aten.layer_norm.default": F.layer_norm,
+    "aten.scaled_dot_product_attention.default": F.scaled_dot_product_attention,
+    "aten.max_pool2d.default": F.max_pool2d,
+    "aten.avg_pool2d.default": F.avg_pool2d,
+    "aten.adaptive_avg_pool2d.default": F.adaptive_avg_pool2d,
+    "aten.pad.default": F.pad,
+}
+
+
+def spell(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, Any]) -> Any:
+    """Adds ``node`` to ``graph`` in its most readable form; ``mapping`` gives the new nodes of its inputs."""
+    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), mapping.__getitem__)
+    target = str(node.target)
+    if target in ("aten.dropout.default", "aten.feature_dropout.default", "aten.alias.default"):
+        return args[0]  # a dropout without probability; the others became layers
+    if target in _OPERATORS and not kwargs and len(args) == (1 if target == "aten.neg.default" else 2):
+        return graph.call_function(_OPERATORS[target], args)
+    if target in ("aten.slice.Tensor", "aten.select.int"):
+        return _index(graph, node, args)
+    if target in _METHODS:
+        return graph.call_method(_METHODS[target], args, kwargs)
+    if target in _TORCH:
+        return graph.call_function(getattr(torch, _TORCH[target]), args, kwargs)
+    if target in _FUNCTIONAL:
+        return graph.call_function(_FUNCTIONAL[target], args, kwargs)
+    return graph.call_function(node.target, args, kwargs)
+
+
+def _index(graph: fx.Graph, node: fx.Node, args: tuple[Any, ...]) -> fx.Node:
+    """``x[:, 2:5]`` or ``x[:, 0]``."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    dim = (args[1] if len(args) > 1 else 0) % source.meta["val"].dim()
+    if str(node.target) == "aten.select.int":
+        chosen: Any = args[2]
+    else:
+        start, end, step = (*args[2:], *(None, None, 1)[len(args) - 2 :])
+        end = None if isinstance(end, int) and end > 2**62 else end
+        chosen = slice(start or None, end, None if step == 1 else step)
+    return graph.call_function(operator.getitem, (args[0], (*[slice(None)] * dim, chosen)))

@@ -1,0 +1,164 @@
+"""How many units every group keeps: a uniform ratio, or an exact budget by ranking all units together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graphprune.axes.cost import Polynomial
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.terms import Atom
+from graphprune.errors import BudgetError, InputError
+from graphprune.planning.constraints import Limit
+
+__all__ = ["Budget", "choose"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is asked for: ``kind`` "macs" or "params" with the share to *keep*, or "ratio", the share to *remove*.
+
+    Raises:
+        InputError: ``value`` is not between 0 and 1.
+    """
+
+    kind: str
+    value: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("macs", "params", "ratio"):
+            raise InputError(f"unknown budget {self.kind!r}", "use macs, params or ratio")
+        allowed = 0 <= self.value < 1 if self.kind == "ratio" else 0 < self.value <= 1
+        if not allowed:
+            meaning = "the share of units to remove" if self.kind == "ratio" else "the share to keep"
+            raise InputError(f"{self.kind}={self.value} is out of range", f"give {meaning}, between 0 and 1")
+
+
+def choose(
+    graph: DependencyGraph, scores: Mapping[str, Tensor], budget: Budget, limits: Mapping[str, Limit]
+) -> dict[str, Tensor]:
+    """Kept units of every group: boolean ``[size]``, or ``[fibre size, size]`` with equal counts per row.
+
+    Raises:
+        BudgetError: even the smallest permitted widths cost more; the message gives the smallest share.
+    """
+    _check_scores(graph, scores)
+    if budget.kind == "ratio":
+        sizes = {name: limit.near(limit.size * (1 - budget.value)) for name, limit in limits.items()}
+    else:
+        cost = graph.macs if budget.kind == "macs" else graph.params
+        sizes = _Search(graph, scores, limits, cost).solve(budget)
+    return {name: _best(scores[name], size) for name, size in sizes.items()}
+
+
+def _check_scores(graph: DependencyGraph, scores: Mapping[str, Tensor]) -> None:
+    for group in graph.groups:
+        shape = (group.size,) if group.fibre is None else (group.fibre.size, group.size)
+        score = scores.get(group.name)
+        if score is None or tuple(score.shape) != shape:
+            given = "nothing" if score is None else f"shape {tuple(score.shape)}"
+            raise InputError(f"the importance gives {given} for group {group.name}", f"it must give {shape}")
+        if not torch.isfinite(score).all():
+            raise InputError(
+                f"the importance of group {group.name} is not finite", "check the weights for NaN"
+            )
+
+
+def _best(scores: Tensor, size: int) -> Tensor:
+    """The ``size`` best units of every row; ties go to the first."""
+    order = torch.argsort(scores, dim=-1, descending=True, stable=True)[..., :size]
+    return torch.zeros(scores.shape, dtype=torch.bool).scatter(-1, order, True)
+
+
+class _Search:
+    """Finds the threshold on normalised scores at which the cost meets the budget."""
+
+    def __init__(
+        self,
+        graph: DependencyGraph,
+        scores: Mapping[str, Tensor],
+        limits: Mapping[str, Limit],
+        cost: Polynomial,
+    ) -> None:
+        self.limits = limits
+        self.cost = cost
+        self.atoms = {group.name: group.atom for group in graph.groups}
+        self.ranked = {name: _ranked(score) for name, score in scores.items() if name in limits}
+
+    def sizes_at(self, threshold: float) -> dict[str, int]:
+        """Units whose score exceeds ``threshold``, within the limits."""
+        sizes = {}
+        for name, limit in self.limits.items():
+            removed = int(torch.searchsorted(self.ranked[name], threshold, right=True))
+            sizes[name] = limit.near(limit.size - removed)
+        return sizes
+
+    def value(self, sizes: Mapping[str, int]) -> int:
+        return self.cost.value(self.by_atom(sizes))
+
+    def by_atom(self, sizes: Mapping[str, int]) -> dict[Atom, int]:
+        return {self.atoms[name]: size for name, size in sizes.items()}
+
+    def solve(self, budget: Budget) -> dict[str, int]:
+        """The largest widths along the ranking that cost no more than the budget."""
+        full = self.cost.value({})
+        target = full * budget.value
+        least = {name: limit.least for name, limit in self.limits.items()}
+        smallest = self.value(least)
+        if smallest > target:
+            raise BudgetError(
+                f"{budget.kind}={budget.value:g} cannot be reached: with these constraints the smallest model "
+                f"keeps {smallest / full:.4f}",
+                f"ask for {budget.kind}={_round_up(smallest / full)} or more, or loosen align, min_keep or protect",
+            )
+        if not self.ranked:
+            return {}
+        thresholds = torch.unique(torch.cat(list(self.ranked.values())))
+        low, high = 0, len(thresholds)  # the first threshold at which the cost fits
+        while low < high:
+            middle = (low + high) // 2
+            if self.value(self.sizes_at(float(thresholds[middle]))) <= target:
+                high = middle
+            else:
+                low = middle + 1
+        sizes = self.sizes_at(float(thresholds[low])) if low < len(thresholds) else least
+        if self.value(sizes) > target:
+            sizes = least
+        return self._fill(sizes, target)
+
+    def _fill(self, sizes: dict[str, int], target: float) -> dict[str, int]:
+        """Gives back steps, the best units first, while they fit into what is left of the budget."""
+        by_atom = self.by_atom(sizes)
+        left = target - self.cost.value(by_atom)
+        candidates = set(sizes)
+        while candidates:
+            name = max(sorted(candidates), key=lambda name: self._next_score(name, sizes[name]))
+            limit, atom = self.limits[name], self.atoms[name]
+            larger = limit.above(sizes[name])
+            price = self.cost.change(by_atom, atom, larger)
+            if larger == sizes[name] or price > left:
+                candidates.discard(name)
+                continue
+            sizes[name] = by_atom[atom] = larger
+            left -= price
+        return sizes
+
+    def _next_score(self, name: str, size: int) -> float:
+        ranked = self.ranked[name]
+        return float(ranked[len(ranked) - size - 1]) if size < len(ranked) else -1.0
+
+
+def _ranked(scores: Tensor) -> Tensor:
+    """Scores in ascending order, relative to their group's mean; a fibred group goes row by row."""
+    ordered = scores.double().sort(dim=-1).values
+    if ordered.dim() == 2:
+        ordered = ordered.mean(0)
+    mean = ordered.mean()
+    return ordered / mean if mean > 0 else torch.ones_like(ordered)
+
+
+def _round_up(share: float) -> float:
+    return min(int(share * 100 + 1) / 100, 1.0)

@@ -1,0 +1,168 @@
+"""A plan: which units every group keeps, and what follows for every tensor. A checked JSON document."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.groups import Group
+from graphprune.axes.terms import Atom
+from graphprune.errors import PlanError
+from graphprune.planning.masks import Masks
+
+__all__ = ["Plan", "fingerprint", "make_masks", "make_plan"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is kept.
+
+    Args:
+        groups: group name → kept units ``[k]``, or ``[fibre size, k]`` for a fibred group.
+        kept: tensor name → dimension → kept indices ``[n]``; dimensions that stay whole are not listed.
+        model: a fingerprint of the tensors the plan was made for.
+        request: how the plan was asked for, for the record.
+    """
+
+    groups: dict[str, Tensor]
+    kept: dict[str, dict[int, Tensor]]
+    model: str
+    request: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The plan as an indented JSON document with one line per list of indices."""
+        rows = [
+            f'"format": {FORMAT}',
+            f'"model": {json.dumps(self.model)}',
+            f'"request": {json.dumps(self.request, sort_keys=True)}',
+            f'"groups": {_lines({name: json.dumps(kept.tolist()) for name, kept in self.groups.items()})}',
+            f'"tensors": {_lines({name: _dimensions(dims) for name, dims in self.kept.items()})}',
+        ]
+        return "{\n" + ",\n".join(rows) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            PlanError: it is not a plan, or of another format.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise PlanError(
+                    f"the plan has format {data['format']}", f"this version reads format {FORMAT}"
+                )
+            groups = {name: _indices(kept) for name, kept in data["groups"].items()}
+            tensors = {
+                name: {int(dim): _indices(kept) for dim, kept in dims.items()}
+                for name, dims in data["tensors"].items()
+            }
+            return cls(groups, tensors, str(data["model"]), dict(data["request"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise PlanError(
+                f"this is not a plan: {error}", "give a plan.json that graphprune wrote"
+            ) from error
+
+    def check(self, graph: DependencyGraph) -> None:
+        """Raises PlanError unless the plan fits ``graph`` and its tensors follow from its groups."""
+        derived = make_plan(graph, self.groups)
+        if self.model != derived.model:
+            raise PlanError("the plan was made for another model", "make a new plan for this one")
+        for name in {**self.kept, **derived.kept}:
+            given, right = self.kept.get(name, {}), derived.kept.get(name, {})
+            if set(given) != set(right) or any(not torch.equal(given[dim], right[dim]) for dim in right):
+                raise PlanError(
+                    f"the kept indices of {name} do not follow from the plan's groups",
+                    "edit the groups and remove the tensors' entries by making the plan anew",
+                )
+
+
+def _lines(items: Mapping[str, str]) -> str:
+    body = ",\n".join(f"  {json.dumps(name)}: {value}" for name, value in items.items())
+    return "{\n" + body + "\n}" if items else "{}"
+
+
+def _dimensions(dims: Mapping[int, Tensor]) -> str:
+    return "{" + ", ".join(f'"{dim}": {kept.tolist()}' for dim, kept in dims.items()) + "}"
+
+
+def _indices(values: Any) -> Tensor:
+    tensor = torch.tensor(values)
+    if tensor.dtype != torch.int64:
+        raise ValueError("indices must be whole numbers")
+    return tensor
+
+
+def fingerprint(graph: DependencyGraph) -> str:
+    """A digest of the names and shapes of all tensors and groups, the same on every machine."""
+    tensors = [(name, [term.size for term in terms]) for name, terms in graph.tensor_terms.items()]
+    groups = [(group.name, group.size) for group in graph.groups]
+    return hashlib.sha256(json.dumps([tensors, groups]).encode()).hexdigest()[:16]
+
+
+def make_plan(
+    graph: DependencyGraph, groups: Mapping[str, Tensor], request: Mapping[str, Any] | None = None
+) -> Plan:
+    """The plan that keeps ``groups`` (kept indices, or boolean masks) and all of every other group.
+
+    Raises:
+        PlanError: an unknown group, an index out of range or repeated, nothing kept, unequal rows.
+    """
+    chosen = {name: _checked(graph, name, kept) for name, kept in groups.items()}
+    masks = make_masks(graph, chosen)
+    kept: dict[str, dict[int, Tensor]] = {}
+    for tensor, terms in graph.tensor_terms.items():
+        dims = {
+            dim: masks.of(term).nonzero().flatten() for dim, term in enumerate(terms) if masks.touches(term)
+        }
+        if dims:
+            kept[tensor] = dims
+    return Plan(chosen, kept, fingerprint(graph), dict(request or {}))
+
+
+def _checked(graph: DependencyGraph, name: str, kept: Tensor) -> Tensor:
+    group = graph.by_name.get(name)
+    if group is None:
+        raise PlanError(f"the model has no group {name!r}", "pinned axes and unknown names cannot be cut")
+    if kept.dtype == torch.bool:
+        kept = _from_mask(group, kept)
+    if kept.dim() != (1 if group.fibre is None else 2) or not kept.numel():
+        shape = "[k]" if group.fibre is None else f"[{group.fibre.size}, k]"
+        raise PlanError(f"group {name} is given {tuple(kept.shape)} indices", f"keep at least one: {shape}")
+    if group.fibre is not None and kept.shape[0] != group.fibre.size:
+        raise PlanError(f"group {name} needs one row for each of {group.fibre.size}", "give every row")
+    ordered = kept.sort(dim=-1).values
+    if int(ordered.min()) < 0 or int(ordered.max()) >= group.size or bool((ordered.diff(dim=-1) == 0).any()):
+        raise PlanError(f"group {name} has indices outside 0..{group.size - 1} or twice", "correct the plan")
+    return ordered
+
+
+def _from_mask(group: Group, mask: Tensor) -> Tensor:
+    if mask.dim() == 1:
+        return mask.nonzero().flatten()
+    counts = mask.sum(-1)
+    if int(counts.min()) != int(counts.max()):
+        raise PlanError(f"group {group.name} keeps unequal numbers per row", "keep equally many in each")
+    return mask.nonzero()[:, 1].reshape(mask.shape[0], -1)
+
+
+def make_masks(graph: DependencyGraph, groups: Mapping[str, Tensor]) -> Masks:
+    """Kept positions of every axis under a plan's ``groups``."""
+    kept: dict[Atom, Tensor] = {}
+    for name, indices in groups.items():
+        group = graph.by_name[name]
+        if indices.shape[-1] == group.size:
+            continue
+        shape = (*indices.shape[:-1], group.size)
+        kept[group.atom] = torch.zeros(shape, dtype=torch.bool).scatter(-1, indices, True)
+    return Masks(kept, graph.fibres)

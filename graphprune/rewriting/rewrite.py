@@ -1,0 +1,108 @@
+"""Rewrites a program for a plan: a new graph, sliced tensors; the original is untouched."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.program import Program, Stored
+from graphprune.planning.masks import Masks
+from graphprune.planning.plan import Plan, make_masks
+from graphprune.rewriting.literals import Changes, Scaled, Site, find_literals
+
+__all__ = ["rewrite", "slice_tensor"]
+
+
+def rewrite(graph: DependencyGraph, plan: Plan) -> Program:
+    """The slim program: tensors hold only what ``plan`` keeps, and every literal fits.
+
+    ``requires_grad``, dtype, device, ties and persistence are the original's. No tensor is shared with the
+    user's model.
+    """
+    program = graph.program
+    read = set(program.attributes.values())
+    stored = {
+        name: _sliced(item, plan.kept.get(name, {})) if name in read else _copied(item)
+        for name, item in program.stored.items()
+    }
+    return dataclasses.replace(
+        program, graph=_new_graph(graph, make_masks(graph, plan.groups)), stored=stored
+    )
+
+
+def slice_tensor(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    """``tensor`` restricted to the ``kept`` indices of each dimension; always a copy."""
+    for dim, indices in kept.items():
+        tensor = tensor.index_select(dim, indices.to(tensor.device))
+    return tensor if kept else tensor.clone()
+
+
+def _sliced(item: Stored, kept: Mapping[int, Tensor]) -> Stored:
+    tensor = slice_tensor(item.tensor.detach(), kept)
+    if item.kind == "parameter":
+        tensor = nn.Parameter(tensor, requires_grad=item.tensor.requires_grad)
+    return dataclasses.replace(item, tensor=tensor)
+
+
+def _copied(item: Stored) -> Stored:
+    return item if item.kind == "parameter" else _sliced(item, {})
+
+
+def _new_graph(graph: DependencyGraph, masks: Masks) -> fx.Graph:
+    """A copy of the graph in which only operators that touch a changed axis differ."""
+    old = graph.program.graph
+    operations = {operation.name: operation for operation in graph.program.operations}
+    new = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    for node in old.nodes:
+        copy = mapping[node] = new.node_copy(node, mapping.__getitem__)
+        operation = operations.get(node.name)
+        literals = find_literals(operation) if operation is not None else None
+        if operation is None or literals is None:
+            continue
+        values = (*operation.inputs, *operation.outputs)
+        terms = graph.analysis.terms
+        if any(masks.touches(term) for value in values for term in terms[value.name]):
+            changes = literals(Site(operation, _raw(node), terms, masks))
+            _apply(new, copy, changes, mapping)
+    return new
+
+
+def _raw(node: fx.Node) -> dict[str, Any]:
+    """The node's arguments by schema name."""
+    names = [argument.name for argument in node.target._schema.arguments]
+    return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+
+
+def _apply(new: fx.Graph, copy: fx.Node, changes: Changes, mapping: Mapping[fx.Node, fx.Node]) -> None:
+    if "split_sizes" in changes:
+        copy.target = torch.ops.aten.split_with_sizes.default
+        copy.args, copy.kwargs = (copy.args[0], changes["split_sizes"], changes["dim"]), {}
+        return
+    with new.inserting_before(copy):
+        changes = {name: _emitted(new, value, mapping) for name, value in changes.items()}
+    names = [argument.name for argument in copy.target._schema.arguments]
+    args, kwargs = list(copy.args), dict(copy.kwargs)
+    for name, value in changes.items():
+        position = names.index(name)
+        if position < len(args):
+            args[position] = value
+        else:
+            kwargs[name] = value
+    copy.args, copy.kwargs = tuple(args), kwargs
+
+
+def _emitted(new: fx.Graph, value: Any, mapping: Mapping[fx.Node, fx.Node]) -> Any:
+    """Literals that depend on the batch size are computed in the graph."""
+    if isinstance(value, list):
+        return [_emitted(new, item, mapping) for item in value]
+    if isinstance(value, Scaled):
+        scaled = new.call_function(operator.mul, (mapping[value.node], value.times))
+        return new.call_function(operator.floordiv, (scaled, value.parts)) if value.parts > 1 else scaled
+    return mapping[value] if isinstance(value, fx.Node) else value

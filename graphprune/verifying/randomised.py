@@ -1,0 +1,62 @@
+"""Random values for a model's tensors, so that no check is blind.
+
+Zero-initialised heads, layer scales of 1e-5 and fresh running statistics hide errors in a model's own
+tensors. Values are made when they are read, so that no second copy of the weights is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from graphprune.capture.program import Stored
+
+__all__ = ["Converted", "Randomised"]
+
+
+class Converted(Mapping[str, Tensor]):
+    """Stored tensors with floating values converted to ``dtype`` (None keeps theirs)."""
+
+    def __init__(self, stored: Mapping[str, Stored], dtype: torch.dtype | None) -> None:
+        self.stored = stored
+        self.dtype = dtype
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self.stored[name].tensor.detach()
+        floating = self.dtype is not None and tensor.is_floating_point()
+        return tensor.to(self.dtype) if floating else tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+
+class Randomised(Converted):
+    """Parameters and running statistics drawn anew; other buffers and constants as they are.
+
+    Matrices keep the variance of what passes through them, vectors lie around one, variances are positive.
+    """
+
+    def __init__(self, stored: Mapping[str, Stored], seed: int, dtype: torch.dtype | None) -> None:
+        super().__init__(stored, dtype)
+        self.seeds = {name: seed * 1_000_003 + index for index, name in enumerate(stored)}
+
+    def __getitem__(self, name: str) -> Tensor:
+        item = self.stored[name]
+        running = name.endswith(("running_mean", "running_var"))
+        if not item.tensor.is_floating_point() or not (item.kind == "parameter" or running):
+            return super().__getitem__(name)
+        generator = torch.Generator().manual_seed(self.seeds[name])
+        shape = item.tensor.shape
+        dtype = self.dtype or item.tensor.dtype
+        if name.endswith("running_var"):
+            return (torch.rand(shape, generator=generator, dtype=torch.float64) + 0.5).to(dtype)
+        values = torch.randn(shape, generator=generator, dtype=torch.float64)
+        if item.tensor.dim() < 2:
+            return (1 + 0.3 * values if not running else 0.3 * values).to(dtype)
+        fan_in = max(item.tensor.numel() // max(shape[0], 1), 1)
+        return (values * fan_in**-0.5).to(dtype)

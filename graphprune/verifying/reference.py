@@ -1,0 +1,214 @@
+"""The masked original: the user's graph at full width, with everything removed held at zero.
+
+Operators that average, normalise or compare along a removed axis are defined on what is kept: they are given
+the kept part only, and their result is put back in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.terms import Atom, Term, atoms
+from graphprune.planning.masks import Masks
+from graphprune.verifying.region import Region, region_of
+
+__all__ = ["Reference", "steps"]
+
+# operators that are defined on the kept coordinates of the axes they run along
+_RESTRICTED = {
+    f"aten.{name}"
+    for name in (
+        "mean amax amin var std logsumexp prod norm linalg_vector_norm std_mean var_mean all max min softmax "
+        "log_softmax _softmax _log_softmax layer_norm rms_norm group_norm scaled_dot_product_attention"
+    ).split()
+}
+
+
+def steps(
+    graph: fx.Graph,
+    tensors: Mapping[str, Tensor],
+    inputs: list[Any],
+    call: Callable[[fx.Node, tuple[Any, ...], dict[str, Any]], Any],
+    dtype: torch.dtype | None = None,
+) -> Iterator[tuple[fx.Node, Any]]:
+    """Interprets ``graph`` node by node; values are dropped when nobody reads them any more.
+
+    With ``dtype`` every other floating dtype that an operator names is replaced by it.
+    """
+    environment: dict[fx.Node, Any] = {}
+    remaining = iter(inputs)
+    uses = {node: len(node.users) for node in graph.nodes}
+    for node in graph.nodes:
+        if node.op == "output":
+            return
+        if node.op == "placeholder":
+            value = next(remaining)
+        elif node.op == "get_attr":
+            value = tensors[node.target]
+        else:
+            args, kwargs = fx.node.map_aggregate(
+                (node.args, dict(node.kwargs)),
+                lambda a: environment[a] if isinstance(a, fx.Node) else _widened(a, dtype),
+            )
+            value = call(node, args, kwargs)
+        environment[node] = value
+        yield node, value
+        for source in node.all_input_nodes:
+            uses[source] -= 1
+            if not uses[source]:
+                del environment[source]
+
+
+def _widened(argument: Any, dtype: torch.dtype | None) -> Any:
+    floating = isinstance(argument, torch.dtype) and argument.is_floating_point
+    return dtype if dtype is not None and floating else argument
+
+
+class Reference:
+    """Runs the original graph under a choice of kept units.
+
+    Args:
+        kept: atom → boolean mask, see `Masks`.
+        inputs: flat inputs; their shapes give the actual batch sizes.
+    """
+
+    def __init__(self, graph: DependencyGraph, kept: Mapping[Atom, Tensor], inputs: list[Any]) -> None:
+        self.graph = graph
+        self.inputs = inputs
+        self.masks = Masks(kept, graph.fibres, _lengths(graph, inputs))
+        self._regions: dict[str, Region] = {}
+        self._operations = {operation.name: operation for operation in graph.program.operations}
+        self._in_place = any(_writes(node) for node in graph.program.graph.nodes)
+
+    def region(self, name: str) -> Region | None:
+        """The kept region of the value that a node makes; None if it is no tensor."""
+        value = self.graph.program.values.get(name)
+        if value is None:
+            return None
+        if value.name not in self._regions:
+            self._regions[value.name] = region_of(self.graph.analysis.terms[value.name], self.masks)
+        return self._regions[value.name]
+
+    def steps(
+        self, tensors: Mapping[str, Tensor], dtype: torch.dtype | None
+    ) -> Iterator[tuple[fx.Node, Any]]:
+        """Every node with its masked value."""
+        graph = self.graph.program.graph
+        held = _Zeroed(tensors, {n.target: self.region(n.name) for n in graph.nodes if n.op == "get_attr"})
+        return steps(graph, held, self.inputs, self._call, dtype)
+
+    def _call(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        operation = self._operations.get(node.name)
+        if operation is not None and operation.family in _RESTRICTED and self._cut(node):
+            return self._restricted(node, args, kwargs)
+        value = node.target(*args, **kwargs)
+        return self._hold(node, value)
+
+    def _cut(self, node: fx.Node) -> bool:
+        regions = [self.region(source.name) for source in node.all_input_nodes]
+        return any(region is not None and not region.whole for region in regions)
+
+    def _hold(self, node: fx.Node, value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            names = [f"{node.name}.{index}" for index in range(len(value))]
+            return type(value)(self._held(n, v) for n, v in zip(names, value, strict=True))
+        return self._held(node.name, value)
+
+    def _held(self, name: str, value: Any) -> Any:
+        region = self.region(name)
+        if region is None or region.whole or not isinstance(value, Tensor):
+            return value
+        zeroed = region.zero(value)
+        # where operators write in place, a view that is right already must stay a view
+        return value if self._in_place and torch.equal(zeroed, value) else zeroed
+
+    def _restricted(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The operator on the kept part of its tensors, put back into zeros of the full shape."""
+        names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+        nodes = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+        bound = dict(zip(names, args, strict=False)) | kwargs
+        part = {
+            name: self._part(nodes[name], value) if isinstance(value, Tensor) else value
+            for name, value in bound.items()
+        }
+        if "normalized_shape" in part:
+            part["normalized_shape"] = list(part["input"].shape[-len(bound["normalized_shape"]) :])
+        if "num_groups" in part:
+            kept = self._channels(nodes["input"], bound["input"].shape[1])
+            part["num_groups"] = int(kept.reshape(bound["num_groups"], -1).any(1).sum())
+        if node.target is torch.ops.aten.scaled_dot_product_attention.default and part.get("scale") is None:
+            part["scale"] = bound["query"].shape[-1] ** -0.5
+        result = node.target(**part)  # type: ignore[operator]
+        if isinstance(result, tuple | list):
+            return type(result)(self._put(f"{node.name}.{i}", item) for i, item in enumerate(result))
+        return self._put(node.name, result)
+
+    def _part(self, node: Any, value: Tensor) -> Tensor:
+        region = self.region(node.name)
+        return region.take(value) if region is not None else value
+
+    def _channels(self, node: Any, size: int) -> Tensor:
+        region = self.region(node.name)
+        kept = region.single.get(1) if region is not None else None
+        return kept if kept is not None else torch.ones(size, dtype=torch.bool)
+
+    def _put(self, name: str, part: Tensor) -> Tensor:
+        value = self.graph.program.values[name]
+        terms = self.graph.analysis.terms[value.name]
+        region = self.region(name)
+        assert region is not None
+        return region.put(part, [_length(term, self.masks.lengths) for term in terms])
+
+
+class _Zeroed(Mapping[str, Tensor]):
+    """Stored tensors with removed entries at zero, made when they are read."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], regions: Mapping[Any, Region | None]) -> None:
+        self._tensors = tensors
+        self._regions = regions
+
+    def __getitem__(self, name: str) -> Tensor:
+        region = self._regions[name]
+        return self._tensors[name] if region is None else region.zero(self._tensors[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _writes(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _lengths(graph: DependencyGraph, inputs: list[Any]) -> dict[Atom, int]:
+    """The actual size of every atom that depends on the batch."""
+    actual: dict[int, int] = {}
+    for name, given in zip(graph.program.inputs, inputs, strict=True):
+        value = graph.program.values.get(name)
+        if value is not None and isinstance(given, Tensor):
+            actual |= {
+                s: n for s, n in zip(value.shape, given.shape, strict=True) if s in graph.program.batch_primes
+            }
+    lengths: dict[Atom, int] = {}
+    for terms in graph.analysis.terms.values():
+        for atom in (atom for term in terms for atom in atoms(term)):
+            size = atom.size
+            for prime, batch in actual.items():
+                if size and size % prime == 0:
+                    size = size // prime * batch
+            if size != atom.size:
+                lengths[atom] = size
+    return lengths
+
+
+def _length(term: Term, lengths: Mapping[Atom, int]) -> int:
+    from graphprune.axes.terms import size_of
+
+    return size_of(term, lengths)

@@ -1,0 +1,102 @@
+"""The kept part of a tensor: zeroing the rest, taking the part out, putting it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graphprune.axes.terms import Atom, Product, Term
+from graphprune.planning.masks import Masks
+
+__all__ = ["Region", "region_of"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Kept positions of one tensor.
+
+    ``single`` holds a mask for a dimension, ``joint`` a mask over a pair of dimensions, for units that are
+    chosen separately for each position of a fibre in another dimension.
+    """
+
+    single: dict[int, Tensor]
+    joint: dict[tuple[int, int], Tensor]
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is kept."""
+        return not self.single and not self.joint
+
+    def mask(self, rank: int) -> Tensor:
+        """The kept positions, broadcastable to the tensor."""
+        result = torch.ones([1] * rank, dtype=torch.bool)
+        for dim, kept in self.single.items():
+            result = result & kept.reshape([-1 if other == dim else 1 for other in range(rank)])
+        for (first, second), kept in self.joint.items():
+            shape = [1] * rank
+            shape[first], shape[second] = kept.shape
+            result = result & kept.reshape(shape)
+        return result
+
+    def zero(self, value: Tensor) -> Tensor:
+        """``value`` with everything that is removed set to zero."""
+        return value if self.whole else value.masked_fill(~self.mask(value.dim()), 0)
+
+    def take(self, value: Tensor) -> Tensor:
+        """The kept part of ``value``."""
+        if not self.joint:
+            for dim, kept in self.single.items():
+                value = value.index_select(dim, kept.nonzero().flatten())
+            return value
+        shape = list(value.shape)
+        for dim, kept in self.single.items():
+            shape[dim] = int(kept.sum())
+        for (first, second), kept in self.joint.items():
+            counts = kept.sum(1)
+            shape[second] = int(counts.max())
+            if first not in self.single:
+                shape[first] = int((counts > 0).sum())
+        return value[self.mask(value.dim()).expand(value.shape)].reshape(shape)
+
+    def put(self, part: Tensor, shape: Sequence[int]) -> Tensor:
+        """Zeros of ``shape`` with ``part`` at the kept positions."""
+        if self.whole:
+            return part
+        return torch.zeros(shape, dtype=part.dtype).masked_scatter_(self.mask(len(shape)).expand(shape), part)
+
+
+def region_of(terms: Sequence[Term], masks: Masks) -> Region:
+    """The kept region of a tensor with ``terms``."""
+    single: dict[int, Tensor] = {}
+    joint: dict[tuple[int, int], Tensor] = {}
+    for dim, term in enumerate(terms):
+        if not masks.touches(term):
+            continue
+        mask, fibre = masks.opened(term)
+        if fibre is None:
+            single[dim] = mask
+            continue
+        place = next(
+            other for other, outer in enumerate(terms) if _coordinates(outer, fibre, masks) is not None
+        )
+        coordinates = _coordinates(terms[place], fibre, masks)
+        assert coordinates is not None
+        joint[place, dim] = mask[coordinates]
+    return Region(single, joint)
+
+
+def _coordinates(term: Term, atom: Atom, masks: Masks) -> Tensor | None:
+    """For every position of ``term``, the position of ``atom`` in it; None if ``atom`` is no factor of it."""
+    if term is atom:
+        return torch.arange(atom.size)
+    if not isinstance(term, Product) or atom not in term.parts:
+        return None
+    sizes = [
+        masks.lengths.get(part, part.size) if isinstance(part, Atom) else part.size for part in term.parts
+    ]
+    place = term.parts.index(atom)
+    shape = [-1 if other == place else 1 for other in range(len(sizes))]
+    return torch.arange(atom.size).reshape(shape).expand(sizes).flatten()
