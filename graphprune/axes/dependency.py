@@ -55,26 +55,29 @@ class DependencyGraph:
         """The terms of every stored tensor that the graph reads, by the tensor's name."""
         return {tensor: self.analysis.terms[value] for value, tensor in self.program.attributes.items()}
 
-    @cached_property
-    def _unit_batch(self) -> dict[Atom, int]:
-        """The size of every atom that depends on the batch, for a batch of one."""
+    def batch_sizes(self, batches: Mapping[int, int]) -> dict[Atom, int]:
+        """Actual sizes of the atoms that depend on the batch; ``batches`` maps batch primes to batch sizes."""
         sizes: dict[Atom, int] = {}
-        for terms in self.analysis.terms.values():
-            for atom in (atom for term in terms for atom in atoms(term)):
-                size = atom.size
-                for prime in self.program.batch_primes:
-                    while size and size % prime == 0:
-                        size //= prime
-                if size != atom.size:
-                    sizes[atom] = size
+        for atom in {
+            atom for terms in self.analysis.terms.values() for term in terms for atom in atoms(term)
+        }:
+            size = atom.size
+            for prime, batch in batches.items():
+                size = size // prime * batch if size and size % prime == 0 else size
+            if size != atom.size:
+                sizes[atom] = size
         return sizes
+
+    def macs_of(self, batches: Mapping[int, int]) -> Polynomial:
+        """Multiply-accumulates of one call with these batch sizes."""
+        free = {group.atom for group in self.groups}
+        products = ((loop.operation, loop.terms) for loop in self.analysis.loops)
+        return Polynomial.of(products, free, self.batch_sizes(batches))
 
     @cached_property
     def macs(self) -> Polynomial:
         """Multiply-accumulates of one example (of the captured batch, where that is fixed)."""
-        free = {group.atom for group in self.groups}
-        products = ((loop.operation, loop.terms) for loop in self.analysis.loops)
-        return Polynomial.of(products, free, self._unit_batch)
+        return self.macs_of(dict.fromkeys(self.program.batch_primes, 1))
 
     @cached_property
     def params(self) -> Polynomial:

@@ -1,6 +1,7 @@
 """Proves that a slim program is what its plan asks for. Shares no code with rewriting."""
 
+from graphprune.verifying.bisect import guilty_groups
 from graphprune.verifying.verdict import Check, Verdict
-from graphprune.verifying.verify import verify
+from graphprune.verifying.verify import check_random, verify
 
-__all__ = ["Check", "Verdict", "verify"]
+__all__ = ["Check", "Verdict", "check_random", "guilty_groups", "verify"]

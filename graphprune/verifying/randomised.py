@@ -54,9 +54,9 @@ class Randomised(Converted):
         shape = item.tensor.shape
         dtype = self.dtype or item.tensor.dtype
         if name.endswith("running_var"):
-            return (torch.rand(shape, generator=generator, dtype=torch.float64) + 0.5).to(dtype)
-        values = torch.randn(shape, generator=generator, dtype=torch.float64)
+            return (torch.rand(shape, generator=generator) + 0.5).to(dtype)
+        values = torch.randn(shape, generator=generator)
         if item.tensor.dim() < 2:
             return (1 + 0.3 * values if not running else 0.3 * values).to(dtype)
         fan_in = max(item.tensor.numel() // max(shape[0], 1), 1)
-        return (values * fan_in**-0.5).to(dtype)
+        return values.mul_(fan_in**-0.5).to(dtype)

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.terms import Atom, Term, atoms
+from graphprune.axes.terms import Atom, size_of
+from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 from graphprune.verifying.region import Region, region_of
 
-__all__ = ["Reference", "steps"]
+__all__ = ["Reference", "actual_batches", "steps"]
 
 # operators that are defined on the kept coordinates of the axes they run along
 _RESTRICTED = {
@@ -80,7 +81,8 @@ class Reference:
     def __init__(self, graph: DependencyGraph, kept: Mapping[Atom, Tensor], inputs: list[Any]) -> None:
         self.graph = graph
         self.inputs = inputs
-        self.masks = Masks(kept, graph.fibres, _lengths(graph, inputs))
+        lengths = graph.batch_sizes(actual_batches(graph.program, inputs))
+        self.masks = Masks(kept, graph.fibres, lengths)
         self._regions: dict[str, Region] = {}
         self._operations = {operation.name: operation for operation in graph.program.operations}
         self._in_place = any(_writes(node) for node in graph.program.graph.nodes)
@@ -162,7 +164,7 @@ class Reference:
         terms = self.graph.analysis.terms[value.name]
         region = self.region(name)
         assert region is not None
-        return region.put(part, [_length(term, self.masks.lengths) for term in terms])
+        return region.put(part, [size_of(term, self.masks.lengths) for term in terms])
 
 
 class _Zeroed(Mapping[str, Tensor]):
@@ -187,28 +189,12 @@ def _writes(node: fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
-def _lengths(graph: DependencyGraph, inputs: list[Any]) -> dict[Atom, int]:
-    """The actual size of every atom that depends on the batch."""
-    actual: dict[int, int] = {}
-    for name, given in zip(graph.program.inputs, inputs, strict=True):
-        value = graph.program.values.get(name)
+def actual_batches(program: Program, inputs: list[Any]) -> dict[int, int]:
+    """Batch prime → the batch size of a call with these ``inputs``."""
+    batches: dict[int, int] = {}
+    for name, given in zip(program.inputs, inputs, strict=True):
+        value = program.values.get(name)
         if value is not None and isinstance(given, Tensor):
-            actual |= {
-                s: n for s, n in zip(value.shape, given.shape, strict=True) if s in graph.program.batch_primes
-            }
-    lengths: dict[Atom, int] = {}
-    for terms in graph.analysis.terms.values():
-        for atom in (atom for term in terms for atom in atoms(term)):
-            size = atom.size
-            for prime, batch in actual.items():
-                if size and size % prime == 0:
-                    size = size // prime * batch
-            if size != atom.size:
-                lengths[atom] = size
-    return lengths
-
-
-def _length(term: Term, lengths: Mapping[Atom, int]) -> int:
-    from graphprune.axes.terms import size_of
-
-    return size_of(term, lengths)
+            pairs = zip(value.shape, given.shape, strict=True)
+            batches |= {size: actual for size, actual in pairs if size in program.batch_primes}
+    return batches

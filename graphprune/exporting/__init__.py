@@ -1,0 +1,30 @@
+"""What leaves the compiler: ONNX files, their timing, readable source, stored models, result directories.
+
+Importing this package imports neither onnx nor onnxruntime; the functions that need them do.
+"""
+
+from __future__ import annotations
+
+from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
+from graphprune.exporting.onnx_file import OnnxFile, export_onnx
+from graphprune.exporting.runtime import Latency, Parity, latency, parity, session
+from graphprune.exporting.source import module_source
+from graphprune.exporting.store import graph_from_json, graph_to_json, load_model, save_model
+
+__all__ = [
+    "RESULT_FILES",
+    "Latency",
+    "OnnxFile",
+    "Parity",
+    "ensure_writable",
+    "export_onnx",
+    "graph_from_json",
+    "graph_to_json",
+    "latency",
+    "load_model",
+    "module_source",
+    "parity",
+    "save_model",
+    "session",
+    "write_directory",
+]

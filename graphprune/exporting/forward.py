@@ -1,0 +1,259 @@
+"""The nodes of a graph as the readable body of a `forward` method."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from torch import fx
+
+from graphprune.errors import InputError
+from graphprune.exporting.layout import Bracket, Expression, brackets, flat, literal, named, statement
+from graphprune.exporting.targets import function_name
+
+__all__ = ["attribute", "forward_source"]
+
+# Names that generated code needs for itself, so that no input of the model may have them.
+RESERVED = frozenset({"F", "aten", "float", "getattr", "nn", "operator", "put", "self", "slice", "torch"})
+
+INFIX = {
+    "operator.add": "+",
+    "operator.sub": "-",
+    "operator.mul": "*",
+    "operator.truediv": "/",
+    "operator.floordiv": "//",
+    "operator.mod": "%",
+    "operator.pow": "**",
+    "operator.matmul": "@",
+    "operator.and_": "&",
+    "operator.or_": "|",
+    "operator.xor": "^",
+    "operator.eq": "==",
+    "operator.ne": "!=",
+    "operator.lt": "<",
+    "operator.le": "<=",
+    "operator.gt": ">",
+    "operator.ge": ">=",
+    "torch.ops.aten.add.Tensor": "+",
+    "torch.ops.aten.sub.Tensor": "-",
+    "torch.ops.aten.mul.Tensor": "*",
+    "torch.ops.aten.div.Tensor": "/",
+    "torch.ops.aten.matmul.default": "@",
+}
+PREFIX = {"operator.neg": "-", "operator.invert": "~", "operator.not_": "not "}
+
+# ATen overloads whose arguments are exactly those of the tensor method of the same name.
+METHODS = {
+    f"torch.ops.aten.{overload}": overload.partition(".")[0]
+    for overload in (
+        "abs.default clone.default contiguous.default exp.default expand.default flatten.using_ints mean.dim "
+        "permute.default relu.default reshape.default rsqrt.default select.int sigmoid.default softmax.int "
+        "sqrt.default squeeze.dim sum.dim_IntList tanh.default transpose.int unbind.int unsqueeze.default "
+        "view.default"
+    ).split()
+}
+FUNCTIONS = {
+    "torch.ops.aten.cat.default": "torch.cat",
+    "torch.ops.aten.stack.default": "torch.stack",
+    "torch.ops.aten.where.self": "torch.where",
+}
+# How torch.export writes a slice without end.
+END = 2**63 - 1
+COUNTING_METHODS = frozenset({"dim", "ndimension", "nelement", "numel", "size"})
+
+
+def forward_source(graph: fx.Graph) -> list[str]:
+    """The lines of the method `forward`, indented as in a class body.
+
+    Raises:
+        InputError: an input has a name that generated code needs for itself, or a function is not on the
+            allow-list.
+    """
+    parameters: list[Expression] = ["self"]
+    names = _Names(graph)
+    body: list[str] = []
+    block = ""
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            default = [literal(value) for value in node.args]
+            parameters.append(named(f"{node.target}=", default[0]) if default else str(node.target))
+        elif node.op != "get_attr":
+            if node.op == "call_module" and _block(str(node.target)) not in ("", block):
+                block = _block(str(node.target))
+                body.append(f"        # {block}")
+            body.extend(_statement(node, names))
+    return [*statement("def ", brackets("forward(", parameters, ")"), 4, ":"), *body]
+
+
+def attribute(name: str) -> str:
+    """`self.layer1[0].conv1` for "layer1.0.conv1"; a call where a part of the name is no plain identifier.
+
+    >>> attribute("layer1.0.conv1")
+    'self.layer1[0].conv1'
+    >>> attribute("layer1.a-b.conv1")
+    'getattr(self.layer1, "a-b").conv1'
+    """
+    text = "self"
+    for part in name.split("."):
+        if re.fullmatch(r"0|[1-9][0-9]*", part):
+            text = f"{text}[{part}]"
+        elif part.isidentifier() and not keyword.iskeyword(part) and not part.startswith("__"):
+            text = f"{text}.{part}"
+        else:  # a class body renames attributes that begin with two underscores
+            text = f"getattr({text}, {flat(literal(part))})"
+    return text
+
+
+class _Names:
+    """What each value is called: tensors x, x1, x2 …, a name being used again once its value is done with."""
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self._last_user: dict[fx.Node, fx.Node] = {}
+        self._name: dict[fx.Node, str] = {}
+        for node in graph.nodes:
+            self._last_user.update(dict.fromkeys(node.all_input_nodes, node))
+            if node.op == "placeholder":
+                self._name[node] = _parameter_name(str(node.target))
+        self._used = set(self._name.values())
+        self._counts: set[fx.Node] = set()
+
+    def of(self, node: fx.Node) -> str:
+        """The expression for an earlier node."""
+        return attribute(str(node.target)) if node.op == "get_attr" else self._name[node]
+
+    def bind(self, node: fx.Node) -> str:
+        """Name the value of `node`, whose inputs have been read."""
+        ended = [n for n in node.all_input_nodes if n.op != "get_attr" and self._last_user[n] is node]
+        freed = [self._name[n] for n in ended if re.fullmatch(r"x\d*", self._name[n])]
+        if self._is_count(node):
+            self._counts.add(node)
+            name = self._unused(node.name)
+        else:
+            self._used.difference_update(freed)
+            name = freed[0] if freed else next(n for n in _tensor_names() if n not in self._used)
+        self._used.add(name)
+        self._name[node] = name
+        return name
+
+    def _is_count(self, node: fx.Node) -> bool:
+        """Whether the value is surely a number or a shape, and so named after what it is rather than x."""
+        if node.op == "call_method":
+            return node.target in COUNTING_METHODS
+        if node.op != "call_function" or not callable(node.target):
+            return False
+        name = function_name(node.target)
+        inputs = node.all_input_nodes
+        return name == "torch.ops.aten.sym_size.int" or (
+            name.startswith(("operator.", "torch.sym_")) and bool(inputs) and self._counts.issuperset(inputs)
+        )
+
+    def _unused(self, wish: str) -> str:
+        while wish in self._used or wish in RESERVED or re.fullmatch(r"x\d*", wish):
+            wish += "_"
+        return wish
+
+
+def _tensor_names() -> Iterator[str]:
+    yield "x"
+    yield from (f"x{number}" for number in range(1, 1_000_000))
+
+
+def _parameter_name(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name) or name in RESERVED:
+        raise InputError(
+            f"an input of the model is called {name!r}, which generated source cannot use",
+            "rename that argument of the model's forward",
+        )
+    return name
+
+
+def _block(name: str) -> str:
+    """The part of a layer's name up to its last number: "layer1.0" of "layer1.0.conv1"."""
+    match = re.match(r"(?:.*\.)?\d+(?=\.)", name)
+    return match[0] if match else ""
+
+
+def _statement(node: fx.Node, names: _Names) -> list[str]:
+    if node.op == "output":
+        return statement("return ", _readable(node.args[0], names), 8)
+    expression = _expression(node, names)
+    return statement(f"{names.bind(node)} = " if node.users else "", expression, 8)
+
+
+def _readable(value: Any, names: _Names) -> Expression:
+    return literal(value, names.of)
+
+
+def _expression(node: fx.Node, names: _Names) -> Expression:
+    values = [_readable(value, names) for value in node.args]
+    options = [named(f"{name}=", _readable(value, names)) for name, value in node.kwargs.items()]
+    if node.op == "call_module":
+        return brackets(f"{attribute(str(node.target))}(", values + options, ")")
+    if node.op == "call_method":
+        return brackets(f"{_operand(values[0])}.{node.target}(", values[1:] + options, ")")
+    assert callable(node.target)
+    return _call(function_name(node.target), node, values, options)
+
+
+def _call(name: str, node: fx.Node, values: list[Expression], options: list[Expression]) -> Expression:
+    on_tensor = bool(node.args) and isinstance(node.args[0], fx.Node)
+    if not options and (on_tensor or name.startswith("operator.")):
+        if name == "operator.getitem" and on_tensor:
+            return brackets(f"{flat(values[0])}[", _subscripts(node.args[1], values[1]), "]")
+        if name in INFIX and len(values) == 2:
+            return _infix(_operand(values[0]), INFIX[name], flat(values[1]))
+        if name in PREFIX:
+            return f"{PREFIX[name]}{_operand(values[0])}"
+    if on_tensor and not options and (subscript := _aten_subscript(name, node.args, values)):
+        return subscript
+    if name in METHODS and on_tensor:
+        return brackets(f"{flat(values[0])}.{METHODS[name]}(", values[1:] + options, ")")
+    return brackets(f"{_function(name)}(", values + options, ")")
+
+
+def _aten_subscript(name: str, args: tuple[Any, ...], values: list[Expression]) -> Expression | None:
+    """`x[:, 1:3]` for a slice along a counted dimension, `x[i, j]` for a lookup in leading dimensions."""
+    if name == "torch.ops.aten.index.Tensor" and None not in args[1] and isinstance(values[1], Bracket):
+        return brackets(f"{flat(values[0])}[", values[1].items, "]")
+    if name != "torch.ops.aten.slice.Tensor" or len(args) < 4 or args[1] not in range(4):
+        return None
+    start = "" if args[2] in (0, None) else flat(values[2])
+    stop = "" if args[3] in (END, None) else flat(values[3])
+    step = f":{flat(values[4])}" if len(args) > 4 and args[4] != 1 else ""
+    return brackets(f"{flat(values[0])}[", [*[":"] * args[1], f"{start}:{stop}{step}"], "]")
+
+
+def _function(name: str) -> str:
+    for prefix, short in (("torch.nn.functional.", "F."), ("torch.ops.aten.", "aten.")):
+        if name.startswith(prefix) and name not in FUNCTIONS:
+            return short + name.removeprefix(prefix)
+    return FUNCTIONS.get(name, name)
+
+
+def _operand(value: Expression) -> str:
+    """A left operand or receiver, in parentheses where its sign would bind less tightly."""
+    text = flat(value)
+    return f"({text})" if text.startswith("-") else text
+
+
+def _infix(left: str, sign: str, right: str) -> str:
+    is_plain = all(re.fullmatch(r"-?[\w.]+", side) for side in (left, right))
+    return f"{left}{sign}{right}" if sign == "**" and is_plain else f"{left} {sign} {right}"
+
+
+def _subscripts(index: Any, printed: Expression) -> list[Expression]:
+    if not isinstance(index, tuple) or not index:
+        return [_subscript(printed)]
+    assert not isinstance(printed, str)
+    items = [_subscript(item) for item in printed.items]
+    return items if len(items) > 1 else [f"{flat(items[0])},"]
+
+
+def _subscript(item: Expression) -> Expression:
+    """`1:3` instead of `slice(1, 3, None)`."""
+    if isinstance(item, str) or item.opening != "slice(":
+        return item
+    start, stop, step = ("" if part == "None" else flat(part) for part in item.items)
+    return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"

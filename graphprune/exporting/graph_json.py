@@ -1,0 +1,297 @@
+"""A raised graph as JSON text and back, without the values of its tensors.
+
+The text lists modules, tensors (names, shapes, dtypes, ties) and nodes. Reading it runs no code from it:
+names are checked before they can reach generated code, and functions come from the allow-list in `targets`.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from graphprune.errors import InputError
+from graphprune.exporting.inventory import (
+    ModuleEntry,
+    TensorEntry,
+    check_name,
+    modules_of,
+    own_tensors,
+    tensors_of,
+)
+from graphprune.exporting.layers import LayerCall, build_layer, describe_layer
+from graphprune.exporting.literals import DTYPES, Json, decode, encode
+from graphprune.exporting.targets import function_name, function_named, method_named
+
+__all__ = [
+    "FORMAT_VERSION",
+    "called_modules",
+    "graph_from_json",
+    "graph_to_json",
+    "read_graph",
+    "stored_tensors",
+]
+
+FORMAT_VERSION = 1
+
+# What a damaged or hostile text can make the decoding raise.
+MALFORMED = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+def graph_to_json(model: fx.GraphModule) -> str:
+    """The structure of `model` as JSON text: everything but the values of its tensors.
+
+    Raises:
+        InputError: a function is not on the allow-list, a layer is not one of `torch.nn`'s, or an argument or
+            name cannot be stored.
+    """
+    modules = modules_of(model, called_modules(model))
+    document = {
+        "format_version": FORMAT_VERSION,
+        "class_name": type(model).__name__,
+        "training": model.training,
+        "training_differs": [
+            name for name, module in model.named_modules() if module.training is not model.training
+        ],
+        "modules": [_module_record(entry) for entry in modules],
+        "tensors": [_tensor_record(entry) for entry in tensors_of(model, modules)],
+        "nodes": [_node_record(node, model) for node in model.graph.nodes],
+    }
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)
+
+
+def graph_from_json(text: str) -> fx.GraphModule:
+    """The model that `graph_to_json` described, on the CPU, every parameter and buffer filled with zeros.
+
+    Raises:
+        InputError: the text is not such a description, or names a function, method or layer that may not
+            stand in a stored graph.
+    """
+    return read_graph(text, lambda name, shape, dtype: torch.zeros(shape, dtype=dtype))
+
+
+def read_graph(
+    text: str, value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]
+) -> fx.GraphModule:
+    """The model described by `text`, with the tensor `value(name, shape, dtype)` for each untied name.
+
+    Raises:
+        InputError: as `graph_from_json`; and whatever `value` raises.
+    """
+    try:
+        document = json.loads(text)
+        if document["format_version"] != FORMAT_VERSION:
+            raise InputError(
+                f"the stored graph has format version {document['format_version']!r}, not {FORMAT_VERSION}",
+                "read it with the version of graphprune that wrote it",
+            )
+        return _model(document, value)
+    except MALFORMED as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise InputError(f"the stored graph is damaged: {type(error).__name__}: {reason}") from error
+
+
+def stored_tensors(model: fx.GraphModule) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer once, tied ones under the name that comes first."""
+    entries = tensors_of(model, modules_of(model, called_modules(model)))
+    return {entry.name: entry.tensor for entry in entries if entry.same_as is None}
+
+
+def called_modules(model: fx.GraphModule) -> frozenset[str]:
+    """The names that the graph's `call_module` nodes use."""
+    return frozenset(str(node.target) for node in model.graph.nodes if node.op == "call_module")
+
+
+def _module_record(entry: ModuleEntry) -> Json:
+    if not entry.is_layer:
+        return {"name": entry.name}
+    if entry.same_as is not None:
+        return {"name": entry.name, "same_as": entry.same_as}
+    call = describe_layer(entry.module, entry.name)
+    return {
+        "name": entry.name,
+        "class": call.class_name,
+        "args": [encode(value) for value in call.positional],
+        "kwargs": {name: encode(value) for name, value in call.keywords.items()},
+    }
+
+
+def _tensor_record(entry: TensorEntry) -> Json:
+    record: dict[str, Json] = {"name": entry.name, "kind": "parameter" if entry.is_parameter else "buffer"}
+    if not entry.is_parameter:
+        record["persistent"] = entry.persistent
+    if entry.same_as is not None:
+        return {**record, "same_as": entry.same_as}
+    tensor = entry.tensor
+    return {
+        **record,
+        "shape": list(tensor.shape),
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "requires_grad": tensor.requires_grad,
+    }
+
+
+def _node_record(node: fx.Node, model: fx.GraphModule) -> Json:
+    return {
+        "name": node.name,
+        "op": node.op,
+        "target": _target_name(node, model),
+        "args": [encode(value) for value in node.args],
+        "kwargs": {name: encode(value) for name, value in node.kwargs.items()},
+    }
+
+
+def _target_name(node: fx.Node, model: fx.GraphModule) -> str:
+    if callable(node.target):
+        return function_name(node.target)
+    if node.op == "call_method":
+        return method_named(node.target)
+    if node.op == "get_attr":
+        _tensor_at(model, node.target)
+    return node.target
+
+
+def _model(
+    document: Json, value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]
+) -> fx.GraphModule:
+    # Built around an empty graph first: a GraphModule copies only what its graph uses, and unused parameters
+    # must survive too.
+    model = fx.GraphModule(nn.Module(), fx.Graph(), class_name=_identifier(document["class_name"]))
+    for record in document["modules"]:
+        _add_module(model, record)
+    made_by_layers = {
+        f"{name}.{local}"
+        for name, module in model.named_modules()
+        if name and not isinstance(module, fx.GraphModule)
+        for local, _ in own_tensors(module, recurse=False)
+    }
+    restored: dict[str, torch.Tensor] = {}
+    for record in document["tensors"]:
+        restored[record["name"]] = _add_tensor(model, record, restored, value)
+    if missing := made_by_layers - restored.keys():
+        raise InputError(f"the stored graph lists no tensor {min(missing)!r}, which its layer has")
+    model.train(_flag(document["training"]))
+    for name in document["training_differs"]:
+        model.get_submodule(name).training = not model.training
+    model.graph = _graph(document["nodes"], model)
+    model.graph.lint()
+    return model
+
+
+def _add_module(model: nn.Module, record: Json) -> None:
+    parent, local = _owner(model, record["name"])
+    if "same_as" in record:
+        module = model.get_submodule(record["same_as"])
+    elif "class" in record:
+        positional = tuple(decode(value, {}) for value in record["args"])
+        keywords = {name: decode(value, {}) for name, value in record["kwargs"].items()}
+        module = build_layer(LayerCall(record["class"], positional, keywords))
+    else:
+        module = nn.Module()
+    parent.add_module(local, module)
+
+
+def _add_tensor(
+    model: nn.Module,
+    record: Json,
+    restored: Mapping[str, torch.Tensor],
+    value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor],
+) -> torch.Tensor:
+    owner, local = _owner(model, record["name"])
+    is_parameter = {"parameter": True, "buffer": False}[record["kind"]]
+    if "same_as" in record:
+        tensor = restored[record["same_as"]]
+    else:
+        tensor = value(record["name"], tuple(record["shape"]), DTYPES[record["dtype"]])
+        if is_parameter:
+            tensor = nn.Parameter(tensor, requires_grad=_flag(record["requires_grad"]))
+    expected = dict(own_tensors(owner, recurse=False)).get(local)
+    if expected is not None and expected.shape != tensor.shape:
+        shapes = f"{list(tensor.shape)}, its layer asks for {list(expected.shape)}"
+        raise InputError(f"tensor {record['name']!r} has shape {shapes}")
+    if isinstance(tensor, nn.Parameter) is not is_parameter:
+        raise InputError(f"tensor {record['name']!r} is tied to one of another kind")
+    if isinstance(tensor, nn.Parameter):
+        owner.register_parameter(local, tensor)
+    else:
+        owner.register_buffer(local, tensor, persistent=_flag(record["persistent"]))
+    return tensor
+
+
+def _owner(model: nn.Module, name: Any) -> tuple[nn.Module, str]:
+    parent, _, local = check_name(name).rpartition(".")
+    return model.get_submodule(parent), local
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"the stored graph has {value!r} where true or false belongs")
+    return value
+
+
+def _identifier(name: Any) -> str:
+    """`name`, if it may be written into the code that fx generates and runs."""
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        raise InputError(f"the stored graph has the unusable identifier {name!r}")
+    return name
+
+
+def _graph(records: Json, model: nn.Module) -> fx.Graph:
+    graph = fx.Graph()
+    nodes: dict[str, fx.Node] = {}
+    for record in records:
+        name = _identifier(record["name"])
+        if name in nodes:
+            raise InputError(f"the stored graph has two nodes named {name!r}")
+        # A default value of an input is a constant, so no earlier node may stand in it.
+        known: Mapping[str, fx.Node] = {} if record["op"] == "placeholder" else nodes
+        nodes[name] = graph.create_node(
+            record["op"],
+            _target(record, model),
+            tuple(decode(value, known) for value in record["args"]),
+            {_identifier(key): decode(value, known) for key, value in record["kwargs"].items()},
+            name=name,
+        )
+    if [node.op for node in graph.nodes].count("output") != 1:
+        raise InputError("the stored graph has not exactly one output")
+    return graph
+
+
+def _target(record: Json, model: nn.Module) -> str | Callable[..., Any]:
+    op, target = record["op"], record["target"]
+    if op == "call_function":
+        return function_named(target)
+    if op == "call_method":
+        return method_named(target)
+    if op == "call_module":
+        model.get_submodule(check_name(target))
+        return target
+    if op == "get_attr":
+        _tensor_at(model, check_name(target))
+        return target
+    if op in ("placeholder", "output"):
+        return _identifier(target)
+    raise InputError(f"the stored graph has a node of the unknown kind {op!r}")
+
+
+def _tensor_at(model: nn.Module, name: str) -> torch.Tensor:
+    parent, _, local = name.rpartition(".")
+    found = dict(own_tensors(model.get_submodule(parent), recurse=False)).get(local)
+    if found is None:
+        raise InputError(f"{name!r} is neither a parameter nor a buffer", "register it with register_buffer")
+    return found

@@ -1,0 +1,127 @@
+"""What a model is made of: its modules and tensors, in order, with ties and persistence.
+
+Shared by the stored form and the generated source, so that both agree on which of two names is the tie.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from graphprune.errors import InputError
+
+__all__ = ["ModuleEntry", "TensorEntry", "check_name", "modules_of", "own_tensors", "tensors_of"]
+
+# Quotes, backslashes, dots and line breaks would end up inside generated code.
+NAME = re.compile(r"[\w\-+/: ]+(?:\.[\w\-+/: ]+)*")
+CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+
+@dataclass(frozen=True)
+class ModuleEntry:
+    """One module.
+
+    Attributes:
+        name: dotted name, "" for the model itself.
+        module: the module.
+        is_layer: it is a layer of `torch.nn`; otherwise a plain group of layers.
+        same_as: the name under which the same layer object came before, if it did.
+    """
+
+    name: str
+    module: nn.Module
+    is_layer: bool
+    same_as: str | None
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One parameter or buffer.
+
+    Attributes:
+        name: dotted name.
+        tensor: the parameter or buffer itself.
+        owner: dotted name of the module it belongs to.
+        in_layer: the owner is (inside) a `torch.nn` layer, whose constructor makes the tensor.
+        persistent: it is in `state_dict()`; always true of a parameter.
+        same_as: the name under which the same tensor came before, if it is tied.
+    """
+
+    name: str
+    tensor: torch.Tensor
+    owner: str
+    in_layer: bool
+    persistent: bool
+    same_as: str | None
+
+    @property
+    def is_parameter(self) -> bool:
+        """True of a parameter, false of a buffer."""
+        return isinstance(self.tensor, nn.Parameter)
+
+
+def check_name(name: object) -> str:
+    """`name`, if it is a harmless dotted name.
+
+    Raises:
+        InputError: it is not text, or has quotes, backslashes or line breaks in it.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InputError(f"{name!r} is not a usable layer or tensor name", "rename that part of the model")
+    return name
+
+
+def modules_of(model: nn.Module, called: frozenset[str] = frozenset()) -> tuple[ModuleEntry, ...]:
+    """Every group and layer of `model`, parents first, in registration order.
+
+    Args:
+        model: the model; itself not listed.
+        called: names of modules that its graph calls, which are layers even if they look like groups.
+
+    Raises:
+        InputError: a name could not be written into code.
+    """
+    return tuple(_modules(model, called))
+
+
+def tensors_of(model: nn.Module, modules: tuple[ModuleEntry, ...]) -> tuple[TensorEntry, ...]:
+    """Every parameter and buffer of `model` and of its `modules`; a repeated layer's tensors only once.
+
+    Raises:
+        InputError: a name could not be written into code.
+    """
+    persistent = frozenset(model.state_dict())
+    seen: dict[int, str] = {}
+    entries = []
+    for owner in (ModuleEntry("", model, is_layer=False, same_as=None), *modules):
+        if owner.same_as is not None:
+            continue
+        for local, tensor in own_tensors(owner.module, recurse=owner.is_layer):
+            name = check_name(f"{owner.name}.{local}" if owner.name else local)
+            same_as = seen.get(id(tensor))
+            entries.append(TensorEntry(name, tensor, owner.name, owner.is_layer, name in persistent, same_as))
+            seen.setdefault(id(tensor), name)
+    return tuple(entries)
+
+
+def own_tensors(module: nn.Module, recurse: bool) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters, then buffers, under their names in `module`, tied ones each time."""
+    yield from module.named_parameters(recurse=recurse, remove_duplicate=False)
+    yield from module.named_buffers(recurse=recurse, remove_duplicate=False)
+
+
+def _modules(model: nn.Module, called: frozenset[str]) -> Iterator[ModuleEntry]:
+    seen: dict[int, str] = {}
+    inside = "\0"
+    for name, module in model.named_modules(remove_duplicate=False):
+        if not name or name.startswith(inside):
+            continue
+        is_layer = type(module) not in CONTAINERS or name in called
+        yield ModuleEntry(check_name(name), module, is_layer, seen.get(id(module)) if is_layer else None)
+        if is_layer:
+            seen.setdefault(id(module), name)
+            inside = f"{name}."

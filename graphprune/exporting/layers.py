@@ -1,0 +1,136 @@
+"""The constructor call that rebuilds a `torch.nn` layer, read off the layer's own attributes.
+
+No table of layers: a constructor parameter is looked up as the attribute of the same name, and the call is
+then tried and its result compared with the layer, attribute by attribute and tensor by tensor.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphprune.errors import InputError
+from graphprune.exporting.inventory import own_tensors
+from graphprune.exporting.targets import layer_class, layer_class_name
+
+__all__ = ["LayerCall", "build_layer", "describe_layer"]
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """A constructor call such as `nn.Conv2d(3, 64, 7, stride=2, bias=False)`.
+
+    Attributes:
+        class_name: a class of `torch.nn`.
+        positional: the arguments without default.
+        keywords: the arguments that differ from their defaults.
+    """
+
+    class_name: str
+    positional: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+
+
+def describe_layer(layer: nn.Module, where: str) -> LayerCall:
+    """The shortest call that rebuilds `layer`, whose dotted name is `where`.
+
+    Raises:
+        InputError: the layer's class is not one of `torch.nn`'s, or its attributes do not determine it.
+    """
+    class_name = layer_class_name(layer, where)
+    for shorten in (True, False):
+        call = _call(class_name, layer, shorten)
+        if _rebuilds(call, layer):
+            return _without_needless(call, layer)
+    raise InputError(
+        f"layer {where!r} ({class_name}) cannot be rebuilt from its attributes",
+        "keep the layer's attributes in step with its tensors, or leave it as plain functions in the graph",
+    )
+
+
+def build_layer(call: LayerCall) -> nn.Module:
+    """The layer, on the meta device: its tensors have shapes and dtypes but no values.
+
+    Raises:
+        InputError: `torch.nn` has no such class or the class refuses the arguments.
+    """
+    kind = layer_class(call.class_name)
+    try:
+        with torch.device("meta"):
+            return kind(*call.positional, **call.keywords)
+    except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"torch.nn.{call.class_name} cannot be built: {error}") from error
+
+
+def _call(class_name: str, layer: nn.Module, shorten: bool) -> LayerCall:
+    positional, keywords = [], {}
+    for name, parameter in inspect.signature(type(layer).__init__).parameters.items():
+        if name in ("self", "device") or name.startswith("_") or not _is_named(parameter):
+            continue
+        if name == "dtype":
+            value: Any = _floating_dtype(layer)
+        elif not hasattr(layer, name):
+            continue
+        else:
+            value = _plain(getattr(layer, name), parameter.default)
+        value = _shortened(value) if shorten else value
+        if parameter.default is inspect.Parameter.empty:
+            positional.append(value)
+        elif value != parameter.default:
+            keywords[name] = value
+    return LayerCall(class_name, tuple(positional), keywords)
+
+
+def _without_needless(call: LayerCall, layer: nn.Module) -> LayerCall:
+    """Without keywords that follow from the others, as the stride of a pooling that equals its window."""
+    for name in call.keywords:
+        keywords = {other: value for other, value in call.keywords.items() if other != name}
+        shorter = replace(call, keywords=keywords)
+        if name != "dtype" and _rebuilds(shorter, layer):
+            return _without_needless(shorter, layer)
+    return call
+
+
+def _is_named(parameter: inspect.Parameter) -> bool:
+    return parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _plain(value: Any, default: Any) -> Any:
+    """A flag where the attribute is the optional tensor that the flag switches on, else the attribute."""
+    if isinstance(value, torch.Tensor) or (value is None and default is True):
+        return value is not None
+    return value
+
+
+def _floating_dtype(layer: nn.Module) -> torch.dtype | None:
+    """The dtype to ask for, None where it is the default one."""
+    dtypes = [tensor.dtype for _, tensor in own_tensors(layer, recurse=True)]
+    floating = [dtype for dtype in dtypes if dtype.is_floating_point or dtype.is_complex]
+    return floating[0] if floating and floating[0] != torch.float32 else None
+
+
+def _shortened(value: Any) -> Any:
+    """`(3, 3)` as `3`, since most constructors repeat a single number themselves."""
+    if isinstance(value, tuple) and value and all(item == value[0] for item in value):
+        return value[0]
+    return value
+
+
+def _rebuilds(call: LayerCall, layer: nn.Module) -> bool:
+    try:
+        copy = build_layer(call)
+    except InputError:
+        return False
+    if any(vars(layer).get(name) != value for name, value in vars(copy).items() if _is_setting(name)):
+        return False
+    shapes = {name: tensor.shape for name, tensor in own_tensors(layer, recurse=True)}
+    return shapes == {name: tensor.shape for name, tensor in own_tensors(copy, recurse=True)}
+
+
+def _is_setting(name: str) -> bool:
+    return not name.startswith("_") and name != "training"

@@ -1,0 +1,208 @@
+"""Which functions a stored graph may call: the allow-list between names and callables.
+
+A stored graph is data from outside. Its targets are looked up in tables built here and never by `getattr` on
+an arbitrary module, so that a file cannot reach `os.system`, `torch.load` or anything else that does more
+than arithmetic on tensors.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import get_overridable_functions
+
+from graphprune.errors import InputError
+
+__all__ = ["function_name", "function_named", "layer_class", "layer_class_name", "method_named"]
+
+OPERATORS = (
+    "abs add and_ eq floordiv ge getitem gt iadd imul invert isub itruediv le lshift lt matmul mod mul ne "
+    "neg not_ or_ pos pow rshift sub truediv xor"
+).split()
+
+# Every public tensor function counts as safe if PyTorch itself lists it as overridable (a function *of
+# tensors*); these few take no tensor, or are builtins which that list leaves out.
+FACTORIES = (
+    "arange as_strided broadcast_shapes empty eye full linspace logspace ones rand randint randn randperm "
+    "scalar_tensor tensor tril_indices triu_indices zeros"
+).split()
+UNLISTED_FUNCTIONAL = ("hardsigmoid", "hardswish", "sigmoid", "tanh")
+NAMESPACES = ("torch", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft")
+
+# Functions that touch storage, autograd or global state rather than compute.
+REFUSED = frozenset(
+    "autocast backward from_file initial_seed lobpcg manual_seed requires_grad_ resize_ resize_as_ "
+    "resize_as_sparse_ retain_grad save seed set_ set_data set_grad_enabled".split()
+)
+
+# Methods of `Tensor` that have no ATen operator of the same name.
+PYTHON_METHODS = frozenset(
+    "bfloat16 bool byte char double float half int long ndimension nelement short".split()
+)
+
+# Underscored ATen operators are internal and some take raw workspaces; these are the ones that exported
+# programs are made of.
+INTERNAL_ATEN = frozenset(
+    "_adaptive_avg_pool2d _adaptive_avg_pool3d _addmm_activation _assert_async _assert_scalar "
+    "_assert_tensor_metadata _cdist_forward _convolution _embedding_bag _fft_c2c _fft_c2r _fft_r2c "
+    "_fused_rms_norm _linalg_det _linalg_eigh _linalg_svd _local_scalar_dense _log_softmax "
+    "_native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward _prelu_kernel "
+    "_safe_softmax _scaled_dot_product_attention_math _scaled_dot_product_flash_attention_for_cpu "
+    "_shape_as_tensor _softmax _stack _to_copy _trilinear _unsafe_index _unsafe_masked_index _unsafe_view "
+    "_upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d "
+    "_upsample_nearest_exact3d _weight_norm _weight_norm_interface".split()
+)
+
+# An ATen operator is safe if numbers and tensors go in and come out; text only for these options.
+TEXT_OPTIONS = frozenset(
+    "approximate assert_msg driver equation indexing interpolation mode norm ord p pad_mode padding "
+    "padding_side reduce rounding_mode side UPLO".split()
+)
+NUMERIC = re.compile(r"(?:Optional\[|List\[)*(?:Tensor|int|float|bool|number|complex|Device|Generator)\]*")
+
+
+def function_name(target: Callable[..., Any]) -> str:
+    """The stored name of a `call_function` target, as "operator.add" or "torch.ops.aten.view.default".
+
+    Raises:
+        InputError: the target is not on the allow-list.
+    """
+    if isinstance(target, torch._ops.OpOverload):
+        name = f"torch.ops.{target}"
+        if function_named(name) is not target:
+            raise _refusal(name)
+        return name
+    name = _names_of_functions().get(id(target), "")
+    if not name:
+        raise _refusal(f"{getattr(target, '__module__', None)}.{getattr(target, '__name__', target)}")
+    return name
+
+
+def function_named(name: str) -> Callable[..., Any]:
+    """The callable of a stored name.
+
+    Raises:
+        InputError: the name is not on the allow-list.
+    """
+    if name.startswith("torch.ops."):
+        return _aten_overload(name)
+    if name not in _functions():
+        raise _refusal(name)
+    return _functions()[name]
+
+
+def method_named(name: str) -> str:
+    """`name` itself, if it is a method of `Tensor` that only computes.
+
+    Raises:
+        InputError: the method is not on the allow-list.
+    """
+    if name not in _methods():
+        raise _refusal(f"Tensor.{name}")
+    return name
+
+
+def layer_class(name: str) -> type[nn.Module]:
+    """The `torch.nn` layer class of that name.
+
+    Raises:
+        InputError: there is no such public class.
+    """
+    found = getattr(nn, name, None) if name in nn.modules.__all__ and not name.startswith("Lazy") else None
+    if not (isinstance(found, type) and issubclass(found, nn.Module)) or found is nn.Module:
+        raise InputError(
+            f"layer class {name!r} is not a torch.nn layer", "only torch.nn layers can be stored"
+        )
+    return found
+
+
+def layer_class_name(layer: nn.Module, where: str) -> str:
+    """The name under which `torch.nn` exports exactly the class of `layer`, which is called `where`.
+
+    Raises:
+        InputError: the class is the user's own or a subclass of a `torch.nn` class.
+    """
+    kind = type(layer)
+    if getattr(nn, kind.__name__, None) is not kind:
+        raise InputError(
+            f"layer {where!r} is a {kind.__module__}.{kind.__name__}, not exactly a torch.nn class",
+            "raise the graph to standard torch.nn layers before it is stored",
+        )
+    layer_class(kind.__name__)
+    return kind.__name__
+
+
+def _refusal(name: str) -> InputError:
+    return InputError(
+        f"the function {name} may not stand in a stored graph",
+        "only arithmetic on tensors may: operator.*, torch.*, torch.nn.functional.* and torch.ops.aten.*",
+    )
+
+
+def _aten_overload(name: str) -> Callable[..., Any]:
+    match = re.fullmatch(r"torch\.ops\.aten\.([A-Za-z0-9_]+)\.([A-Za-z0-9_]+)", name)
+    if not match or not _is_safe_aten(match[1]):
+        raise _refusal(name)
+    packet = getattr(torch.ops.aten, match[1])
+    if match[2] not in packet.overloads():
+        raise _refusal(name)
+    overload = getattr(packet, match[2])
+    if not _only_computes(overload):
+        raise _refusal(name)
+    return overload
+
+
+def _is_safe_aten(name: str) -> bool:
+    if name in REFUSED or (name.startswith("_") and name not in INTERNAL_ATEN):
+        return False
+    return isinstance(getattr(torch.ops.aten, name, None), torch._ops.OpOverloadPacket)
+
+
+def _only_computes(overload: torch._ops.OpOverload) -> bool:
+    schema = overload._schema
+    results = all(NUMERIC.fullmatch(str(result.type)) for result in schema.returns)
+    return results and all(
+        NUMERIC.fullmatch(str(argument.type))
+        or (str(argument.type) in ("str", "Optional[str]") and argument.name in TEXT_OPTIONS)
+        for argument in schema.arguments
+    )
+
+
+@functools.cache
+def _functions() -> dict[str, Callable[..., Any]]:
+    overridable = {
+        id(function) for functions in get_overridable_functions().values() for function in functions
+    }
+    table = {f"operator.{name}": getattr(operator, name) for name in OPERATORS}
+    for prefix in NAMESPACES:
+        space = functools.reduce(getattr, prefix.split(".")[1:], torch)
+        for name in sorted(dir(space)):
+            if id(getattr(space, name)) in overridable and not name.startswith("_") and name not in REFUSED:
+                table[f"{prefix}.{name}"] = getattr(space, name)
+    table.update({f"torch.{name}": getattr(torch, name) for name in FACTORIES})
+    table.update(
+        {f"torch.nn.functional.{name}": getattr(nn.functional, name) for name in UNLISTED_FUNCTIONAL}
+    )
+    return table
+
+
+@functools.cache
+def _names_of_functions() -> dict[int, str]:
+    names: dict[int, str] = {}
+    for name, function in _functions().items():
+        names.setdefault(id(function), name)
+    return names
+
+
+@functools.cache
+def _methods() -> frozenset[str]:
+    overridable = {id(method) for method in get_overridable_functions()[torch.Tensor]}
+    public = {name for name in dir(torch.Tensor) if not name.startswith("_")}
+    listed = {name for name in public if id(getattr(torch.Tensor, name)) in overridable}
+    return frozenset(name for name in listed if name in PYTHON_METHODS or _is_safe_aten(name))

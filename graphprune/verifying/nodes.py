@@ -1,0 +1,141 @@
+"""Compares every node of the slim program with the same node of the masked original."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.program import Program
+from graphprune.planning.plan import Plan, make_masks
+from graphprune.verifying.randomised import Converted
+from graphprune.verifying.reference import Reference, steps
+from graphprune.verifying.verdict import Check
+
+__all__ = ["TOLERANCE", "Comparison", "Restricted", "compare_nodes", "relative_error"]
+
+# relative to the largest value of the same tensor; accumulation in another order is all that may differ
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The check, and what the slim program returned (by value name; empty if the check failed)."""
+
+    check: Check
+    outputs: dict[str, Tensor]
+
+
+def compare_nodes(
+    name: str,
+    graph: DependencyGraph,
+    plan: Plan,
+    slim: Program,
+    tensors: Mapping[str, Tensor],
+    inputs: list[Any],
+    dtype: torch.dtype,
+) -> Comparison:
+    """Every node of the slim program equals the kept part of the same node of the masked original."""
+    wide = dtype is torch.float64
+    inputs = [_converted(leaf, dtype) if wide else leaf for leaf in inputs]
+    cast = dtype if wide else None
+    reference = Reference(graph, make_masks(graph, plan.groups).kept, inputs)
+    ours = steps(slim.graph, Restricted(tensors, plan.kept), inputs, lambda n, a, k: n.target(*a, **k), cast)
+    limit, worst, at = TOLERANCE[dtype], 0.0, ""
+    outputs: dict[str, Tensor] = {}
+    node = next(iter(slim.graph.nodes))
+    try:
+        with torch.no_grad():
+            for node, expected in reference.steps(tensors, cast):
+                given = next(value for other, value in ours if other.name == node.name)
+                error = _error(reference, node, expected, given)
+                if not error <= limit:
+                    detail = f"first difference at {_where(graph, node)}"
+                    return Comparison(Check(name, False, error, limit, detail), {})
+                if error > worst:
+                    worst, at = error, f"worst at {_where(graph, node)}"
+                outputs |= _returned(graph.program, node.name, given)
+    except (RuntimeError, IndexError, TypeError, ValueError, StopIteration) as error:
+        detail = f"cannot run {_where(graph, node)} or the node after it: {_first_line(error)}"
+        return Comparison(Check(name, False, float("inf"), limit, detail), {})
+    return Comparison(Check(name, True, worst, limit, at), outputs)
+
+
+def _converted(leaf: Any, dtype: torch.dtype) -> Any:
+    return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _where(graph: DependencyGraph, node: fx.Node) -> str:
+    operation = next((op for op in graph.program.operations if op.name == node.name), None)
+    if operation is None:
+        return node.name
+    place = f" of {operation.layer}" if operation.layer else ""
+    return f"{operation.op}{place} ({operation.source or node.name})"
+
+
+def _error(reference: Reference, node: fx.Node, expected: Any, given: Any) -> float:
+    """The largest difference relative to the largest value; infinite where shapes differ."""
+    if isinstance(expected, tuple | list):
+        return max(
+            (
+                _tensor_error(reference, f"{node.name}.{index}", e, g)
+                for index, (e, g) in enumerate(zip(expected, given, strict=True))
+            ),
+            default=0.0,
+        )
+    return _tensor_error(reference, node.name, expected, given)
+
+
+def _tensor_error(reference: Reference, name: str, expected: Any, given: Any) -> float:
+    region = reference.region(name)
+    if not isinstance(expected, Tensor) or region is None:
+        return 0.0
+    return relative_error(region.take(expected), given)
+
+
+def relative_error(expected: Tensor, given: Tensor) -> float:
+    """``max |given - expected| / max |expected|``; infinite where shapes, or what is not finite, differ."""
+    if expected.shape != given.shape:
+        return float("inf")
+    if not expected.is_floating_point():
+        return 0.0 if torch.equal(expected, given) else float("inf")
+    finite = torch.isfinite(expected)
+    if not torch.equal(finite, torch.isfinite(given)):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    expected, given = expected[finite], given[finite]
+    scale = float(expected.abs().max())
+    difference = float((given - expected).abs().max())
+    return difference / scale if scale else difference
+
+
+class Restricted(Converted):
+    """Stored tensors cut to the plan, by indexing of its own."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> None:
+        self.tensors = tensors
+        self.kept = kept
+        self.stored = tensors  # type: ignore[assignment]
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self.tensors[name]
+        for dim, indices in self.kept.get(name, {}).items():
+            tensor = tensor[(*[slice(None)] * dim, indices)]
+        return tensor
+
+
+def _returned(program: Program, name: str, value: Any) -> dict[str, Tensor]:
+    """``value``, or its items, where the program returns them."""
+    items = {name: value} if isinstance(value, Tensor) else {}
+    if isinstance(value, tuple | list):
+        items = {f"{name}.{index}": item for index, item in enumerate(value)}
+    return {key: item for key, item in items.items() if key in program.output_names}
