@@ -67,19 +67,24 @@ class Result:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def save(
-        self, directory: str | Path, latency: bool = True, progress: Progress = lambda stage: None
+        self,
+        directory: str | Path,
+        latency: bool = True,
+        progress: Progress = lambda stage: None,
+        extra: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Writes model.onnx, model.safetensors, model.py, plan.json and report.json; returns the report.
 
         The ONNX file is checked, run in onnxruntime at two batch sizes and compared with the model; with
         ``latency`` it is timed against the original in alternation. The directory appears when all is done.
+        ``extra`` entries are added to the report.
 
         Raises:
             InputError: the directory cannot be written.
             ExportError: the model cannot be exported.
             VerificationError: onnxruntime gives other results than PyTorch.
         """
-        return _save(self, Path(directory), latency, progress)
+        return _save(self, Path(directory), latency, progress, extra or {})
 
 
 def shrink(
@@ -132,7 +137,10 @@ def shrink(
             request = {
                 "budget": {budget.kind: budget.value},
                 "importance": importance if isinstance(importance, str) else type(importance).__name__,
-                **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(constraints).items()},
+                **{
+                    key: list(value) if isinstance(value, tuple) else value
+                    for key, value in asdict(constraints).items()
+                },
                 "seed": seed,
             }
             kept = choose(graph, scores, budget, find_limits(graph, constraints))
@@ -163,7 +171,9 @@ def _one_budget(
     given = {"macs": macs, "params": params, "ratio": ratio}
     chosen = [(kind, value) for kind, value in given.items() if value is not None]
     if len(chosen) + (plan is not None) != 1:
-        raise InputError(f"{len(chosen)} budgets are given", "give exactly one of macs, params, ratio and plan")
+        raise InputError(
+            f"{len(chosen)} budgets are given", "give exactly one of macs, params, ratio and plan"
+        )
     return Budget(*chosen[0]) if chosen else None
 
 
@@ -215,12 +225,14 @@ def load(directory: str | Path) -> fx.GraphModule:
     return exporting.load_model(path / "model.safetensors" if path.is_dir() else path)
 
 
-def _save(result: Result, directory: Path, latency: bool, progress: Progress) -> dict[str, Any]:
+def _save(
+    result: Result, directory: Path, latency: bool, progress: Progress, extra: Mapping[str, Any]
+) -> dict[str, Any]:
     exporting.ensure_writable(directory)
     program = result.graph.program
     args, kwargs = program.example
     clock = _Clock(progress)
-    report = _report(result)
+    report = {**_report(result), **extra}
 
     def write_onnx(path: Path) -> None:
         with clock("export"):
@@ -286,9 +298,16 @@ def _report(result: Result) -> dict[str, Any]:
     }
 
 
-def _onnx_checks(path: Path, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterable[Check]:
+def _onnx_checks(
+    path: Path, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterable[Check]:
     return [
-        Check(f"onnxruntime equals PyTorch, batch {row.batch}", row.max_rel <= ONNX_TOLERANCE, row.max_rel, ONNX_TOLERANCE)
+        Check(
+            f"onnxruntime equals PyTorch, batch {row.batch}",
+            row.max_rel <= ONNX_TOLERANCE,
+            row.max_rel,
+            ONNX_TOLERANCE,
+        )
         for row in exporting.parity(path, model, args, kwargs)
     ]
 

@@ -119,10 +119,10 @@ class DependencyGraph:
                         network.add_node(node, size=atom.size, group=names.get(atom), pins=pins)
                     network.add_edge(("tensor", name), node, dim=dim)
         for operation in self.program.operations:
-            node = ("operator", operation.name)
-            network.add_node(node, op=operation.op, layer=operation.layer)
+            caller = ("operator", operation.name)
+            network.add_node(caller, op=operation.op, layer=operation.layer)
             for value in (*operation.inputs, *operation.outputs):
-                network.add_edge(node, ("tensor", value.name))
+                network.add_edge(caller, ("tensor", value.name))
         return network
 
     def explain(self, layer: str) -> str:

@@ -44,7 +44,7 @@ class Signature:
     window: str = "a window slides along this dimension"
 
     @cached_property
-    def parsed(self) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    def parsed(self) -> tuple[tuple[str, ...], ...]:
         """Operands, then the output, each a tuple of tokens."""
         left, _, right = self.text.partition("->")
         return tuple(_tokens(operand) for operand in (*left.split(","), right))

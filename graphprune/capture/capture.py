@@ -149,7 +149,7 @@ def _copy(
 
 def _user_outputs(exported: ExportedProgram, node: fx.Node, mapping: Mapping[fx.Node, fx.Node]) -> list[Any]:
     """What the user's forward returns, without the buffer updates that export appends."""
-    results = fx.node.map_arg(node.args[0], mapping.__getitem__)
+    results: Any = fx.node.map_arg(node.args[0], mapping.__getitem__)
     count = exported.call_spec.out_spec.num_leaves
     return list(results)[len(results) - count :]
 

@@ -11,6 +11,7 @@ import sympy
 import torch
 from torch import fx
 
+from graphprune.capture.nodes import arguments
 from graphprune.capture.operations import Operation, Value
 
 __all__ = ["Description", "describe", "source_line"]
@@ -108,13 +109,9 @@ def _name(target: Any) -> str:
 
 def _arguments(node: fx.Node) -> dict[str, Any]:
     """Arguments by the names of the operator's schema, defaults filled in."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return {f"argument{index}": value for index, value in enumerate(node.args)} | dict(node.kwargs)
-    bound = {item.name: item.default_value for item in schema.arguments if item.has_default_value()}
-    bound |= {item.name: value for item, value in zip(schema.arguments, node.args, strict=False)}
-    bound |= node.kwargs
-    return {item.name: bound[item.name] for item in schema.arguments if item.name in bound}
+    if hasattr(node.target, "_schema"):
+        return arguments(node)
+    return {f"argument{index}": value for index, value in enumerate(node.args)} | dict(node.kwargs)
 
 
 def _layer(node: fx.Node) -> str:

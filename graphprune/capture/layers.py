@@ -38,7 +38,7 @@ class LayerSpec:
         return self.kind if isinstance(self.kind, str) else self.kind(arguments)
 
     def build(self, config: Config) -> nn.Module:
-        kind = config.pop("kind", None) or self.kind
+        kind = str(config.pop("kind", None) or self.kind)
         return getattr(nn, kind)(**config)
 
 

@@ -17,6 +17,7 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.layers import PLAIN, WEIGHTED, LayerSpec
+from graphprune.capture.nodes import arguments, family, overload
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.spelling import spell
 
@@ -63,47 +64,48 @@ class _Raiser:
         return layers
 
     def _layer(self, node: fx.Node, taken: Mapping[str, _Layer]) -> _Layer | None:
-        arguments = _arguments(node)
-        family = ".".join(str(node.target).split(".")[:2])
-        if family in WEIGHTED:
-            return self._weighted(WEIGHTED[family], arguments)
-        spec = PLAIN.get(family)
+        bound = arguments(node)
+        if family(node) in WEIGHTED:
+            return self._weighted(WEIGHTED[family(node)], bound)
+        spec = PLAIN.get(family(node))
         if spec is None:
             return None
         path, kind = self._innermost(node)
-        config = spec.config(arguments)
+        config = spec.config(bound)
         if config is None:
             return None
-        if kind == spec.name(arguments) and path:
+        if kind == spec.name(bound) and path:
             return _Layer(path, spec, _frozen(config), ())
-        if spec.always and arguments.get("p"):
+        if spec.always and bound.get("p"):
             return _Layer(self._fresh(path, spec.label, taken), spec, _frozen(config), ())
         return None
 
-    def _weighted(self, spec: LayerSpec, arguments: Mapping[str, Any]) -> _Layer | None:
+    def _weighted(self, spec: LayerSpec, bound: Mapping[str, Any]) -> _Layer | None:
         """A layer if all its tensors are stored under one name and nothing else is asked of them."""
-        config = spec.config(self._with_shapes(arguments))
+        config = spec.config(self._with_shapes(bound))
         held = {
-            local: argument.target
+            local: str(argument.target)
             for name, local in spec.tensors.items()
-            if isinstance(argument := arguments.get(name), fx.Node) and argument.op == "get_attr"
+            if isinstance(argument := bound.get(name), fx.Node) and argument.op == "get_attr"
         }
-        given = [name for name in spec.tensors if isinstance(arguments.get(name), fx.Node)]
+        given = [name for name in spec.tensors if isinstance(bound.get(name), fx.Node)]
         if config is None or not held or len(held) != len(given):
             return None
         local, tensor = next(iter(held.items()))
-        for path in self._paths(tensor, local, config.get("kind", spec.kind)):
+        for path in self._paths(tensor, local, str(config.get("kind", spec.kind))):
             if all(f"{path}.{local}" in self._names(tensor) for local, tensor in held.items()):
                 return _Layer(path, spec, _frozen(config), tuple(held.items()))
         return None
 
-    def _with_shapes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _with_shapes(self, bound: Mapping[str, Any]) -> dict[str, Any]:
         """Stored tensors instead of the nodes that read them, and the ``rank`` of the first tensor."""
         tensors = self.program.tensors
-        rank = next(value.meta["val"].dim() for value in arguments.values() if isinstance(value, fx.Node))
+        rank = next(value.meta["val"].dim() for value in bound.values() if isinstance(value, fx.Node))
         shaped = {
-            name: tensors[value.target] if isinstance(value, fx.Node) and value.op == "get_attr" else value
-            for name, value in arguments.items()
+            name: tensors[str(value.target)]
+            if isinstance(value, fx.Node) and value.op == "get_attr"
+            else value
+            for name, value in bound.items()
         }
         return {**shaped, "rank": rank}
 
@@ -162,7 +164,9 @@ class _Raiser:
 
     def _attribute(self, node: fx.Node) -> None:
         path = str(node.target)
-        owned = {tensor for user in node.users if user in self.layers for _, tensor in self.layers[user].tensors}
+        owned = {
+            tensor for user in node.users if user in self.layers for _, tensor in self.layers[user].tensors
+        }
         if path in owned and all(user in self.layers for user in node.users):
             return
         for user in node.users:
@@ -184,7 +188,7 @@ class _Raiser:
         if layer is None:
             return spell(self.new, node, self.mapping)
         self._ensure(layer)
-        moving = _arguments(node)[layer.spec.source]
+        moving = arguments(node)[layer.spec.source]
         return self.new.call_module(layer.path, (self.mapping[moving],))
 
     def _ensure(self, layer: _Layer) -> None:
@@ -229,14 +233,6 @@ def _filled(structure: Any, results: Mapping[str, fx.Node]) -> Any:
     if isinstance(structure, list | tuple):
         return type(structure)(_filled(item, results) for item in structure)
     return structure
-
-
-def _arguments(node: fx.Node) -> dict[str, Any]:
-    """Arguments by schema name, defaults filled in."""
-    schema = node.target._schema.arguments  # type: ignore[union-attr]
-    bound = {item.name: item.default_value for item in schema if item.has_default_value()}
-    bound |= {item.name: value for item, value in zip(schema, node.args, strict=False)}
-    return bound | dict(node.kwargs)
 
 
 def _frozen(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

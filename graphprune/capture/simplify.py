@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from torch import fx
 
+from graphprune.capture.nodes import family, mutates, overload
+
 __all__ = ["fold_constants", "functionalise", "remove_dead"]
 
 _CREATORS = ("aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty")
 _RANDOM = ("aten.rand", "aten.randn", "aten.randint", "aten.bernoulli", "aten.rand_like", "aten.randn_like")
-
-
-def _family(node: fx.Node) -> str:
-    return ".".join(str(node.target).split(".")[:2])
 
 
 def fold_constants(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -27,10 +25,10 @@ def fold_constants(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> di
     known: dict[fx.Node, Any] = {}
     for node in _constant_nodes(graph, constants):
         if node.op == "get_attr":
-            known[node] = constants[node.target]
+            known[node] = constants[overload(node)]
         else:
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: known.get(n, _like(n)))
-            known[node] = node.target(*args, **kwargs)
+            known[node] = overload(node)(*args, **kwargs)
     folded: dict[str, torch.Tensor] = {}
     for node, value in known.items():
         read = [user for user in node.users if user not in known]
@@ -52,9 +50,7 @@ def _constant_nodes(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> l
             held = node.op == "get_attr" and node.target in constants
             if root[node] not in written and (held or _is_constant(node, known)):
                 known[node] = None
-        found = {
-            root[n.args[0]] for n in graph.nodes if _mutates(n) and n not in known and n.args[0] in known
-        }
+        found = {root[n.args[0]] for n in graph.nodes if mutates(n) and n not in known and n.args[0] in known}
         if not found:
             return list(known)
         written |= found
@@ -70,12 +66,12 @@ def _memory(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
 
 
 def _is_constant(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
-    family = _family(node)
-    if node.op != "call_function" or family in _RANDOM or _has_symbols(node.meta.get("val")):
+    name = family(node)
+    if node.op != "call_function" or name in _RANDOM or _has_symbols(node.meta.get("val")):
         return False
-    if not family.startswith("aten.") and not isinstance(node.meta.get("val"), torch.Tensor):
+    if not name.startswith("aten.") and not isinstance(node.meta.get("val"), torch.Tensor):
         return False
-    if family in _CREATORS:
+    if name in _CREATORS:
         return all(source in known for source in node.all_input_nodes if source is not node.args[0])
     return all(source in known for source in node.all_input_nodes)
 
@@ -113,26 +109,16 @@ def functionalise(graph: fx.Graph) -> None:
     views: dict[fx.Node, list[fx.Node]] = defaultdict(list)
     for node in list(graph.nodes):
         views[root[node]].append(node)
-        target = node.args[0] if _mutates(node) else None
-        functional = _functional(node) if target is not None else None
-        if functional is None or target.op != "call_function":
+        functional = _functional(node) if mutates(node) else None
+        target = node.args[0] if node.args else None
+        if functional is None or not isinstance(target, fx.Node) or target.op != "call_function":
             continue
         others = [view for view in views[root[node]] if view not in (target, node)]
         if any(position[user] > position[node] for view in others for user in view.users):
             continue
         node.target = functional
-        target.replace_all_uses_with(
-            node, delete_user_cb=lambda user, at=position[node]: position.get(user, at) > at
-        )
-
-
-def _mutates(node: fx.Node) -> bool:
-    """Whether the operator writes into its first argument."""
-    return (
-        isinstance(node.target, torch._ops.OpOverload)
-        and node.target._schema.is_mutable
-        and isinstance(node.args[0], fx.Node)
-    )
+        for user in [user for user in target.users if position.get(user, 0) > position[node]]:
+            user.replace_input_with(target, node)
 
 
 def _viewed(node: fx.Node) -> fx.Node | None:
@@ -150,9 +136,9 @@ def _viewed(node: fx.Node) -> fx.Node | None:
 
 def _functional(node: fx.Node) -> Any:
     """The functional twin of an in-place operator such as ``aten.relu_``; none for others."""
-    name = node.target._schema.name.removeprefix("aten::")
+    name = overload(node)._schema.name.removeprefix("aten::")
     packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
-    return getattr(packet, node.target._overloadname, None) if packet is not None else None
+    return getattr(packet, overload(node)._overloadname, None) if packet is not None else None
 
 
 def remove_dead(graph: fx.Graph) -> None:
@@ -160,5 +146,5 @@ def remove_dead(graph: fx.Graph) -> None:
     for node in reversed(list(graph.nodes)):
         if node.op in ("placeholder", "output") or node.users:
             continue
-        if not _mutates(node):
+        if not mutates(node):
             graph.erase_node(node)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (its usual name)
+import torch.nn.functional as F
 from torch import fx
+
+from graphprune.capture.nodes import overload
 
 __all__ = ["spell"]
 
@@ -50,7 +52,7 @@ _TORCH = {
     ).split()
 }
 
-_FUNCTIONAL = {
+_FUNCTIONAL: dict[str, Any] = {
     "aten.linear.default": F.linear,
     "aten.gelu.default": F.gelu,
     "aten.silu.default": F.silu,
@@ -78,10 +80,9 @@ def spell(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, Any]) -> Any
     if target in _METHODS:
         return graph.call_method(_METHODS[target], args, kwargs)
     if target in _TORCH:
-        return graph.call_function(getattr(torch, _TORCH[target]), args, kwargs)
-    if target in _FUNCTIONAL:
-        return graph.call_function(_FUNCTIONAL[target], args, kwargs)
-    return graph.call_function(node.target, args, kwargs)
+        function: Any = getattr(torch, _TORCH[target])
+        return graph.call_function(function, args, kwargs)
+    return graph.call_function(_FUNCTIONAL.get(target) or overload(node), args, kwargs)
 
 
 def _index(graph: fx.Graph, node: fx.Node, args: tuple[Any, ...]) -> fx.Node:
@@ -92,7 +93,8 @@ def _index(graph: fx.Graph, node: fx.Node, args: tuple[Any, ...]) -> fx.Node:
     if str(node.target) == "aten.select.int":
         chosen: Any = args[2]
     else:
-        start, end, step = (*args[2:], *(None, None, 1)[len(args) - 2 :])
+        given = list(args[2:])
+        start, end, step = given + [None, None, 1][len(given) :]
         end = None if isinstance(end, int) and end > 2**62 else end
         chosen = slice(start or None, end, None if step == 1 else step)
     return graph.call_function(operator.getitem, (args[0], (*[slice(None)] * dim, chosen)))

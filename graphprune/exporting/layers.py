@@ -64,7 +64,8 @@ def build_layer(call: LayerCall) -> nn.Module:
         with torch.device("meta"):
             return kind(*call.positional, **call.keywords)
     except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"torch.nn.{call.class_name} cannot be built: {error}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"torch.nn.{call.class_name} cannot be built: {reason}") from error
 
 
 def _call(class_name: str, layer: nn.Module, shorten: bool) -> LayerCall:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.nodes import given_arguments, overload
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
@@ -69,15 +70,9 @@ def _new_graph(graph: DependencyGraph, masks: Masks) -> fx.Graph:
         values = (*operation.inputs, *operation.outputs)
         terms = graph.analysis.terms
         if any(masks.touches(term) for value in values for term in terms[value.name]):
-            changes = literals(Site(operation, _raw(node), terms, masks))
+            changes = literals(Site(operation, given_arguments(node), terms, masks))
             _apply(new, copy, changes, mapping)
     return new
-
-
-def _raw(node: fx.Node) -> dict[str, Any]:
-    """The node's arguments by schema name."""
-    names = [argument.name for argument in node.target._schema.arguments]
-    return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
 
 
 def _apply(new: fx.Graph, copy: fx.Node, changes: Changes, mapping: Mapping[fx.Node, fx.Node]) -> None:
@@ -87,7 +82,7 @@ def _apply(new: fx.Graph, copy: fx.Node, changes: Changes, mapping: Mapping[fx.N
         return
     with new.inserting_before(copy):
         changes = {name: _emitted(new, value, mapping) for name, value in changes.items()}
-    names = [argument.name for argument in copy.target._schema.arguments]
+    names = [argument.name for argument in overload(copy)._schema.arguments]
     args, kwargs = list(copy.args), dict(copy.kwargs)
     for name, value in changes.items():
         position = names.index(name)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.nodes import overload
 from graphprune.capture.program import Program
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.randomised import Converted
@@ -44,7 +45,9 @@ def compare_nodes(
     inputs = [_converted(leaf, dtype) if wide else leaf for leaf in inputs]
     cast = dtype if wide else None
     reference = Reference(graph, make_masks(graph, plan.groups).kept, inputs)
-    ours = steps(slim.graph, Restricted(tensors, plan.kept), inputs, lambda n, a, k: n.target(*a, **k), cast)
+    ours = steps(
+        slim.graph, Restricted(tensors, plan.kept), inputs, lambda n, a, k: overload(n)(*a, **k), cast
+    )
     limit, worst, at = TOLERANCE[dtype], 0.0, ""
     outputs: dict[str, Tensor] = {}
     node = next(iter(slim.graph.nodes))
@@ -129,7 +132,7 @@ class Restricted(Converted):
     def __getitem__(self, name: str) -> Tensor:
         tensor = self.tensors[name]
         for dim, indices in self.kept.get(name, {}).items():
-            tensor = tensor[(*[slice(None)] * dim, indices)]
+            tensor = tensor[tuple([slice(None)] * dim + [indices])]
         return tensor
 
 

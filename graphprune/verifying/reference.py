@@ -14,6 +14,7 @@ from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom, size_of
+from graphprune.capture.nodes import overload
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 from graphprune.verifying.region import Region, region_of
@@ -108,7 +109,7 @@ class Reference:
         operation = self._operations.get(node.name)
         if operation is not None and operation.family in _RESTRICTED and self._cut(node):
             return self._restricted(node, args, kwargs)
-        value = node.target(*args, **kwargs)
+        value = overload(node)(*args, **kwargs)
         return self._hold(node, value)
 
     def _cut(self, node: fx.Node) -> bool:
@@ -131,7 +132,7 @@ class Reference:
 
     def _restricted(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The operator on the kept part of its tensors, put back into zeros of the full shape."""
-        names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+        names = [argument.name for argument in overload(node)._schema.arguments]
         nodes = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
         bound = dict(zip(names, args, strict=False)) | kwargs
         part = {
@@ -145,7 +146,7 @@ class Reference:
             part["num_groups"] = int(kept.reshape(bound["num_groups"], -1).any(1).sum())
         if node.target is torch.ops.aten.scaled_dot_product_attention.default and part.get("scale") is None:
             part["scale"] = bound["query"].shape[-1] ** -0.5
-        result = node.target(**part)  # type: ignore[operator]
+        result = overload(node)(**part)
         if isinstance(result, tuple | list):
             return type(result)(self._put(f"{node.name}.{i}", item) for i, item in enumerate(result))
         return self._put(node.name, result)
