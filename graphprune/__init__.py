@@ -1,8 +1,8 @@
 """graphprune: a structural pruning compiler for PyTorch and ONNX.
 
-    import graphprune as gp
-    result = gp.shrink(model, example_inputs, macs=0.5)
-    result.save("slim")
+import graphprune as gp
+result = gp.shrink(model, example_inputs, macs=0.5)
+result.save("slim")
 """
 
 from graphprune.axes.dependency import Cost, DependencyGraph
@@ -17,8 +17,9 @@ from graphprune.errors import (
     VerificationError,
     WeightsError,
 )
-from graphprune.pipeline import Result, load, shrink, trace
+from graphprune.pipeline import shrink, trace
 from graphprune.planning import Plan
+from graphprune.result import Result, load
 from graphprune.verifying import Check, Verdict
 
 __all__ = [

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from time import perf_counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from torch import fx, nn
-from torch.utils import _pytree as pytree
+from torch import nn
 
-from graphprune import exporting
-from graphprune.axes.dependency import Cost, DependencyGraph, build_graph
-from graphprune.capture import Program, capture, tensor_leaves
+from graphprune.axes.dependency import DependencyGraph, build_graph
+from graphprune.capture import capture
 from graphprune.capture.raising import raise_program
+from graphprune.clock import Clock, Progress
 from graphprune.errors import InputError, VerificationError
 from graphprune.planning import Budget, Constraints, Plan, choose, find_limits, make_plan
+from graphprune.result import Result
 from graphprune.rewriting import rewrite
 from graphprune.scoring import Importance, find_importance
-from graphprune.verifying import Check, Verdict, check_random, guilty_groups, verify
+from graphprune.verifying import Verdict, check_random, guilty_groups, verify
 
-__all__ = ["Result", "load", "shrink", "trace"]
-
-Progress = Callable[[str], None]
-
-# onnxruntime fuses and reorders float32 arithmetic; relative to the largest value of an output
-ONNX_TOLERANCE = 1e-3
+__all__ = ["shrink", "trace"]
 
 
 def trace(model: nn.Module, example_inputs: Any, strict: bool = False) -> DependencyGraph:
@@ -43,48 +35,6 @@ def trace(model: nn.Module, example_inputs: Any, strict: bool = False) -> Depend
         RuleError: in strict mode, an operator has no rule.
     """
     return build_graph(capture(model, example_inputs), strict)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A verified slim model.
-
-    Attributes:
-        model: the slim model, an ordinary trainable `torch.fx.GraphModule` of `torch.nn` layers, in eval mode.
-        plan: which units were kept, and which indices of every tensor.
-        verdict: every check with its figure.
-        graph: the dependency graph of the original.
-        before, after: multiply-accumulates of one example, and parameters.
-        seconds: wall seconds of every stage.
-    """
-
-    model: fx.GraphModule
-    plan: Plan
-    verdict: Verdict
-    graph: DependencyGraph
-    before: Cost
-    after: Cost
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-    def save(
-        self,
-        directory: str | Path,
-        latency: bool = True,
-        progress: Progress = lambda stage: None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Writes model.onnx, model.safetensors, model.py, plan.json and report.json; returns the report.
-
-        The ONNX file is checked, run in onnxruntime at two batch sizes and compared with the model; with
-        ``latency`` it is timed against the original in alternation. The directory appears when all is done.
-        ``extra`` entries are added to the report.
-
-        Raises:
-            InputError: the directory cannot be written.
-            ExportError: the model cannot be exported.
-            VerificationError: onnxruntime gives other results than PyTorch.
-        """
-        return _save(self, Path(directory), latency, progress, extra or {})
 
 
 def shrink(
@@ -124,7 +74,7 @@ def shrink(
         PlanError: ``plan`` does not fit the model.
         VerificationError: the slim model is not what was asked for; the message names node and group.
     """
-    clock = _Clock(progress)
+    clock = Clock(progress)
     budget = _one_budget(macs, params, ratio, plan)
     constraints = Constraints(align, min_keep, tuple(protect))
     criterion = find_importance(importance)
@@ -158,7 +108,7 @@ def shrink(
     return Result(module, plan, verdict, graph, graph.cost(), graph.cost(sizes), clock.seconds)
 
 
-def _traced(model: nn.Module, example_inputs: Any, clock: _Clock) -> DependencyGraph:
+def _traced(model: nn.Module, example_inputs: Any, clock: Clock) -> DependencyGraph:
     with clock("capture"):
         program = capture(model, example_inputs)
     with clock("analyse"):
@@ -192,145 +142,3 @@ def _refusal(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) ->
         f"the slim model is not the masked original: {'; '.join(map(str, failed))}{blame}",
         "nothing was written; protect these layers, and report the model: a rule is wrong",
     )
-
-
-class _Clock:
-    """Seconds per stage; tells the progress callback when a stage begins."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.seconds: dict[str, float] = {}
-        self._running = ("", 0.0)
-
-    def __call__(self, stage: str) -> _Clock:
-        self._running = (stage, perf_counter())
-        self.progress(stage)
-        return self
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, *details: object) -> None:
-        stage, start = self._running
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
-
-
-def load(directory: str | Path) -> fx.GraphModule:
-    """The slim model that `Result.save` wrote. Neither pickle nor code from the directory is run.
-
-    Raises:
-        InputError: there is no such model, or the file is damaged or foreign.
-    """
-    path = Path(directory)
-    return exporting.load_model(path / "model.safetensors" if path.is_dir() else path)
-
-
-def _save(
-    result: Result, directory: Path, latency: bool, progress: Progress, extra: Mapping[str, Any]
-) -> dict[str, Any]:
-    exporting.ensure_writable(directory)
-    program = result.graph.program
-    args, kwargs = program.example
-    clock = _Clock(progress)
-    report = {**_report(result), **extra}
-
-    def write_onnx(path: Path) -> None:
-        with clock("export"):
-            written = exporting.export_onnx(result.model, args, kwargs, path, program.dynamic_batch)
-        with clock("run in onnxruntime"):
-            checks = _onnx_checks(path, result.model, args, kwargs)
-        report["verdict"] = result.verdict.with_checks(*checks).to_dict()
-        failed = [check for check in checks if not check.passed]
-        if failed:
-            raise VerificationError(
-                f"onnxruntime disagrees with PyTorch: {'; '.join(map(str, failed))}", "nothing was written"
-            )
-        report["after"]["onnx_bytes"] = written.bytes
-        report["opset"] = written.opset
-        if latency:
-            _measure(result, path, report, clock)
-
-    def write_report(path: Path) -> None:
-        report["seconds"] = {**result.seconds, **clock.seconds}
-        path.write_text(json.dumps(report, indent=2) + "\n")
-
-    summary = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in tensor_leaves(program.example))
-    source = exporting.module_source(result.model, _title(result), summary)
-    exporting.write_directory(
-        directory,
-        {
-            "model.onnx": write_onnx,
-            "model.safetensors": lambda path: exporting.save_model(result.model, path),
-            "model.py": lambda path: _write_text(path, source),
-            "plan.json": lambda path: _write_text(path, result.plan.to_json()),
-            "report.json": write_report,
-        },
-    )
-    return report
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def _title(result: Result) -> str:
-    share = result.after.macs / max(result.before.macs, 1)
-    return f"A slim model: {result.after.params:,} parameters, {share:.1%} of the multiply-accumulates."
-
-
-def _report(result: Result) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    program = result.graph.program
-    return {
-        "format": 1,
-        "versions": {name: version(name) for name in ("graphprune", "torch", "onnx", "onnxruntime")},
-        "request": result.plan.request,
-        "dynamic_batch": program.dynamic_batch,
-        "notes": list(program.notes),
-        "before": asdict(result.before),
-        "after": asdict(result.after),
-        "groups": {
-            name: {"size": result.graph.by_name[name].size, "kept": kept.shape[-1]}
-            for name, kept in result.plan.groups.items()
-        },
-        "verdict": result.verdict.to_dict(),
-    }
-
-
-def _onnx_checks(
-    path: Path, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterable[Check]:
-    return [
-        Check(
-            f"onnxruntime equals PyTorch, batch {row.batch}",
-            row.max_rel <= ONNX_TOLERANCE,
-            row.max_rel,
-            ONNX_TOLERANCE,
-        )
-        for row in exporting.parity(path, model, args, kwargs)
-    ]
-
-
-def _measure(result: Result, slim: Path, report: dict[str, Any], clock: _Clock) -> None:
-    """Exports the original beside the slim file, times both in alternation, and removes it again."""
-    program = result.graph.program
-    args, kwargs = program.example
-    original = slim.with_name("original.onnx")
-    with clock("export the original"):
-        written = exporting.export_onnx(_original(program), args, kwargs, original, program.dynamic_batch)
-    with clock("time"):
-        one = pytree.tree_map(lambda leaf: leaf, program.example)
-        if program.dynamic_batch:
-            from graphprune.capture import with_batch
-
-            one = with_batch(program.example, 1)
-        timed = exporting.latency(original, slim, *one)
-    report["before"]["onnx_bytes"] = written.bytes
-    report["latency"] = {"batch": 1, "threads": 1, **asdict(timed)}
-    for file in original.parent.glob("original.onnx*"):
-        file.unlink()
-
-
-def _original(program: Program) -> fx.GraphModule:
-    return raise_program(replace(program), "Original")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from torch import fx
@@ -64,15 +64,19 @@ END = 2**63 - 1
 COUNTING_METHODS = frozenset({"dim", "ndimension", "nelement", "numel", "size"})
 
 
-def forward_source(graph: fx.Graph) -> list[str]:
+def forward_source(graph: fx.Graph, layers: Collection[str] = ()) -> list[str]:
     """The lines of the method `forward`, indented as in a class body.
+
+    Args:
+        graph: the nodes.
+        layers: names of the layers, which unlike groups have no index.
 
     Raises:
         InputError: an input has a name that generated code needs for itself, or a function is not on the
             allow-list.
     """
     parameters: list[Expression] = ["self"]
-    names = _Names(graph)
+    names = _Names(graph, layers)
     body: list[str] = []
     block = ""
     for node in graph.nodes:
@@ -87,29 +91,31 @@ def forward_source(graph: fx.Graph) -> list[str]:
     return [*statement("def ", brackets("forward(", parameters, ")"), 4, ":"), *body]
 
 
-def attribute(name: str) -> str:
-    """`self.layer1[0].conv1` for "layer1.0.conv1"; a call where a part of the name is no plain identifier.
+def attribute(name: str, layers: Collection[str] = ()) -> str:
+    """`self.layer1[0].conv1` for "layer1.0.conv1"; `getattr` for names in `layers` that have no index.
 
     >>> attribute("layer1.0.conv1")
     'self.layer1[0].conv1'
     >>> attribute("layer1.a-b.conv1")
     'getattr(self.layer1, "a-b").conv1'
     """
-    text = "self"
+    text, owner = "self", ""
     for part in name.split("."):
-        if re.fullmatch(r"0|[1-9][0-9]*", part):
+        if re.fullmatch(r"0|[1-9][0-9]*", part) and owner not in layers:
             text = f"{text}[{part}]"
         elif part.isidentifier() and not keyword.iskeyword(part) and not part.startswith("__"):
             text = f"{text}.{part}"
         else:  # a class body renames attributes that begin with two underscores
             text = f"getattr({text}, {flat(literal(part))})"
+        owner = f"{owner}.{part}" if owner else part
     return text
 
 
 class _Names:
     """What each value is called: tensors x, x1, x2 …, a name being used again once its value is done with."""
 
-    def __init__(self, graph: fx.Graph) -> None:
+    def __init__(self, graph: fx.Graph, layers: Collection[str]) -> None:
+        self._layers = layers
         self._last_user: dict[fx.Node, fx.Node] = {}
         self._name: dict[fx.Node, str] = {}
         for node in graph.nodes:
@@ -121,7 +127,11 @@ class _Names:
 
     def of(self, node: fx.Node) -> str:
         """The expression for an earlier node."""
-        return attribute(str(node.target)) if node.op == "get_attr" else self._name[node]
+        return self.attribute(node) if node.op == "get_attr" else self._name[node]
+
+    def attribute(self, node: fx.Node) -> str:
+        """The layer or tensor that `node` refers to."""
+        return attribute(str(node.target), self._layers)
 
     def bind(self, node: fx.Node) -> str:
         """Name the value of `node`, whose inputs have been read."""
@@ -190,7 +200,7 @@ def _expression(node: fx.Node, names: _Names) -> Expression:
     values = [_readable(value, names) for value in node.args]
     options = [named(f"{name}=", _readable(value, names)) for name, value in node.kwargs.items()]
     if node.op == "call_module":
-        return brackets(f"{attribute(str(node.target))}(", values + options, ")")
+        return brackets(f"{names.attribute(node)}(", values + options, ")")
     if node.op == "call_method":
         return brackets(f"{_operand(values[0])}.{node.target}(", values[1:] + options, ")")
     assert callable(node.target)

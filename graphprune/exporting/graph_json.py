@@ -178,7 +178,7 @@ def _model(
         f"{name}.{local}"
         for name, module in model.named_modules()
         if name and not isinstance(module, fx.GraphModule)
-        for local, _ in own_tensors(module, recurse=False)
+        for local, _ in own_tensors(module)
     }
     restored: dict[str, torch.Tensor] = {}
     for record in document["tensors"]:
@@ -220,7 +220,7 @@ def _add_tensor(
         tensor = value(record["name"], tuple(record["shape"]), DTYPES[record["dtype"]])
         if is_parameter:
             tensor = nn.Parameter(tensor, requires_grad=_flag(record["requires_grad"]))
-    expected = dict(own_tensors(owner, recurse=False)).get(local)
+    expected = dict(own_tensors(owner)).get(local)
     if expected is not None and expected.shape != tensor.shape:
         shapes = f"{list(tensor.shape)}, its layer asks for {list(expected.shape)}"
         raise InputError(f"tensor {record['name']!r} has shape {shapes}")
@@ -291,7 +291,7 @@ def _target(record: Json, model: nn.Module) -> str | Callable[..., Any]:
 
 def _tensor_at(model: nn.Module, name: str) -> torch.Tensor:
     parent, _, local = name.rpartition(".")
-    found = dict(own_tensors(model.get_submodule(parent), recurse=False)).get(local)
+    found = dict(own_tensors(model.get_submodule(parent))).get(local)
     if found is None:
         raise InputError(f"{name!r} is neither a parameter nor a buffer", "register it with register_buffer")
     return found

@@ -28,7 +28,8 @@ class ModuleEntry:
     Attributes:
         name: dotted name, "" for the model itself.
         module: the module.
-        is_layer: it is a layer of `torch.nn`; otherwise a plain group of layers.
+        is_layer: it is a layer of `torch.nn`; otherwise a plain group of layers. A layer can have others
+            registered inside it, as a norm that has its activation function.
         same_as: the name under which the same layer object came before, if it did.
     """
 
@@ -46,7 +47,7 @@ class TensorEntry:
         name: dotted name.
         tensor: the parameter or buffer itself.
         owner: dotted name of the module it belongs to.
-        in_layer: the owner is (inside) a `torch.nn` layer, whose constructor makes the tensor.
+        in_layer: the owner is a `torch.nn` layer, whose constructor makes the tensor.
         persistent: it is in `state_dict()`; always true of a parameter.
         same_as: the name under which the same tensor came before, if it is tied.
     """
@@ -100,7 +101,7 @@ def tensors_of(model: nn.Module, modules: tuple[ModuleEntry, ...]) -> tuple[Tens
     for owner in (ModuleEntry("", model, is_layer=False, same_as=None), *modules):
         if owner.same_as is not None:
             continue
-        for local, tensor in own_tensors(owner.module, recurse=owner.is_layer):
+        for local, tensor in own_tensors(owner.module):
             name = check_name(f"{owner.name}.{local}" if owner.name else local)
             same_as = seen.get(id(tensor))
             entries.append(TensorEntry(name, tensor, owner.name, owner.is_layer, name in persistent, same_as))
@@ -108,20 +109,17 @@ def tensors_of(model: nn.Module, modules: tuple[ModuleEntry, ...]) -> tuple[Tens
     return tuple(entries)
 
 
-def own_tensors(module: nn.Module, recurse: bool) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters, then buffers, under their names in `module`, tied ones each time."""
-    yield from module.named_parameters(recurse=recurse, remove_duplicate=False)
-    yield from module.named_buffers(recurse=recurse, remove_duplicate=False)
+def own_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters, then buffers, of the module itself, tied ones each time."""
+    yield from module.named_parameters(recurse=False, remove_duplicate=False)
+    yield from module.named_buffers(recurse=False, remove_duplicate=False)
 
 
 def _modules(model: nn.Module, called: frozenset[str]) -> Iterator[ModuleEntry]:
     seen: dict[int, str] = {}
-    inside = "\0"
     for name, module in model.named_modules(remove_duplicate=False):
-        if not name or name.startswith(inside):
-            continue
-        is_layer = type(module) not in CONTAINERS or name in called
-        yield ModuleEntry(check_name(name), module, is_layer, seen.get(id(module)) if is_layer else None)
-        if is_layer:
-            seen.setdefault(id(module), name)
-            inside = f"{name}."
+        if name:
+            is_layer = type(module) not in CONTAINERS or name in called
+            yield ModuleEntry(check_name(name), module, is_layer, seen.get(id(module)) if is_layer else None)
+            if is_layer:
+                seen.setdefault(id(module), name)

@@ -110,7 +110,7 @@ def _plain(value: Any, default: Any) -> Any:
 
 def _floating_dtype(layer: nn.Module) -> torch.dtype | None:
     """The dtype to ask for, None where it is the default one."""
-    dtypes = [tensor.dtype for _, tensor in own_tensors(layer, recurse=True)]
+    dtypes = [tensor.dtype for _, tensor in own_tensors(layer)]
     floating = [dtype for dtype in dtypes if dtype.is_floating_point or dtype.is_complex]
     return floating[0] if floating and floating[0] != torch.float32 else None
 
@@ -129,8 +129,10 @@ def _rebuilds(call: LayerCall, layer: nn.Module) -> bool:
         return False
     if any(vars(layer).get(name) != value for name, value in vars(copy).items() if _is_setting(name)):
         return False
-    shapes = {name: tensor.shape for name, tensor in own_tensors(layer, recurse=True)}
-    return shapes == {name: tensor.shape for name, tensor in own_tensors(copy, recurse=True)}
+    if next(copy.children(), None) is not None:  # its parts would have to be described too
+        return False
+    shapes = {name: tensor.shape for name, tensor in own_tensors(layer)}
+    return shapes == {name: tensor.shape for name, tensor in own_tensors(copy)}
 
 
 def _is_setting(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import fx, nn
@@ -83,8 +83,7 @@ def module_source(model: fx.GraphModule, title: str, input_summary: str) -> str:
             name that the file needs for itself.
     """
     modules = modules_of(model, called_modules(model))
-    layers = list(_constructor(model, modules))
-    forward = forward_source(model.graph)
+    names = frozenset(entry.name for entry in modules if entry.is_layer)
     has_numbered_layers = any(entry.name.isdigit() for entry in modules)
     body = [
         "class SlimModel(nn.Module):",
@@ -92,10 +91,10 @@ def module_source(model: fx.GraphModule, title: str, input_summary: str) -> str:
         "",
         "    def __init__(self) -> None:",
         "        super().__init__()",
-        *layers,
+        *_constructor(model, modules, names),
         "",
         *(ROOT_INDEX.splitlines() if has_numbered_layers else ()),
-        *forward,
+        *forward_source(model.graph, names),
     ]
     parts = [_preamble(title, input_summary, "\n".join(body)), HELPERS, "\n".join(body) + "\n", LOADER]
     return "\n\n".join(parts)
@@ -128,26 +127,28 @@ def _preamble(title: str, input_summary: str, body: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _constructor(model: nn.Module, modules: tuple[ModuleEntry, ...]) -> Iterator[str]:
+def _constructor(
+    model: nn.Module, modules: tuple[ModuleEntry, ...], layers: Collection[str]
+) -> Iterator[str]:
     """The statements of `__init__`: layers and raw tensors in order, then corrections and ties."""
     tensors = tensors_of(model, modules)
     yield from _raw_tensors("", tensors)
     for entry in modules:
         if entry.is_layer:
-            yield from _layer(entry)
+            yield from _layer(entry, layers)
         else:
             yield from _raw_tensors(entry.name, tensors)
     for entry in modules:
         if entry.is_layer and entry.same_as is None:
-            yield from _corrections(entry, tensors)
+            yield from _corrections(entry, tensors, layers)
     for tensor in tensors:
         if tensor.same_as is not None:
-            yield from _tie(tensor, attribute(tensor.same_as))
+            yield from _tie(tensor, attribute(tensor.same_as, layers), attribute(tensor.name, layers))
 
 
-def _layer(entry: ModuleEntry) -> Iterator[str]:
+def _layer(entry: ModuleEntry, layers: Collection[str]) -> Iterator[str]:
     if entry.same_as is not None:
-        yield from _assign(entry.name, attribute(entry.same_as))
+        yield from _assign(entry.name, attribute(entry.same_as, layers))
         return
     call = describe_layer(entry.module, entry.name)
     arguments = [literal(value) for value in call.positional]
@@ -182,30 +183,32 @@ def _register_buffer(entry: TensorEntry, value: Expression) -> list[str]:
     return statement("", brackets("put(", ["self", quoted(entry.name), value, *flags], ")"), 8)
 
 
-def _tie(entry: TensorEntry, first: str) -> list[str]:
+def _tie(entry: TensorEntry, first: str, here: str) -> list[str]:
     if not entry.is_parameter:
         return _register_buffer(entry, first)
-    if attribute(entry.name).endswith("." + entry.name.rpartition(".")[2]) and entry.in_layer:
-        return statement(f"{attribute(entry.name)} = ", first, 8)
+    if here.endswith("." + entry.name.rpartition(".")[2]) and entry.in_layer:
+        return statement(f"{here} = ", first, 8)
     return _assign(entry.name, first)
 
 
 def _is_frozen(layer: nn.Module) -> bool:
-    flags = [parameter.requires_grad for parameter in layer.parameters()]
+    flags = [parameter.requires_grad for parameter in layer.parameters(recurse=False)]
     return bool(flags) and not any(flags)
 
 
-def _corrections(layer: ModuleEntry, tensors: tuple[TensorEntry, ...]) -> Iterator[str]:
+def _corrections(
+    layer: ModuleEntry, tensors: tuple[TensorEntry, ...], layers: Collection[str]
+) -> Iterator[str]:
     """Dtypes, gradient flags and persistence of a layer's tensors, where its constructor gives others."""
     built = build_layer(describe_layer(layer.module, layer.name))
-    made = dict(own_tensors(built, recurse=True))
+    made = dict(own_tensors(built))
     saved = built.state_dict()
     frozen = _is_frozen(layer.module)
     for entry in tensors:
         local = entry.name.removeprefix(f"{layer.name}.")
         if entry.owner != layer.name or entry.same_as is not None:
             continue
-        here = attribute(entry.name)
+        here = attribute(entry.name, layers)
         if entry.tensor.dtype != made[local].dtype:
             yield f"        {here}.data = {here}.data.to({entry.tensor.dtype})"
         if entry.is_parameter and not entry.tensor.requires_grad and not frozen:

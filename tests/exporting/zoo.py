@@ -106,6 +106,23 @@ class Operators(nn.Module):
         return {"sum": parts[0] + parts[1], 7: {"last": parts[2] > 0}, "none": None, "raw": self.table[1] + x}
 
 
+class Nested(nn.Module):
+    """Layers inside layers, as norms that have their activation function: one named, one numbered, one shared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.norm.act = nn.PReLU(4)
+        self.other = nn.LayerNorm(4)
+        self.other.add_module("0", nn.Linear(4, 4, bias=False))
+        self.other.act = self.norm.act
+        self.norm.requires_grad_(False)
+
+    def forward(self, x):
+        x = self.norm.act(self.norm(x))
+        return self.other.act(self.other.get_submodule("0")(self.other(x)))
+
+
 @dataclass(frozen=True)
 class Case:
     build: Callable[[], fx.GraphModule]
@@ -162,6 +179,7 @@ CASES = {
     "conv": case(ConvNet, _random(2, 3, 9, 9)),
     "attention": case(Attention, torch.tensor([[1, 2, 3, 4, 5, 10], [9, 0, 7, 6, 5, 4]])),
     "double": case(Double, _random(2, 4, dtype=torch.float64), weight=_random(2, 6, dtype=torch.float64)),
+    "nested": case(Nested, _random(3, 4)),
     "operators": Case(_operators, (_random(4, 4),)),
 }
 

@@ -166,8 +166,3 @@ def pins(result: gp.Result, tensor: str, dim: int) -> set[str]:
 
     term = result.graph.tensor_terms[tensor][dim]
     return {reason.text for atom in atoms(term) for reason in atom.pins}
-
-
-def keep(graph: gp.DependencyGraph, **chosen: Any) -> gp.Plan:
-    """A plan by hand: group name (with ``__`` for what Python names cannot hold) → kept units."""
-    raise NotImplementedError

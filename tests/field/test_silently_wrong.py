@@ -119,7 +119,12 @@ class Shuffled(nn.Module):
 @pytest.mark.parametrize("layer", [False, True], ids=["view-transpose", "nn.ChannelShuffle"])
 def test_channel_shuffle(layer: bool) -> None:
     result = shrunk(Shuffled(layer), IMAGE)
-    print(sizes(result))
+    # g groups of i inputs; g times (2 o) outputs, which the second grouping reads as 2 times (o g)
+    assert sorted(sizes(result).values()) == [2, 2, 3, 4, 6]
+    kept = result.plan.kept
+    assert torch.equal(kept["grouped.weight"][0], kept["norm.running_var"][0])
+    assert result.model.grouped.groups == 2
+    assert result.model.second.groups == 1
 
 
 class Flipped(nn.Module):
@@ -151,13 +156,169 @@ class SelfAttention(nn.Module):
         return self.head(x + self.attention(x, x, x, need_weights=False)[0])
 
 
-def test_multihead_attention_removes_whole_heads() -> None:
-    result = shrunk(SelfAttention(), torch.zeros(2, 7, 24))
-    print(sizes(result))
+TOKENS = torch.zeros(2, 7, 24)
 
 
-def test_multihead_attention_keeps_its_scale_when_heads_get_thinner() -> None:
+def _group(graph: gp.DependencyGraph, size: int) -> str:
+    (name,) = [group.name for group in graph.groups if group.size == size]
+    return name
+
+
+def test_multihead_attention_keeps_heads_aligned() -> None:
+    result = shrunk(SelfAttention(), TOKENS)
+    assert sorted(sizes(result).values()) == [4, 6]  # heads, and the width of each; the 24 are the input's
+    kept = result.plan.kept["attention.in_proj_weight"][0]
+    q, k, v = (kept[kept // 24 == part] % 24 for part in range(3))
+    assert torch.equal(q, k)
+    assert torch.equal(q, v)
+    assert torch.equal(q, result.plan.kept["attention.out_proj.weight"][1])
+    assert len(torch.unique(q // 6)) == 2
+
+
+def test_multihead_attention_loses_whole_heads() -> None:
     model = randomise(SelfAttention())
-    inputs = torch.zeros(2, 7, 24)
-    graph = gp.trace(model, inputs)
-    print({g.name: (g.size, g.fibre and g.fibre.size) for g in graph.groups})
+    graph = gp.trace(model, TOKENS)
+    plan = make_plan(graph, {_group(graph, 4): torch.tensor([0, 3])})
+    result = gp.shrink(graph, plan=plan)
+    assert_exact(model, result, TOKENS)
+    assert result.plan.kept["attention.out_proj.weight"][1].tolist() == [*range(6), *range(18, 24)]
+
+
+@pytest.mark.parametrize("rows", [[[0, 2]] * 4, [[0, 2], [1, 5], [3, 4], [0, 1]]], ids=["alike", "per head"])
+def test_multihead_attention_keeps_its_scale_when_heads_get_thinner(rows: list[list[int]]) -> None:
+    model = randomise(SelfAttention())
+    graph = gp.trace(model, TOKENS)
+    result = gp.shrink(graph, plan=make_plan(graph, {_group(graph, 6): torch.tensor(rows)}))
+    assert_exact(model, result, TOKENS)
+    (call,) = [n for n in result.model.graph.nodes if n.target is F.scaled_dot_product_attention]
+    assert call.kwargs["scale"] == pytest.approx(6**-0.5)
+
+
+def test_a_wrong_scale_would_have_been_seen() -> None:
+    """The oracle is not blind to the scale: with the one that thinner heads derive, it fails."""
+    model = randomise(SelfAttention())
+    graph = gp.trace(model, TOKENS)
+    result = gp.shrink(graph, plan=make_plan(graph, {_group(graph, 6): torch.tensor([[0, 2]] * 4)}))
+    (call,) = [n for n in result.model.graph.nodes if n.target is F.scaled_dot_product_attention]
+    call.kwargs = {**call.kwargs, "scale": 2**-0.5}
+    result.model.recompile()
+    with pytest.raises(AssertionError):
+        assert_exact(model, result, TOKENS)
+
+
+class LanguageModel(nn.Module):
+    """An embedding tied to the output layer, with a norm and a feed-forward block between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(17, 12)
+        self.norm = nn.LayerNorm(12)
+        self.up, self.down = nn.Linear(12, 20), nn.Linear(20, 12)
+        self.output = nn.Linear(12, 17, bias=False)
+        self.output.weight = self.embed.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        return self.output(x + self.down(F.gelu(self.up(self.norm(x)))))
+
+
+def test_tied_embedding_and_output_stay_tied() -> None:
+    model = LanguageModel()
+    result = shrunk(model, torch.arange(10).reshape(2, 5))
+    assert sizes(result) == {"embed.weight:1": 12, "up.weight:0": 20}
+    slim = result.model
+    assert slim.output.weight is slim.embed.weight
+    assert slim.embed.weight.shape == (17, 6)
+    assert result.after.params == parameters(slim)
+    slim.train()
+    loss = slim(torch.arange(10).reshape(2, 5)).square().sum()
+    loss.backward()
+    torch.optim.SGD(slim.parameters(), 0.1).step()
+    assert slim.output.weight is slim.embed.weight
+
+
+class Frozen(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.conv = nn.Conv2d(8, 8, 1)
+        self.head = nn.Linear(8, 4)
+        self.stem.requires_grad_(False)
+        self.norm.bias.requires_grad_(False)
+        self.head.bias.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(self.norm(self.stem(x)).relu()).relu().mean((2, 3)))
+
+
+def test_frozen_parameters_stay_frozen() -> None:
+    model = Frozen()
+    result = shrunk(model, IMAGE)
+    assert sizes(result) == {"stem.weight:0": 8, "conv.weight:0": 8}
+    wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    given = {name: parameter.requires_grad for name, parameter in result.model.named_parameters()}
+    assert given == wanted
+    assert set(given.values()) == {True, False}
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.classes, self.boxes = nn.Linear(8, 5), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.conv(x).relu()
+        return self.classes(x.mean((2, 3))).softmax(-1), self.boxes(x)
+
+
+def test_output_layers_are_never_pruned() -> None:
+    result = shrunk(TwoHeads(), IMAGE, ratio=0.9)
+    assert sizes(result) == {"conv.weight:0": 8}
+    assert pins(result, "boxes.weight", 0) == {"an output of the model"}
+    assert "an output of the model" in pins(result, "classes.weight", 0)
+    classes, boxes = result.model(IMAGE)
+    assert classes.shape[1] == 5
+    assert boxes.shape[1] == 4
+
+
+class GroupedQuery(nn.Module):
+    """Grouped-query attention with norms over each head's queries and keys, and rotary positions."""
+
+    def __init__(self, repeat: str) -> None:
+        super().__init__()
+        self.repeat = repeat
+        self.q, self.k, self.v = nn.Linear(24, 48), nn.Linear(24, 16), nn.Linear(24, 16)
+        self.q_norm, self.k_norm = nn.RMSNorm(8), nn.RMSNorm(8)
+        self.o = nn.Linear(48, 24)
+        angles = torch.outer(torch.arange(7.0), 0.5 ** torch.arange(4.0))
+        self.register_buffer("cos", angles.cos().repeat(1, 2), persistent=False)
+        self.register_buffer("sin", angles.sin().repeat(1, 2), persistent=False)
+
+    def rotate(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, -1)
+        return x * self.cos + torch.cat([-second, first], -1) * self.sin
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, _ = x.shape
+        q = self.rotate(self.q_norm(self.q(x).view(b, t, 6, 8)).transpose(1, 2))
+        k = self.rotate(self.k_norm(self.k(x).view(b, t, 2, 8)).transpose(1, 2))
+        v = self.v(x).view(b, t, 2, 8).transpose(1, 2)
+        if self.repeat == "expand":
+            k, v = (a[:, :, None].expand(b, 2, 3, t, 8).reshape(b, 6, t, 8) for a in (k, v))
+        elif self.repeat == "interleave":
+            k, v = (a.repeat_interleave(3, 1) for a in (k, v))
+        grouped = self.repeat == "enable_gqa"
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        return x + self.o(y.transpose(1, 2).reshape(b, t, 48))
+
+
+@pytest.mark.parametrize("repeat", ["expand", "interleave", "enable_gqa"])
+def test_grouped_query_attention_with_norms(repeat: str) -> None:
+    result = shrunk(GroupedQuery(repeat), TOKENS)
+    heads = {name: size for name, size in sizes(result).items() if size < 4}
+    print(sizes(result), heads)
+    kept = result.plan.kept
+    q, k = kept["q.weight"][0], kept["k.weight"][0]
+    assert set((q // 24).tolist()) == set((k // 8).tolist())  # query heads go with their key head
+    assert len(q) // len(k) == result.model.q.out_features // result.model.k.out_features

