@@ -82,8 +82,12 @@ class Equations:
         return Axis(sum(part.size for part in kept), "sum", kept) if kept else Axis(0)
 
     def pin(self, axis: Axis, reason: Hashable) -> None:
-        """Nothing on ``axis`` may be removed, because of ``reason``."""
-        axis.root().pins[reason] = None
+        """Nothing on ``axis`` may be removed, because of ``reason``: it is noted on every atom there is now."""
+        node = axis.root()
+        if node.kind == "atom":
+            node.pins[reason] = None
+        for part in node.parts:
+            self.pin(part, reason)
 
     def pinned(self, axis: Axis) -> bool:
         """Whether every position of ``axis`` is known to be pinned."""
@@ -120,9 +124,9 @@ class Equations:
 
     def _share_pins(self, x: Axis, y: Axis) -> None:
         """Two structures of which one cannot change: the other cannot either, however it is cut."""
-        pins = dict.fromkeys([*self._reasons(x), *self._reasons(y)])
-        x.pins.update(pins)
-        y.pins.update(pins)
+        for reason in dict.fromkeys([*self._reasons(x), *self._reasons(y)]):
+            self.pin(x, reason)
+            self.pin(y, reason)
 
     def _reasons(self, axis: Axis) -> Iterable[Hashable]:
         node = axis.root()

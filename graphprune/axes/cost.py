@@ -7,7 +7,7 @@ elements the product of its dimensions, so both are known for every plan without
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from graphprune.axes.terms import Atom, Term, atoms, size_of
@@ -36,6 +36,7 @@ class Polynomial:
     """A sum of monomials: multiply-accumulates of one example, or parameters."""
 
     monomials: tuple[Monomial, ...]
+    unit: Mapping[Atom, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -51,7 +52,8 @@ class Polynomial:
                 else:
                     constant *= size_of(term, unit)
             monomials.append(Monomial(name, constant, tuple(variable)))
-        return cls(tuple(monomials))
+        mixed = {atom for monomial in monomials for term in monomial.terms for atom in atoms(term)}
+        return cls(tuple(monomials), {atom: size for atom, size in unit.items() if atom in mixed})
 
     @cached_property
     def by_atom(self) -> dict[Atom, tuple[Monomial, ...]]:
@@ -65,6 +67,7 @@ class Polynomial:
 
     def value(self, sizes: Mapping[Atom, int]) -> int:
         """The whole cost at ``sizes``; atoms that are not in it keep their size."""
+        sizes = {**self.unit, **sizes}
         known: dict[Term, int] = {}
         total = 0
         for monomial in self.monomials:
@@ -78,5 +81,6 @@ class Polynomial:
 
     def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> int:
         """By how much the cost changes when ``atom`` alone gets ``size``."""
+        sizes = {**self.unit, **sizes}
         changed = {**sizes, atom: size}
         return sum(monomial.value(changed) - monomial.value(sizes) for monomial in self.by_atom.get(atom, ()))

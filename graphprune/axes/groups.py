@@ -171,7 +171,7 @@ def _narrow(terms: tuple[Term, ...], candidates: dict[Atom, set[Atom]], occurren
                 for part in (term.parts if isinstance(term, Product) else (term,))
                 if isinstance(part, Atom)
             ]
-    for atom in [atom for term in terms for atom, _ in occurrences(term) if atom in candidates]:
+    for atom in {atom for term in terms for atom, _ in occurrences(term) if atom in candidates}:
         candidates[atom] = {other for other in candidates[atom] if before.count(other) <= 1}
         if not candidates[atom]:
             del candidates[atom]

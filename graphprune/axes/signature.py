@@ -4,7 +4,8 @@
 
 A name is an axis; the same name everywhere is the same axis. ``(g i)`` is a product, outer to inner.
 ``...`` stands for leading dimensions that broadcast. ``x*`` stands for any number of dimensions that belong
-to a window: they are pinned. ``s+`` stands for any number of dimensions that pass through. Names that take part in no output are summed away.
+to a window: they are pinned. ``s+`` stands for any number of dimensions that pass through. Names that
+take part in no output are summed away.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def apply_signature(signature: Signature, call: Call) -> None:
             _broadcast(call, operand, len(tokens) - 1, target)
     if signature.loops:
         names = signature.loops.split()
-        call.loops.append(tuple(axis for name in names for axis in starred.get(name) or (bound[name],)))
+        loops = (starred[name] if name in starred else (bound[name],) for name in names)
+        call.loops.append(tuple(axis for axes in loops for axis in axes))
 
 
 def _match(

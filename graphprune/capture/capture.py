@@ -12,6 +12,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.copying import copy_graph
 from graphprune.capture.describe import Description, describe
 from graphprune.capture.export import export_program
 from graphprune.capture.inputs import Inputs, normalise_inputs
@@ -39,7 +40,7 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
         raise InputError(f"{type(model).__name__} is not a torch.nn.Module", "give a module")
     exported, inputs, notes = export_program(model, normalise_inputs(example_inputs))
     stored, first_name = _stored(exported, model)
-    graph, placeholders, returned = _copy(exported, first_name)
+    graph, placeholders = copy_graph(exported, first_name)
     lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
@@ -57,7 +58,7 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
         inputs=tuple(node.name for node in placeholders),
         arguments=(tuple(arguments[0]), dict(arguments[1])),
         parameters=_parameter_names(model, inputs),
-        outputs=_outputs(exported, graph, returned),
+        outputs=_outputs(exported, graph),
         example=inputs,
         batch_primes=description.primes,
         notes=(*notes, *description.notes),
@@ -115,46 +116,7 @@ def _stored(exported: ExportedProgram, model: nn.Module) -> tuple[dict[str, Stor
     return stored, first
 
 
-def _copy(
-    exported: ExportedProgram, first_name: Mapping[str, str]
-) -> tuple[fx.Graph, list[fx.Node], list[Any]]:
-    """The exported graph with stored tensors as ``get_attr`` nodes, and only the user's inputs to give."""
-    signature = exported.graph_signature
-    targets = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
-    graph = fx.Graph()
-    mapping: dict[fx.Node, fx.Node] = {}
-    attributes: dict[str, fx.Node] = {}
-    placeholders: list[fx.Node] = []
-    returned: list[Any] = []
-    for node in exported.graph.nodes:
-        if node.op == "output":
-            returned = _user_outputs(exported, node, mapping)
-            graph.output(tuple(returned))
-        elif node.op == "placeholder" and node.target in targets:
-            name = first_name.get(targets[node.target], targets[node.target])
-            if name not in attributes:
-                attributes[name] = graph.create_node("get_attr", name, name=node.name)
-                attributes[name].meta = dict(node.meta)
-            mapping[node] = attributes[name]
-        else:
-            mapping[node] = graph.node_copy(node, mapping.__getitem__)
-            if node.op == "placeholder":
-                placeholders.append(mapping[node])
-    return graph, placeholders, returned
-
-
-def _user_outputs(exported: ExportedProgram, node: fx.Node, mapping: Mapping[fx.Node, fx.Node]) -> list[Any]:
-    """What the user's forward returns, without the buffer updates that export appends."""
-    results: Any = fx.node.map_arg(node.args[0], mapping.__getitem__)
-    count = exported.call_spec.out_spec.num_leaves
-    return list(results)[len(results) - count :]
-
-
-def _outputs(exported: ExportedProgram, graph: fx.Graph, returned: list[Any]) -> Any:
+def _outputs(exported: ExportedProgram, graph: fx.Graph) -> Any:
     """The structure that forward returns, with the names of values (or plain constants) at its leaves."""
     output = next(node for node in reversed(graph.nodes) if node.op == "output")
     leaves = [leaf.name if isinstance(leaf, fx.Node) else _Constant(leaf) for leaf in output.args[0]]

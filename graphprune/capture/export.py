@@ -117,7 +117,10 @@ def _run_once(model: nn.Module, inputs: Inputs) -> None:
 
 
 def _capture_error(error: Exception) -> CaptureError:
-    remedy = "write that line without a Python decision on tensor values (torch.where, torch.cond), or prune the parts around it"
+    remedy = (
+        "write that line without a Python decision on tensor values (torch.where, torch.cond), "
+        "or prune the parts around it"
+    )
     return CaptureError(f"the model cannot be captured: {_last_line(error)} ({_user_line(error)})", remedy)
 
 

@@ -17,7 +17,7 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.layers import PLAIN, WEIGHTED, LayerSpec
-from graphprune.capture.nodes import arguments, family, overload
+from graphprune.capture.nodes import arguments, family
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.spelling import spell
 
@@ -82,14 +82,16 @@ class _Raiser:
 
     def _weighted(self, spec: LayerSpec, bound: Mapping[str, Any]) -> _Layer | None:
         """A layer if all its tensors are stored under one name and nothing else is asked of them."""
-        config = spec.config(self._with_shapes(bound))
         held = {
             local: str(argument.target)
             for name, local in spec.tensors.items()
             if isinstance(argument := bound.get(name), fx.Node) and argument.op == "get_attr"
         }
         given = [name for name in spec.tensors if isinstance(bound.get(name), fx.Node)]
-        if config is None or not held or len(held) != len(given):
+        if not held or len(held) != len(given):
+            return None
+        config = spec.config(self._with_shapes(bound))
+        if config is None:
             return None
         local, tensor = next(iter(held.items()))
         for path in self._paths(tensor, local, str(config.get("kind", spec.kind))):

@@ -27,7 +27,9 @@ def fold_constants(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> di
         if node.op == "get_attr":
             known[node] = constants[overload(node)]
         else:
-            args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: known.get(n, _like(n)))
+            args, kwargs = fx.node.map_arg(
+                (node.args, node.kwargs), lambda n: known[n] if n in known else _like(n)
+            )
             known[node] = overload(node)(*args, **kwargs)
     folded: dict[str, torch.Tensor] = {}
     for node, value in known.items():

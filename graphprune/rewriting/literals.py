@@ -94,15 +94,13 @@ def _unflatten(site: Site) -> Changes:
 
 def _repeat(name: str) -> Callable[[Site], Changes]:
     def literal(site: Site) -> Changes:
-        source = site.shape(site.argument("self"))
-        result = site.shape(site.output)
-        source = [1] * (len(result) - len(source)) + source
-        old = site.raw[name]
-        return {
-            name: [
-                o if not isinstance(o, int) else r // s for o, r, s in zip(old, result, source, strict=True)
-            ]
-        }
+        given = list(site.raw[name])
+        sizes = (site.shape(site.argument("self")), site.shape(site.output))
+        rank = max(len(given), *map(len, sizes))
+        source, result = ([1] * (rank - len(size)) + size for size in sizes)
+        given = [1] * (rank - len(given)) + given
+        times = (r // s for r, s in zip(result, source, strict=True))
+        return {name: [new if isinstance(old, int) else old for old, new in zip(given, times, strict=True)]}
 
     return literal
 
@@ -145,7 +143,8 @@ def _split(site: Site) -> Changes:
 def _slice(site: Site) -> Changes:
     source = site.argument("self")
     dim = site.operation.arguments["dim"] % len(source.shape)
-    if not site.masks.touches(site.term(source, dim)):
+    whole = source.shape[dim] == site.output.shape[dim]
+    if whole or not site.masks.touches(site.term(source, dim)):
         return {}
     size, step = source.shape[dim], site.operation.arguments["step"]
     start, end = (_clamped(site.operation.arguments[name], size) for name in ("start", "end"))

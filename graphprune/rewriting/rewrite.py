@@ -98,6 +98,11 @@ def _emitted(new: fx.Graph, value: Any, mapping: Mapping[fx.Node, fx.Node]) -> A
     if isinstance(value, list):
         return [_emitted(new, item, mapping) for item in value]
     if isinstance(value, Scaled):
-        scaled = new.call_function(operator.mul, (mapping[value.node], value.times))
-        return new.call_function(operator.floordiv, (scaled, value.parts)) if value.parts > 1 else scaled
+        # a name of its own, so that every copied node keeps the original's
+        scaled = new.create_node(
+            "call_function", operator.mul, (mapping[value.node], value.times), name="kept_size"
+        )
+        if value.parts == 1:
+            return scaled
+        return new.create_node("call_function", operator.floordiv, (scaled, value.parts), name="kept_size")
     return mapping[value] if isinstance(value, fx.Node) else value

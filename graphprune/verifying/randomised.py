@@ -38,7 +38,8 @@ class Converted(Mapping[str, Tensor]):
 class Randomised(Converted):
     """Parameters and running statistics drawn anew; other buffers and constants as they are.
 
-    Matrices keep the variance of what passes through them, vectors lie around one, variances are positive.
+    Matrices halve the norm of what passes through them, so that residual streams do not blow up and softmax does
+    not magnify rounding; vectors (biases too) lie around one, so that signals do not die; variances are positive.
     """
 
     def __init__(self, stored: Mapping[str, Stored], seed: int, dtype: torch.dtype | None) -> None:
@@ -59,4 +60,4 @@ class Randomised(Converted):
         if item.tensor.dim() < 2:
             return (1 + 0.3 * values if not running else 0.3 * values).to(dtype)
         fan_in = max(item.tensor.numel() // max(shape[0], 1), 1)
-        return values.mul_(fan_in**-0.5).to(dtype)
+        return values.mul_(0.5 * fan_in**-0.5).to(dtype)

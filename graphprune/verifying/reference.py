@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom, size_of
-from graphprune.capture.nodes import overload
+from graphprune.capture.nodes import family, overload
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 from graphprune.verifying.region import Region, region_of
@@ -29,6 +29,9 @@ _RESTRICTED = {
         "log_softmax _softmax _log_softmax layer_norm rms_norm group_norm scaled_dot_product_attention"
     ).split()
 }
+
+# memory that nobody has written to yet
+_UNDEFINED = {"aten.empty", "aten.empty_like", "aten.new_empty"}
 
 
 def steps(
@@ -58,6 +61,8 @@ def steps(
                 lambda a: environment[a] if isinstance(a, fx.Node) else _widened(a, dtype),
             )
             value = call(node, args, kwargs)
+            if family(node) in _UNDEFINED:
+                value.zero_()
         environment[node] = value
         yield node, value
         for source in node.all_input_nodes:

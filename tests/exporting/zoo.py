@@ -107,7 +107,7 @@ class Operators(nn.Module):
 
 
 class Nested(nn.Module):
-    """Layers inside layers, as norms that have their activation function: one named, one numbered, one shared."""
+    """Layers inside layers, as norms that have their activation function: a named one and a numbered one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,12 +115,12 @@ class Nested(nn.Module):
         self.norm.act = nn.PReLU(4)
         self.other = nn.LayerNorm(4)
         self.other.add_module("0", nn.Linear(4, 4, bias=False))
-        self.other.act = self.norm.act
-        self.norm.requires_grad_(False)
+        for parameter in self.norm.parameters(recurse=False):
+            parameter.requires_grad_(False)
 
     def forward(self, x):
         x = self.norm.act(self.norm(x))
-        return self.other.act(self.other.get_submodule("0")(self.other(x)))
+        return self.other.get_submodule("0")(self.other(x))
 
 
 @dataclass(frozen=True)

@@ -316,9 +316,10 @@ class GroupedQuery(nn.Module):
 @pytest.mark.parametrize("repeat", ["expand", "interleave", "enable_gqa"])
 def test_grouped_query_attention_with_norms(repeat: str) -> None:
     result = shrunk(GroupedQuery(repeat), TOKENS)
-    heads = {name: size for name, size in sizes(result).items() if size < 4}
-    print(sizes(result), heads)
+    # groups of 3 query heads with their key head; 4 pairs of rotated positions; the values' own width
+    assert sorted(sizes(result).values()) == [2, 3, 4, 8]
     kept = result.plan.kept
-    q, k = kept["q.weight"][0], kept["k.weight"][0]
-    assert set((q // 24).tolist()) == set((k // 8).tolist())  # query heads go with their key head
-    assert len(q) // len(k) == result.model.q.out_features // result.model.k.out_features
+    q, k, v, o = (kept[f"{name}.weight"][name == "o"] for name in "qkvo")
+    assert set((q // 24).tolist()) == set((k // 8).tolist()) == set((v // 8).tolist())
+    assert set((q % 8).tolist()) == set((k % 8).tolist()) == set(kept["q_norm.weight"][0].tolist())
+    assert torch.equal(torch.unique(q // 8), torch.unique(o // 8))

@@ -23,7 +23,6 @@ _CONV_TRANSPOSED = Signature(
     {"g": "groups"},
     "b g i o k* x*",
 )
-_ADDMM = Signature("i j, i k, k j -> i j", ("self", "mat1", "mat2"), loops="i j k")
 
 _ROWS = {
     "aten.linear": Signature("... i, o i, o -> ... o", ("input", "weight", "bias"), loops="... i o"),
@@ -35,8 +34,6 @@ _ROWS = {
     ),
     "aten.mm": Signature("i k, k j -> i j", ("self", "mat2"), loops="i j k"),
     "aten.bmm": Signature("b i k, b k j -> b i j", ("self", "mat2"), loops="b i j k"),
-    "aten.addmm": _ADDMM,
-    "aten.baddbmm": Signature("b i j, b i k, b k j -> b i j", ("self", "batch1", "batch2"), loops="b i j k"),
     "aten.mv": Signature("i k, k -> i", ("self", "vec"), loops="i k"),
     "aten.dot": Signature("k, k ->", ("self", "tensor"), loops="k"),
     "aten.outer": Signature("i, j -> i j", ("self", "vec2"), loops="i j"),
@@ -62,6 +59,13 @@ def convolution(call: Call) -> None:
     """A convolution. With kernel 1, stride 1 and no padding, positions stand for themselves."""
     pointwise = prod(call["weight"].shape[2:]) == 1 and call["input"].shape[2:] == call.output.shape[2:]
     apply_signature(_POINTWISE_CONV if pointwise else _CONV, call)
+
+
+def added_product(call: Call) -> None:
+    """``addmm`` and ``baddbmm``: a matrix product, and a tensor that broadcasts into it."""
+    first, second = ("mat1", "mat2") if "mat1" in call.arguments else ("batch1", "batch2")
+    apply_signature(Signature("... i k, ... k j -> ... i j", (first, second), loops="... i j k"), call)
+    call.broadcast([call["self"]], call.output.dims)
 
 
 def matmul(call: Call) -> None:
@@ -138,6 +142,7 @@ RULES: Table = {
     **signatures(_ROWS),
     **dict.fromkeys(["aten.conv1d", "aten.conv2d", "aten.conv3d"], convolution),
     "aten.matmul": matmul,
+    **dict.fromkeys(["aten.addmm", "aten.baddbmm"], added_product),
     "aten.einsum": einsum,
     "aten.scaled_dot_product_attention": attention,
     "aten.embedding": embedding,

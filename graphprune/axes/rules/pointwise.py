@@ -11,7 +11,9 @@ _UNARY = """
 abs acos acosh alias asin asinh atan atanh bernoulli bitwise_not ceil celu clamp clamp_max clamp_min clone
 contiguous cos cosh deg2rad detach dropout elu erf erfc exp exp2 expm1 feature_dropout alpha_dropout
 floor frac gelu hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu lift_fresh
-lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg ones_like positive reciprocal relu relu6 round rsqrt selu sgn sigmoid sign silu sin sinc sinh softplus softshrink softsign special_expit sqrt square
+lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg ones_like positive
+reciprocal relu relu6 round rsqrt selu sgn sigmoid sign silu sin sinc sinh softplus
+softshrink softsign special_expit sqrt square
 tan tanh tanhshrink threshold trunc zeros_like full_like empty_like zero
 to _to_copy float half double bool type_as
 """.split()

@@ -106,7 +106,7 @@ RULES: Table = {
     **dict.fromkeys(
         [
             f"aten.{name}"
-            for name in "cumsum cumprod cummax cummin sort argsort topk roll flip logcumsumexp".split()
+            for name in "cumsum cumprod cummax cummin sort argsort topk roll flip logcumsumexp diff".split()
         ],
         ordered,
     ),

@@ -65,6 +65,13 @@ def reshape(call: Call) -> None:
         call.unify(call.equations.product(left), call.equations.product(right))
 
 
+def reshape_as(call: Call) -> None:
+    """A reshape to the very dimensions of another tensor."""
+    reshape(call)
+    for axis, other in zip(call.output.dims, call["other"].dims, strict=True):
+        call.unify(axis, other)
+
+
 def expand(call: Call) -> None:
     """Dimensions of size 1, and new leading ones, are repeated at will; the others pass through."""
     call.broadcast([call["self"]], call.output.dims)
@@ -118,12 +125,10 @@ def triangle(call: Call) -> None:
 RULES: Table = {
     **{name: _permutation(order) for name, order in _ORDERS.items()},
     **dict.fromkeys(
-        [
-            f"aten.{name}"
-            for name in "view reshape _unsafe_view flatten unflatten unsqueeze squeeze view_as reshape_as".split()
-        ],
+        [f"aten.{name}" for name in "view reshape _unsafe_view flatten unflatten unsqueeze squeeze".split()],
         reshape,
     ),
+    **dict.fromkeys(["aten.view_as", "aten.reshape_as"], reshape_as),
     **dict.fromkeys(["aten.expand", "aten.broadcast_to"], expand),
     **dict.fromkeys(["aten.repeat", "aten.tile"], repeat),
     "aten.repeat_interleave": repeat_interleave,

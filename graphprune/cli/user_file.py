@@ -1,0 +1,120 @@
+"""Models from the user's own Python file, which is run because the user named it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from graphprune.capture import normalise_inputs
+from graphprune.cli.shapes import Inputs
+from graphprune.errors import GraphpruneError, InputError
+
+__all__ = ["made_by_factory", "without_factory"]
+
+RETURNS = "return a torch.nn.Module, or (module, example_inputs)"
+
+
+def made_by_factory(path: Path, factory: str) -> tuple[nn.Module, Inputs | None]:
+    """The module that ``factory()`` of the file returns, and its example inputs if it returns them too.
+
+    Raises:
+        InputError: there is no such file or factory, the user's code fails (the message names the line), or
+            the factory returns something else.
+    """
+    module = _run(path)
+    make = getattr(module, factory, None)
+    if not callable(make):
+        what = "has no" if make is None else f"has a {type(make).__name__}, not a function, as"
+        raise InputError(f"{path} {what} {factory!r}", _choices(path, factory))
+    made = _guarded(path, f"{factory}()", make)
+    if isinstance(made, nn.Module):
+        return made, None
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
+        return made[0], normalise_inputs(made[1])
+    raise InputError(f"{factory}() of {path} returns {_kind(made)}, not a model", RETURNS)
+
+
+def without_factory(path: Path) -> InputError:
+    """What is wrong with a path that names no factory."""
+    if not path.is_file():
+        return _missing(path)
+    return InputError(f"MODEL {str(path)!r} does not say which function makes the model", _choices(path, ""))
+
+
+def _run(path: Path) -> ModuleType:
+    """Runs the file as a module of its own. No bytecode is left beside it."""
+    if not path.is_file():
+        raise _missing(path)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # its neighbours, as if it were run as a script
+    module = ModuleType(path.stem if path.stem not in sys.modules else f"_user_{path.stem}")
+    module.__file__ = str(path.resolve())
+    sys.modules[module.__name__] = module  # dataclasses and pickling look their module up there
+    _guarded(path, "the file", lambda: _execute(path, module))
+    return module
+
+
+def _execute(path: Path, module: ModuleType) -> None:
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+
+
+def _missing(path: Path) -> InputError:
+    return InputError(f"there is no file {path}", "check the path in MODEL, path/to/file.py:factory")
+
+
+def _guarded(path: Path, what: str, call: Callable[[], Any]) -> Any:
+    """Runs the user's code; whatever it raises becomes one line with the place."""
+    try:
+        return call()
+    except GraphpruneError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = _place(path, error)
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise InputError(
+            f"{what} fails at {place}: {type(error).__name__}: {text}".rstrip(": "),
+            "correct that line, or see the whole traceback with --debug",
+        ) from error
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """``file:line``: the innermost line of the user's file, or where Python could not read it."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
+    ]
+    return f"{path}:{frames[-1].lineno}" if frames else str(path)
+
+
+def _choices(path: Path, factory: str) -> str:
+    """Names the functions that the file defines, read without running it."""
+    from difflib import get_close_matches
+
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        tree = ast.Module([], [])
+    names = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    near = get_close_matches(factory, names, 3, 0.5) or names[:5]
+    if not near:
+        return f"write a function in {path.name} that takes no arguments; let it {RETURNS}"
+    return f"name a function of the file: {', '.join(f'{path}:{name}' for name in near)}"
+
+
+def _kind(made: object) -> str:
+    if isinstance(made, tuple):
+        return f"a tuple of {', '.join(type(item).__name__ for item in made[:4]) or 'nothing'}"
+    return f"a {type(made).__name__}"

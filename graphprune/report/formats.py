@@ -1,0 +1,76 @@
+"""Numbers as people read them. The JSON documents hold the exact ones."""
+
+from __future__ import annotations
+
+__all__ = ["bytes_text", "count_text", "milliseconds_text", "share_text", "small_text"]
+
+_STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+MISSING = "–"
+
+
+def count_text(count: float | None) -> str:
+    """Four significant digits with a decimal prefix.
+
+    >>> count_text(4_652_008), count_text(999_950), count_text(64), count_text(None)
+    ('4.652 M', '1.000 M', '64', '–')
+    """
+    if count is None:
+        return MISSING
+    for step, prefix in _STEPS:
+        if abs(count) >= step * 0.99995:
+            return f"{_digits(count / step)} {prefix}"
+    return f"{count:,.0f}"
+
+
+def bytes_text(count: float | None) -> str:
+    """A file size in decimal units.
+
+    >>> bytes_text(18_612_345), bytes_text(512)
+    ('18.61 MB', '512 B')
+    """
+    if count is None:
+        return MISSING
+    return f"{count_text(count)}B" if count >= 999.95 else f"{count:.0f} B"
+
+
+def milliseconds_text(milliseconds: float | None) -> str:
+    """A duration.
+
+    >>> milliseconds_text(12.3456), milliseconds_text(0.04218), milliseconds_text(2345.6)
+    ('12.35 ms', '0.04218 ms', '2346 ms')
+    """
+    if milliseconds is None:
+        return MISSING
+    return f"{milliseconds:.4g} ms" if 0 < milliseconds < 1 else f"{_digits(milliseconds)} ms"
+
+
+def share_text(share: float | None) -> str:
+    """A share of one as a percentage; neither 0% nor 100% unless it is exactly that.
+
+    >>> share_text(0.7), share_text(1.0), share_text(0.99999), share_text(0.00001), share_text(None)
+    ('70.0%', '100%', '>99.9%', '<0.1%', '–')
+    """
+    if share is None:
+        return MISSING
+    if share in (0, 1):
+        return f"{share:.0%}"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def small_text(figure: float | None) -> str:
+    """An error or another figure without a natural unit.
+
+    >>> small_text(3.21e-07), small_text(0.0), small_text(0.98765)
+    ('3.2e-07', '0', '0.9877')
+    """
+    if figure is None:
+        return MISSING
+    return f"{figure:.2g}" if abs(figure) < 1e-3 else f"{figure:.4g}"
+
+
+def _digits(value: float) -> str:
+    """Four significant digits, zeros kept: 4.652, 46.52, 465.2, 4652."""
+    whole = len(str(int(abs(value) + 0.5)))
+    return f"{value:.{max(4 - whole, 0)}f}"

@@ -1,0 +1,152 @@
+"""Tables for the terminal, made from plain dictionaries; 80 columns are enough for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from graphprune.report.formats import (
+    bytes_text,
+    count_text,
+    milliseconds_text,
+    share_text,
+    small_text,
+)
+
+__all__ = [
+    "check_table",
+    "cost_line",
+    "figure_table",
+    "group_table",
+    "pin_table",
+    "shrink_table",
+    "verdict_line",
+    "zoo_table",
+]
+
+Report = Mapping[str, Any]
+
+MARKS = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("not checked", "yellow")}
+
+
+def shrink_table(report: Report) -> Table:
+    """Before and after of a report: cost, file size, latency and, where there are any, figures."""
+    before, after = report["before"], report["after"]
+    table = _table(("", "left"), ("before", "right"), ("after", "right"), ("after / before", "right"))
+    for label, key, text in (
+        ("parameters", "params", count_text),
+        ("multiply-accumulates", "macs", count_text),
+        ("ONNX file", "onnx_bytes", bytes_text),
+    ):
+        old, new = before.get(key), after.get(key)
+        table.add_row(label, text(old), text(new), share_text(new / old if old and new is not None else None))
+    if timed := report.get("latency"):
+        table.add_row(
+            f"latency, batch {timed['batch']}, {_threads(timed['threads'])}",
+            milliseconds_text(timed["original_ms"]),
+            milliseconds_text(timed["slim_ms"]),
+            share_text(timed["ratio"]),
+        )
+    figures = report.get("evaluation") or {}
+    for name, old in figures.get("before", {}).items():
+        table.add_row(Text(name), small_text(old), small_text(figures.get("after", {}).get(name)), "")
+    return table
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread" if number == 1 else f"{number} threads"
+
+
+def verdict_line(verdict: Report) -> Text:
+    """How many checks passed, and how near the slim model is to the masked original and to onnxruntime."""
+    checks = verdict["checks"]
+    passed = sum(check["passed"] for check in checks)
+    said = [f"{passed} of {len(checks)} checks passed"]
+    for part, label in (("every node", "masked original"), ("onnxruntime", "onnxruntime")):
+        figures = [check["figure"] for check in checks if part in check["name"]]
+        if figures:
+            said.append(f"{label} to {small_text(max(figures))}")
+    mark, style = ("Verified", "bold green") if verdict["passed"] else ("NOT VERIFIED", "bold red")
+    return Text.assemble((mark, style), ": ", "; ".join(said))
+
+
+def cost_line(inspected: Report) -> Text:
+    """Size of a model and how much of it the groups reach."""
+    reach = inspected["reachable"]
+    return Text(
+        f"{count_text(inspected['params'])} parameters, {share_text(reach['params'])} of them in reach; "
+        f"{count_text(inspected['macs'])} multiply-accumulates, {share_text(reach['macs'])} in reach"
+    )
+
+
+def group_table(inspected: Report) -> Table:
+    """The coupled groups: their width, how many dimensions they span, and their share of the cost."""
+    table = _table(
+        ("group", "left"), ("width", "right"), ("members", "right"), ("parameters", "right"), ("MACs", "right")
+    )
+    for group in inspected["groups"]:
+        each = f" × {group['each_of']}" if group["each_of"] else ""
+        table.add_row(
+            Text(group["name"]),
+            f"{group['size']}{each}",
+            str(len(group["members"])),
+            share_text(group["params"]),
+            share_text(group["macs"]),
+        )
+    return table
+
+
+def pin_table(inspected: Report) -> Table:
+    """Why axes cannot be cut, most costly first."""
+    table = _table(
+        ("pinned because", "left"), ("axes", "right"), ("parameters", "right"), ("out of reach", "right")
+    )
+    for row in inspected["pins"]:
+        table.add_row(
+            Text(row["reason"]), str(row["axes"]), count_text(row["params"]), count_text(row["unreachable"])
+        )
+    return table
+
+
+def check_table(checks: Sequence[Report]) -> Table:
+    """Checks with their outcome, figure and limit, and what they found or why they were left out."""
+    table = _table(("check", "left"), ("", "left"), ("figure", "right"), ("detail", "left"))
+    for check in checks:
+        mark, style = MARKS[check["passed"]]
+        figure = check.get("figure")
+        table.add_row(
+            Text(check["name"]),
+            Text(mark, style=style),
+            "" if figure is None else small_text(figure),
+            Text(check.get("detail", "")),
+        )
+    return table
+
+
+def zoo_table(entries: Sequence[Report]) -> Table:
+    """The zoo: names, what they are, licences and where weights come from."""
+    table = _table(("name", "left"), ("summary", "left"), ("licence", "left"), ("weights", "left"))
+    for entry in entries:
+        texts = (entry["summary"], entry["licence"], entry["weights"])
+        table.add_row(Text(entry["name"], no_wrap=True), *map(Text, texts))
+    return table
+
+
+def figure_table(figures: Mapping[str, float]) -> Table:
+    """Figures of one evaluation."""
+    table = _table(("figure", "left"), ("value", "right"))
+    for name, value in figures.items():
+        table.add_row(Text(name), small_text(value))
+    return table
+
+
+def _table(*columns: tuple[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for title, side in columns:
+        # fold, since half a layer name is no name
+        table.add_column(title, justify=side, overflow="fold", no_wrap=side == "right")
+    return table
