@@ -4,8 +4,9 @@
 
 A name is an axis; the same name everywhere is the same axis. ``(g i)`` is a product, outer to inner.
 ``...`` stands for leading dimensions that broadcast. ``x*`` stands for any number of dimensions that belong
-to a window: they are pinned. ``s+`` stands for any number of dimensions that pass through. Names that
-take part in no output are summed away.
+to a window: they are pinned. ``s+`` stands for any number of dimensions that pass through. An operand has at
+most one of these three. A dimension of size 1 is repeated along its name's axis. Names that take part in no
+output are summed away.
 """
 
 from __future__ import annotations
@@ -56,78 +57,93 @@ def _tokens(operand: str) -> tuple[str, ...]:
 
 
 def apply_signature(signature: Signature, call: Call) -> None:
-    """Adds the equations of ``signature`` to ``call``."""
-    known: dict[str, int] = {name: int(call[argument]) for name, argument in signature.sizes.items()}
-    bound: dict[str, Axis] = {}
-    starred: dict[str, tuple[Axis, ...]] = {}
-    operands: list[Any] = [call.get(name) for name in signature.arguments]
-    patterns = signature.parsed
-    for operand, tokens in zip([*operands, call.output], patterns, strict=True):
-        if isinstance(operand, Operand):
-            _match(call, operand, tokens, known, bound, starred)
-    for star, axes in starred.items():
-        if star.endswith("*"):
-            call.pin(axes, signature.window)
-    target = starred.get("...", ())
-    for operand, tokens in zip(operands, patterns, strict=False):
-        if isinstance(operand, Operand) and "..." in tokens:
-            _broadcast(call, operand, len(tokens) - 1, target)
+    """Adds the equations of ``signature`` to ``call``.
+
+    Raises:
+        ValueError: the operands do not have the dimensions that the signature says.
+    """
+    sizes = {name: int(call[argument]) for name, argument in signature.sizes.items()}
+    binding = _Binding(call, signature.window, sizes)
+    operands: list[Any] = [*(call.get(name) for name in signature.arguments), call.output]
+    present = [pair for pair in zip(operands, signature.parsed, strict=True) if isinstance(pair[0], Operand)]
+    for operand, tokens in present:
+        binding.match(operand, tokens)
+    binding.line_up([set(" ".join(tokens).split()) for _, tokens in present])
     if signature.loops:
-        names = signature.loops.split()
-        loops = (starred[name] if name in starred else (bound[name],) for name in names)
-        call.loops.append(tuple(axis for axes in loops for axis in axes))
+        call.loops.append(binding.axes(signature.loops.split()))
 
 
-def _match(
-    call: Call,
-    operand: Operand,
-    tokens: tuple[str, ...],
-    known: dict[str, int],
-    bound: dict[str, Axis],
-    starred: dict[str, tuple[Axis, ...]],
-) -> None:
-    dims = list(operand.dims)
-    for position, token in enumerate(tokens):
-        if token.endswith(_MANY):
-            end = len(dims) - (len(tokens) - position - 1)
-            several = tuple(dims[position:end])
-            if token.endswith("+"):
-                for axis, other in zip(starred.get(token, several), several, strict=True):
-                    call.unify(axis, other)
-            starred[token] = several
-            dims[position:end] = [call.equations.atom(1)]
-    for token, axis in zip(tokens, dims, strict=True):
-        if token.endswith(_MANY):
-            continue
-        names = token.split()
-        if len(names) == 1:
-            _bind(call, names[0], axis, known, bound)
+class _Binding:
+    """The axes that a signature's tokens stand for, as operand after operand is matched."""
+
+    def __init__(self, call: Call, window: str, sizes: dict[str, int]) -> None:
+        self.call = call
+        self.window = window
+        self.sizes = sizes
+        self.bound: dict[str, Axis] = {}
+        self.several: dict[str, tuple[Axis, ...]] = {}
+
+    def axes(self, names: list[str]) -> tuple[Axis, ...]:
+        """All axes of ``names``."""
+        found = (self.several[name] if name in self.several else (self.bound[name],) for name in names)
+        return tuple(axis for axes in found for axis in axes)
+
+    def match(self, operand: Operand, tokens: tuple[str, ...]) -> None:
+        dims = list(operand.dims)
+        place = next((place for place, token in enumerate(tokens) if token.endswith(_MANY)), None)
+        if place is not None:
+            end = len(dims) - (len(tokens) - place - 1)
+            self._many(tokens[place], tuple(dims[place:end]))
+            dims[place:end] = []
+            tokens = tokens[:place] + tokens[place + 1 :]
+        for token, axis in zip(tokens, dims, strict=True):
+            names = token.split()
+            if len(names) == 1:
+                self._one(names[0], axis)
+            else:
+                self.call.unify(axis, self.call.equations.product(self._factors(names, axis.size)))
+
+    def line_up(self, operands: list[set[str]]) -> None:
+        """A name that is summed away lines up all positions of axes that only some of its operands have."""
+        *inputs, output = operands
+        for name in sorted(set().union(*inputs) - output):
+            holders = [names for names in inputs if name in names]
+            others = sorted(set().union(*holders) - set.intersection(*holders))
+            for axis in self.axes([name]):
+                self.call.across.extend((axis, other) for other in self.axes(others))
+
+    def _many(self, token: str, axes: tuple[Axis, ...]) -> None:
+        if token == "...":
+            axes = self._broadcast(self.several.get(token, ()), axes)
+        elif token.endswith("+"):
+            for axis, other in zip(self.several.get(token, axes), axes, strict=True):
+                self.call.unify(axis, other)
         else:
-            call.unify(axis, call.equations.product(_factors(call, names, axis.size, known, bound)))
+            self.call.pin(axes, self.window)
+        self.several[token] = axes
 
+    def _broadcast(self, first: tuple[Axis, ...], second: tuple[Axis, ...]) -> tuple[Axis, ...]:
+        """Both right-aligned; the longer one leads."""
+        longer, shorter = sorted((first, second), key=len, reverse=True)
+        lead = len(longer) - len(shorter)
+        return (*longer[:lead], *map(self._same, longer[lead:], shorter))
 
-def _bind(call: Call, name: str, axis: Axis, known: dict[str, int], bound: dict[str, Axis]) -> None:
-    if name in bound:
-        if axis.size == bound[name].size:
-            call.unify(bound[name], axis)
-        return
-    bound[name], known[name] = axis, axis.size
+    def _one(self, name: str, axis: Axis) -> None:
+        axis = self._same(self.bound.get(name, axis), axis)
+        self.bound[name], self.sizes[name] = axis, axis.size
 
+    def _same(self, first: Axis, second: Axis) -> Axis:
+        """The axis of both; one of size 1 is repeated along the other."""
+        if 1 in (first.size, second.size):
+            return first if second.size == 1 else second
+        self.call.unify(first, second)
+        return first
 
-def _factors(
-    call: Call, names: list[str], size: int, known: dict[str, int], bound: dict[str, Axis]
-) -> list[Axis]:
-    """Axes of a product's factors; the one size that is not known follows from the others."""
-    for name in names:
-        if name not in known:
-            known[name] = size // prod(known[other] for other in names if other in known)
-        if name not in bound:
-            bound[name] = call.equations.atom(known[name])
-    return [bound[name] for name in names]
-
-
-def _broadcast(call: Call, operand: Operand, plain: int, target: tuple[Axis, ...]) -> None:
-    leading = operand.dims[: len(operand.dims) - plain]
-    for source, result in zip(leading[::-1], target[::-1], strict=False):
-        if source.size == result.size:
-            call.unify(result, source)
+    def _factors(self, names: list[str], size: int) -> list[Axis]:
+        """Axes of a product's factors; the one size that is not known follows from the others."""
+        for name in names:
+            if name not in self.sizes:
+                self.sizes[name] = size // prod(self.sizes[other] for other in names if other in self.sizes)
+            if name not in self.bound:
+                self.bound[name] = self.call.equations.atom(self.sizes[name])
+        return [self.bound[name] for name in names]

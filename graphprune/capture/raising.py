@@ -139,6 +139,7 @@ class _Raiser:
                 self.mapping[node] = self._call(node)
         self._output()
         module = fx.GraphModule(self.root, self.new, class_name=class_name)
+        _register_again(module, self.root)
         module.graph.eliminate_dead_code()
         module.recompile()
         return module.eval()
@@ -239,6 +240,15 @@ def _filled(structure: Any, results: Mapping[str, fx.Node]) -> Any:
 
 def _frozen(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in config.items())
+
+
+def _register_again(module: nn.Module, root: nn.Module) -> None:
+    """`fx.GraphModule` makes every buffer persistent that the graph reads by name; ``root`` knows better."""
+    saved = root.state_dict(keep_vars=True).keys()
+    for name, tensor in list(module.named_buffers(remove_duplicate=False)):
+        if name not in saved:
+            path, _, local = name.rpartition(".")
+            module.get_submodule(path).register_buffer(local, tensor, persistent=False)
 
 
 def _container(root: nn.Module, path: str) -> nn.Module:

@@ -146,7 +146,9 @@ def _library_with(name: str) -> str:
         known += here
     from models_zoo.registry import nearest
 
-    raise InputError(f"there is no model {name!r} in {_searched()}", nearest(name, list(dict.fromkeys(known))))
+    raise InputError(
+        f"there is no model {name!r} in {_searched()}", nearest(name, list(dict.fromkeys(known)))
+    )
 
 
 def _searched() -> str:

@@ -7,12 +7,13 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 
-__all__ = ["console", "print_json", "show", "stdout_is_kept"]
+__all__ = ["console", "print_json", "show", "silence", "stdout_is_kept", "width"]
 
 WIDTH = 80  # of tables where there is no terminal
 
@@ -32,6 +33,11 @@ def show(*parts: RenderableType) -> None:
         target.print(part, markup=False, emoji=False)
 
 
+def width() -> int:
+    """Columns that there are on stdout."""
+    return console(sys.stdout).width
+
+
 def print_json(document: Mapping[str, Any]) -> None:
     """Prints one JSON document on stdout; figures that JSON lacks become their names."""
     print(json.dumps(_plain(document), indent=2, allow_nan=False, ensure_ascii=False))
@@ -49,6 +55,25 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def stdout_is_kept() -> Iterator[None]:
-    """What models and libraries print goes to stderr, so that stdout holds the result alone."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """For the user's own code: what it prints goes to stderr, so that stdout holds the result alone."""
+    with contextlib.redirect_stdout(sys.stderr), _no_warnings():
+        yield
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """For libraries, which print, warn and dump graphs; whatever matters of it is raised."""
+    with (
+        open(os.devnull, "w", encoding="utf-8") as sink,
+        contextlib.redirect_stdout(sink),
+        contextlib.redirect_stderr(sink),
+        _no_warnings(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield

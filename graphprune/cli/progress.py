@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from rich.status import Status
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.text import Text
 
 from graphprune.cli.output import console
@@ -25,7 +26,7 @@ class Stages:
         # the stream itself, since exporting redirects sys.stderr for a while
         self.console = console(sys.stderr)
         self.shown = shown and self.console.is_terminal and not self.console.is_dumb_terminal
-        self.status: Status | None = None
+        self.live: Live | None = None
         self.stage = ""
         self.start = 0.0
 
@@ -37,14 +38,24 @@ class Stages:
         if stage in MEASURED:
             self.console.print(Text(f"… {stage}"), end="\r")
         else:
-            self.status = self.console.status(Text(stage), spinner="dots")
-            self.status.start()
+            self.live = self._spinner(stage)
+            self.live.start()
+
+    def _spinner(self, stage: str) -> Live:
+        # not redirecting: what is silenced should stay so
+        return Live(
+            Spinner("dots", Text(stage)),
+            console=self.console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def end(self, mark: str, style: str) -> None:
         """Ends the running stage, if there is one."""
-        if self.status is not None:
-            self.status.stop()
-            self.status = None
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
         if self.stage and self.shown:
             seconds = f"{perf_counter() - self.start:.1f} s"
             self.console.print(Text.assemble((mark, style), f" {self.stage:<32}", (f"{seconds:>8}", "dim")))
@@ -52,7 +63,7 @@ class Stages:
 
 
 @contextmanager
-def stages(quiet: bool) -> Iterator[Stages]:
+def stages(quiet: bool = False) -> Iterator[Stages]:
     """Shows stages on stderr while the body runs; a stage that an error ends is crossed out."""
     progress = Stages(not quiet)
     try:

@@ -31,8 +31,8 @@ def made_by_factory(path: Path, factory: str) -> tuple[nn.Module, Inputs | None]
     module = _run(path)
     make = getattr(module, factory, None)
     if not callable(make):
-        what = "has no" if make is None else f"has a {type(make).__name__}, not a function, as"
-        raise InputError(f"{path} {what} {factory!r}", _choices(path, factory))
+        what = f"has no {factory!r}" if make is None else f"has {factory!r}, but it is no function"
+        raise InputError(f"{path} {what}", _choices(path, factory))
     made = _guarded(path, f"{factory}()", make)
     if isinstance(made, nn.Module):
         return made, None
@@ -89,9 +89,7 @@ def _place(path: Path, error: BaseException) -> str:
     """``file:line``: the innermost line of the user's file, or where Python could not read it."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
-    ]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     return f"{path}:{frames[-1].lineno}" if frames else str(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -31,9 +32,7 @@ def read_weights(path: Path) -> State:
         WeightsError: the file is missing or damaged, holds something else, or would have to be unpickled.
     """
     if not path.is_file():
-        raise WeightsError(
-            f"there is no weights file {path}", "give a file, or --weights published or none"
-        )
+        raise WeightsError(f"there is no weights file {path}", "give a file, or --weights published or none")
     return _without_prefix(_unwrapped(path, _read(path)))
 
 
@@ -98,15 +97,15 @@ def _read(path: Path) -> Any:
 def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler or the zip reader raises
-        text = str(error)
-        if "weights" in text.lower() or "pickle" in type(error).__name__.lower() or "magic" in text:
-            raise WeightsError(
-                f"{path} holds more than tensors; pickles are not loaded, since unpickling can run any code",
-                CONVERT,
-            ) from error
+    except UnpicklingError as error:
         raise WeightsError(
-            f"{path} is damaged or no state dict: {text.splitlines()[0] if text else type(error).__name__}",
+            f"{path} holds more than tensors; pickles are not loaded, since unpickling can run any code",
+            CONVERT,
+        ) from error
+    except Exception as error:  # whatever the zip reader raises
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        raise WeightsError(
+            f"{path} is damaged, or no state dict: {reason}",
             "give a .safetensors file, or what torch.save(model.state_dict(), …) wrote",
         ) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["bytes_text", "count_text", "milliseconds_text", "share_text", "small_text"]
+__all__ = ["bytes_text", "count_text", "error_text", "figure_text", "milliseconds_text", "share_text"]
 
 _STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 MISSING = "–"
@@ -59,15 +59,24 @@ def share_text(share: float | None) -> str:
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
-def small_text(figure: float | None) -> str:
-    """An error or another figure without a natural unit.
+def error_text(error: float | None) -> str:
+    """A difference that should be small; only its magnitude matters.
 
-    >>> small_text(3.21e-07), small_text(0.0), small_text(0.98765)
-    ('3.2e-07', '0', '0.9877')
+    >>> error_text(3.21e-07), error_text(0.0)
+    ('3.2e-07', '0')
+    """
+    return MISSING if error is None else f"{error:.2g}"
+
+
+def figure_text(figure: float | None) -> str:
+    """A figure without a unit, with four decimals where it is small, so that two of them compare well.
+
+    >>> figure_text(1.0), figure_text(0.98765), figure_text(42.4242), figure_text(-0.5)
+    ('1.0000', '0.9877', '42.42', '-0.5000')
     """
     if figure is None:
         return MISSING
-    return f"{figure:.2g}" if abs(figure) < 1e-3 else f"{figure:.4g}"
+    return f"{figure:.4f}" if abs(figure) < 10 else f"{figure:,.4g}"
 
 
 def _digits(value: float) -> str:

@@ -12,9 +12,10 @@ from rich.text import Text
 from graphprune.report.formats import (
     bytes_text,
     count_text,
+    error_text,
+    figure_text,
     milliseconds_text,
     share_text,
-    small_text,
 )
 
 __all__ = [
@@ -53,7 +54,7 @@ def shrink_table(report: Report) -> Table:
         )
     figures = report.get("evaluation") or {}
     for name, old in figures.get("before", {}).items():
-        table.add_row(Text(name), small_text(old), small_text(figures.get("after", {}).get(name)), "")
+        table.add_row(Text(name), figure_text(old), figure_text(figures.get("after", {}).get(name)), "")
     return table
 
 
@@ -65,28 +66,34 @@ def verdict_line(verdict: Report) -> Text:
     """How many checks passed, and how near the slim model is to the masked original and to onnxruntime."""
     checks = verdict["checks"]
     passed = sum(check["passed"] for check in checks)
-    said = [f"{passed} of {len(checks)} checks passed"]
+    if not verdict["passed"]:
+        return Text.assemble(
+            ("NOT VERIFIED", "bold red"), f", {len(checks) - passed} of {len(checks)} checks failed"
+        )
+    errors = []
     for part, label in (("every node", "masked original"), ("onnxruntime", "onnxruntime")):
         figures = [check["figure"] for check in checks if part in check["name"]]
-        if figures:
-            said.append(f"{label} to {small_text(max(figures))}")
-    mark, style = ("Verified", "bold green") if verdict["passed"] else ("NOT VERIFIED", "bold red")
-    return Text.assemble((mark, style), ": ", "; ".join(said))
+        errors += [f"{label} within {error_text(max(figures))}"] if figures else []
+    return Text.assemble(("Verified", "bold green"), f", {passed} checks: ", ", ".join(errors))
 
 
 def cost_line(inspected: Report) -> Text:
     """Size of a model and how much of it the groups reach."""
     reach = inspected["reachable"]
     return Text(
-        f"{count_text(inspected['params'])} parameters, {share_text(reach['params'])} of them in reach; "
-        f"{count_text(inspected['macs'])} multiply-accumulates, {share_text(reach['macs'])} in reach"
+        f"{count_text(inspected['params'])} parameters ({share_text(reach['params'])} in reach), "
+        f"{count_text(inspected['macs'])} MACs ({share_text(reach['macs'])} in reach)"
     )
 
 
 def group_table(inspected: Report) -> Table:
     """The coupled groups: their width, how many dimensions they span, and their share of the cost."""
     table = _table(
-        ("group", "left"), ("width", "right"), ("members", "right"), ("parameters", "right"), ("MACs", "right")
+        ("group", "left"),
+        ("width", "right"),
+        ("members", "right"),
+        ("parameters", "right"),
+        ("MACs", "right"),
     )
     for group in inspected["groups"]:
         each = f" × {group['each_of']}" if group["each_of"] else ""
@@ -113,16 +120,16 @@ def pin_table(inspected: Report) -> Table:
 
 
 def check_table(checks: Sequence[Report]) -> Table:
-    """Checks with their outcome, figure and limit, and what they found or why they were left out."""
-    table = _table(("check", "left"), ("", "left"), ("figure", "right"), ("detail", "left"))
+    """Checks with their outcome, and what they found or why they were left out."""
+    table = _table(("", "left"), ("check", "left"), ("figure", "right"))
     for check in checks:
         mark, style = MARKS[check["passed"]]
+        detail = check.get("detail")
         figure = check.get("figure")
         table.add_row(
-            Text(check["name"]),
-            Text(mark, style=style),
-            "" if figure is None else small_text(figure),
-            Text(check.get("detail", "")),
+            Text(mark, style=style, no_wrap=True),
+            Text(check["name"] + (f": {detail}" if detail else "")),
+            "" if figure is None else error_text(figure),
         )
     return table
 
@@ -140,7 +147,7 @@ def figure_table(figures: Mapping[str, float]) -> Table:
     """Figures of one evaluation."""
     table = _table(("figure", "left"), ("value", "right"))
     for name, value in figures.items():
-        table.add_row(Text(name), small_text(value))
+        table.add_row(Text(name), figure_text(value))
     return table
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 from torch import fx
@@ -76,6 +76,8 @@ class Scaled:
 
 def _shape_of(argument: str) -> Callable[[Site], Changes]:
     def literal(site: Site) -> Changes:
+        if argument not in site.raw:  # an overload that names no shape
+            return {}
         old, new = site.output.shape, site.shape(site.output)
         given = list(site.raw[argument])
         lead = len(old) - len(given)
@@ -106,24 +108,34 @@ def _repeat(name: str) -> Callable[[Site], Changes]:
 
 
 def _repeat_interleave(site: Site) -> Changes:
-    source = site.argument("self")
-    dim = site.operation.arguments["dim"] % len(source.shape)
-    return {"repeats": site.shape(site.output)[dim] // site.shape(source)[dim]}
+    if not isinstance(site.raw["repeats"], int):
+        return {}
+    source, result = site.shape(site.argument("self")), site.shape(site.output)
+    dim = site.operation.arguments.get("dim")
+    times = prod(result) // prod(source) if dim is None else result[dim] // source[dim]
+    return {"repeats": times, "output_size": None}
 
 
 def _convolution(site: Site) -> Changes:
-    return {"groups": site.shape(site.argument("input"))[1] // site.shape(site.argument("weight"))[1]}
+    weight = site.argument("weight")
+    return {"groups": _channels(site, site.argument("input")) // site.shape(weight)[1]}
 
 
 def _transposed_convolution(site: Site) -> Changes:
-    return {"groups": site.shape(site.output)[1] // site.shape(site.argument("weight"))[1]}
+    weight = site.argument("weight")
+    return {"groups": _channels(site, site.output) // site.shape(weight)[1]}
+
+
+def _channels(site: Site, value: Value) -> int:
+    """Channels stand before the dimensions in which the weight's window lies."""
+    return site.shape(value)[1 - len(site.argument("weight").shape)]
 
 
 def _channel_groups(argument: str, source: str) -> Callable[[Site], Changes]:
     def literal(site: Site) -> Changes:
-        mask = site.masks.of(site.term(site.argument(source), 1))
-        old = site.operation.arguments[argument]
-        return {argument: int(mask.reshape(old, -1).any(1).sum())}
+        mask, fibre = site.masks.opened(site.term(site.argument(source), 1))
+        row = mask if fibre is None else mask[0]
+        return {argument: int(row.reshape(site.operation.arguments[argument], -1).any(1).sum())}
 
     return literal
 
@@ -151,7 +163,7 @@ def _slice(site: Site) -> Changes:
     if step == 1:
         end = size if end is None else end
         return {name: site.kept_before(source, dim, at) for name, at in (("start", start or 0), ("end", end))}
-    return {"end": site.shape(source)[dim]}
+    return {"start": start or 0, "end": site.shape(source)[dim]}
 
 
 def _clamped(index: int | None, size: int) -> int | None:
@@ -163,7 +175,12 @@ def _clamped(index: int | None, size: int) -> int | None:
 def _narrow(site: Site) -> Changes:
     source = site.argument("self")
     dim = site.operation.arguments["dim"] % len(source.shape)
+    if not site.masks.touches(site.term(source, dim)):
+        return {}
     start, length = (site.operation.arguments[name] for name in ("start", "length"))
+    if not isinstance(start, int):  # then all is kept, or nothing but the whole is taken
+        return {"length": site.shape(source)[dim]}
+    start %= max(source.shape[dim], 1)
     before = site.kept_before(source, dim, start)
     return {"start": before, "length": site.kept_before(source, dim, start + length) - before}
 

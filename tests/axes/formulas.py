@@ -191,20 +191,20 @@ def group_norm(arguments: Arguments, masks: Masks) -> Tensor:
 
 
 def attention(arguments: Arguments, masks: Masks) -> Tensor:
-    """The scale is that of the full width."""
+    """The scale is that of the full width. A query without any key gets zero."""
     query, key, value = (arguments[name] for name in ("query", "key", "value"))
     scale = arguments["scale"] if arguments["scale"] is not None else query.shape[-1] ** -0.5
     query = query * masks["query"]
-    kept = masks["key"].any(-1)
+    kept = masks["key"].any(-1, keepdim=True)
     if arguments["enable_gqa"]:
         times = query.shape[-3] // key.shape[-3]
-        key, value, kept = (x.repeat_interleave(times, -2 if x is kept else -3) for x in (key, value, kept))
+        key, value, kept = (x.repeat_interleave(times, -3) for x in (key, value, kept))
     scores = torch.einsum("...nd,...md->...nm", query, key) * scale
-    weights = scores.exp() * kept.unsqueeze(-2)
+    weights = scores.exp() * kept.mT
     mask = arguments["attn_mask"]
     if mask is not None:
         weights = weights * (mask if mask.dtype == torch.bool else mask.exp())
     if arguments["is_causal"]:
         rows, columns = (torch.arange(size) for size in weights.shape[-2:])
         weights = weights * (rows[:, None] >= columns)
-    return (weights / weights.sum(-1, keepdim=True)) @ value
+    return (weights / weights.sum(-1, keepdim=True)).nan_to_num(0) @ value

@@ -67,6 +67,8 @@ def zeroed(model: nn.Module, kept: Mapping[str, Mapping[int, Tensor]]) -> nn.Mod
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
     with torch.no_grad():
         for name, dims in kept.items():
+            if name not in tensors or not tensors[name].is_floating_point():
+                continue  # a table of indices holds places, not values
             for dim, indices in dims.items():
                 removed = torch.ones(tensors[name].shape[dim]).index_fill(0, indices, 0).nonzero().flatten()
                 tensors[name].index_fill_(dim, removed, 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call
 from graphprune.axes.rules.table import Table, signatures
@@ -11,24 +9,8 @@ from graphprune.axes.signature import Signature, apply_signature
 
 __all__ = ["RULES"]
 
-_CONV = Signature(
-    "b (g i) x*, (g o) i k*, (g o) -> b (g o) y*",
-    ("input", "weight", "bias"),
-    {"g": "groups"},
-    "b g i o k* y*",
-)
-_CONV_TRANSPOSED = Signature(
-    "b (g i) x*, (g i) o k*, (g o) -> b (g o) y*",
-    ("input", "weight", "bias"),
-    {"g": "groups"},
-    "b g i o k* x*",
-)
-
 _ROWS = {
     "aten.linear": Signature("... i, o i, o -> ... o", ("input", "weight", "bias"), loops="... i o"),
-    "aten.conv_transpose1d": _CONV_TRANSPOSED,
-    "aten.conv_transpose2d": _CONV_TRANSPOSED,
-    "aten.conv_transpose3d": _CONV_TRANSPOSED,
     "aten.bilinear": Signature(
         "... i, ... j, o i j, o -> ... o", ("input1", "input2", "weight", "bias"), loops="... i j o"
     ),
@@ -47,18 +29,25 @@ _MATMUL = {
     (2, 2): Signature("... i k, ... k j -> ... i j", ("self", "other"), loops="... i k j"),
 }
 
-_POINTWISE_CONV = Signature(
-    "b (g i) s+, (g o) i k*, (g o) -> b (g o) s+",
-    ("input", "weight", "bias"),
-    {"g": "groups"},
-    "b g i o k* s+",
-)
-
-
 def convolution(call: Call) -> None:
     """A convolution. With kernel 1, stride 1 and no padding, positions stand for themselves."""
-    pointwise = prod(call["weight"].shape[2:]) == 1 and call["input"].shape[2:] == call.output.shape[2:]
-    apply_signature(_POINTWISE_CONV if pointwise else _CONV, call)
+    steps = [*call["weight"].shape[2:], *call["stride"]]
+    padding = call["padding"]
+    pointwise = set(steps) == {1} and (isinstance(padding, str) or not any(padding))
+    space, result = ("s+", "s+") if pointwise else ("x*", "y*")
+    _convolve(call, f"(g i) {space}, (g o) i k*, (g o) -> (g o) {result}", f"g i o k* {result}")
+
+
+def transposed_convolution(call: Call) -> None:
+    """Every input position is spread over a window."""
+    _convolve(call, "(g i) x*, (g i) o k*, (g o) -> (g o) y*", "g i o k* x*")
+
+
+def _convolve(call: Call, text: str, loops: str) -> None:
+    """The first dimension is the batch, if there is one."""
+    if len(call["input"].dims) == len(call["weight"].dims):
+        text, loops = f"b {text.replace('-> ', '-> b ')}", f"b {loops}"
+    apply_signature(Signature(text, ("input", "weight", "bias"), {"g": "groups"}, loops), call)
 
 
 def added_product(call: Call) -> None:
@@ -81,7 +70,7 @@ def einsum(call: Call) -> None:
     operands = left.split(",")
     if not arrow:
         letters = sorted(letter for letter in set(left) if letter.isalpha() and left.count(letter) == 1)
-        right = "".join(letters)
+        right = "".join(["…"] * ("…" in left) + letters)
     for letters, operand in zip(operands, call["tensors"], strict=True):
         repeated = [letter for letter in letters if letters.count(letter) > 1]
         if repeated:
@@ -103,7 +92,8 @@ def _spaced(letters: str) -> str:
 def attention(call: Call) -> None:
     """Scaled dot-product attention. Keys and values may have fewer heads than queries (``enable_gqa``).
 
-    The softmax runs over the keys' positions.
+    The softmax runs over the keys' positions; widths are summed for every pair of positions. A causal mask counts the positions of queries and keys from the
+    start, so that they are the same or stay.
     """
     query, key, value = call["query"], call["key"], call["value"]
     for axis, other in zip(call.output.dims, (*query.dims[:-1], value.dims[-1]), strict=True):
@@ -112,12 +102,22 @@ def attention(call: Call) -> None:
     call.unify(query.dims[-1], key.dims[-1])
     for operand in (key, value):
         _heads(call, query.dims[:-2], operand.dims[:-2])
+    if call.get("is_causal"):
+        _causal(call, query.dims[-2], key.dims[-2])
     mask = call.get("attn_mask")
     if mask is not None:
         call.broadcast([mask], (*query.dims[:-1], key.dims[-2]))
-    call.across.extend((axis, key.dims[-2]) for axis in (*query.dims[:-1], value.dims[-1]) if axis.size > 1)
+    call.across.extend((axis, key.dims[-2]) for axis in (*query.dims, value.dims[-1]) if axis.size > 1)
+    call.across.append((query.dims[-1], query.dims[-2]))
     for width in (query.dims[-1], value.dims[-1]):
         call.loops.append((*query.dims[:-1], key.dims[-2], width))
+
+
+def _causal(call: Call, query: Axis, key: Axis) -> None:
+    if query.size == key.size:
+        call.unify(query, key)
+    else:
+        call.pin((query, key), "a causal mask counts positions")
 
 
 def _heads(call: Call, query: tuple[Axis, ...], other: tuple[Axis, ...]) -> None:
@@ -141,6 +141,7 @@ def embedding(call: Call) -> None:
 RULES: Table = {
     **signatures(_ROWS),
     **dict.fromkeys(["aten.conv1d", "aten.conv2d", "aten.conv3d"], convolution),
+    **dict.fromkeys([f"aten.conv_transpose{rank}d" for rank in (1, 2, 3)], transposed_convolution),
     "aten.matmul": matmul,
     **dict.fromkeys(["aten.addmm", "aten.baddbmm"], added_product),
     "aten.einsum": einsum,

@@ -38,10 +38,14 @@ def stack(call: Call) -> None:
 
 def split(call: Call) -> None:
     """``chunk`` and ``split``: the dimension is the sum of the parts."""
-    source = next(call.operands())
+    source, *places = call.operands()
     along = call.dimension(source, call.get("dim", 0))
     for output in call.outputs:
         _pass(call, source.dims, output.dims, along)
+    if places:
+        parts = (output.dims[along] for output in call.outputs)
+        call.pin((source.dims[along], *parts, *places[0].dims), "split at places that are data")
+        return
     call.unify(source.dims[along], call.equations.sum(output.dims[along] for output in call.outputs))
 
 
@@ -88,7 +92,7 @@ def slice_(call: Call) -> None:
     if call.equations.pinned(axis) or not isinstance(start, int):
         call.pin((axis, result), "a part is taken")
         return
-    start = max(start + axis.size, 0) if start < 0 else start
+    start = min(max(start + axis.size, 0) if start < 0 else start, axis.size)
     if step == 1:
         _, rest = call.equations.cut(axis, start)
         part, _ = call.equations.cut(rest, result.size)
@@ -119,7 +123,8 @@ def index(call: Call) -> None:
     places = [place for place, item in enumerate(indices) if item is not None]
     tensors = [indices[place] for place in places]
     if any(tensor.value.dtype == "bool" for tensor in tensors):
-        call.pin((*source.dims, *call.output.dims), "indexed by a mask")
+        masks = (axis for tensor in tensors for axis in tensor.dims)
+        call.pin((*source.dims, *masks, *call.output.dims), "indexed by a mask")
         return
     call.pin((source.dims[place] for place in places), "indexed by data")
     rank = max(len(tensor.dims) for tensor in tensors)

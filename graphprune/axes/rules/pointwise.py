@@ -7,22 +7,29 @@ from graphprune.axes.rules.table import Rule, Table
 
 __all__ = ["RULES"]
 
+# with an in-place twin, "relu_"
 _UNARY = """
-abs acos acosh alias asin asinh atan atanh bernoulli bitwise_not ceil celu clamp clamp_max clamp_min clone
-contiguous cos cosh deg2rad detach dropout elu erf erfc exp exp2 expm1 feature_dropout alpha_dropout
-floor frac gelu hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu lift_fresh
-lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg ones_like positive
-reciprocal relu relu6 round rsqrt selu sgn sigmoid sign silu sin sinc sinh softplus
-softshrink softsign special_expit sqrt square
-tan tanh tanhshrink threshold trunc zeros_like full_like empty_like zero
-to _to_copy float half double bool type_as
+abs acos acosh asin asinh atan atanh bitwise_not ceil celu cos cosh deg2rad detach dropout elu erf erfc exp exp2
+expm1 feature_dropout alpha_dropout floor frac gelu hardsigmoid hardswish hardtanh leaky_relu log log10 log1p
+log2 logical_not logit mish nan_to_num neg reciprocal relu relu6 round rsqrt selu sgn sigmoid sign silu sin sinc
+sinh sqrt square tan tanh threshold trunc zero
+""".split()
+
+_UNARY_ONLY = """
+alias clone contiguous empty_like full_like hardshrink isfinite isinf isnan lift_fresh lift_fresh_copy
+log_sigmoid ones_like positive softplus softshrink special_expit to _to_copy type_as zeros_like
 """.split()
 
 _BROADCAST = """
-add addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor __and__ __or__ __xor__ copysign div eq expand_as
-floor_divide fmax fmin fmod ge gt heaviside hypot le lerp logaddexp logical_and logical_or logical_xor lt
-masked_fill maximum minimum mul ne pow remainder rsub sub true_divide where xlogy
-greater less greater_equal less_equal not_equal multiply subtract divide fill copy
+add addcdiv addcmul atan2 bernoulli bitwise_and bitwise_or bitwise_xor clamp clamp_max clamp_min copysign div eq
+floor_divide fmod ge gt heaviside hypot le lerp logical_and logical_or logical_xor lt masked_fill mul ne pow
+remainder sub true_divide xlogy greater less greater_equal less_equal not_equal multiply subtract divide fill
+copy
+""".split()
+
+_BROADCAST_ONLY = """
+__and__ __or__ __xor__ __iand__ __ior__ __ixor__ expand_as fmax fmin logaddexp maximum minimum rsub where
+max.other min.other
 """.split()
 
 
@@ -46,12 +53,15 @@ def prelu(call: Call) -> None:
         call.unify(channels.dims[1], weight.dims[0])
 
 
-def _named(names: list[str], rule: Rule) -> Table:
-    """The operator and its in-place twin, which writes through the view it is given."""
-    return {f"aten.{name}{suffix}": rule for name in names for suffix in ("", "_")}
+def _table(rule: Rule, names: list[str], *suffixes: str) -> Table:
+    return {f"aten.{name}{suffix}": rule for name in names for suffix in suffixes}
 
 
-RULES: Table = {**_named(_UNARY, unary), **_named(_BROADCAST, broadcast), "aten.prelu": prelu} | {
-    "aten.max.other": broadcast,
-    "aten.min.other": broadcast,
+# an in-place operator writes through the view it is given
+RULES: Table = {
+    **_table(unary, _UNARY, "", "_"),
+    **_table(unary, _UNARY_ONLY, ""),
+    **_table(broadcast, _BROADCAST, "", "_"),
+    **_table(broadcast, _BROADCAST_ONLY, ""),
+    "aten.prelu": prelu,
 }

@@ -46,9 +46,11 @@ def softmax(call: Call) -> None:
 
 
 def batch_norm(call: Call) -> None:
-    """Everything per channel, dimension 1."""
+    """Everything per channel, dimension 1; with statistics of its own, of the batch, over the others."""
     source = call["input"]
     _same(call, source)
+    if call.get("training"):
+        call.lined_up(source, [index for index in range(len(source.dims)) if index != 1])
     for operand in call.operands(("weight", "bias", "running_mean", "running_var")):
         call.unify(source.dims[1], operand.dims[0])
 
@@ -79,12 +81,12 @@ def ordered(call: Call) -> None:
     source = next(call.operands())
     name = call.operation.family.removeprefix("aten.")
     along = set(call.dimensions(source, call.get("dim", call.get("dims", -1))))
-    for output in call.outputs:
-        for index, (axis, other) in enumerate(zip(output.dims, source.dims, strict=True)):
+    for other in (*call.operands(), *call.outputs):
+        for index, (axis, result) in enumerate(zip(source.dims, other.dims, strict=True)):
             if index in along:
-                call.pin((axis, other), f"{name} orders this dimension")
+                call.pin((axis, result), f"{name} orders this dimension")
             else:
-                call.unify(axis, other)
+                call.unify(axis, result)
 
 
 RULES: Table = {

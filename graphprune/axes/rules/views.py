@@ -85,18 +85,21 @@ def repeat(call: Call) -> None:
 
 
 def repeat_interleave(call: Call) -> None:
-    """The dimension becomes ``(x r)``; a tensor of counts makes it stay."""
-    source = call["self"]
-    along = call.get("dim")
-    if along is None or not isinstance(call.get("repeats"), int):
-        call.pin((*source.dims, *call.output.dims), "repeated by data")
-        return
-    for index, (axis, result) in enumerate(zip(source.dims, call.output.dims, strict=True)):
-        if index == call.dimension(source, along):
-            times = call.equations.atom(call["repeats"])
-            call.unify(result, call.equations.product((axis, times)))
-        else:
+    """The dimension becomes ``(x r)``, flattened first if none is named; a tensor of counts makes it stay."""
+    source, along, times = call["self"], call.get("dim"), call.get("repeats")
+    dims = source.dims
+    place = 0
+    if along is None:
+        dims = (call.equations.product(dims),)
+    else:
+        place = call.dimension(source, along)
+    for index, (axis, result) in enumerate(zip(dims, call.output.dims, strict=True)):
+        if index != place:
             call.unify(result, axis)
+        elif isinstance(times, int):
+            call.unify(result, call.equations.product((axis, call.equations.atom(times))))
+        else:
+            call.pin((axis, result, *times.dims), "repeated by data")
 
 
 def _trailing(source: Sequence[Axis], result: Sequence[Axis]) -> list[tuple[Axis, Axis]]:

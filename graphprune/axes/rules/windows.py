@@ -15,7 +15,7 @@ _WINDOWED = {
     1: "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_linear1d upsample_nearest1d",
     2: "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d upsample_bilinear2d upsample_nearest2d "
     "upsample_bicubic2d _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa "
-    "max_pool2d_with_indices lp_pool2d",
+    "max_pool2d_with_indices",
     3: "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_trilinear3d upsample_nearest3d",
 }
 

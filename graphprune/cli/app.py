@@ -1,0 +1,191 @@
+"""The commands and their options. What a command does is imported when it runs, so that help is fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphprune.cli.failures import Commands
+from graphprune.cli.options import Debug, Json, Layer, Model, Quiet, Result, Shapes, examples
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Makes PyTorch models structurally smaller, proves the result, and measures it.",
+    epilog=examples(
+        "graphprune shrink zoo:efficientnet_lite0 --macs 0.7 -o slim",
+        "graphprune inspect torchvision:resnet50",
+        "graphprune verify slim",
+    ),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        others = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
+        typer.echo(f"graphprune {version('graphprune')} ({others})")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", metavar="", help="Show the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Shows the help where no command is given."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(
+    epilog=examples(
+        "graphprune shrink zoo:mtcnn_rnet --macs 0.5 -o slim",
+        "graphprune shrink resnet50 --params 0.6 --align 8 --protect fc -o slim",
+        "graphprune shrink net.py:make --input-shape 1,3,32,32 --ratio 0.5 -o slim",
+        "graphprune shrink zoo:mtcnn_rnet --plan slim/plan.json -o again",
+    )
+)
+def shrink(
+    model: Model,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Where the result is written.", show_default=False
+        ),
+    ],
+    macs: Annotated[
+        float | None, typer.Option(metavar="F", help="Share of the multiply-accumulates to keep, 0 to 1.")
+    ] = None,
+    params: Annotated[
+        float | None, typer.Option(metavar="F", help="Share of the parameters to keep, 0 to 1.")
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(metavar="F", help="Share of the units to remove from every group.")
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Replay a plan.json instead of a budget.")
+    ] = None,
+    importance: Annotated[
+        str, typer.Option(metavar="NAME", help="Which units matter: l1, l2 or random.")
+    ] = "l2",
+    align: Annotated[int, typer.Option(metavar="N", help="Widths are multiples of N.")] = 1,
+    min_keep: Annotated[int, typer.Option(metavar="N", help="Units that every group keeps at least.")] = 1,
+    protect: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATTERN",
+            help="Layers that must not change, such as 'head*'; may be repeated.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006  (typer copies it)
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W", help="published (the default, where there are any), none (random), or a file."
+        ),
+    ] = None,
+    input_shape: Shapes = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(metavar="N", help="Of random weights, importance and checks.")] = 0,
+    no_latency: Annotated[
+        bool, typer.Option("--no-latency", metavar="", help="Do not time the models in onnxruntime.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Removes what matters least, proves the slim model and writes it to a directory."""
+    from graphprune.cli import shrink as command
+
+    request = command.Request(
+        model=model,
+        output=output,
+        macs=macs,
+        params=params,
+        ratio=ratio,
+        plan=plan,
+        importance=importance,
+        align=align,
+        min_keep=min_keep,
+        protect=tuple(protect),
+        weights=weights,
+        shapes=tuple(input_shape),
+        seed=seed,
+        latency=not no_latency,
+    )
+    command.shrink(request, json, quiet)
+
+
+@app.command(epilog=examples("graphprune inspect zoo:mtcnn_rnet", "graphprune inspect vit_b_16 --json"))
+def inspect(
+    model: Model,
+    input_shape: Shapes = [],  # noqa: B006
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Shows what can be removed from a model, and what cannot and why."""
+    from graphprune.cli import inspect as command
+
+    command.inspect(model, input_shape, json)
+
+
+@app.command(epilog=examples("graphprune explain resnet18 layer1.0.conv1"))
+def explain(
+    model: Model,
+    layer: Layer,
+    input_shape: Shapes = [],  # noqa: B006
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Shows which layers one layer is coupled with, and through which operators."""
+    from graphprune.cli import inspect as command
+
+    command.explain(model, layer, input_shape, json)
+
+
+@app.command(
+    epilog=examples("graphprune verify slim", "graphprune verify slim --model net.py:make --weights net.pt")
+)
+def verify(
+    directory: Result,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The original; by default the one that the report records."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="W", help="The original's weights, likewise.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Checks a result directory again; exits with 4 when a check fails."""
+    from graphprune.cli import verify as command
+
+    command.verify(directory, model, weights, json, quiet)
+
+
+@app.command(epilog=examples("graphprune zoo", "graphprune zoo --evaluate mtcnn_rnet"))
+def zoo(
+    evaluate: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Run this model's evaluation instead.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Lists the models that come with graphprune."""
+    from graphprune.cli import zoo as command
+
+    if evaluate is None:
+        command.zoo(json)
+    else:
+        command.evaluate(evaluate, json)

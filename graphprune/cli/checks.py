@@ -1,0 +1,190 @@
+"""Checks of a result directory that need nothing but its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphprune import exporting
+from graphprune.cli.examples import restore_inputs
+from graphprune.cli.shapes import Inputs
+from graphprune.errors import GraphpruneError, InputError
+from graphprune.planning import Plan
+from graphprune.result import ONNX_TOLERANCE, load
+
+__all__ = ["Checks", "check_files", "tensors_of"]
+
+BATCHES = (1, 3)
+
+
+@dataclass
+class Checks:
+    """What was checked, in order: passed, failed, or not checked and why."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self, name: str, passed: bool | None, detail: str = "", figure: float | None = None
+    ) -> bool | None:
+        """``passed`` is None for what was not checked."""
+        self.rows.append({"name": name, "passed": passed, "figure": figure, "detail": detail})
+        return passed
+
+    def skip(self, name: str, why: str) -> None:
+        """Says that something was not checked."""
+        self.add(name, None, why)
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """A failed check instead of an error of ours in the body; the body says what passed."""
+        try:
+            yield
+        except GraphpruneError as error:
+            self.add(name, False, error.message)
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The failed ones."""
+        return [row for row in self.rows if row["passed"] is False]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a result directory holds; None for what is missing or damaged."""
+
+    report: Mapping[str, Any] | None
+    model: fx.GraphModule | None
+    plan: Plan | None
+
+
+def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]) -> Files:
+    """Reads a result directory, without pickle and without running its model.py, and checks its files.
+
+    Raises:
+        InputError: it is no result directory.
+    """
+    if not directory.is_dir():
+        raise InputError(f"there is no directory {directory}", "give one that graphprune shrink wrote")
+    if not any((directory / name).is_file() for name in ("report.json", "plan.json", "model.safetensors")):
+        raise InputError(f"{directory} holds no result", "give a directory that graphprune shrink wrote")
+    progress("read the files")
+    files = Files(
+        _attempted(checks, "report.json is readable", lambda: _report(directory)),
+        _attempted(checks, "model loads, without pickle", lambda: load(directory)),
+        _attempted(checks, "plan.json is readable", lambda: _plan(directory)),
+    )
+    _check_shapes(files, checks)
+    _check_parameters(files, checks)
+    progress("run in onnxruntime")
+    _check_onnx(directory / "model.onnx", files, checks)
+    return files
+
+
+def tensors_of(model: fx.GraphModule) -> dict[str, Tensor]:
+    """Parameters and buffers by name, tied ones under each of their names."""
+    return dict(model.named_parameters(remove_duplicate=False)) | dict(
+        model.named_buffers(remove_duplicate=False)
+    )
+
+
+def _attempted(checks: Checks, name: str, read: Callable[[], Any]) -> Any:
+    with checks.attempt(name):
+        found = read()
+        checks.add(name, True)
+        return found
+    return None
+
+
+def _report(directory: Path) -> Mapping[str, Any]:
+    try:
+        report = json.loads(_text(directory / "report.json"))
+    except ValueError as error:
+        raise InputError(f"it is not JSON: {error}") from error
+    if not isinstance(report, dict):
+        raise InputError("it is not a JSON object")
+    return report
+
+
+def _plan(directory: Path) -> Plan:
+    return Plan.from_json(_text(directory / "plan.json"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(getattr(error, "strerror", None) or "it is not text") from error
+
+
+def _check_shapes(files: Files, checks: Checks) -> None:
+    name = "tensors have the planned shapes"
+    if files.model is None or files.plan is None:
+        checks.skip(name, "the model or the plan is missing")
+        return
+    tensors = tensors_of(files.model)
+    wrong = [
+        f"{tensor}[{dim}]"
+        for tensor, dims in files.plan.kept.items()
+        for dim, kept in dims.items()
+        if _size(tensors.get(tensor), dim) != kept.shape[-1]
+    ]
+    checks.add(name, not wrong, ", ".join(wrong[:3]) or f"{len(files.plan.kept)} cut tensors")
+
+
+def _size(tensor: Tensor | None, dim: int) -> int:
+    return tensor.shape[dim] if tensor is not None and 0 <= dim < tensor.dim() else -1
+
+
+def _check_parameters(files: Files, checks: Checks) -> None:
+    name = "parameters as reported"
+    reported = (files.report or {}).get("after", {}).get("params")
+    if files.model is None or reported is None:
+        checks.skip(name, "the model or the report is missing")
+        return
+    counted = sum(parameter.numel() for parameter in files.model.parameters())
+    checks.add(name, counted == reported, f"{counted:,} counted, {reported:,} reported")
+
+
+def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
+    name = "ONNX file passes the checker"
+    with checks.attempt(name):
+        _run_checker(path)
+        checks.add(name, True)
+    name = "onnxruntime equals the model"
+    if files.model is None or checks.rows[-1]["passed"] is False:
+        checks.skip(name, "the model or the ONNX file is missing or damaged")
+        return
+    with checks.attempt(name):
+        args, kwargs = _inputs(path, files.report)
+        for row in exporting.parity(path, files.model.eval(), args, kwargs, BATCHES):
+            checks.add(f"{name}, batch {row.batch}", row.max_rel <= ONNX_TOLERANCE, "", row.max_rel)
+
+
+def _run_checker(path: Path) -> None:
+    import onnx
+
+    if not path.is_file():
+        raise InputError("there is no model.onnx")
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:  # the checker's errors have no common base class
+        raise InputError((str(error).splitlines() or [type(error).__name__])[0]) from error
+
+
+def _inputs(path: Path, report: Mapping[str, Any] | None) -> Inputs:
+    """As the report records them; else of the shapes in the ONNX file, where they are all floating."""
+    recorded = (report or {}).get("source", {}).get("inputs")
+    if recorded is not None:
+        return restore_inputs(recorded)
+    inputs = exporting.session(path).get_inputs()
+    if any(value.type != "tensor(float)" for value in inputs):
+        raise InputError("the report does not record the inputs, and the ONNX file's are not all float32")
+    sizes = [[size if isinstance(size, int) else BATCHES[0] for size in value.shape] for value in inputs]
+    return tuple(torch.randn(shape, generator=torch.Generator().manual_seed(0)) for shape in sizes), {}

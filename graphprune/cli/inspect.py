@@ -1,0 +1,100 @@
+"""``graphprune inspect`` and ``graphprune explain``."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from graphprune import pipeline
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.cli.models import Source, resolve
+from graphprune.cli.output import print_json, show, silence, stdout_is_kept, width
+from graphprune.cli.progress import Stages, stages
+from graphprune.cli.shapes import parse_shapes
+from graphprune.report.explanation import explanation
+from graphprune.report.inspection import inspection
+from graphprune.report.tables import cost_line, group_table, pin_table
+
+__all__ = ["explain", "inspect"]
+
+# Neither groups nor pins depend on the values of weights, and nothing has to be downloaded without them.
+WEIGHTS = "none"
+OVERLAP = "Shares overlap: a layer between two groups counts for both."
+
+
+def inspect(model: str, shapes: Sequence[str], json: bool) -> None:
+    """Shows what can be removed from a model and what cannot.
+
+    Raises:
+        GraphpruneError: there is no such model, or it cannot be captured.
+    """
+    with stages() as progress:
+        source, graph = _traced(model, shapes, progress)
+        found = inspection(graph)
+    if json:
+        print_json({"model": source.spec, **found})
+    else:
+        show(*_parts(source, found))
+
+
+def explain(model: str, layer: str, shapes: Sequence[str], json: bool) -> None:
+    """Shows what the dimensions of one layer are coupled with, or why they are pinned.
+
+    Raises:
+        GraphpruneError: there is no such model or layer, or the model cannot be captured.
+    """
+    with stages() as progress:
+        source, graph = _traced(model, shapes, progress)
+        found = explanation(graph, layer)
+    if json:
+        print_json({"model": source.spec, **found})
+    else:
+        show(Text(_wrapped(found["text"])))
+
+
+def _traced(model: str, shapes: Sequence[str], progress: Stages) -> tuple[Source, DependencyGraph]:
+    sizes = parse_shapes(shapes)
+    progress("build the model")
+    with stdout_is_kept():
+        source = resolve(model, WEIGHTS, sizes)
+    progress("capture and analyse")
+    with silence():
+        return source, pipeline.trace(source.model, source.inputs)
+
+
+def _parts(source: Source, found: dict[str, Any]) -> list[RenderableType]:
+    least = found["smallest"]["params"] / max(found["params"], 1)
+    parts: list[RenderableType] = [
+        Text(source.spec, style="bold"),
+        cost_line(found),
+        Text(f"{len(found['groups'])} groups; one unit in each leaves {least:.1%} of the parameters"),
+    ]
+    if found["groups"]:
+        parts += [group_table(found), Text(OVERLAP, style="dim")]
+    if found["pins"]:
+        parts.append(pin_table(found))
+    parts += [
+        Text(f"No rule for {operator}, at {', '.join(names[:3])}: its axes are pinned")
+        for operator, names in found["unruled"].items()
+    ]
+    return parts + [Text(f"Note: {note}") for note in found["notes"]]
+
+
+def _wrapped(text: str) -> str:
+    """Long lines broken at spaces, continued further in than they began."""
+    lines = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()))
+        lines += textwrap.wrap(
+            line.strip(),
+            width(),
+            initial_indent=indent,
+            subsequent_indent=f"{indent}    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)

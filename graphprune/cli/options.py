@@ -1,0 +1,41 @@
+"""Options that several commands share, and the texts of ``--help``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Debug", "Json", "Layer", "Model", "Quiet", "Result", "Shapes", "examples"]
+
+MODEL = "zoo:NAME, torchvision:NAME, timm:NAME, NAME (found in that order) or path/to/file.py:factory."
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)]
+Layer = Annotated[
+    str,
+    typer.Argument(metavar="LAYER", help="A layer or tensor, such as layer1.0.conv1.", show_default=False),
+]
+Result = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A directory that shrink wrote.", show_default=False)
+]
+Shapes = Annotated[
+    list[str],
+    typer.Option(
+        "--input-shape",
+        metavar="N,...",
+        help="Shape of the example input, batch first: 1,3,224,224. Once for all inputs, or once for each.",
+        show_default=False,
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print one JSON document and nothing else on stdout.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show neither progress nor tables.")]
+# read from the arguments by `failures.Commands`, so that it works before they are parsed
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
+
+
+def examples(*lines: str) -> str:
+    """An epilog with one example per line."""
+    return "\n".join(("Examples:", *(f"  {line}" for line in lines)))

@@ -1,0 +1,327 @@
+"""However a model is called and whatever it returns, the slim model is called alike and returns alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from black_box import difference, fresh, leaves, randomise, shrunk, sizes, zeroed
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import graphprune as gp
+
+ROWS = torch.zeros(2, 6)
+
+
+class Layers(nn.Module):
+    """6 → 10 → 4, and what a subclass makes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 10), nn.Linear(10, 4)
+
+    def apply_all(self, x: Tensor) -> Tensor:
+        return self.down(self.up(x).relu())
+
+
+class OneTensor(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.apply_all(x)
+
+
+class TwoTensors(Layers):
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return self.apply_all(first * second.tanh())
+
+
+class WithKeyword(Layers):
+    def forward(self, x: Tensor, *, bias: Tensor, gain: float = 1.0) -> Tensor:
+        return self.apply_all(x * gain + bias)
+
+
+class DictInput(Layers):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.apply_all(batch["x"] - batch["y"])
+
+
+class Nested(Layers):
+    def forward(self, pair: tuple[Tensor, list[Tensor]], more: dict[str, Any]) -> Tensor:
+        x, (y, z) = pair
+        return self.apply_all(x + y * z - more["inner"]["w"])
+
+
+class Optional(Layers):
+    def forward(self, x: Tensor, mask: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+        x = x if mask is None else x * mask
+        return self.apply_all(x if scale is None else x * scale)
+
+
+class Variadic(Layers):
+    def forward(self, *tensors: Tensor, **named: Tensor) -> Tensor:
+        return self.apply_all(sum(tensors) + named["extra"])
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        (OneTensor, ROWS),
+        (OneTensor, (ROWS,)),
+        (OneTensor, [ROWS]),
+        (OneTensor, {"x": ROWS}),
+        (TwoTensors, (ROWS, ROWS)),
+        (TwoTensors, {"second": ROWS, "first": ROWS}),
+        (TwoTensors, ((ROWS,), {"second": ROWS})),
+        (WithKeyword, ((ROWS,), {"bias": ROWS})),
+        (WithKeyword, ((ROWS,), {"bias": ROWS, "gain": 2.0})),
+        (DictInput, ({"x": ROWS, "y": ROWS},)),
+        (Nested, ((ROWS, [ROWS, ROWS]), {"inner": {"w": ROWS}, "note": 3})),
+        (Optional, ROWS),
+        (Optional, (ROWS, None)),
+        (Optional, (ROWS, ROWS)),
+        (Optional, (ROWS, None, ROWS)),
+        (Optional, ((ROWS,), {"scale": ROWS})),
+        (Optional, {"x": ROWS, "mask": ROWS}),
+        (Variadic, ((ROWS, ROWS, ROWS), {"extra": ROWS})),
+    ],
+)
+def test_every_way_to_give_inputs(model: type[nn.Module], inputs: Any) -> None:
+    # a tuple of a tuple and a dict is (args, kwargs): nested arguments are wrapped once more
+    given = (inputs, {}) if model is Nested else inputs
+    result = shrunk(model(), given)
+    assert sizes(result) == {"up.weight:0": 10}
+    assert result.graph.program.dynamic_batch
+
+
+def test_the_slim_forward_has_the_original_parameter_names() -> None:
+    slim = shrunk(Optional(), ((ROWS,), {"scale": ROWS})).model
+    x, scale = torch.randn(2, 6), torch.randn(2, 6)
+    assert torch.equal(slim(x, scale=scale), slim(x=x, scale=scale))
+
+
+class Ids(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.position = nn.Embedding(9, 12), nn.Embedding(5, 12)
+        self.out = nn.Linear(12, 3)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.embed(ids) + self.position(torch.arange(ids.shape[1], device=ids.device))
+        x = x.masked_fill(~mask[..., None], 0.0)
+        return self.out(x.sum(1) / mask.sum(1, keepdim=True))
+
+
+def test_integer_and_boolean_inputs() -> None:
+    ids, mask = torch.arange(10).reshape(2, 5) % 9, torch.ones(2, 5, dtype=torch.bool)
+    mask[1, 3:] = False
+    assert sizes(shrunk(Ids(), {"ids": ids, "mask": mask})) == {"embed.weight:1": 12}
+
+
+# -- outputs ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Boxes:
+    logits: Tensor
+    boxes: Tensor
+    loss: Tensor | None = None
+
+
+pytree.register_dataclass(Boxes)
+
+
+class Scores(NamedTuple):
+    logits: Tensor
+    count: int
+
+
+class Returns(nn.Module):
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.up, self.down, self.side = nn.Linear(6, 10), nn.Linear(10, 4), nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.up(x).relu()
+        a, b = self.down(x), self.side(x)
+        return {
+            "tuple": (a, b),
+            "list": [a, [b, a]],
+            "dict": {"a": a, "rest": {"b": b}},
+            "none": (a, None, b),
+            "constant": (a, 3, "text", b),
+            "dataclass": Boxes(a, b),
+            "namedtuple": Scores(a, 3),
+            "twice": (a, a),
+            "hidden": (a, x),
+        }[self.kind]
+
+
+@pytest.mark.parametrize("kind", ["tuple", "list", "dict", "none", "constant", "dataclass", "twice"])
+def test_every_way_to_return_results(kind: str) -> None:
+    model = Returns(kind)
+    result = shrunk(model, ROWS)
+    assert sizes(result) == {"up.weight:0": 10}
+    x = torch.randn(3, 6)
+    given, wanted = result.model(x), zeroed(model, result.plan.kept)(x)
+    if kind == "dataclass":  # comes as a dict of its fields
+        assert set(given) == {"logits", "boxes", "loss"}
+        assert given["loss"] is None
+        assert difference(wanted.boxes, given["boxes"]) < 1e-5
+        return
+    assert type(given) is type(wanted)
+    if kind == "none":
+        assert given[1] is None
+    if kind == "constant":
+        assert given[1:3] == (3, "text")
+    if kind == "dict":
+        assert list(given) == ["a", "rest"]
+        assert list(given["rest"]) == ["b"]
+    if kind == "list":
+        assert torch.equal(given[0], given[1][1])
+
+
+def test_named_tuples_come_as_tuples_with_all_their_items() -> None:
+    model = Returns("namedtuple")
+    result = shrunk(model, ROWS)
+    logits, count = result.model(ROWS)
+    assert logits.shape == (2, 4)
+    assert count == 3
+
+
+def test_a_returned_hidden_state_is_an_output_and_stays() -> None:
+    result = gp.shrink(randomise(Returns("hidden")), ROWS, ratio=0.5)
+    assert sizes(result) == {}
+    assert result.model(ROWS)[1].shape == (2, 10)
+
+
+# -- batches ----------------------------------------------------------------------------------------------
+
+
+class Image(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 10, 3)
+        self.head = nn.Linear(10 * 4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.last(self.conv(x).relu()).relu()
+        return self.head(x.view(x.size(0), -1))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize("other", [1, 5])
+def test_any_batch_size_in_and_any_other_at_run_time(batch: int, other: int) -> None:
+    result = shrunk(Image(), torch.zeros(batch, 3, 6, 6), seeds=(0,), batch=other)
+    assert result.graph.program.dynamic_batch
+    assert result.before.macs == 3 * 8 * 9 * 16 + 8 * 10 * 9 * 4 + 40 * 5  # of one example
+    assert sizes(result) == {"conv.weight:0": 8, "last.weight:0": 10}
+
+
+class StaticBatch(Image):
+    """A Python loop over the batch specialises the program."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = [self.last(self.conv(x[i : i + 1]).relu()).flatten(1) for i in range(len(x))]
+        return self.head(torch.cat(rows)) / float(int(x.shape[0]))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_models_that_only_run_at_one_batch_size(batch: int) -> None:
+    model = StaticBatch()
+    result = shrunk(model, torch.zeros(batch, 3, 6, 6))
+    assert not result.graph.program.dynamic_batch
+    assert result.graph.program.notes[0].startswith("captured for this batch size only")
+    assert result.model(torch.zeros(batch, 3, 6, 6)).shape == (batch, 5)
+    assert sizes(result) == {"conv.weight:0": 8, "last.weight:0": 10}
+
+
+class FixedState(nn.Module):
+    """A buffer with the batch size in its shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 10), nn.Linear(10, 4)
+        self.register_buffer("state", torch.rand(2, 10) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.up(x) * self.state)
+
+
+def test_a_buffer_that_fixes_the_batch_size() -> None:
+    result = shrunk(FixedState(), ROWS)
+    assert not result.graph.program.dynamic_batch
+    assert result.model.state.shape == (2, 5)
+
+
+class BatchAsFactor(nn.Module):
+    """The batch folded into windows and back; a width equal to the batch must not be taken for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(3, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, c = x.shape
+        y = self.up(x.reshape(b * t, c)).view(b, t, 2, 3).transpose(1, 2).reshape(b * 2, t, 3)
+        y = y.softmax(1).view(b, 2, t, 3).transpose(1, 2).reshape(b, t, 6)
+        return self.down(y)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 6])
+def test_the_batch_size_is_no_factor_of_a_width(batch: int) -> None:
+    result = shrunk(BatchAsFactor(), torch.zeros(batch, 4, 3))
+    assert sorted(sizes(result).values()) == [2, 3]
+
+
+def test_inputs_that_share_no_first_dimension() -> None:
+    class TwoSizes(Layers):
+        def forward(self, x: Tensor, table: Tensor) -> Tensor:
+            return self.apply_all(x @ table)
+
+    result = shrunk(TwoSizes(), (torch.zeros(2, 5), torch.zeros(5, 6)))
+    assert sizes(result) == {"up.weight:0": 10}
+    assert "do not share a first dimension" in result.graph.program.notes[0]
+
+
+# -- dtypes -----------------------------------------------------------------------------------------------
+
+
+class Mixed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.layer_norm, self.head = nn.LayerNorm(8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.norm(self.conv(x))).flatten(2).transpose(1, 2)
+        x = self.layer_norm(x + self.attention(x, x, x, need_weights=False)[0])
+        return self.head(x.mean(1))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.float16, 1e-2), (torch.bfloat16, 6e-2)],
+)
+def test_other_precisions(dtype: torch.dtype, tolerance: float) -> None:
+    model = Mixed().to(dtype)
+    result = shrunk(model, torch.zeros(2, 3, 5, 5, dtype=dtype), tolerance=tolerance)
+    floating = [t for t in result.model.state_dict().values() if t.is_floating_point()]
+    assert {tensor.dtype for tensor in floating} == {dtype}
+    assert {leaf.dtype for leaf in leaves(result.model(*fresh(torch.zeros(1, 3, 5, 5, dtype=dtype))[0]))} == {dtype}
+
+
+def test_a_model_of_two_precisions() -> None:
+    class Casting(Layers):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.down(self.up(x).relu().double()).float()
+
+    model = Casting()
+    model.down.double()
+    result = shrunk(model, ROWS)
+    assert result.model.up.weight.dtype is torch.float32
+    assert result.model.down.weight.dtype is torch.float64
