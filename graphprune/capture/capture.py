@@ -16,7 +16,7 @@ from graphprune.capture.copying import copy_graph
 from graphprune.capture.describe import Description, describe
 from graphprune.capture.export import export_program
 from graphprune.capture.inputs import Inputs, normalise_inputs
-from graphprune.capture.program import Program, Stored
+from graphprune.capture.program import Constant, Program, Stored
 from graphprune.capture.simplify import fold_constants, functionalise, remove_dead
 
 __all__ = ["capture"]
@@ -119,23 +119,16 @@ def _stored(exported: ExportedProgram, model: nn.Module) -> tuple[dict[str, Stor
 def _outputs(exported: ExportedProgram, graph: fx.Graph) -> Any:
     """The structure that forward returns, with the names of values (or plain constants) at its leaves."""
     output = next(node for node in reversed(graph.nodes) if node.op == "output")
-    leaves = [leaf.name if isinstance(leaf, fx.Node) else _Constant(leaf) for leaf in output.args[0]]
+    leaves = [leaf.name if isinstance(leaf, fx.Node) else Constant(leaf) for leaf in output.args[0]]
     return _plain(pytree.tree_unflatten(leaves, exported.call_spec.out_spec))
-
-
-class _Constant:
-    """A returned value that is not computed, such as None."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
 
 
 def _plain(structure: Any) -> Any:
     """Tuples, lists and dicts; dataclasses and other mappings become dicts of their fields."""
     if isinstance(structure, str) or structure is None:
         return structure
-    if isinstance(structure, _Constant):
-        return structure.value
+    if isinstance(structure, Constant):
+        return structure if isinstance(structure.value, str) else structure.value
     if isinstance(structure, Mapping):
         return {key: _plain(value) for key, value in structure.items()}
     if dataclasses.is_dataclass(structure):

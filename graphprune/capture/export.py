@@ -31,13 +31,15 @@ def export_program(model: nn.Module, inputs: Inputs) -> tuple[ExportedProgram, I
     """
     with _left_as_it_was(model), _quiet():
         batched = _traceable_batch(inputs)
+        reason = "the inputs do not share a first dimension"
         if batched is not None:
             try:
-                return _export(model, batched, dynamic=True), batched, ()
+                exported = _export(model, batched, dynamic=True)
+                if _all_dynamic(exported):
+                    return exported, batched, ()
+                reason = "the model fixes the first dimension of an input"
             except Exception as error:  # any failure of the dynamic trace is retried statically
                 reason = _last_line(error)
-        else:
-            reason = "the inputs do not share a first dimension"
         try:
             exported = _export(model, inputs, dynamic=False)
         except Exception as error:
@@ -64,6 +66,13 @@ def _export(model: nn.Module, inputs: Inputs, dynamic: bool) -> ExportedProgram:
     return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 
+def _all_dynamic(exported: ExportedProgram) -> bool:
+    """Whether every input kept its dynamic batch; torch.export fixes the sizes that the model needs as numbers."""
+    names = set(exported.graph_signature.user_inputs)
+    values = [node.meta.get("val") for node in exported.graph.nodes if node.name in names]
+    return all(not isinstance(value.shape[0], int) for value in values if isinstance(value, torch.Tensor))
+
+
 def _by_name(model: nn.Module, inputs: Inputs) -> Any:
     """torch.export wants shapes by parameter name wherever there are keyword arguments."""
     args, kwargs = inputs
@@ -71,8 +80,7 @@ def _by_name(model: nn.Module, inputs: Inputs) -> Any:
         return args
     import inspect
 
-    bound = inspect.signature(model.forward).bind(*args, **kwargs)
-    return {name: value for name, value in bound.arguments.items() if name not in kwargs} | kwargs
+    return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
 
 
 @contextmanager

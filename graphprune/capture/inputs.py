@@ -36,7 +36,13 @@ def normalise_inputs(example_inputs: Any) -> Inputs:
         )
     if not tensor_leaves(inputs):
         raise InputError("example_inputs holds no tensor", "give the inputs of one forward call")
-    return inputs
+    return pytree.tree_map(_own_memory, inputs)
+
+
+def _own_memory(leaf: Any) -> Any:
+    """A copy: the sizes of a view's base would become part of the capture, and one tensor given in several
+    places would become one input."""
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _is_pair(value: Any) -> bool:

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.operations import Operation, Value
 
-__all__ = ["Program", "Stored", "run"]
+__all__ = ["Constant", "Program", "Stored", "run"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,13 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """A returned value that is not computed; marks texts, which are not names of values."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
 class Program:
     """A captured model. Nothing in it is changed by later stages.
 
@@ -42,7 +49,8 @@ class Program:
         operations: the graph as the core sees it, in order.
         attributes: value name of a ``get_attr`` node → name of the stored tensor.
         inputs: names of the placeholders in calling order; ``arguments`` is (args, kwargs) of positions in it.
-        outputs: nested tuples, lists and dicts of value names, the structure that ``forward`` returns.
+        outputs: nested tuples, lists and dicts of value names, the structure that ``forward`` returns; returned
+            numbers and None stand as they are, returned texts as `Constant`.
         batch_primes: the primes that stand for batch sizes in `Value.shape`; empty if captured statically.
         notes: what the user should know about this capture.
     """

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
+from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.layers import PLAIN, WEIGHTED, LayerSpec
 from graphprune.capture.nodes import arguments, family
-from graphprune.capture.program import Program, Stored
+from graphprune.capture.program import Constant, Program, Stored
 from graphprune.capture.spelling import spell
 
 __all__ = ["raise_program"]
@@ -148,11 +148,14 @@ class _Raiser:
         """The original parameters; members of nested arguments are taken apart in the graph."""
         args, kwargs = self.program.arguments
         nodes = {node.name: node for node in self.program.graph.nodes if node.op == "placeholder"}
-        named = [*zip(self.program.parameters, args, strict=True), *kwargs.items()]
-        examples = [*self.program.example[0], *self.program.example[1].values()]
-        for (name, structure), example in zip(named, examples, strict=True):
-            constant = not any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(example))
-            default = example if constant else inspect.Signature.empty
+        examples = dict(zip(self.program.parameters, self.program.example[0], strict=True))
+        examples |= self.program.example[1]
+        named = dict(zip(self.program.parameters, args, strict=True))
+        named |= dict(sorted(kwargs.items(), key=lambda item: not tensor_leaves(examples[item[0]])))
+        for index, (name, structure) in enumerate(named.items()):
+            later = list(named)[index:]
+            constant = not any(tensor_leaves(examples[other]) for other in later)
+            default = examples[name] if constant else inspect.Signature.empty
             self._take_apart(self.new.placeholder(name, default_value=default), structure, nodes)
 
     def _take_apart(self, node: fx.Node, structure: Any, nodes: Mapping[str, fx.Node]) -> None:
@@ -231,6 +234,8 @@ def _filled(structure: Any, results: Mapping[str, fx.Node]) -> Any:
     """The output structure with nodes for names."""
     if isinstance(structure, str):
         return results[structure]
+    if isinstance(structure, Constant):
+        return structure.value
     if isinstance(structure, dict):
         return {key: _filled(item, results) for key, item in structure.items()}
     if isinstance(structure, list | tuple):

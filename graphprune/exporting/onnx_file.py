@@ -64,6 +64,7 @@ def export_onnx(
     """
     if model.training:
         raise ExportError("the model is in training mode", "call model.eval() before exporting")
+    args, kwargs = tree_map(_own_memory, (args, dict(kwargs)))
     if dynamic_batch:
         args, kwargs = _with_batch(args, kwargs)
     with _quiet(), torch.no_grad():
@@ -77,6 +78,11 @@ def export_onnx(
                 f"{path} cannot be written: {error.strerror}", "choose a writable place"
             ) from error
         return _checked(path, dynamic_batch)
+
+
+def _own_memory(leaf: Any) -> Any:
+    """A copy: torch.export would guard on the sizes of a view's base."""
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _with_batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

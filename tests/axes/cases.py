@@ -71,6 +71,10 @@ class Draw:
     def integers(self, text: str, high: int) -> Tensor:
         return torch.randint(high, self.shape(text), generator=self._generator)
 
+    def coarse(self, text: str) -> Tensor:
+        """-1, 0 or 1."""
+        return self.integers(text, 3).double() - 1
+
     def booleans(self, text: str) -> Tensor:
         return torch.rand(self.shape(text), generator=self._generator) > 0.5
 
@@ -179,11 +183,13 @@ UNARY = [
 
 BINARY = [
     *binary(
-        "add copysign div eq fmod ge greater greater_equal gt le less less_equal lt mul multiply ne not_equal "
-        "remainder rsub sub subtract divide true_divide"
+        "add copysign div fmod ge greater greater_equal gt le less less_equal lt mul multiply remainder rsub "
+        "sub subtract divide true_divide"
     ),
+    *binary("eq ne not_equal", "coarse"),
+    *binary("heaviside", "coarse", "default"),
     *binary("div", overload="Tensor_mode", rounding_mode="floor"),
-    *binary("atan2 fmax fmin heaviside hypot logaddexp maximum minimum floor_divide", overload="default"),
+    *binary("atan2 fmax fmin hypot logaddexp maximum minimum floor_divide", overload="default"),
     *binary("logical_and logical_or logical_xor", "booleans", "default"),
     *binary("bitwise_and bitwise_or bitwise_xor __and__ __or__ __xor__", "booleans"),
     *binary("clamp_max clamp_min"),
@@ -277,11 +283,10 @@ def _named(dim: Any, keepdim: bool, **named: Any) -> Callable[[Draw], Arguments]
     return lambda draw: call(draw.normal("a b c"), dim=dim, keepdim=keepdim, **named)
 
 
-def whole(names: str, masked: Any = None) -> list[Row]:
+def whole(names: str, masked: Any = None, least: int = 1) -> list[Row]:
     """Reductions of everything."""
-    return [
-        Row(f"aten.{name}.default", lambda draw: call(draw.normal("a b")), masked) for name in names.split()
-    ]
+    make: Callable[[Draw], Arguments] = lambda draw: call(draw.normal("a b"))  # noqa: E731
+    return [Row(f"aten.{name}.default", make, masked, least=least) for name in names.split()]
 
 
 REDUCTIONS = [
@@ -291,10 +296,11 @@ REDUCTIONS = [
     *whole("min", formulas.smallest),
     *whole("prod", formulas.product),
     *whole("all", formulas.every),
-    *whole("std", formulas.std),
-    *whole("var", formulas.var),
-    *whole("std_mean", formulas.std_mean),
-    *whole("var_mean", formulas.var_mean),
+    # a single value has no deviation
+    *whole("std", formulas.std, least=2),
+    *whole("var", formulas.var, least=2),
+    *whole("std_mean", formulas.std_mean, least=2),
+    *whole("var_mean", formulas.var_mean, least=2),
     *rows("aten.sum.dim_IntList", *_DIMS),
     *rows("aten.nansum.default", *_DIMS),
     *rows("aten.mean.dim", *_DIMS, masked=formulas.mean),
@@ -326,7 +332,7 @@ REDUCTIONS = [
         row
         for name, formula in (("std", formulas.std), ("var", formulas.var))
         for row in [
-            *rows(f"aten.{name}.dim", *_DIMS[:3], masked=formula),
+            *rows(f"aten.{name}.dim", *_DIMS[:3], masked=formula, least=2),
             *rows(
                 f"aten.{name}.correction",
                 _named([1], True, correction=0),
@@ -629,6 +635,8 @@ CONTRACTIONS = [
         _einsum("...i,oi->...o", "a b i", "o i"),
         _einsum("...ij,...jk->...ik", "a 1 i j", "b j k"),
         _einsum("ii->i", "i i"),
+        _einsum("iij,j->ji", "i i j", "j"),
+        _einsum("bii->b", "b i i"),
         _einsum("ij->ji", "i j"),
         _einsum("ij->j", "i j"),
         _einsum("...i,...i", "a i", "a i"),
@@ -772,6 +780,7 @@ VIEWS = [
         "aten.diagonal.default",
         lambda draw: call(draw.normal("a b c")),
         lambda draw: call(draw.normal("a b c"), 1, 2, -2),
+        lambda draw: call(draw.normal("a b a"), 0, 0, 2),
     ),
     *[
         row

@@ -64,17 +64,13 @@ def matmul(call: Call) -> None:
 
 
 def einsum(call: Call) -> None:
-    """The equation is the signature. A letter twice in one operand is a diagonal and stays."""
+    """The equation is the signature."""
     equation = call["equation"].replace(" ", "").replace("...", "…")
     left, arrow, right = equation.partition("->")
     operands = left.split(",")
     if not arrow:
         letters = sorted(letter for letter in set(left) if letter.isalpha() and left.count(letter) == 1)
         right = "".join(["…"] * ("…" in left) + letters)
-    for letters, operand in zip(operands, call["tensors"], strict=True):
-        repeated = [letter for letter in letters if letters.count(letter) > 1]
-        if repeated:
-            call.pin(operand.dims, "a repeated letter in einsum takes a diagonal")
     # a letter of one operand alone, not in the result, is summed before anything is multiplied
     letters_used = sorted({letter for letter in left if letter.isalpha()})
     names = [a for a in letters_used if a in right or sum(a in operand for operand in operands) > 1]

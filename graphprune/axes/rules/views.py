@@ -107,14 +107,18 @@ def _trailing(source: Sequence[Axis], result: Sequence[Axis]) -> list[tuple[Axis
 
 
 def diagonal(call: Call) -> None:
-    """Takes one element of each row: both dimensions stay."""
-    source = call["self"]
+    """Rows and columns of the main diagonal of a square are the same axis; otherwise both stay."""
+    source, result = call["self"], call.output.dims
     taken = call.dimensions(source, [call.get("dim1", 0), call.get("dim2", 1)])
-    call.pin((source.dims[index] for index in taken), "a diagonal is taken")
-    call.pin(call.output.dims[-1], "a diagonal is taken")
+    rows, columns = (source.dims[index] for index in taken)
+    if rows.size == columns.size and not call.get("offset", 0):
+        call.unify(rows, columns)
+        call.unify(rows, result[-1])
+    else:
+        call.pin((rows, columns, result[-1]), "a diagonal is taken")
     kept = [axis for index, axis in enumerate(source.dims) if index not in taken]
-    for axis, result in zip(kept, call.output.dims, strict=False):
-        call.unify(axis, result)
+    for axis, other in zip(kept, result, strict=False):
+        call.unify(axis, other)
 
 
 def triangle(call: Call) -> None:
