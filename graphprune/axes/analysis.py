@@ -116,11 +116,13 @@ def analyse(
     for name in inputs:
         if name in values:
             _pin(solver, values[name], "an input of the model")
+    layers: dict[str, str] = {}
     for operation in operations:
         solver.add(operation)
+        layers |= {value.name: operation.layer for value in operation.outputs}
     for name in outputs:
         if name in values:
-            _pin(solver, values[name], "an output of the model")
+            _pin(solver, values[name], "an output of the model", layers.get(values[name].name, ""))
     terms = {
         value.name: tuple(map(solver.equations.solve, solver.operand(value).dims))
         for value in {value.name: value for value in values.values()}.values()
@@ -131,9 +133,9 @@ def analyse(
     )
 
 
-def _pin(solver: _Solver, value: Value, text: str) -> None:
+def _pin(solver: _Solver, value: Value, text: str, layer: str = "") -> None:
     for axis in solver.operand(value).dims:
-        solver.equations.pin(axis, Reason(text, value.name))
+        solver.equations.pin(axis, Reason(text, value.name, layer))
 
 
 def _pin_batch(terms: Iterable[tuple[Term, ...]], primes: tuple[int, ...]) -> None:

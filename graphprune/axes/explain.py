@@ -106,4 +106,4 @@ def _spoken(graph: DependencyGraph, path: list[tuple[str, str]]) -> list[str]:
             node = network.nodes[(kind, name)]
             op = node["op"].split(".")[1] if node["op"].startswith("aten.") else node["op"]
             steps.append(f"{op} ({node['layer']})" if node["layer"] else op)
-    return list(dict.fromkeys(steps))
+    return [step for step, before in zip(steps, ["", *steps], strict=False) if step != before]

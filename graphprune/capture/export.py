@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import traceback
 import warnings
@@ -70,16 +71,13 @@ def _all_dynamic(exported: ExportedProgram) -> bool:
     """Whether every input kept its dynamic batch; torch.export fixes the sizes that the model needs as numbers."""
     names = set(exported.graph_signature.user_inputs)
     values = [node.meta.get("val") for node in exported.graph.nodes if node.name in names]
-    return all(not isinstance(value.shape[0], int) for value in values if isinstance(value, torch.Tensor))
+    batches = [value.shape[0] for value in values if isinstance(value, torch.Tensor)]
+    return all(isinstance(batch, torch.SymInt) and batch.node.expr.free_symbols for batch in batches)
 
 
 def _by_name(model: nn.Module, inputs: Inputs) -> Any:
-    """torch.export wants shapes by parameter name wherever there are keyword arguments."""
+    """The inputs by the names of forward's parameters, as torch.export wants their shapes."""
     args, kwargs = inputs
-    if not kwargs:
-        return args
-    import inspect
-
     return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
 
 

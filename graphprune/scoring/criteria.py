@@ -45,7 +45,7 @@ def group_magnitude(graph: DependencyGraph, tensors: Mapping[str, Tensor], power
             powers = _powers(tensors[name].detach(), power, max(free))
             for dim in free:
                 others = [other for other in range(powers.dim()) if other != dim]
-                sums.add(terms[dim], (powers.sum(others) if others else powers).double(), wanted)
+                sums.add(terms[dim], (powers.sum(others) if others else powers).double().cpu(), wanted)
     return {group.name: sums.of(group.atom, group.fibre) ** (1 / power) for group in graph.groups}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.nodes import overload
 from graphprune.capture.program import Program
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.verifying.randomised import Converted
 from graphprune.verifying.reference import Reference, steps
 from graphprune.verifying.verdict import Check
 
@@ -121,13 +120,18 @@ def relative_error(expected: Tensor, given: Tensor) -> float:
     return difference / scale if scale else difference
 
 
-class Restricted(Converted):
-    """Stored tensors cut to the plan, by indexing of its own."""
+class Restricted(Mapping[str, Tensor]):
+    """Stored tensors cut to the plan, by indexing of its own, when they are read."""
 
     def __init__(self, tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> None:
         self.tensors = tensors
         self.kept = kept
-        self.stored = tensors  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
 
     def __getitem__(self, name: str) -> Tensor:
         tensor = self.tensors[name]

@@ -51,13 +51,16 @@ class Randomised(Converted):
         running = name.endswith(("running_mean", "running_var"))
         if not item.tensor.is_floating_point() or not (item.kind == "parameter" or running):
             return super().__getitem__(name)
-        generator = torch.Generator().manual_seed(self.seeds[name])
-        shape = item.tensor.shape
-        dtype = self.dtype or item.tensor.dtype
-        if name.endswith("running_var"):
-            return (torch.rand(shape, generator=generator) + 0.5).to(dtype)
-        values = torch.randn(shape, generator=generator)
-        if item.tensor.dim() < 2:
-            return (1 + 0.3 * values if not running else 0.3 * values).to(dtype)
-        fan_in = max(item.tensor.numel() // max(shape[0], 1), 1)
-        return values.mul_(0.5 * fan_in**-0.5).to(dtype)
+        values = _drawn(name, item.tensor, torch.Generator().manual_seed(self.seeds[name]))
+        return values.to(item.tensor.device, self.dtype or item.tensor.dtype)
+
+
+def _drawn(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
+    if name.endswith("running_var"):
+        return torch.rand(like.shape, generator=generator) + 0.5
+    values = torch.randn(like.shape, generator=generator)
+    if name.endswith("running_mean"):
+        return values.mul_(0.3)
+    if like.dim() < 2:
+        return values.mul_(0.3).add_(1)
+    return values.mul_(0.5 * max(like.numel() // max(like.shape[0], 1), 1) ** -0.5)

@@ -43,13 +43,13 @@ class Region:
 
     def zero(self, value: Tensor) -> Tensor:
         """``value`` with everything that is removed set to zero."""
-        return value if self.whole else value.masked_fill(~self.mask(value.dim()), 0)
+        return value if self.whole else value.masked_fill(~self.mask(value.dim()).to(value.device), 0)
 
     def take(self, value: Tensor) -> Tensor:
         """The kept part of ``value``."""
         if not self.joint:
             for dim, kept in self.single.items():
-                value = value.index_select(dim, kept.nonzero().flatten())
+                value = value.index_select(dim, kept.nonzero().flatten().to(value.device))
             return value
         shape = list(value.shape)
         for dim, kept in self.single.items():
@@ -59,13 +59,14 @@ class Region:
             shape[second] = int(counts.max())
             if first not in self.single:
                 shape[first] = int((counts > 0).sum())
-        return value[self.mask(value.dim()).expand(value.shape)].reshape(shape)
+        return value[self.mask(value.dim()).to(value.device).expand(value.shape)].reshape(shape)
 
     def put(self, part: Tensor, shape: Sequence[int]) -> Tensor:
         """Zeros of ``shape`` with ``part`` at the kept positions."""
         if self.whole:
             return part
-        return torch.zeros(shape, dtype=part.dtype).masked_scatter_(self.mask(len(shape)).expand(shape), part)
+        mask = self.mask(len(shape)).to(part.device).expand(shape)
+        return torch.zeros(shape, dtype=part.dtype, device=part.device).masked_scatter_(mask, part)
 
 
 def region_of(terms: Sequence[Term], masks: Masks) -> Region:

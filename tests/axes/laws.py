@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from math import prod
 from typing import Any
@@ -25,7 +26,7 @@ from graphprune.capture.operations import Operation, Value
 from graphprune.planning.masks import Masks
 from graphprune.rewriting.literals import Site, find_literals
 
-__all__ = ["Bench", "Kept", "broken", "choose", "choose_groups", "coordinates", "kept_mask", "place"]
+__all__ = ["Bench", "Kept", "broken", "choose", "choose_groups", "coordinates", "kept_mask", "place", "restrictable"]
 
 Kept = Mapping[Atom, Tensor]
 
@@ -87,6 +88,12 @@ class Bench:
     def atoms(self, values: Iterable[Value]) -> dict[Atom, None]:
         """Every atom of ``values``, in order."""
         return dict.fromkeys(atom for value in values for term in self.terms(value) for atom in atoms(term))
+
+
+    @cached_property
+    def around(self) -> tuple[Atom, ...]:
+        """Every atom of the operator's operands and results, in order."""
+        return tuple(self.atoms((*self.operation.inputs, *self.operation.outputs)))
 
 
 def _called(graph: fx.Graph, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
@@ -273,9 +280,14 @@ class _Trial:
         kept = self.other.get(value.name, self.kept)
         return kept_mask(self.bench.terms(value), kept, self.fibres)
 
-    def _cut(self, value: Value) -> Tensor:
-        kept = self.other.get(value.name, self.kept)
-        return take(self.bench.tensors[value.name], self._mask(value), self.bench.terms(value), kept)
+    def cut(self) -> dict[str, Any]:
+        """Arguments of which only the kept parts are left."""
+
+        def tensor(value: Value) -> Tensor:
+            kept = self.other.get(value.name, self.kept)
+            return take(self.bench.tensors[value.name], self._mask(value), self.bench.terms(value), kept)
+
+        return self._bound(tensor)
 
     def _literals(self) -> dict[str, Any]:
         """The arguments that the package's rewriting changes."""
@@ -289,23 +301,57 @@ class _Trial:
 
     def rewritten(self) -> list[Tensor]:
         """The results of the operator on the kept parts of its operands, with rewritten literals."""
-        arguments, changes = self._bound(self._cut), self._literals()
+        arguments, changes = self.cut(), self._literals()
         if "split_sizes" in changes:  # one operator for all parts, as `rewrite` does
             given = next(item for item in arguments.values() if isinstance(item, Tensor))
             return list(torch.ops.aten.split_with_sizes.default(given, **changes))
-        results = self.run(arguments | changes)
-        return [results] if isinstance(results, Tensor) else list(results)
+        return _tensors(self.run(arguments | changes))
 
     def against(self, expected: Any) -> str:
         """How the rewritten operator differs from the kept part of ``expected``."""
-        theirs = [expected] if isinstance(expected, Tensor) else list(expected)
-        for value, given, whole in zip(self.operation.outputs, self.rewritten(), theirs, strict=True):
+        for value, given, whole in zip(
+            self.operation.outputs, self.rewritten(), _tensors(expected), strict=True
+        ):
             terms = self.bench.terms(value)
             mask = kept_mask(terms, self.kept, self.fibres)
             difference = _difference(given, take(whole, mask, terms, self.kept), self.bench.row.random)
             if difference:
                 return f"{value.name}: {difference}"
         return ""
+
+
+# -- what execution shows -----------------------------------------------------------------------------------
+def restrictable(bench: Bench, atom: Atom, seeds: Iterable[int]) -> bool:
+    """Whether operands that lose part of ``atom`` give, with the same literals, part of the ordinary result.
+
+    The ordinary result is that of all units, or of the removed ones at zero. It says more than the laws: the
+    axis of the result need not be known.
+    """
+    for seed in seeds:
+        trial = _Trial(bench, bench.operation, choose([atom], seed), {}, {})
+        try:
+            given = _tensors(trial.run(trial.cut()))
+        except RuntimeError:
+            return False
+        ordinary = (_tensors(trial.run(trial.full(zero))) for zero in (False, True))
+        if not any(all(map(_is_part, given, whole)) for whole in ordinary):
+            return False
+    return True
+
+
+def _tensors(results: Any) -> list[Tensor]:
+    return [results] if isinstance(results, Tensor) else list(results)
+
+
+def _is_part(given: Tensor, whole: Tensor) -> bool:
+    """Whether ``given`` has some slices of ``whole``, in order, along one dimension at most."""
+    dims = [dim for dim, size in enumerate(whole.shape) if given.shape[dim] != size]
+    if len(dims) > 1:
+        return False
+    if not dims:
+        return not _difference(given, whole, False)
+    rest = iter(whole.unbind(dims[0]))
+    return all(any(not _difference(one, other, False) for other in rest) for one in given.unbind(dims[0]))
 
 
 def _difference(given: Tensor, expected: Tensor, shapes_only: bool) -> str:

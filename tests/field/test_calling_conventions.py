@@ -61,8 +61,8 @@ class Optional(Layers):
 
 
 class Variadic(Layers):
-    def forward(self, *tensors: Tensor, **named: Tensor) -> Tensor:
-        return self.apply_all(sum(tensors) + named["extra"])
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return self.apply_all(sum(tensors))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ class Variadic(Layers):
         (Optional, (ROWS, None, ROWS)),
         (Optional, ((ROWS,), {"scale": ROWS})),
         (Optional, {"x": ROWS, "mask": ROWS}),
-        (Variadic, ((ROWS, ROWS, ROWS), {"extra": ROWS})),
+        (Variadic, (ROWS, ROWS, ROWS)),
     ],
 )
 def test_every_way_to_give_inputs(model: type[nn.Module], inputs: Any) -> None:
@@ -94,6 +94,15 @@ def test_every_way_to_give_inputs(model: type[nn.Module], inputs: Any) -> None:
     result = shrunk(model(), given)
     assert sizes(result) == {"up.weight:0": 10}
     assert result.graph.program.dynamic_batch
+
+
+def test_a_forward_of_any_keywords_is_captured_for_one_batch_size() -> None:
+    class Keywords(Layers):
+        def forward(self, x: Tensor, **named: Tensor) -> Tensor:
+            return self.apply_all(x + named["extra"])
+
+    result = shrunk(Keywords(), ((ROWS,), {"extra": ROWS}))  # torch.export 2.13 has no dynamic **kwargs
+    assert sizes(result) == {"up.weight:0": 10}
 
 
 def test_the_slim_forward_has_the_original_parameter_names() -> None:
@@ -326,3 +335,52 @@ def test_a_model_of_two_precisions() -> None:
     result = shrunk(model, ROWS)
     assert result.model.up.weight.dtype is torch.float32
     assert result.model.down.weight.dtype is torch.float64
+
+
+def test_first_dimensions_that_agree_by_chance() -> None:
+    """The table's rows are the columns of ``x``: no batch, though as many."""
+
+    class Chance(Layers):
+        def forward(self, x: Tensor, table: Tensor) -> Tensor:
+            return self.apply_all(x @ table)
+
+    result = shrunk(Chance(), (torch.zeros(5, 5), torch.zeros(5, 6)))
+    assert sizes(result) == {"up.weight:0": 10}
+    assert not result.graph.program.dynamic_batch
+
+
+class Echo(Layers):
+    """Returns an input, a parameter, a number computed from the batch, and a view of a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.rand(4, 10))
+
+    def forward(self, x: Tensor) -> tuple[Any, ...]:
+        y = self.up(x)
+        return self.down(y), x, self.down.bias, x.shape[0], (y @ self.table.t()).sum(0)
+
+
+def test_returned_inputs_parameters_and_sizes() -> None:
+    model = Echo()
+    result = shrunk(model, ROWS)
+    assert sizes(result) == {"up.weight:0": 10}
+    x = torch.randn(5, 6)
+    slim = result.model(x)
+    assert torch.equal(slim[1], x)
+    assert torch.equal(slim[2], model.down.bias)
+    assert slim[3] == 5
+
+
+def test_an_unregistered_dataclass_is_refused_with_a_remedy() -> None:
+    @dataclass
+    class Unknown:
+        logits: Tensor
+
+    class Model(Layers):
+        def forward(self, x: Tensor) -> Unknown:
+            return Unknown(self.apply_all(x))
+
+    with pytest.raises(gp.CaptureError) as caught:
+        gp.shrink(Model(), ROWS, ratio=0.5)
+    print(caught.value)

@@ -6,8 +6,8 @@ from functools import partial
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table, signatures
-from graphprune.axes.signature import Signature
+from graphprune.axes.rules.table import Table
+from graphprune.axes.signature import Signature, apply_signature
 
 __all__ = ["RULES"]
 
@@ -84,7 +84,16 @@ def unfold(call: Call) -> None:
         call.unify(source.dims[0], output.dims[0])
 
 
-_POSITIONS = "positions are gathered along this dimension"
+_GRID = Signature(
+    "b c x*, b s+ k -> b c s+", ("input", "grid"), window="positions are gathered along this dimension"
+)
+
+
+def grid_sampler(call: Call) -> None:
+    """The result has the grid's positions; the grid's last dimension holds coordinates."""
+    apply_signature(_GRID, call)
+    call.pin(call["grid"].dims[-1], "coordinates of positions")
+
 
 RULES: Table = {
     **{
@@ -92,9 +101,7 @@ RULES: Table = {
         for spatial, names in _WINDOWED.items()
         for name in names.split()
     },
-    **signatures(
-        {"aten.grid_sampler": Signature("b c x*, b g* -> b c y*", ("input", "grid"), window=_POSITIONS)}
-    ),
+    "aten.grid_sampler": grid_sampler,
     "aten.pad": pad,
     "aten.constant_pad_nd": pad,
     "aten.pixel_shuffle": pixel_shuffle,

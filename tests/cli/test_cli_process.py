@@ -1,0 +1,120 @@
+"""The real program in a process of its own: interrupts, pipes, terminals, encodings."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+GRAPHPRUNE = [sys.executable, "-m", "graphprune.cli"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def wait_until(condition: object, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
+    out = tmp_path / "new" / "out"
+    command = [*GRAPHPRUNE, "shrink", "zoo:mtcnn_rnet", "--macs", "0.5", "-o", str(out)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    # while files are being written: the draft is there and holds something
+    wait_until(lambda: any(tmp_path.glob("new/.out.*/*")))
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    if number == signal.SIGINT:
+        assert stderr == "graphprune: error: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_keeps_an_earlier_result(result_folder: Path) -> None:
+    before = {path: path.read_bytes() for path in result_folder.iterdir()}
+    command = [*GRAPHPRUNE, "shrink", "zoo:digits_resnet", "--macs", "0.9", "-o", str(result_folder)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    wait_until(lambda: any(result_folder.parent.glob(".slim.*/*")))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert {path: path.read_bytes() for path in result_folder.iterdir()} == before
+    assert list(result_folder.parent.iterdir()) == [result_folder]
+
+
+def test_pipes_get_plain_text(tmp_path: Path) -> None:
+    command = [
+        *GRAPHPRUNE,
+        "shrink",
+        "zoo:mlp",
+        "--ratio",
+        "0.5",
+        "--no-latency",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    assert not CONTROL.search(done.stdout)
+    assert done.stderr == ""
+    assert "Verified" in done.stdout
+
+
+def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
+    command = [*GRAPHPRUNE, "inspect", "zoo:mlp", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    assert json.loads(done.stdout)["model"] == "zoo:mlp"
+    assert done.stderr == ""
+
+
+def test_characters_that_the_terminal_lacks(tmp_path: Path) -> None:
+    environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [*GRAPHPRUNE, "inspect", "zoo:nothing"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("graphprune: error: the zoo has no model 'nothing' ? ")
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_terminal(tmp_path: Path, colour: bool) -> None:
+    environment = {key: value for key, value in ENVIRONMENT.items() if key != "NO_COLOR"}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "80"} | ({} if colour else {"NO_COLOR": "1"})
+    main, other = pty.openpty()
+    command = [
+        *GRAPHPRUNE,
+        "shrink",
+        "zoo:mlp",
+        "--ratio",
+        "0.5",
+        "--no-latency",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen(command, stdout=other, stderr=other, env=environment)
+    os.close(other)
+    text = ""
+    while True:
+        try:
+            text += os.read(main, 65536).decode(errors="replace")
+        except OSError:  # the other side is closed
+            break
+    os.close(main)
+    assert process.wait(60) == 0
+    for stage in ("build the model", "capture", "verify", "export", "run in onnxruntime"):
+        assert re.search(rf"✓\S* {stage} ", text), text
+    assert bool(COLOUR.search(text)) == colour

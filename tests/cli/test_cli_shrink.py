@@ -1,0 +1,149 @@
+"""``graphprune shrink``: each option does what it says, and the report tells how to do it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import graphprune as gp
+from graphprune.cli.shrink import _hints
+
+FILES = {"model.onnx", "model.safetensors", "model.py", "plan.json", "report.json"}
+
+
+@pytest.fixture
+def shrunk(run: Callable[..., Any], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Shrinks into ``tmp_path/out`` and returns the printed report."""
+
+    def shrink(*arguments: object) -> dict[str, Any]:
+        result = run("shrink", *arguments, "--no-latency", "--json", "-o", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert result.stderr == ""
+        printed = json.loads(result.stdout)
+        assert printed.pop("directory") == str(tmp_path / "out")
+        assert printed == json.loads((tmp_path / "out" / "report.json").read_text())
+        return dict(printed)
+
+    return shrink
+
+
+def test_directory_table_and_verdict(run: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    result = run("shrink", "zoo:mtcnn_rnet", "--macs", "0.5", "-o", out)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in out.iterdir()} == FILES
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["multiply-accumulates", "1.531", "M", "765.0", "k", "50.0%"] in lines
+    labels = {words[0] for words in lines if words}
+    assert {"parameters", "ONNX", "latency,", "accuracy", "margin", "Written"} <= labels
+    verdict = next(line for line in result.stdout.splitlines() if line.startswith("Verified"))
+    assert verdict.startswith("Verified, 10 checks: masked original within ")
+    assert max(map(len, result.stdout.splitlines())) <= 80 + len(str(tmp_path))
+    report = json.loads((out / "report.json").read_text())
+    assert report["latency"]["original_ms"] > 0
+    assert (
+        report["before"]["onnx_bytes"] > report["after"]["onnx_bytes"] == (out / "model.onnx").stat().st_size
+    )
+
+
+def test_no_latency_leaves_out_the_original(shrunk: Callable[..., dict[str, Any]]) -> None:
+    report = shrunk("zoo:mlp", "--macs", "0.5")
+    assert "latency" not in report
+    assert "onnx_bytes" not in report["before"]
+
+
+@pytest.mark.parametrize("kind", ["macs", "params"])
+def test_budget_is_met(shrunk: Callable[..., dict[str, Any]], kind: str) -> None:
+    report = shrunk("zoo:digits_resnet", f"--{kind}", "0.5")
+    assert 0.45 < report["after"][kind] / report["before"][kind] <= 0.5
+    assert report["request"]["budget"] == {kind: 0.5}
+
+
+def test_ratio(shrunk: Callable[..., dict[str, Any]]) -> None:
+    groups = shrunk("zoo:digits_resnet", "--ratio", "0.25")["groups"]
+    assert all(group["kept"] == group["size"] * 0.75 for group in groups.values())
+
+
+def test_align_and_min_keep(shrunk: Callable[..., dict[str, Any]]) -> None:
+    report = shrunk("zoo:digits_resnet", "--macs", "0.3", "--align", "8", "--min-keep", "16")
+    kept = [group["kept"] for group in report["groups"].values()]
+    assert all(width % 8 == 0 and width >= 16 for width in kept)
+    assert report["request"] | {"align": 8, "min_keep": 16} == report["request"]
+
+
+def test_protect(shrunk: Callable[..., dict[str, Any]]) -> None:
+    report = shrunk(
+        "zoo:digits_resnet", "--ratio", "0.5", "--protect", "stem*", "--protect", "blocks.2.conv1"
+    )
+    whole = {name for name, group in report["groups"].items() if group["kept"] == group["size"]}
+    assert whole == {"stem.0.weight:0", "blocks.2.conv1.weight:0"}
+
+
+def test_importance_and_seed(shrunk: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    plans = {}
+    for name, seed in (("random", 0), ("random", 1), ("l1", 0), ("l2", 0), ("random", 0)):
+        report = shrunk("zoo:digits_resnet", "--ratio", "0.5", "--importance", name, "--seed", seed)
+        assert (report["request"]["importance"], report["request"]["seed"]) == (name, seed)
+        plan = (tmp_path / "out" / "plan.json").read_text().split('"groups"')[1]
+        assert plans.setdefault((name, seed), plan) == plan  # the same again gives the same
+    assert len(set(plans.values())) == 4
+
+
+def test_plan_is_replayed(shrunk: Callable[..., dict[str, Any]], result_folder: Path, tmp_path: Path) -> None:
+    shrunk("zoo:digits_resnet", "--plan", result_folder / "plan.json")
+    again, first = (load_file(folder / "model.safetensors") for folder in (tmp_path / "out", result_folder))
+    assert again.keys() == first.keys()
+    assert all(torch.equal(again[name], first[name]) for name in first)
+
+
+def test_figures_before_and_after(shrunk: Callable[..., dict[str, Any]]) -> None:
+    figures = shrunk("zoo:digits_resnet", "--ratio", "0.1")["evaluation"]
+    assert figures["before"]["accuracy"] > 0.98
+    assert figures["after"]["accuracy"] <= 1
+
+
+def test_random_weights_are_not_evaluated(shrunk: Callable[..., dict[str, Any]]) -> None:
+    report = shrunk("zoo:digits_resnet", "--ratio", "0.5", "--weights", "none")
+    assert "evaluation" not in report
+    assert report["source"]["weights"] == "none"
+
+
+def test_figures_that_cannot_be_had_are_a_note(shrunk: Callable[..., dict[str, Any]]) -> None:
+    report = shrunk("zoo:digits_resnet", "--ratio", "0.5", "--input-shape", "3,1,12,12")
+    note = report["source"]["notes"]
+    # the captured graph may hold its image size, then the data does not fit
+    assert "evaluation" in report or note[0].startswith("not evaluated: ")
+    assert report["source"]["inputs"]["args"] == [{"shape": [3, 1, 12, 12], "dtype": "float32"}]
+
+
+def test_without_published_weights_random_ones_are_said(run: Callable[..., Any], tmp_path: Path) -> None:
+    result = run("shrink", "zoo:mlp", "--ratio", "0.5", "--no-latency", "-o", tmp_path / "out")
+    assert "Note: zoo:mlp has no published weights: random ones are used" in result.stdout
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["source"]["weights"] == "none"
+
+
+def test_quiet_says_nothing(run: Callable[..., Any], tmp_path: Path) -> None:
+    result = run("shrink", "zoo:mlp", "--ratio", "0.5", "--no-latency", "--quiet", "-o", tmp_path / "out")
+    assert (result.exit_code, result.output) == (0, "")
+    assert gp.load(tmp_path / "out")(torch.zeros(1, 784)).shape == (1, 10)
+
+
+def test_an_earlier_result_is_replaced(shrunk: Callable[..., dict[str, Any]]) -> None:
+    first, second = (shrunk("zoo:mlp", "--ratio", ratio) for ratio in (0.5, 0.9))
+    assert first["after"]["params"] > second["after"]["params"]
+
+
+def test_hints() -> None:
+    figures = {"before": {"accuracy": 1.0}, "after": {"accuracy": 0.5}}
+    report = {"latency": {"ratio": 1.2}, "request": {"align": 1}, "evaluation": figures}
+    assert [hint.partition(":")[0] for hint in _hints(report)] == [
+        "smaller, but slower here",
+        "nothing has been trained yet",
+    ]
+    assert list(_hints({"request": {}})) == []
