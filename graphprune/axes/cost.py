@@ -15,7 +15,7 @@ from graphprune.axes.terms import Atom, Term, atoms, size_of
 __all__ = ["Monomial", "Polynomial"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Monomial:
     """``constant`` times the product of the sizes of ``terms``; ``name`` is the operator or tensor."""
 

@@ -122,11 +122,16 @@ def _run_once(model: nn.Module, inputs: Inputs) -> None:
         ) from error
 
 
+# what torch.export says → what the user can do about it
+_REMEDIES = {
+    "not a known type": "return tensors, tuples or dicts, or name the class to torch.export.register_dataclass",
+    "": "write that line without a Python decision on tensor values (torch.where, torch.cond), "
+    "or prune the parts around it",
+}
+
+
 def _capture_error(error: Exception) -> CaptureError:
-    remedy = (
-        "write that line without a Python decision on tensor values (torch.where, torch.cond), "
-        "or prune the parts around it"
-    )
+    remedy = next(remedy for said, remedy in _REMEDIES.items() if said in str(error))
     return CaptureError(f"the model cannot be captured: {_last_line(error)} ({_user_line(error)})", remedy)
 
 
@@ -140,7 +145,7 @@ def _user_line(error: Exception) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "/torch/" not in frame.filename and "/graphprune/" not in frame.filename
+        if not any(part in frame.filename for part in ("/torch/", "/graphprune/", "<string>"))
     ]
     if not frames:
         return "no line of the model's code is on the stack"

@@ -20,7 +20,8 @@ class Constraints:
     """The user's wishes.
 
     Args:
-        align: widths are multiples of this, or stay as they are.
+        align: widths are multiples of this, or stay as they are. Each part of a concatenation is aligned by
+            itself; parts narrower than this cannot be.
         min_keep: units that every group keeps at least (for every position of its fibre).
         protect: patterns (``fnmatch``) of layers none of whose tensors may change.
     """

@@ -331,7 +331,7 @@ def restrictable(bench: Bench, atom: Atom, seeds: Iterable[int]) -> bool:
         trial = _Trial(bench, bench.operation, choose([atom], seed), {}, {})
         try:
             given = _tensors(trial.run(trial.cut()))
-        except RuntimeError:
+        except (RuntimeError, IndexError):
             return False
         ordinary = (_tensors(trial.run(trial.full(zero))) for zero in (False, True))
         if not any(all(map(_is_part, given, whole)) for whole in ordinary):
