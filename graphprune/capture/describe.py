@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import sympy
@@ -14,7 +15,7 @@ from torch import fx
 from graphprune.capture.nodes import arguments
 from graphprune.capture.operations import Operation, Value
 
-__all__ = ["Description", "describe", "source_line"]
+__all__ = ["Description", "describe", "is_users", "source_line"]
 
 
 @dataclass
@@ -124,7 +125,17 @@ def source_line(node: fx.Node) -> str:
     """The innermost line of the user's code that led to ``node``: ``file:line``."""
     for line in reversed((node.meta.get("stack_trace") or "").splitlines()):
         text = line.strip()
-        if text.startswith('File "') and "/torch/" not in text:
+        if text.startswith('File "'):
             path, _, rest = text[6:].partition('", line ')
-            return f"{path}:{rest.partition(',')[0]}"
+            if is_users(path):
+                return f"{path}:{rest.partition(',')[0]}"
     return ""
+
+
+# code that is never the user's: torch, this package, and what torch generates
+_NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<")
+
+
+def is_users(path: str) -> bool:
+    """Whether a source file is the user's (or another library's), for messages."""
+    return not path.startswith(_NOT_THE_USERS)

@@ -15,6 +15,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.describe import is_users
 from graphprune.capture.inputs import Inputs, tensor_leaves, with_batch
 from graphprune.errors import CaptureError, InputError
 
@@ -142,11 +143,7 @@ def _last_line(error: Exception) -> str:
 
 def _user_line(error: Exception) -> str:
     """The innermost line that is not torch's own."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not any(part in frame.filename for part in ("/torch/", "/graphprune/", "<string>"))
-    ]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
     if not frames:
         return "no line of the model's code is on the stack"
     frame = frames[-1]

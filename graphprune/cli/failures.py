@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from graphprune.cli import signals
 from graphprune.cli.output import print_json
 from graphprune.errors import GraphpruneError
 
@@ -41,30 +42,40 @@ def complain(text: str) -> None:
 def _guarded(call: Callable[[], Any], debug: bool, json: bool) -> int:
     try:
         # a command returns nothing; typer returns the code of an Exit, 130 of a KeyboardInterrupt
-        code = call() or 0
-        if code == INTERRUPTED:
-            complain("interrupted; nothing was written")
-        return int(code)
-    except GraphpruneError as error:
-        return _fail(error, str(error), error.exit_code, debug, json)
-    except typer.Abort as error:
-        return _fail(error, "interrupted; nothing was written", INTERRUPTED, debug, json)
-    except typer.TyperException as error:
-        return _fail(error, _usage(error), USAGE, debug, json)
-    except Exception as error:  # the last line of defence: nobody should see a traceback unasked
-        text = f"unexpected {type(error).__name__}: {error} — run it again with --debug to see the traceback"
-        return _fail(error, text, UNEXPECTED, debug, json)
+        code = int(call() or 0)
+        return _interrupted() if code == INTERRUPTED else code
+    except Exception as error:
+        if signals.exit_code():
+            return _interrupted()
+        text, code = _described(error)
+        if debug:
+            traceback.print_exception(error)
+        if json:
+            _print_error(error, code)
+        complain(text)
+        return code
 
 
-def _fail(error: BaseException, text: str, code: int, debug: bool, json: bool) -> int:
-    if debug:
-        traceback.print_exception(error)
-    if json:
-        message, remedy = getattr(error, "message", str(error)), getattr(error, "remedy", "")
-        kind = type(error).__name__
-        print_json({"error": {"type": kind, "message": message, "remedy": remedy, "exit_code": code}})
-    complain(text)
-    return code
+def _interrupted() -> int:
+    complain("interrupted; nothing was written")
+    return signals.exit_code() or INTERRUPTED
+
+
+def _described(error: Exception) -> tuple[str, int]:
+    """The line to print, and the exit code."""
+    if isinstance(error, GraphpruneError):
+        return str(error), error.exit_code
+    if isinstance(error, typer.TyperException):
+        return _usage(error), USAGE
+    # the last line of defence: nobody should see a traceback unasked
+    text = f"unexpected {type(error).__name__}: {error} — run it again with --debug to see the traceback"
+    return text, UNEXPECTED
+
+
+def _print_error(error: Exception, code: int) -> None:
+    message, remedy = getattr(error, "message", str(error)), getattr(error, "remedy", "")
+    kind = type(error).__name__
+    print_json({"error": {"type": kind, "message": message, "remedy": remedy, "exit_code": code}})
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -12,6 +12,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from graphprune.cli.output import console
+from graphprune.cli.signals import stop_if_interrupted
 
 __all__ = ["Stages", "stages"]
 
@@ -31,6 +32,7 @@ class Stages:
         self.start = 0.0
 
     def __call__(self, stage: str) -> None:
+        stop_if_interrupted()
         self.end("✓", "green")
         self.stage, self.start = stage, perf_counter()
         if not self.shown:

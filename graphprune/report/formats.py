@@ -80,6 +80,5 @@ def figure_text(figure: float | None) -> str:
 
 
 def _digits(value: float) -> str:
-    """Four significant digits, zeros kept: 4.652, 46.52, 465.2, 4652."""
-    whole = len(str(int(abs(value) + 0.5)))
-    return f"{value:.{max(4 - whole, 0)}f}"
+    """Four significant digits, zeros kept: 4.652, 46.50, 465.2, 4652, 46520."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")

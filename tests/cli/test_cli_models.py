@@ -17,6 +17,9 @@ from graphprune.cli.shapes import reshaped
 from graphprune.errors import InputError
 
 
+needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+
+
 def test_zoo_first() -> None:
     source = resolve("mlp")
     assert (source.spec, source.weights) == ("zoo:mlp", "none")
@@ -41,8 +44,8 @@ def test_seed_makes_the_same_random_weights() -> None:
         ("timm:test_vit", "timm:test_vit"),
     ],
 )
+@needs_timm
 def test_torchvision_then_timm(name: str, spec: str) -> None:
-    pytest.importorskip("timm")
     source = resolve(name, "none")
     assert (source.spec, source.weights) == (spec, "none")
     assert not source.model.training

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
@@ -57,28 +56,12 @@ def test_interrupt_keeps_an_earlier_result(result_folder: Path) -> None:
     assert list(result_folder.parent.iterdir()) == [result_folder]
 
 
-def test_pipes_get_plain_text(tmp_path: Path) -> None:
-    command = [
-        *GRAPHPRUNE,
-        "shrink",
-        "zoo:mlp",
-        "--ratio",
-        "0.5",
-        "--no-latency",
-        "-o",
-        str(tmp_path / "out"),
-    ]
+def test_pipes_get_plain_text() -> None:
+    command = [*GRAPHPRUNE, "inspect", "zoo:mlp"]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True)
     assert not CONTROL.search(done.stdout)
     assert done.stderr == ""
-    assert "Verified" in done.stdout
-
-
-def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
-    command = [*GRAPHPRUNE, "inspect", "zoo:mlp", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True)
-    assert json.loads(done.stdout)["model"] == "zoo:mlp"
-    assert done.stderr == ""
+    assert "0.weight:0" in done.stdout
 
 
 def test_characters_that_the_terminal_lacks(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pickle
 from collections.abc import Callable
@@ -15,6 +16,11 @@ from torch import nn
 Refused = Callable[..., str]
 
 BUDGETS = "give exactly one of --macs, --params, --ratio and --plan"
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    # not importorskip: torchvision cannot be imported beside a CPU torch before the zoo has stepped in
+    return pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed")
 
 
 @pytest.fixture
@@ -68,8 +74,8 @@ def test_models(refused: Refused, out: Path, command: str, model: str, said: str
     assert said in refused(command, model, *options)
 
 
+@needs("timm")
 def test_unknown_bare_name_is_looked_up_everywhere(refused: Refused, out: Path) -> None:
-    pytest.importorskip("timm")
     line = refused("shrink", "resnte50", "--macs", 0.5, "-o", out)
     assert line.startswith(
         "there is no model 'resnte50' in the zoo, torchvision or timm — did you mean resnet50"
@@ -177,11 +183,10 @@ def test_missing_weights(refused: Refused, out: Path) -> None:
     assert line == "the model mlp has no published weights — use --weights none for random ones"
 
 
+@needs("torchvision")
 def test_weights_that_cannot_be_downloaded(
     refused: Refused, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("timm")
-
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no network")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 import graphprune as gp
-from graphprune.cli.shrink import _hints
+from graphprune.cli import models
+from graphprune.cli import shrink as command
 
 FILES = {"model.onnx", "model.safetensors", "model.py", "plan.json", "report.json"}
 
@@ -65,13 +67,8 @@ def test_budget_is_met(shrunk: Callable[..., dict[str, Any]], kind: str) -> None
     assert report["request"]["budget"] == {kind: 0.5}
 
 
-def test_ratio(shrunk: Callable[..., dict[str, Any]]) -> None:
-    groups = shrunk("zoo:digits_resnet", "--ratio", "0.25")["groups"]
-    assert all(group["kept"] == group["size"] * 0.75 for group in groups.values())
-
-
 def test_align_and_min_keep(shrunk: Callable[..., dict[str, Any]]) -> None:
-    report = shrunk("zoo:digits_resnet", "--macs", "0.3", "--align", "8", "--min-keep", "16")
+    report = shrunk("zoo:digits_resnet", "--macs", "0.4", "--align", "8", "--min-keep", "16")
     kept = [group["kept"] for group in report["groups"].values()]
     assert all(width % 8 == 0 and width >= 16 for width in kept)
     assert report["request"] | {"align": 8, "min_keep": 16} == report["request"]
@@ -86,13 +83,12 @@ def test_protect(shrunk: Callable[..., dict[str, Any]]) -> None:
 
 
 def test_importance_and_seed(shrunk: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    plans = {}
-    for name, seed in (("random", 0), ("random", 1), ("l1", 0), ("l2", 0), ("random", 0)):
-        report = shrunk("zoo:digits_resnet", "--ratio", "0.5", "--importance", name, "--seed", seed)
+    plans = set()
+    for name, seed in (("random", 0), ("random", 1), ("l1", 0)):
+        report = shrunk("zoo:mlp", "--ratio", "0.5", "--importance", name, "--seed", seed)
         assert (report["request"]["importance"], report["request"]["seed"]) == (name, seed)
-        plan = (tmp_path / "out" / "plan.json").read_text().split('"groups"')[1]
-        assert plans.setdefault((name, seed), plan) == plan  # the same again gives the same
-    assert len(set(plans.values())) == 4
+        plans.add((tmp_path / "out" / "plan.json").read_text().split('"groups"')[1])
+    assert len(plans) == 3
 
 
 def test_plan_is_replayed(shrunk: Callable[..., dict[str, Any]], result_folder: Path, tmp_path: Path) -> None:
@@ -102,24 +98,34 @@ def test_plan_is_replayed(shrunk: Callable[..., dict[str, Any]], result_folder: 
     assert all(torch.equal(again[name], first[name]) for name in first)
 
 
-def test_figures_before_and_after(shrunk: Callable[..., dict[str, Any]]) -> None:
-    figures = shrunk("zoo:digits_resnet", "--ratio", "0.1")["evaluation"]
+def test_ratio_and_figures_before_and_after(shrunk: Callable[..., dict[str, Any]]) -> None:
+    report = shrunk("zoo:digits_resnet", "--ratio", "0.25")
+    assert all(group["kept"] == group["size"] * 0.75 for group in report["groups"].values())
+    figures = report["evaluation"]
     assert figures["before"]["accuracy"] > 0.98
     assert figures["after"]["accuracy"] <= 1
 
 
-def test_random_weights_are_not_evaluated(shrunk: Callable[..., dict[str, Any]]) -> None:
-    report = shrunk("zoo:digits_resnet", "--ratio", "0.5", "--weights", "none")
+def test_random_weights_are_not_evaluated_and_shapes_are_recorded(
+    shrunk: Callable[..., dict[str, Any]],
+) -> None:
+    report = shrunk("zoo:digits_resnet", "--ratio", "0.5", "--weights", "none", "--input-shape", "3,1,12,12")
     assert "evaluation" not in report
     assert report["source"]["weights"] == "none"
-
-
-def test_figures_that_cannot_be_had_are_a_note(shrunk: Callable[..., dict[str, Any]]) -> None:
-    report = shrunk("zoo:digits_resnet", "--ratio", "0.5", "--input-shape", "3,1,12,12")
-    note = report["source"]["notes"]
-    # the captured graph may hold its image size, then the data does not fit
-    assert "evaluation" in report or note[0].startswith("not evaluated: ")
     assert report["source"]["inputs"]["args"] == [{"shape": [3, 1, 12, 12], "dtype": "float32"}]
+    assert report["before"]["macs"] > 2 * 4_475_520
+
+
+def test_figures_that_cannot_be_had_are_a_note(
+    shrunk: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: object) -> dict[str, float]:
+        raise RuntimeError("no\ndata")
+
+    real = models.resolve
+    monkeypatch.setattr(command, "resolve", lambda *given: replace(real(*given), evaluate=fail, weights="x"))
+    report = shrunk("zoo:mlp", "--ratio", "0.5")
+    assert "not evaluated: no data" in report["source"]["notes"]
 
 
 def test_without_published_weights_random_ones_are_said(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -142,8 +148,8 @@ def test_an_earlier_result_is_replaced(shrunk: Callable[..., dict[str, Any]]) ->
 def test_hints() -> None:
     figures = {"before": {"accuracy": 1.0}, "after": {"accuracy": 0.5}}
     report = {"latency": {"ratio": 1.2}, "request": {"align": 1}, "evaluation": figures}
-    assert [hint.partition(":")[0] for hint in _hints(report)] == [
+    assert [hint.partition(":")[0] for hint in command._hints(report)] == [
         "smaller, but slower here",
         "nothing has been trained yet",
     ]
-    assert list(_hints({"request": {}})) == []
+    assert list(command._hints({"request": {}})) == []

@@ -102,7 +102,7 @@ def fresh(inputs: Any, seed: int = 99, batch: int | None = None) -> tuple[tuple[
 def leaves(outputs: Any) -> list[Tensor]:
     if hasattr(outputs, "__dataclass_fields__"):
         outputs = dict(vars(outputs))
-    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    return [leaf.detach() for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
 
 
 def difference(expected: Any, given: Any) -> float:

@@ -67,12 +67,9 @@ def test_verdicts() -> None:
 
 def test_long_names_are_folded_and_not_cut() -> None:
     group = {"name": LONG, "size": 64, "each_of": 12, "params": 0.123, "macs": 1.0, "members": [1, 2]}
-    shown = text(group_table({"groups": [group]}))
-    assert "64 × 12" in shown
-    names = "".join(line[:40].split(" ")[1] for line in shown.splitlines() if line.startswith(" ")[:1] != "─")
-    assert LONG[:20] in names
-    for tail in ("projection_of_the_values", "0/1"):
-        assert tail in squeezed(group_table({"groups": [group]})).replace("64×12212.3%100%", "")
+    rows = text(group_table({"groups": [group]})).splitlines()[3:]
+    assert "64 × 12" in rows[0]
+    assert "".join(row.split()[0] for row in rows if row.strip()) == LONG
 
 
 def test_other_tables_fit() -> None:
