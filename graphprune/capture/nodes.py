@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
 
-__all__ = ["arguments", "family", "given_arguments", "mutates", "overload"]
+__all__ = ["arguments", "family", "given_arguments", "mutates", "overload", "own_memory"]
 
 
 def overload(node: fx.Node) -> Any:
@@ -41,3 +42,10 @@ def mutates(node: fx.Node) -> bool:
         and node.target._schema.is_mutable
         and isinstance(node.args[0], fx.Node)
     )
+
+
+def own_memory(graph: fx.Graph) -> Callable[[Any], Any]:
+    """What an interpreter does with inputs and stored tensors: copies them if ``graph`` writes in place."""
+    if not any(mutates(node) for node in graph.nodes):
+        return lambda value: value
+    return lambda value: value.clone() if isinstance(value, torch.Tensor) else value

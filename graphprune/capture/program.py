@@ -12,6 +12,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.nodes import own_memory
 from graphprune.capture.operations import Operation, Value
 
 __all__ = ["Constant", "Program", "Stored", "run"]
@@ -105,17 +106,21 @@ def run(
     inputs: list[Any],
     observe: Callable[[fx.Node, Any], Any] | None = None,
 ) -> Any:
-    """Interprets ``graph``. ``observe`` may replace the value of each node. Dead values are dropped at once."""
+    """Interprets ``graph``. ``observe`` may replace the value of each node. Dead values are dropped at once.
+
+    ``tensors`` and ``inputs`` are left as they are, whatever the graph writes in place.
+    """
     environment: dict[fx.Node, Any] = {}
+    own = own_memory(graph)
     remaining = iter(inputs)
     uses = {node: len(node.users) for node in graph.nodes}
     for node in graph.nodes:
         if node.op == "output":
             return fx.node.map_arg(node.args[0], environment.__getitem__)
         if node.op == "placeholder":
-            value = next(remaining)
+            value = own(next(remaining))
         elif node.op == "get_attr":
-            value = tensors[node.target]
+            value = own(tensors[node.target])
         else:
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), environment.__getitem__)
             value = node.target(*args, **kwargs)

@@ -104,7 +104,7 @@ def _hold(graph: fx.Graph, node: fx.Node, value: torch.Tensor, folded: dict[str,
 def functionalise(graph: fx.Graph) -> None:
     """Replaces in-place operators by functional ones where no other view of the tensor is read afterwards.
 
-    Where one is, the operator stays as it is; it has no rule, so all its axes are pinned.
+    Where one is, or where the model writes into an input or a tensor it keeps, the operator stays as it is.
     """
     position = {node: index for index, node in enumerate(graph.nodes)}
     root = _memory(graph)
@@ -113,7 +113,7 @@ def functionalise(graph: fx.Graph) -> None:
         views[root[node]].append(node)
         functional = _functional(node) if mutates(node) else None
         target = node.args[0] if node.args else None
-        if functional is None or not isinstance(target, fx.Node) or target.op != "call_function":
+        if functional is None or not isinstance(target, fx.Node) or root[node].op != "call_function":
             continue
         others = [view for view in views[root[node]] if view not in (target, node)]
         if any(position[user] > position[node] for view in others for user in view.users):

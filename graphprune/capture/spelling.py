@@ -69,7 +69,7 @@ _FUNCTIONAL: dict[str, Any] = {
 
 def spell(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, Any]) -> Any:
     """Adds ``node`` to ``graph`` in its most readable form; ``mapping`` gives the new nodes of its inputs."""
-    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), mapping.__getitem__)
+    args, kwargs = fx.node.map_arg((_without_defaults(node), dict(node.kwargs)), mapping.__getitem__)
     target = str(node.target)
     if target in ("aten.dropout.default", "aten.feature_dropout.default", "aten.alias.default"):
         return args[0]  # a dropout without probability; the others became layers
@@ -83,6 +83,18 @@ def spell(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, Any]) -> Any
         function: Any = getattr(torch, _TORCH[target])
         return graph.call_function(function, args, kwargs)
     return graph.call_function(_FUNCTIONAL.get(target) or overload(node), args, kwargs)
+
+
+def _without_defaults(node: fx.Node) -> tuple[Any, ...]:
+    """Positional arguments without trailing ones that only repeat the schema's defaults."""
+    args = list(node.args)
+    schema = getattr(node.target, "_schema", None)
+    while args and schema is not None:
+        last = schema.arguments[len(args) - 1]
+        if not last.has_default_value() or isinstance(args[-1], fx.Node) or args[-1] != last.default_value:
+            break
+        args.pop()
+    return tuple(args)
 
 
 def _index(graph: fx.Graph, node: fx.Node, args: tuple[Any, ...]) -> fx.Node:

@@ -16,10 +16,13 @@ from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.reference import Reference, steps
 from graphprune.verifying.verdict import Check
 
-__all__ = ["TOLERANCE", "Comparison", "Restricted", "compare_nodes", "relative_error"]
+__all__ = ["TOLERANCE", "Comparison", "Restricted", "compare_nodes", "first_line", "relative_error"]
 
 # relative to the largest value of the same tensor; accumulation in another order is all that may differ
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+
+
+_ORIGINAL = "the original itself"
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,11 @@ def compare_nodes(
     )
     limit, worst, at = TOLERANCE[dtype], 0.0, ""
     outputs: dict[str, Tensor] = {}
-    node = next(iter(slim.graph.nodes))
+    node, side = next(iter(slim.graph.nodes)), _ORIGINAL
     try:
         with torch.no_grad():
             for node, expected in reference.steps(tensors, cast):
+                side = "the slim program"
                 given = next(value for other, value in ours if other.name == node.name)
                 error = _error(reference, node, expected, given)
                 if not error <= limit:
@@ -61,8 +65,10 @@ def compare_nodes(
                 if error > worst:
                     worst, at = error, f"worst at {_where(graph, node)}"
                 outputs |= _returned(graph.program, node.name, given)
+                side = _ORIGINAL
     except (RuntimeError, IndexError, TypeError, ValueError, StopIteration) as error:
-        detail = f"cannot run {_where(graph, node)} or the node after it: {_first_line(error)}"
+        at = f"what follows {_where(graph, node)}" if side == _ORIGINAL else _where(graph, node)
+        detail = f"{side} cannot run {at}: {first_line(error)}"
         return Comparison(Check(name, False, float("inf"), limit, detail), {})
     return Comparison(Check(name, True, worst, limit, at), outputs)
 
@@ -71,7 +77,8 @@ def _converted(leaf: Any, dtype: torch.dtype) -> Any:
     return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom, size_of
-from graphprune.capture.nodes import family, overload
+from graphprune.capture.nodes import family, mutates, overload, own_memory
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 from graphprune.verifying.region import Region, region_of
@@ -26,7 +26,8 @@ _RESTRICTED = {
     f"aten.{name}"
     for name in (
         "mean amax amin var std logsumexp prod norm linalg_vector_norm std_mean var_mean all max min softmax "
-        "log_softmax _softmax _log_softmax layer_norm rms_norm group_norm scaled_dot_product_attention"
+        "log_softmax _softmax _log_softmax layer_norm rms_norm group_norm batch_norm instance_norm "
+        "scaled_dot_product_attention"
     ).split()
 }
 
@@ -43,18 +44,20 @@ def steps(
 ) -> Iterator[tuple[fx.Node, Any]]:
     """Interprets ``graph`` node by node; values are dropped when nobody reads them any more.
 
-    With ``dtype`` every other floating dtype that an operator names is replaced by it.
+    With ``dtype`` every other floating dtype that an operator names is replaced by it. ``tensors`` and
+    ``inputs`` are left as they are, whatever the graph writes in place.
     """
     environment: dict[fx.Node, Any] = {}
+    own = own_memory(graph)
     remaining = iter(inputs)
     uses = {node: len(node.users) for node in graph.nodes}
     for node in graph.nodes:
         if node.op == "output":
             return
         if node.op == "placeholder":
-            value = next(remaining)
+            value = own(next(remaining))
         elif node.op == "get_attr":
-            value = tensors[node.target]
+            value = own(tensors[node.target])
         else:
             args, kwargs = fx.node.map_aggregate(
                 (node.args, dict(node.kwargs)),
@@ -91,7 +94,7 @@ class Reference:
         self.masks = Masks(kept, graph.fibres, lengths)
         self._regions: dict[str, Region] = {}
         self._operations = {operation.name: operation for operation in graph.program.operations}
-        self._in_place = any(_writes(node) for node in graph.program.graph.nodes)
+        self._in_place = any(mutates(node) for node in graph.program.graph.nodes)
 
     def region(self, name: str) -> Region | None:
         """The kept region of the value that a node makes; None if it is no tensor."""
@@ -189,10 +192,6 @@ class _Zeroed(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._tensors)
-
-
-def _writes(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def actual_batches(program: Program, inputs: list[Any]) -> dict[int, int]:

@@ -15,10 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import with_batch
-from graphprune.capture.program import Program, run
+from graphprune.capture.program import Program, Stored, run
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.verifying.nodes import TOLERANCE, Restricted, compare_nodes, relative_error
+from graphprune.verifying.nodes import TOLERANCE, Restricted, compare_nodes, first_line, relative_error
 from graphprune.verifying.randomised import Converted, Randomised
 from graphprune.verifying.reference import actual_batches
 from graphprune.verifying.verdict import Check, Verdict
@@ -52,10 +52,11 @@ def verify(graph: DependencyGraph, plan: Plan, slim: Program, module: nn.Module,
     if not all(check.passed for check in checks):
         return Verdict(tuple(checks))
     expected = [compared.outputs[name] for name in program.output_names if name in program.values]
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        error = _layers_error(program, module, {}, inputs, expected)  # fused kernels are not counted on CPU
     limit = TOLERANCE[_dtype(program)]
-    checks.append(Check("layers equal the program", error <= limit, error, limit))
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        # fused kernels are not counted on CPU
+        checks.append(_layers("layers equal the program", limit, program, module, {}, inputs, expected))
+    checks.append(_layers_hold(slim, module))
     checks.append(_random_layers(slim, module, _random_inputs(program, seed, 1), seed, limit))
     checks.append(_macs(graph, masks, counter.get_total_flops() // 2, inputs))
     return Verdict(tuple(checks))
@@ -89,12 +90,24 @@ def _random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
 
 
 def _tensors_as_planned(graph: DependencyGraph, plan: Plan, slim: Program) -> Check:
-    """Every stored tensor is exactly the planned part of the original."""
+    """Every stored tensor is exactly the planned part of the original, and as trainable, tied and persistent."""
     planned = Restricted(Converted(graph.program.stored, None), plan.kept)
     wrong = [
-        name for name in graph.program.stored if not torch.equal(slim.stored[name].tensor, planned[name])
+        name
+        for name, item in graph.program.stored.items()
+        if name not in slim.stored or not _as_planned(item, planned[name], slim.stored[name])
     ]
     return Check("tensors as planned", not wrong, len(wrong), 0, ", ".join(wrong[:3]))
+
+
+def _as_planned(original: Stored, planned: Tensor, given: Stored) -> bool:
+    tensor = given.tensor
+    return (
+        (original.kind, original.persistent, original.ties) == (given.kind, given.persistent, given.ties)
+        and original.tensor.requires_grad == tensor.requires_grad
+        and (planned.dtype, planned.device) == (tensor.dtype, tensor.device)
+        and torch.equal(planned, tensor)
+    )
 
 
 def _lint(slim: Program) -> Check:
@@ -111,19 +124,46 @@ def _parameters(graph: DependencyGraph, masks: Masks, slim: Program) -> Check:
     return Check("parameters as predicted", not difference, difference, 0, f"{expected} predicted")
 
 
-def _layers_error(
+def _layers(
+    name: str,
+    limit: float,
     program: Program,
     module: nn.Module,
     tensors: Mapping[str, Tensor],
     inputs: list[Any],
     expected: list[Tensor],
-) -> float:
-    """The layers' outputs, with ``tensors`` in the place of their own, against ``expected``."""
-    args, kwargs = pytree.tree_map(lambda index: inputs[index], program.arguments)
-    with torch.no_grad():
-        given = _tensors(functional_call(module, dict(tensors), args, kwargs, tie_weights=True))
-    pairs = zip(expected, given, strict=True)
-    return max((relative_error(*pair) for pair in pairs), default=0.0)
+) -> Check:
+    """The layers' outputs, with ``tensors`` in the place of their own, against ``expected``.
+
+    Inputs and buffers are copies, for a model may write into them.
+    """
+    args, kwargs = pytree.tree_map(lambda index: _copied(inputs[index]), program.arguments)
+    buffers = {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
+    try:
+        with torch.no_grad():
+            given = _tensors(functional_call(module, {**tensors, **buffers}, args, kwargs, tie_weights=True))
+        pairs = zip(expected, given, strict=True)
+        error = max((relative_error(*pair) for pair in pairs), default=0.0)
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as failure:
+        return Check(name, False, float("inf"), limit, f"the layers cannot run: {first_line(failure)}")
+    return Check(name, error <= limit, error, limit)
+
+
+def _layers_hold(slim: Program, module: nn.Module) -> Check:
+    """Under each name the layers hold the program's very tensor; counters of batches may be new."""
+    known = {name: item.tensor for item in slim.stored.values() for name in (item.name, *item.ties)}
+    held = dict(module.named_parameters(remove_duplicate=False))
+    held |= dict(module.named_buffers(remove_duplicate=False))
+    wrong = [
+        name
+        for name, tensor in held.items()
+        if known.get(name) is not tensor and not (name.endswith("num_batches_tracked") and name not in known)
+    ]
+    return Check("layers hold the planned tensors", not wrong, len(wrong), 0, ", ".join(wrong[:3]))
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
 
 def _random_layers(slim: Program, module: nn.Module, inputs: list[Any], seed: int, limit: float) -> Check:
@@ -133,8 +173,8 @@ def _random_layers(slim: Program, module: nn.Module, inputs: list[Any], seed: in
         expected = _tensors(run(slim.graph, random, list(inputs)))
     names = dict(module.named_parameters()) | dict(module.named_buffers())
     drawn = {name: random[name] for name in names if name in slim.stored}
-    error = _layers_error(slim, module, drawn, inputs, expected)
-    return Check("layers equal the program, random parameters", error <= limit, error, limit)
+    name = "layers equal the program, random parameters"
+    return _layers(name, limit, slim, module, drawn, inputs, expected)
 
 
 def _tensors(structure: Any) -> list[Tensor]:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
+from itertools import count, product
 from math import prod
 from typing import Any
 
@@ -26,7 +26,7 @@ from graphprune.capture.operations import Operation, Value
 from graphprune.planning.masks import Masks
 from graphprune.rewriting.literals import Site, find_literals
 
-__all__ = ["Bench", "Kept", "broken", "choose", "choose_groups", "coordinates", "kept_mask", "place", "restrictable"]
+__all__ = ["Bench", "Kept", "broken", "choose", "choose_groups", "coordinates", "kept_mask", "place", "restrictable", "separable"]
 
 Kept = Mapping[Atom, Tensor]
 
@@ -339,6 +339,32 @@ def restrictable(bench: Bench, atom: Atom, seeds: Iterable[int]) -> bool:
     return True
 
 
+def separable(bench: Bench, kept: Kept, other: Mapping[str, Kept]) -> bool:
+    """Whether the operator gives some part of its ordinary result though operands keep ``other`` units.
+
+    Where values do not tell positions apart nothing is claimed.
+    """
+    trial = _Trial(bench, bench.operation, kept, {}, other)
+    try:
+        given = trial.rewritten()
+    except (RuntimeError, IndexError):
+        return False
+    ordinary = (_tensors(trial.run(trial.full(zero))) for zero in (False, True))
+    return any(all(map(_is_grid, given, whole)) for whole in ordinary)
+
+
+def _is_grid(given: Tensor, whole: Tensor) -> bool:
+    """Whether ``given`` is ``whole`` at some positions of each dimension."""
+    positions = product(*map(range, whole.shape))
+    places = {round(number, 9): at for number, at in zip(whole.flatten().tolist(), positions, strict=True)}
+    found = [places.get(round(number, 9)) for number in given.flatten().tolist()]
+    if None in found or len(places) < whole.numel() or whole.dim() < 2:
+        return False
+    grid = torch.tensor(found).reshape(*given.shape, whole.dim())
+    along = (grid[..., dim].movedim(dim, 0).flatten(1) for dim in range(whole.dim()))
+    return all(bool((line == line[:, :1]).all()) for line in along)
+
+
 def _tensors(results: Any) -> list[Tensor]:
     return [results] if isinstance(results, Tensor) else list(results)
 
@@ -349,9 +375,9 @@ def _is_part(given: Tensor, whole: Tensor) -> bool:
     if len(dims) > 1:
         return False
     if not dims:
-        return not _difference(given, whole, False)
+        return _same(given, whole)
     rest = iter(whole.unbind(dims[0]))
-    return all(any(not _difference(one, other, False) for other in rest) for one in given.unbind(dims[0]))
+    return all(any(_same(one, other) for other in rest) for one in given.unbind(dims[0]))
 
 
 def _difference(given: Tensor, expected: Tensor, shapes_only: bool) -> str:
@@ -359,9 +385,14 @@ def _difference(given: Tensor, expected: Tensor, shapes_only: bool) -> str:
         return f"shape {tuple(given.shape)} instead of {tuple(expected.shape)}"
     if given.dtype != expected.dtype:
         return f"{given.dtype} instead of {expected.dtype}"
-    # accumulation in another order is all that may differ, in float64
-    same = torch.allclose(given, expected, rtol=1e-10, atol=1e-12, equal_nan=True)
-    return "" if shapes_only or same else f"values differ: {given.tolist()} instead of {expected.tolist()}"
+    if shapes_only or _same(given, expected):
+        return ""
+    return f"values differ: {given.tolist()} instead of {expected.tolist()}"
+
+
+def _same(given: Tensor, expected: Tensor) -> bool:
+    """Accumulation in another order is all that may differ, in float64."""
+    return torch.allclose(given, expected, rtol=1e-10, atol=1e-12, equal_nan=True)
 
 
 def place(bench: Bench, atom: Atom) -> str:

@@ -16,7 +16,6 @@ from graphprune.cli.models import resolve
 from graphprune.cli.shapes import reshaped
 from graphprune.errors import InputError
 
-
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 
 

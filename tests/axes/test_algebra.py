@@ -1,0 +1,257 @@
+"""The algebra against brute force: every axis is a list of positions, and kept positions must agree."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from math import prod
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from laws import choose, coordinates
+from torch import Tensor
+
+from graphprune.axes.algebra import Axis, Equations
+from graphprune.axes.terms import Atom, Term, atoms, size_of
+from graphprune.planning.masks import Masks
+
+SIZES = (1, 2, 3, 4, 6)
+LARGEST = 48
+
+
+@dataclass
+class World:
+    """Axes, and for each of them what it must equal: ("product", parts), ("sum", parts) or ("same", others)."""
+
+    equations: Equations = field(default_factory=Equations)
+    axes: list[Axis] = field(default_factory=list)
+    claims: list[tuple[str, Axis, tuple[Axis, ...]]] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    pins: list[tuple[Axis, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.equations = Equations(self._conflict)
+
+    def _conflict(self) -> str:
+        self.conflicts.append(f"conflict {len(self.conflicts)}")
+        return self.conflicts[-1]
+
+    def claim(self, kind: str, whole: Axis, *parts: Axis) -> None:
+        self.claims.append((kind, whole, parts))
+        self.axes += [axis for axis in (whole, *parts) if axis.size and axis not in self.axes]
+
+    def pin(self, axis: Axis) -> None:
+        reason = f"pin {len(self.pins)}"
+        self.pins.append((axis, reason))
+        self.equations.pin(axis, reason)
+
+    def solved(self) -> list[Term]:
+        return [self.equations.solve(axis) for axis in self.axes]
+
+    def free(self) -> list[Atom]:
+        found = dict.fromkeys(atom for term in self.solved() for atom in atoms(term))
+        return [atom for atom in found if not atom.pins]
+
+
+@dataclass
+class Step:
+    """One random operation, to be applied to whatever axes there are."""
+
+    kind: str
+    first: int
+    second: int
+    offset: int
+
+
+steps = st.lists(
+    st.builds(
+        Step,
+        st.sampled_from(["product", "product", "sum", "cut", "split", "unify", "unify", "unify", "pin"]),
+        st.integers(0, 30),
+        st.integers(0, 30),
+        st.integers(0, 30),
+    ),
+    min_size=1,
+    max_size=14,
+)
+leaves = st.lists(st.sampled_from(SIZES), min_size=2, max_size=5)
+
+
+def build(sizes: list[int], program: list[Step], flip: bool = False) -> World:
+    """Axes of ``sizes`` and what ``program`` makes of them; ``flip`` swaps the sides of every unify."""
+    world = World()
+    world.axes = [world.equations.atom(size) for size in sizes]
+    for step in program:
+        first = world.axes[step.first % len(world.axes)]
+        second = world.axes[step.second % len(world.axes)]
+        _STEPS[step.kind](world, first, second, step.offset, flip)
+    return world
+
+
+def _product(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> None:
+    if first.size * second.size <= LARGEST:
+        world.claim("product", world.equations.product((first, second)), first, second)
+
+
+def _sum(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> None:
+    if first.size + second.size <= LARGEST:
+        world.claim("sum", world.equations.sum((first, second)), first, second)
+
+
+def _cut(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> None:
+    world.claim("sum", first, *world.equations.cut(first, offset % (first.size + 1)))
+
+
+def _split(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> None:
+    divisors = [size for size in range(2, first.size) if first.size % size == 0]
+    if first.root().kind != "product" and divisors:
+        outer, inner = world.equations.split(first, divisors[offset % len(divisors)])
+        world.claim("product", first, outer, inner)
+
+
+def _unify(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> None:
+    equal = [axis for axis in world.axes if axis.size == first.size]
+    second = equal[offset % len(equal)]
+    world.equations.unify(*((second, first) if flip else (first, second)))
+    world.claim("same", first, second)
+
+
+def _pin(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> None:
+    world.pin(first)
+
+
+_STEPS = {"product": _product, "sum": _sum, "cut": _cut, "split": _split, "unify": _unify, "pin": _pin}
+
+
+# -- soundness ----------------------------------------------------------------------------------------------
+def kept_positions(term: Term, kept: dict[Atom, Tensor]) -> Tensor:
+    """Brute force: a position is kept if all units that stand there are."""
+    mask = torch.ones(term.size, dtype=torch.bool)
+    for atom, units in coordinates(term):
+        if atom in kept:
+            mask &= kept[atom][units.clamp(min=0)] | (units < 0)
+    return mask
+
+
+def joined(kind: str, masks: list[Tensor]) -> Tensor:
+    """The kept positions of a product, a sum or the same axis, from those of its parts."""
+    if kind != "product":
+        return masks[0] if kind == "same" else torch.cat(masks)
+    result = masks[0]
+    for mask in masks[1:]:
+        result = (result[:, None] & mask).flatten()
+    return result
+
+
+@settings(deadline=None, max_examples=400, derandomize=True)
+@given(leaves, steps, st.integers(0, 999))
+def test_whatever_is_kept_every_equation_holds(sizes: list[int], program: list[Step], seed: int) -> None:
+    world = build(sizes, program)
+    terms = dict(zip(world.axes, world.solved(), strict=True))
+    kept = choose(world.free(), seed)
+    masks = Masks(kept, {})
+    for kind, whole, parts in world.claims:
+        ours = [kept_positions(world.equations.solve(part), kept) for part in parts]
+        assert torch.equal(kept_positions(world.equations.solve(whole), kept), joined(kind, ours))
+    for axis, term in terms.items():
+        assert term.size == axis.size
+        assert torch.equal(masks.of(term), kept_positions(term, kept))
+        assert masks.size(term) == int(masks.of(term).sum()) == size_of(term, masks.sizes)
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(leaves, steps)
+def test_pins_are_never_lost(sizes: list[int], program: list[Step]) -> None:
+    """Whether an axis is pinned before it gets its structure or after, all its atoms are pinned."""
+    world = build(sizes, program)
+    world.solved()
+    for axis, reason in world.pins:
+        assert all(reason in atom.pins for atom in atoms(world.equations.solve(axis)) if atom.size > 1)
+    known = {reason for _, reason in world.pins} | set(world.conflicts)
+    for term in world.solved():
+        assert all(set(atom.pins) <= known for atom in atoms(term))
+
+
+# -- symmetry, repetition, order ----------------------------------------------------------------------------
+def partition(world: World) -> tuple[set[frozenset[tuple[int, int]]], set[tuple[int, int]]]:
+    """The sets of positions that go together, one for each free unit; and all pinned positions."""
+    units: dict[tuple[Atom, int], set[tuple[int, int]]] = {}
+    pinned: set[tuple[int, int]] = set()
+    for index, term in enumerate(world.solved()):
+        for atom, places in coordinates(term):
+            for position, unit in enumerate(places.tolist()):
+                if unit >= 0 and atom.size > 1:
+                    units.setdefault((atom, unit), set()).add((index, position))
+                    pinned |= {(index, position)} if atom.pins else set()
+    return {frozenset(found) for (atom, _), found in units.items() if not atom.pins}, pinned
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(leaves, steps)
+def test_unify_is_symmetric(sizes: list[int], program: list[Step]) -> None:
+    one, other = build(sizes, program), build(sizes, program, flip=True)
+    assume(len(one.axes) == len(other.axes))
+    if not one.conflicts:
+        assert not other.conflicts
+        assert partition(one) == partition(other)
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(leaves, steps)
+def test_unify_is_idempotent(sizes: list[int], program: list[Step]) -> None:
+    once, twice = build(sizes, program), build(sizes, program)
+    for kind, whole, parts in twice.claims:
+        if kind == "same":
+            twice.equations.unify(parts[0], whole)
+    assert [str(term) for term in once.solved()] == [str(term) for term in twice.solved()]
+
+
+@dataclass
+class System:
+    """Equations that can be given in any order: axes made of leaves, pairs to unify, axes to pin."""
+
+    sizes: list[int]
+    made: list[Step]
+    pairs: list[tuple[int, int]]
+    pins: list[int]
+
+    def world(self, order: list[int]) -> World:
+        world = build(self.sizes, self.made)
+        jobs = [("unify", *pair) for pair in self.pairs] + [("pin", index, 0) for index in self.pins]
+        for place in order:
+            kind, first, second = jobs[place]
+            axis = world.axes[first % len(world.axes)]
+            equal = [other for other in world.axes if other.size == axis.size]
+            if kind == "pin":
+                world.pin(axis)
+            else:
+                world.equations.unify(axis, equal[second % len(equal)])
+        return world
+
+
+systems = st.builds(
+    System,
+    leaves,
+    st.lists(
+        st.builds(
+            Step, st.sampled_from(["product", "sum"]), st.integers(0, 30), st.integers(0, 30), st.just(0)
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=5),
+    st.lists(st.integers(0, 30), max_size=1),
+)
+
+
+@settings(deadline=None, max_examples=400, derandomize=True)
+@given(systems, st.integers(0, 999))
+def test_order_of_equations_does_not_matter(system: System, seed: int) -> None:
+    """As long as all structures can be aligned; where they cannot, more may be pinned than in another order."""
+    count = len(system.pairs) + len(system.pins)
+    order = random.Random(seed).sample(range(count), count)
+    one, other = system.world(list(range(count))), system.world(order)
+    if not one.conflicts and not other.conflicts:
+        assert partition(one) == partition(other)
