@@ -106,9 +106,11 @@ class _Binding:
     def line_up(self, operands: list[set[str]]) -> None:
         """A name that is summed away lines up all positions of axes that only some of its operands have."""
         *inputs, output = operands
-        for name in sorted(set().union(*inputs) - output):
+        for name in sorted({name for names in inputs for name in names} - output):
             holders = [names for names in inputs if name in names]
-            others = sorted(set().union(*holders) - set.intersection(*holders))
+            others = sorted(
+                {other for names in holders for other in names if not all(other in h for h in holders)}
+            )
             for axis in self.axes([name]):
                 self.call.across.extend((axis, other) for other in self.axes(others))
 

@@ -19,7 +19,7 @@ from graphprune.errors import GraphpruneError, InputError
 from graphprune.planning import Plan
 from graphprune.result import ONNX_TOLERANCE, load
 
-__all__ = ["Checks", "check_files", "tensors_of"]
+__all__ = ["Checks", "Files", "check_files", "tensors_of"]
 
 BATCHES = (1, 3)
 
@@ -62,6 +62,11 @@ class Files:
     report: Mapping[str, Any] | None
     model: fx.GraphModule | None
     plan: Plan | None
+
+    def reported(self, part: str) -> Mapping[str, Any]:
+        """A part of the report; empty where the report lacks it, or holds something else there."""
+        found = (self.report or {}).get(part)
+        return found if isinstance(found, Mapping) else {}
 
 
 def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]) -> Files:
@@ -144,12 +149,12 @@ def _size(tensor: Tensor | None, dim: int) -> int:
 
 def _check_parameters(files: Files, checks: Checks) -> None:
     name = "parameters as reported"
-    reported = (files.report or {}).get("after", {}).get("params")
+    reported = files.reported("after").get("params")
     if files.model is None or reported is None:
         checks.skip(name, "the model or the report is missing")
         return
     counted = sum(parameter.numel() for parameter in files.model.parameters())
-    checks.add(name, counted == reported, f"{counted:,} counted, {reported:,} reported")
+    checks.add(name, counted == reported, f"{counted} counted, {reported} reported")
 
 
 def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
@@ -162,7 +167,7 @@ def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
         checks.skip(name, "the model or the ONNX file is missing or damaged")
         return
     with checks.attempt(name):
-        args, kwargs = _inputs(path, files.report)
+        args, kwargs = _inputs(path, files.reported("source").get("inputs"))
         for row in exporting.parity(path, files.model.eval(), args, kwargs, BATCHES):
             checks.add(f"{name}, batch {row.batch}", row.max_rel <= ONNX_TOLERANCE, "", row.max_rel)
 
@@ -178,9 +183,8 @@ def _run_checker(path: Path) -> None:
         raise InputError((str(error).splitlines() or [type(error).__name__])[0]) from error
 
 
-def _inputs(path: Path, report: Mapping[str, Any] | None) -> Inputs:
+def _inputs(path: Path, recorded: Mapping[str, Any] | None) -> Inputs:
     """As the report records them; else of the shapes in the ONNX file, where they are all floating."""
-    recorded = (report or {}).get("source", {}).get("inputs")
     if recorded is not None:
         return restore_inputs(recorded)
     inputs = exporting.session(path).get_inputs()

@@ -78,7 +78,7 @@ def _parts(source: Source, found: dict[str, Any]) -> list[RenderableType]:
     if found["pins"]:
         parts.append(pin_table(found))
     parts += [
-        Text(f"No rule for {operator}, at {', '.join(names[:3])}: its axes are pinned")
+        Text(f"No rule fits {operator}, at {', '.join(names[:3])}: its axes are pinned")
         for operator, names in found["unruled"].items()
     ]
     return parts + [Text(f"Note: {note}") for note in found["notes"]]

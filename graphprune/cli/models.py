@@ -15,7 +15,7 @@ from graphprune.cli.user_file import made_by_factory, without_factory
 from graphprune.cli.weights import load_weights, read_weights
 from graphprune.errors import InputError
 
-__all__ = ["Source", "resolve"]
+__all__ = ["FACTORY", "Source", "resolve"]
 
 Evaluate = Callable[[Callable[..., Any]], dict[str, float]]
 

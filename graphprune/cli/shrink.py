@@ -178,7 +178,7 @@ def _show(report: Mapping[str, Any], directory: Path) -> None:
 def _hints(report: Mapping[str, Any]) -> Iterable[str]:
     """What to try next where the figures disappoint."""
     if report.get("latency", {}).get("ratio", 0) > 1 and report["request"].get("align") == 1:
-        yield "smaller, but slower here: onnxruntime prefers even widths, try --align 8"
+        yield "smaller, but slower here: onnxruntime likes multiples of 8, try --align 8"
     figures = report.get("evaluation", {})
     before, after = (next(iter(figures.get(when, {}).values()), 0.0) for when in ("before", "after"))
     if after < before - 0.01:

@@ -15,7 +15,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.checks import Checks, Files, check_files, tensors_of
 from graphprune.cli.digest import digest
 from graphprune.cli.failures import complain
-from graphprune.cli.models import Source, resolve
+from graphprune.cli.models import FACTORY, Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.errors import GraphpruneError, InputError, VerificationError
@@ -69,7 +69,7 @@ def _check_replay(
     if files.model is None or files.plan is None:
         checks.skip(REPLAY, "the model or the plan is missing")
         return
-    recorded: Mapping[str, Any] = (files.report or {}).get("source", {})
+    recorded = files.reported("source")
     if why := _unknown_original(recorded, model):
         checks.skip(REPLAY, why)
         return
@@ -88,7 +88,7 @@ def _check_replay(
         checks.skip(REPLAY, why)
         return
     with checks.attempt(REPLAY):
-        _replay(files, graph, int(recorded.get("seed", 0)), checks, progress)
+        _replay(files, graph, source.seed, checks, progress)
 
 
 def _unknown_original(recorded: Mapping[str, Any], model: str | None) -> str:
@@ -109,13 +109,14 @@ def _original(
 ) -> tuple[Source, DependencyGraph]:
     progress("build the original")
     used = weights if weights is not None else recorded.get("weights")
+    try:
+        shapes = [tuple(map(int, shape)) for shape in recorded.get("input_shapes", ())]
+        seed = int(recorded.get("seed", 0))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the report's source cannot be read: {error}", "shrink the model again") from error
+    spec = model if model is not None else str(recorded["model"])
     with stdout_is_kept():
-        source = resolve(
-            model if model is not None else str(recorded["model"]),
-            None if used in (None, "factory") else str(used),
-            [tuple(map(int, shape)) for shape in recorded.get("input_shapes", ())],
-            int(recorded.get("seed", 0)),
-        )
+        source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed)
     progress("capture the original")
     with silence():
         return source, pipeline.trace(source.model, source.inputs)

@@ -13,16 +13,21 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.nodes import overload
 from graphprune.capture.program import Program
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.verifying.reference import Reference, steps
+from graphprune.verifying.reference import NodeError, Reference, steps
 from graphprune.verifying.verdict import Check
 
-__all__ = ["TOLERANCE", "Comparison", "Restricted", "compare_nodes", "first_line", "relative_error"]
+__all__ = [
+    "TOLERANCE",
+    "Comparison",
+    "Restricted",
+    "compare_nodes",
+    "converted",
+    "first_line",
+    "relative_error",
+]
 
 # relative to the largest value of the same tensor; accumulation in another order is all that may differ
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-
-
-_ORIGINAL = "the original itself"
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ def compare_nodes(
 ) -> Comparison:
     """Every node of the slim program equals the kept part of the same node of the masked original."""
     wide = dtype is torch.float64
-    inputs = [_converted(leaf, dtype) if wide else leaf for leaf in inputs]
+    inputs = [converted(leaf, dtype) if wide else leaf for leaf in inputs]
     cast = dtype if wide else None
     reference = Reference(graph, make_masks(graph, plan.groups).kept, inputs)
     ours = steps(
@@ -52,11 +57,10 @@ def compare_nodes(
     )
     limit, worst, at = TOLERANCE[dtype], 0.0, ""
     outputs: dict[str, Tensor] = {}
-    node, side = next(iter(slim.graph.nodes)), _ORIGINAL
+    node = next(iter(slim.graph.nodes))
     try:
         with torch.no_grad():
             for node, expected in reference.steps(tensors, cast):
-                side = "the slim program"
                 given = next(value for other, value in ours if other.name == node.name)
                 error = _error(reference, node, expected, given)
                 if not error <= limit:
@@ -65,19 +69,22 @@ def compare_nodes(
                 if error > worst:
                     worst, at = error, f"worst at {_where(graph, node)}"
                 outputs |= _returned(graph.program, node.name, given)
-                side = _ORIGINAL
-    except (RuntimeError, IndexError, TypeError, ValueError, StopIteration) as error:
-        at = f"what follows {_where(graph, node)}" if side == _ORIGINAL else _where(graph, node)
-        detail = f"{side} cannot run {at}: {first_line(error)}"
+    except NodeError as error:
+        side = "the slim program" if error.node.graph is slim.graph else "the original itself"
+        detail = f"{side} cannot run {_where(graph, error.node)}: {first_line(error.__cause__)}"
+        return Comparison(Check(name, False, float("inf"), limit, detail), {})
+    except (RuntimeError, KeyError, StopIteration, ValueError):
+        detail = f"the slim program has nothing to compare with {_where(graph, node)}"
         return Comparison(Check(name, False, float("inf"), limit, detail), {})
     return Comparison(Check(name, True, worst, limit, at), outputs)
 
 
-def _converted(leaf: Any, dtype: torch.dtype) -> Any:
+def converted(leaf: Any, dtype: torch.dtype) -> Any:
+    """A floating tensor in ``dtype``; anything else as it is."""
     return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException | None) -> str:
     """What an error says, in one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 

@@ -13,26 +13,25 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.terms import Atom, size_of
+from graphprune.axes.terms import Atom
 from graphprune.capture.nodes import family, mutates, overload, own_memory
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 from graphprune.verifying.region import Region, region_of
+from graphprune.verifying.restricted import is_restricted, run_restricted
 
-__all__ = ["Reference", "actual_batches", "steps"]
-
-# operators that are defined on the kept coordinates of the axes they run along
-_RESTRICTED = {
-    f"aten.{name}"
-    for name in (
-        "mean amax amin var std logsumexp prod norm linalg_vector_norm std_mean var_mean all max min softmax "
-        "log_softmax _softmax _log_softmax layer_norm rms_norm group_norm batch_norm instance_norm "
-        "scaled_dot_product_attention"
-    ).split()
-}
+__all__ = ["NodeError", "Reference", "actual_batches", "steps", "widened"]
 
 # memory that nobody has written to yet
 _UNDEFINED = {"aten.empty", "aten.empty_like", "aten.new_empty"}
+
+
+class NodeError(RuntimeError):
+    """A node cannot be run; its cause says why."""
+
+    def __init__(self, node: fx.Node) -> None:
+        self.node = node
+        super().__init__(node.name)
 
 
 def steps(
@@ -46,6 +45,9 @@ def steps(
 
     With ``dtype`` every other floating dtype that an operator names is replaced by it. ``tensors`` and
     ``inputs`` are left as they are, whatever the graph writes in place.
+
+    Raises:
+        NodeError: a node cannot be run.
     """
     environment: dict[fx.Node, Any] = {}
     own = own_memory(graph)
@@ -61,9 +63,12 @@ def steps(
         else:
             args, kwargs = fx.node.map_aggregate(
                 (node.args, dict(node.kwargs)),
-                lambda a: environment[a] if isinstance(a, fx.Node) else _widened(a, dtype),
+                lambda a: environment[a] if isinstance(a, fx.Node) else widened(a, dtype),
             )
-            value = call(node, args, kwargs)
+            try:
+                value = call(node, args, kwargs)
+            except (RuntimeError, IndexError, TypeError, ValueError) as error:
+                raise NodeError(node) from error
             if family(node) in _UNDEFINED:
                 value.zero_()
         environment[node] = value
@@ -74,7 +79,8 @@ def steps(
                 del environment[source]
 
 
-def _widened(argument: Any, dtype: torch.dtype | None) -> Any:
+def widened(argument: Any, dtype: torch.dtype | None) -> Any:
+    """``dtype`` in the place of any other floating dtype; anything else as it is."""
     floating = isinstance(argument, torch.dtype) and argument.is_floating_point
     return dtype if dtype is not None and floating else argument
 
@@ -115,7 +121,7 @@ class Reference:
 
     def _call(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         operation = self._operations.get(node.name)
-        if operation is not None and operation.family in _RESTRICTED and self._cut(node):
+        if operation is not None and is_restricted(operation.op) and self._cut(node):
             return self._restricted(node, args, kwargs)
         value = overload(node)(*args, **kwargs)
         return self._hold(node, value)
@@ -139,41 +145,20 @@ class Reference:
         return value if self._in_place and torch.equal(zeroed, value) else zeroed
 
     def _restricted(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The operator on the kept part of its tensors, put back into zeros of the full shape."""
+        """The operator on the kept part of its tensors, see `run_restricted`."""
         names = [argument.name for argument in overload(node)._schema.arguments]
         nodes = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-        bound = dict(zip(names, args, strict=False)) | kwargs
-        part = {
-            name: self._part(nodes[name], value) if isinstance(value, Tensor) else value
-            for name, value in bound.items()
+        given = dict(zip(names, args, strict=False)) | kwargs
+        masks = {
+            name: self._mask(nodes[name], value) for name, value in given.items() if isinstance(value, Tensor)
         }
-        if "normalized_shape" in part:
-            part["normalized_shape"] = list(part["input"].shape[-len(bound["normalized_shape"]) :])
-        if "num_groups" in part:
-            kept = self._channels(nodes["input"], bound["input"].shape[1])
-            part["num_groups"] = int(kept.reshape(bound["num_groups"], -1).any(1).sum())
-        if node.target is torch.ops.aten.scaled_dot_product_attention.default and part.get("scale") is None:
-            part["scale"] = bound["query"].shape[-1] ** -0.5
-        result = overload(node)(**part)
-        if isinstance(result, tuple | list):
-            return type(result)(self._put(f"{node.name}.{i}", item) for i, item in enumerate(result))
-        return self._put(node.name, result)
+        result = run_restricted(self._operations[node.name].op, overload(node), given, masks)
+        return self._hold(node, result)
 
-    def _part(self, node: Any, value: Tensor) -> Tensor:
+    def _mask(self, node: Any, value: Tensor) -> Tensor:
         region = self.region(node.name)
-        return region.take(value) if region is not None else value
-
-    def _channels(self, node: Any, size: int) -> Tensor:
-        region = self.region(node.name)
-        kept = region.single.get(1) if region is not None else None
-        return kept if kept is not None else torch.ones(size, dtype=torch.bool)
-
-    def _put(self, name: str, part: Tensor) -> Tensor:
-        value = self.graph.program.values[name]
-        terms = self.graph.analysis.terms[value.name]
-        region = self.region(name)
-        assert region is not None
-        return region.put(part, [size_of(term, self.masks.lengths) for term in terms])
+        kept = region.mask(value.dim()) if region is not None else torch.ones((), dtype=torch.bool)
+        return kept.expand(value.shape)
 
 
 class _Zeroed(Mapping[str, Tensor]):

@@ -1,4 +1,4 @@
-"""The kept part of a tensor: zeroing the rest, taking the part out, putting it back."""
+"""The kept part of a tensor: zeroing the rest, taking the part out."""
 
 from __future__ import annotations
 
@@ -60,13 +60,6 @@ class Region:
             if first not in self.single:
                 shape[first] = int((counts > 0).sum())
         return value[self.mask(value.dim()).to(value.device).expand(value.shape)].reshape(shape)
-
-    def put(self, part: Tensor, shape: Sequence[int]) -> Tensor:
-        """Zeros of ``shape`` with ``part`` at the kept positions."""
-        if self.whole:
-            return part
-        mask = self.mask(len(shape)).to(part.device).expand(shape)
-        return torch.zeros(shape, dtype=part.dtype, device=part.device).masked_scatter_(mask, part)
 
 
 def region_of(terms: Sequence[Term], masks: Masks) -> Region:

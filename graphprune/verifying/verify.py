@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor, fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import with_batch
-from graphprune.capture.program import Program, Stored, run
+from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.verifying.nodes import TOLERANCE, Restricted, compare_nodes, first_line, relative_error
+from graphprune.verifying.layers import layers_equal, layers_hold, random_layers_equal
+from graphprune.verifying.nodes import TOLERANCE, Comparison, Restricted, compare_nodes
 from graphprune.verifying.randomised import Converted, Randomised
 from graphprune.verifying.reference import actual_batches
 from graphprune.verifying.verdict import Check, Verdict
@@ -26,7 +24,9 @@ from graphprune.verifying.verdict import Check, Verdict
 __all__ = ["check_random", "verify"]
 
 
-def verify(graph: DependencyGraph, plan: Plan, slim: Program, module: nn.Module, seed: int = 0) -> Verdict:
+def verify(
+    graph: DependencyGraph, plan: Plan, slim: Program, module: fx.GraphModule, seed: int = 0
+) -> Verdict:
     """Runs every check. Each has a name, a figure and a limit; none is skipped.
 
     The program is compared node by node, in float64 on random tensors and in its own dtype on its own; the
@@ -46,28 +46,33 @@ def verify(graph: DependencyGraph, plan: Plan, slim: Program, module: nn.Module,
         _tensors_as_planned(graph, plan, slim),
         _lint(slim),
         _parameters(graph, masks, slim),
-        check_random(graph, plan, slim, seed),
+        (random := _compare_random(graph, plan, slim, seed)).check,
         compared.check,
     ]
     if not all(check.passed for check in checks):
         return Verdict(tuple(checks))
-    expected = [compared.outputs[name] for name in program.output_names if name in program.values]
     limit = TOLERANCE[_dtype(program)]
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         # fused kernels are not counted on CPU
-        checks.append(_layers("layers equal the program", limit, program, module, {}, inputs, expected))
-    checks.append(_layers_hold(slim, module))
-    checks.append(_random_layers(slim, module, _random_inputs(program, seed, 1), seed, limit))
+        name = "layers equal the program"
+        checks.append(layers_equal(name, program, module, {}, inputs, compared, limit))
+    checks.append(layers_hold(slim, module))
+    drawn = Restricted(Randomised(program.stored, seed, torch.float64), plan.kept)
+    checks.append(random_layers_equal(program, module, drawn, _random_inputs(program, seed, 1), random))
     checks.append(_macs(graph, masks, counter.get_total_flops() // 2, inputs))
     return Verdict(tuple(checks))
 
 
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
     """The slim program equals the masked original at every node, in float64 on random tensors."""
+    return _compare_random(graph, plan, slim, seed).check
+
+
+def _compare_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int) -> Comparison:
     random = Randomised(graph.program.stored, seed, torch.float64)
     inputs = _random_inputs(graph.program, seed, 1)
     name = "random parameters, every node"
-    return compare_nodes(name, graph, plan, slim, random, inputs, torch.float64).check
+    return compare_nodes(name, graph, plan, slim, random, inputs, torch.float64)
 
 
 def _dtype(program: Program) -> torch.dtype:
@@ -122,63 +127,6 @@ def _parameters(graph: DependencyGraph, masks: Masks, slim: Program) -> Check:
     expected = graph.params.value(masks.sizes)
     difference = abs(slim.parameter_count - expected)
     return Check("parameters as predicted", not difference, difference, 0, f"{expected} predicted")
-
-
-def _layers(
-    name: str,
-    limit: float,
-    program: Program,
-    module: nn.Module,
-    tensors: Mapping[str, Tensor],
-    inputs: list[Any],
-    expected: list[Tensor],
-) -> Check:
-    """The layers' outputs, with ``tensors`` in the place of their own, against ``expected``.
-
-    Inputs and buffers are copies, for a model may write into them.
-    """
-    args, kwargs = pytree.tree_map(lambda index: _copied(inputs[index]), program.arguments)
-    buffers = {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
-    try:
-        with torch.no_grad():
-            given = _tensors(functional_call(module, {**tensors, **buffers}, args, kwargs, tie_weights=True))
-        pairs = zip(expected, given, strict=True)
-        error = max((relative_error(*pair) for pair in pairs), default=0.0)
-    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as failure:
-        return Check(name, False, float("inf"), limit, f"the layers cannot run: {first_line(failure)}")
-    return Check(name, error <= limit, error, limit)
-
-
-def _layers_hold(slim: Program, module: nn.Module) -> Check:
-    """Under each name the layers hold the program's very tensor; counters of batches may be new."""
-    known = {name: item.tensor for item in slim.stored.values() for name in (item.name, *item.ties)}
-    held = dict(module.named_parameters(remove_duplicate=False))
-    held |= dict(module.named_buffers(remove_duplicate=False))
-    wrong = [
-        name
-        for name, tensor in held.items()
-        if known.get(name) is not tensor and not (name.endswith("num_batches_tracked") and name not in known)
-    ]
-    return Check("layers hold the planned tensors", not wrong, len(wrong), 0, ", ".join(wrong[:3]))
-
-
-def _copied(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, Tensor) else leaf
-
-
-def _random_layers(slim: Program, module: nn.Module, inputs: list[Any], seed: int, limit: float) -> Check:
-    """On random tensors too: the model's own may hide a wrong layer."""
-    random = Randomised(slim.stored, seed, None)
-    with torch.no_grad():
-        expected = _tensors(run(slim.graph, random, list(inputs)))
-    names = dict(module.named_parameters()) | dict(module.named_buffers())
-    drawn = {name: random[name] for name in names if name in slim.stored}
-    name = "layers equal the program, random parameters"
-    return _layers(name, limit, slim, module, drawn, inputs, expected)
-
-
-def _tensors(structure: Any) -> list[Tensor]:
-    return [leaf.detach() for leaf in pytree.tree_leaves(structure) if isinstance(leaf, Tensor)]
 
 
 # counted by the polynomial, not by torch's counter

@@ -15,7 +15,7 @@ from math import prod
 from typing import Any
 
 import torch
-from cases import Draw, Row
+from draws import Draw, Row
 from torch import Tensor, fx
 
 from graphprune.axes.analysis import Analysis, analyse
@@ -26,7 +26,18 @@ from graphprune.capture.operations import Operation, Value
 from graphprune.planning.masks import Masks
 from graphprune.rewriting.literals import Site, find_literals
 
-__all__ = ["Bench", "Kept", "broken", "choose", "choose_groups", "coordinates", "kept_mask", "place", "restrictable", "separable"]
+__all__ = [
+    "Bench",
+    "Kept",
+    "broken",
+    "choose",
+    "choose_groups",
+    "coordinates",
+    "kept_mask",
+    "place",
+    "restrictable",
+    "separable",
+]
 
 Kept = Mapping[Atom, Tensor]
 
@@ -88,7 +99,6 @@ class Bench:
     def atoms(self, values: Iterable[Value]) -> dict[Atom, None]:
         """Every atom of ``values``, in order."""
         return dict.fromkeys(atom for value in values for term in self.terms(value) for atom in atoms(term))
-
 
     @cached_property
     def around(self) -> tuple[Atom, ...]:
@@ -402,7 +412,13 @@ def place(bench: Bench, atom: Atom) -> str:
         values = argument if isinstance(argument, list | tuple) else [argument]
         for value in values:
             if isinstance(value, Value):
-                found += [f"{name}[{dim}]" for dim, term in enumerate(bench.terms(value)) if atom in set(atoms(term))]
+                found += [
+                    f"{name}[{dim}]"
+                    for dim, term in enumerate(bench.terms(value))
+                    if atom in set(atoms(term))
+                ]
     for index, value in enumerate(bench.operation.outputs):
-        found += [f"out{index}[{dim}]" for dim, term in enumerate(bench.terms(value)) if atom in set(atoms(term))]
+        found += [
+            f"out{index}[{dim}]" for dim, term in enumerate(bench.terms(value)) if atom in set(atoms(term))
+        ]
     return " ".join(found)

@@ -175,17 +175,16 @@ def test_pins_are_never_lost(sizes: list[int], program: list[Step]) -> None:
 
 
 # -- symmetry, repetition, order ----------------------------------------------------------------------------
-def partition(world: World) -> tuple[set[frozenset[tuple[int, int]]], set[tuple[int, int]]]:
-    """The sets of positions that go together, one for each free unit; and all pinned positions."""
+def partition(world: World) -> set[frozenset[tuple[int, int]]]:
+    """The sets of positions (axis, index) that go together, one for each unit that can be removed."""
     units: dict[tuple[Atom, int], set[tuple[int, int]]] = {}
-    pinned: set[tuple[int, int]] = set()
     for index, term in enumerate(world.solved()):
         for atom, places in coordinates(term):
-            for position, unit in enumerate(places.tolist()):
-                if unit >= 0 and atom.size > 1:
-                    units.setdefault((atom, unit), set()).add((index, position))
-                    pinned |= {(index, position)} if atom.pins else set()
-    return {frozenset(found) for (atom, _), found in units.items() if not atom.pins}, pinned
+            if not atom.pins and atom.size > 1:
+                for position, unit in enumerate(places.tolist()):
+                    if unit >= 0:
+                        units.setdefault((atom, unit), set()).add((index, position))
+    return set(map(frozenset, units.values()))
 
 
 @settings(deadline=None, max_examples=300, derandomize=True)
@@ -255,3 +254,65 @@ def test_order_of_equations_does_not_matter(system: System, seed: int) -> None:
     one, other = system.world(list(range(count))), system.world(order)
     if not one.conflicts and not other.conflicts:
         assert partition(one) == partition(other)
+
+
+# -- examples -----------------------------------------------------------------------------------------------
+def test_axes_of_different_sizes_cannot_be_the_same() -> None:
+    equations = Equations()
+    with pytest.raises(ValueError, match="sizes 2 and 3"):
+        equations.unify(equations.atom(2), equations.atom(3))
+
+
+@pytest.mark.parametrize("offset", range(21))
+def test_a_cut_may_fall_anywhere(offset: int) -> None:
+    """``((2 + 3) 4)`` at every offset: the two pieces enumerate the same positions."""
+    equations = Equations()
+    outer, inner = equations.sum((equations.atom(2), equations.atom(3))), equations.atom(4)
+    whole = equations.product((outer, inner))
+    first, second = equations.cut(whole, offset)
+    assert (first.size, second.size) == (offset, 20 - offset)
+    pieces = [_units(equations.solve(piece)) for piece in (first, second)]
+    assert pieces[0] + pieces[1] == _units(equations.solve(whole))
+
+
+def _units(term: Term) -> list[set[tuple[Atom, int]]]:
+    """Which units stand at each position."""
+    found: list[set[tuple[Atom, int]]] = [set() for _ in range(term.size)]
+    for atom, places in coordinates(term):
+        for position, unit in enumerate(places.tolist()):
+            if unit >= 0 and atom.size > 1:
+                found[position].add((atom, unit))
+    return found
+
+
+def test_what_cannot_be_aligned_is_pinned_and_nothing_else() -> None:
+    """(2 4 6 5) read as (2 6 4 5): the 2 and the 5 survive."""
+    equations = Equations(lambda: "regrouped")
+    left = [equations.atom(size) for size in (2, 4, 6, 5)]
+    right = [equations.atom(size) for size in (2, 6, 4, 5)]
+    equations.unify(equations.product(left), equations.product(right))
+    pins = [[list(atom.pins) for atom in atoms(equations.solve(axis))] for axis in (*left, *right)]
+    free, pinned = [[]], [["regrouped"]]
+    assert pins == [free, pinned, pinned, free, free, pinned, pinned, free]
+    assert equations.solve(left[0]) is equations.solve(right[0])
+    assert equations.solve(left[3]) is equations.solve(right[3])
+
+
+def test_an_axis_of_which_one_side_is_pinned() -> None:
+    equations = Equations()
+    whole, (first, second) = equations.atom(6), (equations.atom(2), equations.atom(4))
+    equations.unify(whole, equations.sum((first, second)))
+    equations.pin(first, "why")
+    assert equations.pinned(first)
+    assert not equations.pinned(whole)
+    equations.pin(second, "why too")
+    assert equations.pinned(whole)
+    assert [list(atom.pins) for atom in atoms(equations.solve(whole))] == [["why"], ["why too"]]
+
+
+def test_terms_are_printed_as_einops_would() -> None:
+    equations = Equations()
+    a, b, c = (equations.atom(size) for size in (2, 3, 4))
+    whole = equations.sum((equations.product((a, equations.sum((b, c)))), b))
+    assert str(equations.solve(whole)) == "(a0:2 (a1:3 + a2:4)) + a1:3"
+    assert prod(atom.size for atom in atoms(equations.solve(whole))) == 2 * 3 * 4 * 3

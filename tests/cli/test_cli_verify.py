@@ -155,6 +155,17 @@ def test_original_that_cannot_be_made_here(
     assert rows[REPLAYED]["passed"]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [None, [], "x", {"model": 3}, {"model": "zoo:digits_resnet", "seed": "x"}, {"inputs": {"args": 3}}],
+)
+def test_report_that_makes_no_sense(verified: Verified, slim: Path, source: object) -> None:
+    edit_report(slim, lambda report: report.update(source=source, after=[]))
+    code, rows = verified(slim)
+    assert rows[REPLAYED]["passed"] is rows["parameters as reported"]["passed"] is None
+    assert code == (4 if isinstance(source, dict) and "inputs" in source else 0)
+
+
 def test_original_with_other_weights(verified: Verified, refused: Callable[..., str], slim: Path) -> None:
     edit_report(slim, lambda report: report["source"].update(weights="none"))
     code, rows = verified(slim)

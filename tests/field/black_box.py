@@ -8,15 +8,27 @@ are replaced by ones that look at the kept units only.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import graphprune as gp
+
+
+@pytest.fixture(autouse=True)
+def reproducible() -> Iterator[None]:
+    """Imported by each file of this folder."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
 
 TOLERANCE = 1e-5  # relative to the largest output, float32
 
@@ -66,9 +78,13 @@ def zeroed(model: nn.Module, kept: Mapping[str, Mapping[int, Tensor]]) -> nn.Mod
     model = copy.deepcopy(model).eval()
     parameters = dict(model.named_parameters(remove_duplicate=False))
     with torch.no_grad():
-        for name in set(kept) & set(parameters):  # whatever a buffer holds for a removed unit, nobody reads it
+        for name in set(kept) & set(
+            parameters
+        ):  # whatever a buffer holds for a removed unit, nobody reads it
             for dim, indices in kept[name].items():
-                removed = torch.ones(parameters[name].shape[dim]).index_fill(0, indices, 0).nonzero().flatten()
+                removed = (
+                    torch.ones(parameters[name].shape[dim]).index_fill(0, indices, 0).nonzero().flatten()
+                )
                 parameters[name].index_fill_(dim, removed, 0)
     norms: dict[nn.Module, _Kept] = {}
     for path, module in list(model.named_modules(remove_duplicate=False)):
@@ -94,7 +110,9 @@ def fresh(inputs: Any, seed: int = 99, batch: int | None = None) -> tuple[tuple[
             return leaf
         if batch is not None and leaf.dim():
             leaf = leaf[:1].repeat(batch, *[1] * (leaf.dim() - 1))
-        return torch.randn(leaf.shape, generator=generator).to(leaf.dtype) if leaf.is_floating_point() else leaf
+        return (
+            torch.randn(leaf.shape, generator=generator).to(leaf.dtype) if leaf.is_floating_point() else leaf
+        )
 
     return pytree.tree_map(draw, inputs)
 

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from black_box import difference, fresh, leaves, randomise, shrunk, sizes, zeroed
+from black_box import (
+    difference,
+    fresh,
+    leaves,
+    randomise,
+    reproducible,  # noqa: F401  (a fixture)
+    shrunk,
+    sizes,
+    zeroed,
+)
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -322,7 +331,9 @@ def test_other_precisions(dtype: torch.dtype, tolerance: float) -> None:
     result = shrunk(model, torch.zeros(2, 3, 5, 5, dtype=dtype), tolerance=tolerance)
     floating = [t for t in result.model.state_dict().values() if t.is_floating_point()]
     assert {tensor.dtype for tensor in floating} == {dtype}
-    assert {leaf.dtype for leaf in leaves(result.model(*fresh(torch.zeros(1, 3, 5, 5, dtype=dtype))[0]))} == {dtype}
+    assert {leaf.dtype for leaf in leaves(result.model(*fresh(torch.zeros(1, 3, 5, 5, dtype=dtype))[0]))} == {
+        dtype
+    }
 
 
 def test_a_model_of_two_precisions() -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from black_box import parameters, pins, randomise, shrunk, sizes
+from black_box import (
+    parameters,
+    pins,
+    randomise,
+    reproducible,  # noqa: F401  (a fixture)
+    shrunk,
+    sizes,
+)
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils import spectral_norm as old_spectral_norm

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from black_box import parameters, shrunk, sizes
+from black_box import (
+    parameters,
+    reproducible,  # noqa: F401  (a fixture)
+    shrunk,
+    sizes,
+)
 from torch import Tensor, nn
 
 IMAGE = torch.zeros(2, 3, 8, 8)
@@ -42,7 +47,11 @@ class SharedHead(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.down = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2, padding=1)
-        self.tower, self.norm, self.boxes = nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12), nn.Conv2d(12, 4, 1)
+        self.tower, self.norm, self.boxes = (
+            nn.Conv2d(8, 12, 3, padding=1),
+            nn.BatchNorm2d(12),
+            nn.Conv2d(12, 4, 1),
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         fine = self.stem(x).relu()

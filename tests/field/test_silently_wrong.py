@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from black_box import assert_exact, parameters, pins, randomise, shrunk, sizes
+from black_box import (
+    assert_exact,
+    parameters,
+    pins,
+    randomise,
+    reproducible,  # noqa: F401  (a fixture)
+    shrunk,
+    sizes,
+)
 from torch import Tensor, nn
 
 import graphprune as gp

@@ -7,7 +7,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from black_box import randomise, shrunk
+from black_box import (
+    randomise,
+    reproducible,  # noqa: F401  (a fixture)
+    shrunk,
+)
 from torch import Tensor, nn
 
 import graphprune as gp
@@ -102,7 +106,12 @@ def test_dropout_is_active_in_training_only(slim: nn.Module) -> None:
 
 
 def test_layers_are_the_originals_by_name_and_kind(original: nn.Module, slim: nn.Module) -> None:
-    for name, kind in [("conv", nn.Conv2d), ("norm", nn.BatchNorm2d), ("drop", nn.Dropout), ("head", nn.Linear)]:
+    for name, kind in [
+        ("conv", nn.Conv2d),
+        ("norm", nn.BatchNorm2d),
+        ("drop", nn.Dropout),
+        ("head", nn.Linear),
+    ]:
         assert type(slim.get_submodule(name)) is kind
     assert slim.norm.momentum == 0.5
     assert slim.after.eps == original.after.eps

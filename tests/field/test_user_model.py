@@ -8,7 +8,15 @@ import re
 
 import pytest
 import torch
-from black_box import assert_exact, parameters, pins, randomise, shrunk, sizes
+from black_box import (
+    assert_exact,
+    parameters,
+    pins,
+    randomise,
+    reproducible,  # noqa: F401  (a fixture)
+    shrunk,
+    sizes,
+)
 from torch import Tensor, nn
 
 import graphprune as gp

@@ -1,0 +1,104 @@
+"""Checks the layers that a slim program was raised to against the program itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from graphprune.capture.program import Program
+from graphprune.verifying.nodes import TOLERANCE, Comparison, converted, first_line, relative_error
+from graphprune.verifying.reference import widened
+from graphprune.verifying.verdict import Check
+
+__all__ = ["layers_equal", "layers_hold", "random_layers_equal"]
+
+
+def layers_equal(
+    name: str,
+    program: Program,
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    inputs: list[Any],
+    compared: Comparison,
+    limit: float,
+) -> Check:
+    """The layers' outputs, with ``tensors`` in the place of their own, against the program's.
+
+    Inputs and buffers are copies, for a model may write into them.
+    """
+    args, kwargs = pytree.tree_map(lambda index: _copied(inputs[index]), program.arguments)
+    buffers = {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
+    expected = [compared.outputs[name] for name in program.output_names if name in program.values]
+    try:
+        with torch.no_grad():
+            given = functional_call(module, {**tensors, **buffers}, args, kwargs, tie_weights=True)
+        error = _outputs_error(expected, given)
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as failure:
+        return Check(name, False, float("inf"), limit, f"the layers cannot run: {first_line(failure)}")
+    return Check(name, error <= limit, error, limit)
+
+
+def _outputs_error(expected: list[Tensor], given: Any) -> float:
+    tensors = [leaf.detach() for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)]
+    return max((relative_error(*pair) for pair in zip(expected, tensors, strict=True)), default=0.0)
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def random_layers_equal(
+    program: Program,
+    module: fx.GraphModule,
+    drawn: Mapping[str, Tensor],
+    inputs: list[Any],
+    compared: Comparison,
+) -> Check:
+    """On random tensors too, in float64: the model's own may hide a wrong layer, and so may rounding.
+
+    Args:
+        drawn: random tensors by name, in float64.
+        compared: the program's results on them.
+    """
+    wide = _Wide(module)
+    names = dict(wide.named_parameters()) | dict(wide.named_buffers())
+    tensors = {name: drawn[own] for name in names if (own := name.removeprefix("layers.")) in program.stored}
+    inputs = [converted(leaf, torch.float64) for leaf in inputs]
+    name = "layers equal the program, random parameters"
+    return layers_equal(name, program, wide, tensors, inputs, compared, TOLERANCE[torch.float64])
+
+
+class _Wide(nn.Module):
+    """Runs layers in float64, whatever floating dtypes their graph names."""
+
+    def __init__(self, layers: fx.GraphModule) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        names = [node.target for node in self.layers.graph.nodes if node.op == "placeholder"]
+        return _Widening(self.layers).run(*args, *(kwargs[name] for name in names[len(args) :]))
+
+
+class _Widening(fx.Interpreter):
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super().fetch_args_kwargs_from_env(n)
+        return fx.node.map_aggregate((args, kwargs), lambda leaf: widened(leaf, torch.float64))
+
+
+def layers_hold(slim: Program, module: nn.Module) -> Check:
+    """Under each name the layers hold the program's very tensor; counters of batches may be new."""
+    known = {name: item.tensor for item in slim.stored.values() for name in (item.name, *item.ties)}
+    held: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
+    held.update(module.named_parameters(remove_duplicate=False))
+    wrong = [
+        name
+        for name, tensor in held.items()
+        if known.get(name) is not tensor and not (name.endswith("num_batches_tracked") and name not in known)
+    ]
+    return Check("layers hold the planned tensors", not wrong, len(wrong), 0, ", ".join(wrong[:3]))

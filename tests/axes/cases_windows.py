@@ -1,0 +1,76 @@
+"""Rows for the operators of `graphprune.axes.rules.windows` and `creation`."""
+
+from __future__ import annotations
+
+from draws import on, rows, shape, size, x
+
+__all__ = ["ROWS"]
+
+_ONE, _TWO, _THREE = x("b c 6"), x("b c 6 5"), x("b c 4 6 5")
+
+_POOLS = [
+    *rows("max_pool1d", on(_ONE, [2]), on(_ONE, [3], [1], [1]), on(x("c 6"), [2])),
+    *rows("max_pool2d", on(_TWO, [2, 2]), on(_TWO, [3, 3], [1], [1]), on(x("c 6 6"), [2, 2])),
+    *rows("max_pool3d", on(_THREE, [2, 2, 2]), on(_THREE, [3, 3, 3], [1], [1])),
+    *rows("avg_pool1d", on(_ONE, [2])),
+    *rows("avg_pool2d", on(_TWO, [2, 2])),
+    *rows("avg_pool3d", on(_THREE, [2, 2, 2])),
+    *rows("max_pool2d_with_indices", on(_TWO, [2, 2])),
+    *rows("adaptive_avg_pool1d adaptive_max_pool1d", on(_ONE, [2])),
+    *rows("adaptive_avg_pool2d adaptive_max_pool2d", on(_TWO, [2, 2]), on(_TWO, [1, 1])),
+    *rows("adaptive_avg_pool3d adaptive_max_pool3d", on(_THREE, [2, 2, 2])),
+]
+
+_RESIZED = [
+    *rows("upsample_linear1d", on(_ONE, [9], False)),
+    *rows("upsample_nearest1d", on(_ONE, [12])),
+    *rows("upsample_bilinear2d upsample_bicubic2d", on(_TWO, [9, 9], False)),
+    *rows("_upsample_bilinear2d_aa _upsample_bicubic2d_aa", on(_TWO, [9, 9], False)),
+    *rows("upsample_nearest2d _upsample_nearest_exact2d", on(_TWO, [12, 10])),
+    *rows("upsample_nearest2d.vec", on(_TWO, None, [2.0, 2.0])),
+    *rows("upsample_bilinear2d.vec", on(_TWO, [9, 9], False, None)),
+    *rows("upsample_trilinear3d", on(_THREE, [5, 7, 7], True)),
+    *rows("upsample_nearest3d", on(_THREE, [8, 6, 5])),
+    *rows(
+        "grid_sampler",
+        on(x("b c 5 6"), x("b 3 4 2"), 0, 0, False),
+        on(x("b c 3 4 5"), x("b 3 2 2 3"), 0, 0, False),
+    ),
+]
+
+_REARRANGED = [
+    *rows(
+        "pad",
+        on(x("a b"), [1, 2]),
+        on(x("a b c"), [0, 0, 2, 3], "constant", 0.5),
+        on(x("a b 5"), [2, 1], "reflect"),
+        on(x("a 6"), [-1, 2]),
+        on(x("a b"), [0, 3]),
+    ),
+    *rows("constant_pad_nd", on(x("a b c"), [1, 0, 0, 2], 1.5)),
+    *rows("pixel_shuffle", on(x("b (c 4) 3 2"), 2), on(x("(c 9) 2 2"), 3)),
+    *rows("pixel_unshuffle", on(x("b c 4 6"), 2)),
+    *rows("channel_shuffle", on(x("b (g k) h w"), size("g")), on(x("b g h"), size("g"))),
+    *rows(
+        "im2col",
+        on(x("b c 4 5"), [2, 3], [1, 1], [0, 0], [1, 1]),
+        on(x("c 4 5"), [2, 2], [1, 1], [1, 0], [2, 1]),
+    ),
+]
+
+_CREATED = [
+    *rows("zeros ones", on(shape("a b"))),
+    *rows("full", on(shape("a b"), 1.5)),
+    *rows("empty.memory_format", on(shape("a b")), random=True),
+    *rows("new_zeros new_ones", on(x("a b"), shape("a c"))),
+    *rows("new_full", on(x("a b"), shape("a c"), 1.5)),
+    *rows("new_empty", on(x("a b"), shape("a c")), random=True),
+    *rows("scalar_tensor", on(1.5)),
+    *rows("arange", on(size("a"))),
+    *rows("arange.start_step", on(1, 9, 2)),
+    *rows("linspace", on(0.0, 1.0, 5)),
+    *rows("eye", on(size("a"))),
+    *rows("eye.m", on(size("a"), size("b"))),
+]
+
+ROWS = [*_POOLS, *_RESIZED, *_REARRANGED, *_CREATED]
