@@ -5,22 +5,46 @@ result = gp.shrink(model, example_inputs, macs=0.5)
 result.save("slim")
 """
 
-from graphprune.axes.dependency import Cost, DependencyGraph
-from graphprune.errors import (
-    BudgetError,
-    CaptureError,
-    ExportError,
-    GraphpruneError,
-    InputError,
-    PlanError,
-    RuleError,
-    VerificationError,
-    WeightsError,
-)
-from graphprune.pipeline import shrink, trace
-from graphprune.planning import Plan
-from graphprune.result import Result, load
-from graphprune.verifying import Check, Verdict
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphprune.axes.dependency import Cost, DependencyGraph
+    from graphprune.errors import (
+        BudgetError,
+        CaptureError,
+        ExportError,
+        GraphpruneError,
+        InputError,
+        PlanError,
+        RuleError,
+        VerificationError,
+        WeightsError,
+    )
+    from graphprune.pipeline import shrink, trace
+    from graphprune.planning import Plan
+    from graphprune.result import Result, load
+    from graphprune.verifying import Check, Verdict
+
+# where each public name lives; imported at its first use, so that the command line's help needs no torch
+_HOMES = {
+    "axes.dependency": ("Cost", "DependencyGraph"),
+    "errors": (
+        "BudgetError",
+        "CaptureError",
+        "ExportError",
+        "GraphpruneError",
+        "InputError",
+        "PlanError",
+        "RuleError",
+        "VerificationError",
+        "WeightsError",
+    ),
+    "pipeline": ("shrink", "trace"),
+    "planning": ("Plan",),
+    "result": ("Result", "load"),
+    "verifying": ("Check", "Verdict"),
+}
 
 __all__ = [
     "BudgetError",
@@ -42,3 +66,10 @@ __all__ = [
     "shrink",
     "trace",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"graphprune.{home}"), name)
+    raise AttributeError(f"module 'graphprune' has no attribute {name!r}")

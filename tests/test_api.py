@@ -137,3 +137,43 @@ def test_bad_options_say_what_to_do(options, message) -> None:
         gp.shrink(entry.build(), entry.example_inputs(1), **options)
     assert caught.value.remedy
     assert "\n" not in str(caught.value)
+
+
+class Gated(torch.nn.Module):
+    """Dimensions unfolded by method, booleans combined; ``halves`` joins two inputs along the batch first."""
+
+    def __init__(self, halves: bool) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(8, 64)
+        self.last = torch.nn.Linear(64, 3)
+        self.halves = halves
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if self.halves:
+            a, b = self.first(torch.cat([x, y])).unflatten(-1, (4, 16)).chunk(2, 0)
+        else:
+            a, b = (self.first(z).unflatten(-1, (4, 16)) for z in (x, y))
+        mask = (a > 0) & (b < 1)
+        return self.last((a * b * mask).flatten(1))
+
+
+def test_halves_of_a_batch_are_taken_apart_again() -> None:
+    inputs = (torch.randn(2, 8), torch.randn(2, 8))
+    result = gp.shrink(Gated(halves=True), inputs, ratio=0.5, importance="random")
+    assert result.after.params < 0.6 * result.before.params
+    assert result.model(torch.randn(5, 8), torch.randn(5, 8)).shape == (5, 3)
+
+
+def test_methods_and_booleans_are_saved_and_loaded(tmp_path) -> None:
+    inputs = (torch.randn(2, 8), torch.randn(2, 8))
+    result = gp.shrink(Gated(halves=False), inputs, ratio=0.5, importance="random")
+    result.save(tmp_path / "slim", latency=False)
+    assert torch.equal(gp.load(tmp_path / "slim")(*inputs), result.model(*inputs))
+    assert (tmp_path / "slim" / "model.safetensors").stat().st_mode & 0o044
+
+
+def test_a_plan_of_another_model_says_so() -> None:
+    entries = [models_zoo.get(name) for name in ("mlp", "convnet")]
+    plan = gp.shrink(entries[0].build(), entries[0].example_inputs(1), ratio=0.5).plan
+    with pytest.raises(gp.PlanError, match="made for another model"):
+        gp.shrink(entries[1].build(), entries[1].example_inputs(1), plan=plan)

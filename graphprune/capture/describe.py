@@ -46,9 +46,12 @@ class _Sizes:
         return int(expression.xreplace({s: sympy.Integer(p) for s, p in self.symbols.items()}))
 
     def _prime(self, symbol: sympy.Symbol) -> int:
+        """Inputs are traced with one batch size, so all their symbols share a prime; sizes from data do not."""
         if symbol not in self.symbols:
-            self.symbols[symbol] = self._next
-            self._next = int(sympy.nextprime(self._next))
+            name = str(symbol)
+            shared = next((p for s, p in self.symbols.items() if name[0] == "s" == str(s)[0]), None)
+            self.symbols[symbol] = shared or self._next
+            self._next = self._next if shared else int(sympy.nextprime(self._next))
         return self.symbols[symbol]
 
 
@@ -70,7 +73,7 @@ def describe(graph: fx.Graph) -> Description:
         values.update({value.name: value for value in _flat(result)})
         if isinstance(result, Value):
             values[node.name] = result
-    primes = tuple(sizes.symbols.values())
+    primes = tuple(dict.fromkeys(sizes.symbols.values()))
     return Description(tuple(operations), values, primes)
 
 

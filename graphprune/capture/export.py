@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import logging
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -82,7 +83,7 @@ def _by_name(model: nn.Module, inputs: Inputs) -> Any:
     return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _left_as_it_was(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -97,14 +98,15 @@ def _left_as_it_was(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._dynamo")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        # of a capture that fails torch prints whole graphs; our errors say what matters
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

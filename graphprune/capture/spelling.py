@@ -67,10 +67,15 @@ _FUNCTIONAL: dict[str, Any] = {
 }
 
 
+# how many of an operator's arguments the public function has; the rest chooses a kernel
+_PUBLIC = {"aten.layer_norm.default": 5}
+
+
 def spell(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, Any]) -> Any:
     """Adds ``node`` to ``graph`` in its most readable form; ``mapping`` gives the new nodes of its inputs."""
-    args, kwargs = fx.node.map_arg((_without_defaults(node), dict(node.kwargs)), mapping.__getitem__)
     target = str(node.target)
+    given = _without_defaults(node)[: _PUBLIC.get(target)]
+    args, kwargs = fx.node.map_arg((given, dict(node.kwargs)), mapping.__getitem__)
     if target in ("aten.dropout.default", "aten.feature_dropout.default", "aten.alias.default"):
         return args[0]  # a dropout without probability; the others became layers
     if target in _OPERATORS and not kwargs and len(args) == (1 if target == "aten.neg.default" else 2):

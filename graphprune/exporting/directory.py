@@ -85,7 +85,10 @@ def write_directory(target: Path, writers: Mapping[str, Callable[[Path], None]])
             for name, write in writers.items():
                 write(_inside(draft, name))
             with _readable_errors(place.parent):
-                draft.chmod(0o777 & ~_umask())  # a temporary directory lets nobody else read
+                # a temporary directory, and what safetensors writes, let nobody else read
+                draft.chmod(0o777 & ~_umask())
+                for file in draft.iterdir():
+                    file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
                 _swap(draft, place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)

@@ -41,14 +41,15 @@ REFUSED = frozenset(
     "resize_as_sparse_ retain_grad save seed set_ set_data set_grad_enabled".split()
 )
 
-# Methods of `Tensor` that have no ATen operator of the same name.
+# Methods of `Tensor` that are written in Python, or have no ATen operator of the same name.
 PYTHON_METHODS = frozenset(
-    "bfloat16 bool byte char double float half int long ndimension nelement short".split()
+    "bfloat16 bool byte char double float half int long ndimension nelement short split unflatten".split()
 )
 
 # Underscored ATen operators are internal and some take raw workspaces; these are the ones that exported
 # programs are made of.
 INTERNAL_ATEN = frozenset(
+    "__and__ __lshift__ __or__ __rshift__ __xor__ "
     "_adaptive_avg_pool2d _adaptive_avg_pool3d _addmm_activation _assert_async _assert_scalar "
     "_assert_tensor_metadata _cdist_forward _convolution _embedding_bag _fft_c2c _fft_c2r _fft_r2c "
     "_fused_rms_norm _linalg_det _linalg_eigh _linalg_svd _local_scalar_dense _log_softmax "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil, floor, log10
 
 import torch
 from torch import Tensor
@@ -160,5 +161,7 @@ def _ranked(scores: Tensor) -> Tensor:
     return ordered / mean if mean > 0 else torch.ones_like(ordered)
 
 
-def _round_up(share: float) -> float:
-    return min(int(share * 100 + 1) / 100, 1.0)
+def _round_up(share: float) -> str:
+    """Two significant digits, not below ``share``."""
+    step = 10.0 ** (floor(log10(share)) - 1) if share > 0 else 0.01
+    return f"{min(ceil(share / step) * step, 1.0):.2g}"

@@ -75,9 +75,9 @@ class Plan:
 
     def check(self, graph: DependencyGraph) -> None:
         """Raises PlanError unless the plan fits ``graph`` and its tensors follow from its groups."""
-        derived = make_plan(graph, self.groups)
-        if self.model != derived.model:
+        if self.model != fingerprint(graph):
             raise PlanError("the plan was made for another model", "make a new plan for this one")
+        derived = make_plan(graph, self.groups)
         for name in {**self.kept, **derived.kept}:
             given, right = self.kept.get(name, {}), derived.kept.get(name, {})
             if set(given) != set(right) or any(not torch.equal(given[dim], right[dim]) for dim in right):

@@ -149,6 +149,8 @@ def _split(site: Site) -> Changes:
     """Parts of unequal sizes are what ``split_with_sizes`` is for; see `rewrite`."""
     source = next(site.operation.inputs)
     dim = site.operation.arguments.get("dim", 0) % len(source.shape)
+    if not site.masks.touches(site.term(source, dim)):
+        return {}
     return {"split_sizes": [site.shape(output)[dim] for output in site.operation.outputs], "dim": dim}
 
 

@@ -121,10 +121,17 @@ def relative_error(expected: Tensor, given: Tensor) -> float:
     """``max |given - expected| / max |expected|``; infinite where shapes, or what is not finite, differ."""
     if expected.shape != given.shape:
         return float("inf")
+    if expected.is_complex() and given.is_complex():
+        expected, given = (
+            torch.view_as_real(expected.resolve_conj()),
+            torch.view_as_real(given.resolve_conj()),
+        )
     if not expected.is_floating_point():
         return 0.0 if torch.equal(expected, given) else float("inf")
     finite = torch.isfinite(expected)
     if not torch.equal(finite, torch.isfinite(given)):
+        return float("inf")
+    if not torch.allclose(expected[~finite], given[~finite], equal_nan=True):
         return float("inf")
     if not finite.any():
         return 0.0

@@ -7,7 +7,7 @@ come from enumerating the units at every position of a term.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, product
@@ -236,6 +236,25 @@ def broken(
         return f"restriction: {plain}"
     zeroed = trial.against(trial.run(trial.full(zero=True)))
     return f"contraction: {zeroed}" if zeroed else ""
+
+
+def statistics_differ(
+    bench: Bench,
+    kept: Kept,
+    fibres: Mapping[Atom, Atom],
+    run: Callable[[dict[str, Any], dict[str, Tensor]], Any],
+) -> str:
+    """How ``run(arguments, masks)`` at full width differs from the row's formula at kept positions."""
+    assert bench.row.masked is not None
+    trial = _Trial(bench, bench.operation, kept, fibres, {})
+    masks = {name: mask for name, mask in trial.masks().items() if isinstance(mask, Tensor)}
+    given = _tensors(run(trial.full(), masks))
+    expected = _tensors(bench.row.masked(trial.full(), masks))
+    for value, ours, theirs in zip(bench.operation.outputs, given, expected, strict=True):
+        mask = kept_mask(bench.terms(value), kept, fibres)
+        if not _same(ours[mask], theirs[mask]):
+            return f"{value.name}: {ours[mask].tolist()} instead of {theirs[mask].tolist()}"
+    return ""
 
 
 class _Trial:
