@@ -13,11 +13,13 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.copying import copy_graph
-from graphprune.capture.describe import Description, describe
+from graphprune.capture.describe import Description, describe, source_line
 from graphprune.capture.export import export_program
 from graphprune.capture.inputs import Inputs, normalise_inputs
+from graphprune.capture.nodes import draws_random
 from graphprune.capture.program import Constant, Program, Stored
 from graphprune.capture.simplify import fold_constants, functionalise, remove_dead
+from graphprune.errors import CaptureError, InputError
 
 __all__ = ["capture"]
 
@@ -35,8 +37,6 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
         CaptureError: the model cannot be captured; the message names the line.
     """
     if not isinstance(model, nn.Module):
-        from graphprune.errors import InputError
-
         raise InputError(f"{type(model).__name__} is not a torch.nn.Module", "give a module")
     exported, inputs, notes = export_program(model, normalise_inputs(example_inputs))
     stored, first_name = _stored(exported, model)
@@ -46,6 +46,7 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
     remove_dead(graph)
+    _refuse_random(graph)
     stored = _used(graph, stored)
     description: Description = describe(graph)
     arguments = pytree.tree_unflatten(list(range(len(placeholders))), exported.call_spec.in_spec)
@@ -64,6 +65,16 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
         notes=(*notes, *description.notes),
         module_types=_module_types(model),
     )
+
+
+def _refuse_random(graph: fx.Graph) -> None:
+    """What differs from call to call cannot be compared with anything."""
+    for node in graph.nodes:
+        if draws_random(node):
+            raise CaptureError(
+                f"the model draws random numbers in eval mode: {node.target} ({source_line(node) or node.name})",
+                "give them as an input, or switch them off in eval mode (F.dropout(x, p, self.training))",
+            )
 
 
 def _used(graph: fx.Graph, stored: dict[str, Stored]) -> dict[str, Stored]:

@@ -10,6 +10,9 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from graphprune.capture.describe import source_line
+from graphprune.errors import CaptureError
+
 __all__ = ["copy_graph"]
 
 # regions that only switch a mode which inference in a fixed dtype does not need
@@ -17,7 +20,11 @@ _WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
 
 def copy_graph(exported: ExportedProgram, first_name: Mapping[str, str]) -> tuple[fx.Graph, list[fx.Node]]:
-    """The graph with stored tensors as ``get_attr`` nodes under their first names, and its input placeholders."""
+    """The graph with stored tensors as ``get_attr`` nodes under their first names, and its input placeholders.
+
+    Raises:
+        CaptureError: a node runs graphs of its own, such as torch.cond.
+    """
     signature = exported.graph_signature
     targets = {
         **signature.inputs_to_parameters,
@@ -65,6 +72,12 @@ class _Copy:
             self._inline(node)
         elif node.target is operator.getitem and isinstance(self._mapped(node.args[0]), tuple):
             self.mapping[node] = self._mapped(node.args[0])[node.args[1]]
+        elif any(source not in self.mapping for source in node.all_input_nodes):
+            name = getattr(node.target, "__name__", "") or str(node.target)
+            raise CaptureError(
+                f"{name} chooses between whole graphs at run time ({source_line(node) or node.name})",
+                "compute both sides and choose with torch.where",
+            )
         else:
             self.mapping[node] = self.graph.node_copy(node, self.mapping.__getitem__)
 

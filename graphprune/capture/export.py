@@ -128,8 +128,8 @@ def _run_once(model: nn.Module, inputs: Inputs) -> None:
 # what torch.export says → what the user can do about it
 _REMEDIES = {
     "not a known type": "return tensors, tuples or dicts, or name the class to torch.export.register_dataclass",
-    "": "write that line without a Python decision on tensor values (torch.where, torch.cond), "
-    "or prune the parts around it",
+    "": "write that line without a Python decision on tensor values (compute both sides and choose with "
+    "torch.where), or prune the parts around it",
 }
 
 

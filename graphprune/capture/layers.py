@@ -96,7 +96,7 @@ def _batch_norm(a: Arguments) -> Config | None:
         "num_features": a["running_mean"].shape[0],
         "affine": a["weight"] is not None,
         "eps": a["eps"],
-        "momentum": a["momentum"],
+        "momentum": a["momentum"] or None,  # a cumulative average is passed as 0 in eval mode
     }
 
 
@@ -170,7 +170,7 @@ def _nothing(a: Arguments) -> Config:
 
 
 _MAX_POOL = _pool("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-_AVG_POOL = _pool("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+_AVG_POOL = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 
 PLAIN: dict[str, LayerSpec] = {
     "aten.relu": LayerSpec("ReLU", _nothing),
@@ -198,9 +198,9 @@ PLAIN: dict[str, LayerSpec] = {
     "aten.max_pool1d": LayerSpec("MaxPool1d", _MAX_POOL),
     "aten.max_pool2d": LayerSpec("MaxPool2d", _MAX_POOL),
     "aten.max_pool3d": LayerSpec("MaxPool3d", _MAX_POOL),
-    "aten.avg_pool1d": LayerSpec("AvgPool1d", _AVG_POOL),
-    "aten.avg_pool2d": LayerSpec("AvgPool2d", _AVG_POOL),
-    "aten.avg_pool3d": LayerSpec("AvgPool3d", _AVG_POOL),
+    "aten.avg_pool1d": LayerSpec("AvgPool1d", _pool(*_AVG_POOL)),
+    "aten.avg_pool2d": LayerSpec("AvgPool2d", _pool(*_AVG_POOL, "divisor_override")),
+    "aten.avg_pool3d": LayerSpec("AvgPool3d", _pool(*_AVG_POOL, "divisor_override")),
     **{
         f"aten.adaptive_avg_pool{n}d": LayerSpec(f"AdaptiveAvgPool{n}d", _arguments_of("output_size"))
         for n in (1, 2, 3)
@@ -209,6 +209,10 @@ PLAIN: dict[str, LayerSpec] = {
     "aten.pixel_shuffle": LayerSpec("PixelShuffle", _arguments_of("upscale_factor")),
     "aten.dropout": LayerSpec("Dropout", _arguments_of("p"), source="input", always=True, label="dropout"),
     "aten.feature_dropout": LayerSpec(
-        "Dropout2d", _arguments_of("p"), source="input", always=True, label="dropout"
+        lambda a: f"Dropout{max(a['rank'] - 2, 1)}d",
+        lambda a: {"kind": f"Dropout{max(a['rank'] - 2, 1)}d", "p": a["p"]},
+        source="input",
+        always=True,
+        label="dropout",
     ),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
-__all__ = ["arguments", "family", "given_arguments", "mutates", "overload", "own_memory"]
+__all__ = ["arguments", "draws_random", "family", "given_arguments", "mutates", "overload", "own_memory"]
 
 
 def overload(node: fx.Node) -> Any:
@@ -42,6 +42,18 @@ def mutates(node: fx.Node) -> bool:
         and node.target._schema.is_mutable
         and isinstance(node.args[0], fx.Node)
     )
+
+
+def draws_random(node: fx.Node) -> bool:
+    """Whether the operator draws random numbers; a dropout that is switched off does not."""
+    operator = node.target
+    if not isinstance(operator, torch._ops.OpOverload):
+        return False
+    if torch.Tag.nondeterministic_seeded not in operator.tags:
+        return False
+    bound = arguments(node)
+    off = [bound.get(name) is False for name in ("train", "training")]
+    return not any(off) and 0 not in [bound.get(name) for name in ("p", "dropout_p") if name in bound]
 
 
 def own_memory(graph: fx.Graph) -> Callable[[Any], Any]:

@@ -71,6 +71,7 @@ class _Raiser:
         if spec is None:
             return None
         path, kind = self._innermost(node)
+        bound["rank"] = _rank(bound)
         config = spec.config(bound)
         if config is None:
             return None
@@ -102,14 +103,13 @@ class _Raiser:
     def _with_shapes(self, bound: Mapping[str, Any]) -> dict[str, Any]:
         """Stored tensors instead of the nodes that read them, and the ``rank`` of the first tensor."""
         tensors = self.program.tensors
-        rank = next(value.meta["val"].dim() for value in bound.values() if isinstance(value, fx.Node))
         shaped = {
             name: tensors[str(value.target)]
             if isinstance(value, fx.Node) and value.op == "get_attr"
             else value
             for name, value in bound.items()
         }
-        return {**shaped, "rank": rank}
+        return {**shaped, "rank": _rank(bound)}
 
     def _names(self, tensor: str) -> tuple[str, ...]:
         return (tensor, *self.program.stored[tensor].ties)
@@ -228,6 +228,11 @@ class _Raiser:
         output = next(node for node in reversed(self.program.graph.nodes) if node.op == "output")
         results = {n.name: self.mapping[n] for n in output.all_input_nodes}
         self.new.output(_filled(self.program.outputs, results))
+
+
+def _rank(bound: Mapping[str, Any]) -> int:
+    """The number of dimensions of the first tensor."""
+    return int(next(value.meta["val"].dim() for value in bound.values() if isinstance(value, fx.Node)))
 
 
 def _filled(structure: Any, results: Mapping[str, fx.Node]) -> Any:

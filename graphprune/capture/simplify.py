@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.capture.nodes import family, mutates, overload
+from graphprune.capture.nodes import draws_random, family, mutates, overload
 
 __all__ = ["fold_constants", "functionalise", "remove_dead"]
 
 _CREATORS = ("aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty")
-_RANDOM = ("aten.rand", "aten.randn", "aten.randint", "aten.bernoulli", "aten.rand_like", "aten.randn_like")
 
 
 def fold_constants(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -69,7 +68,7 @@ def _memory(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
 
 def _is_constant(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
     name = family(node)
-    if node.op != "call_function" or name in _RANDOM or _has_symbols(node.meta.get("val")):
+    if node.op != "call_function" or draws_random(node) or _has_symbols(node.meta.get("val")):
         return False
     if not name.startswith("aten.") and not isinstance(node.meta.get("val"), torch.Tensor):
         return False

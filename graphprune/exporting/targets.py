@@ -206,4 +206,4 @@ def _methods() -> frozenset[str]:
     overridable = {id(method) for method in get_overridable_functions()[torch.Tensor]}
     public = {name for name in dir(torch.Tensor) if not name.startswith("_")}
     listed = {name for name in public if id(getattr(torch.Tensor, name)) in overridable}
-    return frozenset(name for name in listed if name in PYTHON_METHODS or _is_safe_aten(name))
+    return PYTHON_METHODS.union(name for name in listed if _is_safe_aten(name))

@@ -18,6 +18,8 @@ from torch import Tensor
 
 __all__ = ["Draw", "Row", "booleans", "integers", "on", "rows", "shape", "size", "x"]
 
+torch.set_num_threads(1)  # tiny tensors gain nothing from a second one
+
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Make = Callable[["Draw"], Arguments]
 

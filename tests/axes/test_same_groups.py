@@ -283,6 +283,20 @@ def _by_moments(m: Any, x: Tensor) -> Tensor:
     return torch.addcmul(m.norm.bias, (x - mean) * torch.rsqrt(variance + 1e-5), m.norm.weight)
 
 
+def _plain() -> dict[str, nn.Module]:
+    return {
+        "one": nn.Linear(8, 12),
+        "norm": nn.LayerNorm(12, elementwise_affine=False),
+        "two": nn.Linear(12, 4),
+    }
+
+
+PLAIN_NORMS: list[Run] = [
+    lambda m, x: m.two(m.norm(m.one(x))),
+    lambda m, x: m.two(F.layer_norm(m.one(x), (12,))),
+    lambda m, x: m.two((y := m.one(x)) - y.mean(-1, keepdim=True)),
+]
+
 NORMS: list[Run] = [
     lambda m, x: m.two(m.norm(m.one(x))),
     lambda m, x: m.two(F.layer_norm(m.one(x), (12,), m.norm.weight, m.norm.bias)),
@@ -302,6 +316,7 @@ FAMILIES: dict[str, tuple[Callable[[], dict[str, nn.Module]], list[Run], Tensor]
     "branches": (_branches, BRANCHES, image),
     "shuffles": (_shuffles, SHUFFLES, image),
     "norms": (_normalised, NORMS, tokens),
+    "norms without weights": (_plain, PLAIN_NORMS, tokens),
 }
 
 

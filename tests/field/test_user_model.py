@@ -203,7 +203,7 @@ def test_control_flow_on_data_names_the_line_and_the_remedy() -> None:
         gp.shrink(Decides(), ROWS, ratio=0.5)
     text = str(caught.value)
     assert f"{__file__}:{_line_of(Decides.forward, 'x.sum() > 0')}" in text
-    assert "torch.where, torch.cond" in text
+    assert "choose with torch.where" in text
 
 
 def test_the_model_is_left_as_it_was_when_capture_fails() -> None:

@@ -13,6 +13,9 @@ import graphprune as gp
 __all__ = ["network", "transformer"]
 
 
+torch.set_num_threads(1)  # tiny tensors gain nothing from a second one
+
+
 class _Block(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
