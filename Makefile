@@ -26,7 +26,7 @@ demo: setup ## Shrink a real pretrained EfficientNet-Lite0, verified, and print 
 	$(BIN)/graphprune shrink zoo:efficientnet_lite0 --macs 0.9 --align 8 -o $(OUT)
 
 test: setup lint types ## Lint, check types and run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup ## Lint and check the formatting
 	$(BIN)/ruff check .

@@ -67,7 +67,8 @@ def random_layers_equal(
     """
     wide = _Wide(module)
     names = dict(wide.named_parameters()) | dict(wide.named_buffers())
-    tensors = {name: drawn[own] for name in names if (own := name.removeprefix("layers.")) in program.stored}
+    stored = {f"layers.{name}": i.name for i in program.stored.values() for name in (i.name, *i.ties)}
+    tensors = {name: drawn[stored[name]] for name in names if name in stored}
     inputs = [converted(leaf, torch.float64) for leaf in inputs]
     name = "layers equal the program, random parameters"
     return layers_equal(name, program, wide, tensors, inputs, compared, TOLERANCE[torch.float64])

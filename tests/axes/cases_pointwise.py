@@ -28,10 +28,10 @@ def overloads(names: str, overload: str) -> str:
 
 _UNARY = [
     *unary(
-        "abs alias asinh atan ceil celu clone contiguous cos deg2rad detach elu erf erfc exp exp2 expm1 floor "
-        "frac gelu hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu lift_fresh "
-        "lift_fresh_copy log_sigmoid mish nan_to_num neg positive reciprocal relu relu6 round selu sgn sigmoid "
-        "sign silu sin sinc sinh softplus softshrink special_expit square tan tanh trunc zero cosh _to_copy "
+        "abs alias asinh atan ceil celu clone contiguous cos deg2rad detach elu erf erfc exp exp2 expm1 "
+        "floor frac gelu hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu lift_fresh "
+        "lift_fresh_copy log_sigmoid mish nan_to_num neg positive reciprocal relu relu6 round selu sgn "
+        "sigmoid sign silu sin sinc sinh softplus softshrink special_expit square tan tanh trunc zero cosh _to_copy "
         "ones_like zeros_like"
     ),
     *unary("acos asin atanh log log10 log1p log2 logit rsqrt sqrt", "unit"),
@@ -57,8 +57,8 @@ _UNARY = [
 _BINARY = [
     *binary(
         overloads(
-            "add copysign div fmod ge greater greater_equal gt le less less_equal lt mul multiply remainder rsub sub "
-            "subtract divide true_divide clamp_max clamp_min",
+            "add copysign div fmod ge greater greater_equal gt le less less_equal lt mul multiply remainder rsub "
+            "sub subtract divide true_divide clamp_max clamp_min",
             "Tensor",
         )
     ),

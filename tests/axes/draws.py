@@ -1,7 +1,7 @@
 """Ways to call an operator on small random tensors, written shortly.
 
-``on(x("b (g i) 6"), 2)`` draws a tensor of three dimensions and hands over a 2. Letters are sizes between 2 and 5,
-equal letters equal sizes; parentheses multiply, ``a+b`` adds.
+``on(x("b (g i) 6"), 2)`` draws a tensor of three dimensions and hands over a 2. Letters are sizes between
+2 and 5, equal letters equal sizes; parentheses multiply, ``a+b`` adds.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Bench:
 
     @classmethod
     def of(cls, row: Row, seed: int, flat: bool = False) -> Bench:
-        """A program of parameters and ``row``'s operator; with ``flat`` tensors are views of flat parameters."""
+        """Parameters and ``row``'s operator on them; with ``flat`` it reads views of flat parameters."""
         args, kwargs = row.make(Draw(seed))
         graph = fx.Graph()
         names = count()

@@ -23,7 +23,7 @@ LARGEST = 48
 
 @dataclass
 class World:
-    """Axes, and for each of them what it must equal: ("product", parts), ("sum", parts) or ("same", others)."""
+    """Axes, and what each must equal: ("product", parts), ("sum", parts) or ("same", others)."""
 
     equations: Equations = field(default_factory=Equations)
     axes: list[Axis] = field(default_factory=list)
@@ -248,7 +248,7 @@ systems = st.builds(
 @settings(deadline=None, max_examples=400, derandomize=True)
 @given(systems, st.integers(0, 999))
 def test_order_of_equations_does_not_matter(system: System, seed: int) -> None:
-    """As long as all structures can be aligned; where they cannot, more may be pinned than in another order."""
+    """As long as all structures can be aligned; where they cannot, one order may pin more than another."""
     count = len(system.pairs) + len(system.pins)
     order = random.Random(seed).sample(range(count), count)
     one, other = system.world(list(range(count))), system.world(order)

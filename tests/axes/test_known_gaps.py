@@ -1,4 +1,4 @@
-"""Models that the package refuses though nothing is wrong with them. A test that passes must lose its mark."""
+"""What the package refuses or does though it should not. A test that passes must lose its mark."""
 
 from __future__ import annotations
 

@@ -81,12 +81,12 @@ def test_masked_original_knows_the_statistics(row: Row, flat: bool) -> None:
 PINNED_ON_PURPOSE = {
     "aten.cumsum": "what is kept could be summed alone; it would be a statistic that the reference must know",
     "aten.flip": "the result's axis runs backwards, which is no term of the algebra",
-    "aten.index": "a mask's result has a size that is data; all its dimensions stay, not only the masked ones",
+    "aten.index": "a mask's result has a size that is data; all its dimensions stay, not the masked alone",
     "aten.diff": "true of differences of order two at certain sizes only",
     "aten.conv3d": "true of certain positions only",
-    "aten.conv_transpose1d": "with stride and kernel alike positions become (h r); images keep their positions",
-    "aten.conv_transpose2d": "with stride and kernel alike positions become (h r); images keep their positions",
-    "aten.conv_transpose3d": "with stride and kernel alike positions become (h r); images keep their positions",
+    "aten.conv_transpose1d": "if stride and kernel are alike, positions become (h r); images keep them",
+    "aten.conv_transpose2d": "if stride and kernel are alike, positions become (h r); images keep them",
+    "aten.conv_transpose3d": "if stride and kernel are alike, positions become (h r); images keep them",
     "aten.upsample_nearest2d": "by a whole factor positions become (h r); images keep their positions",
     "aten.pixel_shuffle": "positions become (h r); images keep their positions",
     "aten.pad": "cropping at one end and filling at the other could be a sum; nobody writes that",
@@ -134,7 +134,7 @@ ONLY_SIZES = ("bernoulli", "bernoulli_", "copy", "copy_", "expand_as", "view_as"
 
 @every_row
 def test_no_coupling_is_needless(row: Row) -> None:
-    """When one operand keeps other units than the rest, the result is not what is kept, nor any other part."""
+    """When one operand keeps other units than the rest, the result is no part of the ordinary one."""
     for value, where in _couplings(Bench.of(row, 0)):
         if row.random or row.op.split(".")[1] in ONLY_SIZES:
             continue
@@ -151,7 +151,7 @@ def _couplings(bench: Bench) -> Iterator[tuple[Value, str]]:
 
 
 def _needs_coupling(row: Row, value: Value, where: str, seed: int) -> bool:
-    """Whether the laws break when ``value`` keeps others, and the result is no other part of the ordinary one."""
+    """Whether the laws break when ``value`` keeps others, and the result is no other part either."""
     bench = Bench.of(row, seed)
     atom = next((atom for atom in bench.around if place(bench, atom) == where), None)
     if atom is None or atom.size < 3:
@@ -161,7 +161,7 @@ def _needs_coupling(row: Row, value: Value, where: str, seed: int) -> bool:
     return bool(_outcome(bench, kept, other)) and not separable(bench, kept, other)
 
 
-# -- couplings that must be there -------------------------------------------------------------------------------
+# -- couplings that must be there ---------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("op", "note", "places"),
     [

@@ -191,7 +191,7 @@ def test_no_loops_no_cost() -> None:
 
 
 def test_a_sum_lines_up_what_only_some_operands_have() -> None:
-    """The width of queries and keys is one choice for all pairs of positions, but may differ between heads."""
+    """The width of queries and keys is one choice for all pairs of positions; heads may differ."""
     call = called(Signature("h n d, h m d -> h n m", ("q", "k")), (2, 5, 6), q=(2, 5, 3), k=(2, 6, 3))
     solve = call.equations.solve
     pairs = {(_only(solve(axis)).size, _only(solve(other)).size) for axis, other in call.across}

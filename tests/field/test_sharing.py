@@ -114,6 +114,27 @@ def test_layers_under_two_names() -> None:
     assert result.after.params == parameters(slim)
 
 
+class TiedBackwards(nn.Module):
+    """The tie's second name is used first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.b.weight = self.a.weight
+        self.stem = nn.Linear(12, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.a(self.b(self.stem(x)).relu()))
+
+
+def test_a_tied_weight_that_is_used_under_its_second_name_first() -> None:
+    model = TiedBackwards()
+    result = shrunk(model, TOKENS)
+    assert sizes(result) == {"a.weight:0": 8}  # the tie makes inputs and outputs one
+    assert result.model.a.weight is result.model.b.weight
+    assert set(result.model.state_dict()) == set(model.state_dict())
+
+
 class Unused(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -94,7 +94,7 @@ def test_every_group_keeps_its_least(name: str, min_keep: int) -> None:
         ),
         (("side.weight",), lambda name: name == "side.weight"),
     ],
-    ids=str,
+    ids=["stem", "block", "early", "star", "question", "tensor"],
 )
 def test_protected_layers_do_not_change(
     patterns: tuple[str, ...], is_protected: Callable[[str], bool]

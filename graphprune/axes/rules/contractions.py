@@ -89,8 +89,8 @@ def _spaced(letters: str) -> str:
 def attention(call: Call) -> None:
     """Scaled dot-product attention. Keys and values may have fewer heads than queries (``enable_gqa``).
 
-    The softmax runs over the keys' positions; widths are summed for every pair of positions. A causal mask counts
-    the positions of queries and keys from the start, so that they are the same or stay.
+    The softmax runs over the keys' positions; widths are summed for every pair of positions. A causal mask
+    counts the positions of queries and keys from the start, so that they are the same or stay.
     """
     query, key, value = call["query"], call["key"], call["value"]
     for axis, other in zip(call.output.dims, (*query.dims[:-1], value.dims[-1]), strict=True):

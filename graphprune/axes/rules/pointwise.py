@@ -9,10 +9,10 @@ __all__ = ["RULES"]
 
 # with an in-place twin, "relu_"
 _UNARY = """
-abs acos acosh asin asinh atan atanh bitwise_not ceil celu cos cosh deg2rad detach dropout elu erf erfc exp exp2
-expm1 feature_dropout alpha_dropout floor frac gelu hardsigmoid hardswish hardtanh leaky_relu log log10 log1p
-log2 logical_not logit mish nan_to_num neg reciprocal relu relu6 round rsqrt selu sgn sigmoid sign silu sin sinc
-sinh sqrt square tan tanh threshold trunc zero
+abs acos acosh asin asinh atan atanh bitwise_not ceil celu cos cosh deg2rad detach dropout elu erf erfc exp
+exp2 expm1 feature_dropout alpha_dropout floor frac gelu hardsigmoid hardswish hardtanh leaky_relu log log10
+log1p log2 logical_not logit mish nan_to_num neg reciprocal relu relu6 round rsqrt selu sgn sigmoid sign
+silu sin sinc sinh sqrt square tan tanh threshold trunc zero
 """.split()
 
 _UNARY_ONLY = """
@@ -21,10 +21,10 @@ log_sigmoid ones_like positive softplus softshrink special_expit to _to_copy typ
 """.split()
 
 _BROADCAST = """
-add addcdiv addcmul atan2 bernoulli bitwise_and bitwise_or bitwise_xor clamp clamp_max clamp_min copysign div eq
-floor_divide fmod ge gt heaviside hypot le lerp logical_and logical_or logical_xor lt masked_fill mul ne pow
-remainder sub true_divide xlogy greater less greater_equal less_equal not_equal multiply subtract divide fill
-copy
+add addcdiv addcmul atan2 bernoulli bitwise_and bitwise_or bitwise_xor clamp clamp_max clamp_min copysign
+div eq floor_divide fmod ge gt heaviside hypot le lerp logical_and logical_or logical_xor lt masked_fill mul
+ne pow remainder sub true_divide xlogy greater less greater_equal less_equal not_equal multiply subtract
+divide fill copy
 """.split()
 
 _BROADCAST_ONLY = """
