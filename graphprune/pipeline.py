@@ -120,10 +120,9 @@ def _one_budget(
 ) -> Budget | None:
     given = {"macs": macs, "params": params, "ratio": ratio}
     chosen = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(chosen) + (plan is not None) != 1:
-        raise InputError(
-            f"{len(chosen)} budgets are given", "give exactly one of macs, params, ratio and plan"
-        )
+    count = len(chosen) + (plan is not None)
+    if count != 1:
+        raise InputError(f"{count} budgets are given", "give exactly one of macs, params, ratio and plan")
     return Budget(*chosen[0]) if chosen else None
 
 

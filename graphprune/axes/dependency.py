@@ -146,4 +146,6 @@ def build_graph(program: Program, strict: bool = False) -> DependencyGraph:
     analysis = analyse(
         program.operations, values, program.inputs, program.output_names, program.batch_primes, strict
     )
-    return DependencyGraph(program, analysis, find_groups(analysis, program.operations, program.attributes))
+    parameters = {name for name, item in program.stored.items() if item.kind == "parameter"}
+    groups = find_groups(analysis, program.operations, program.attributes, parameters)
+    return DependencyGraph(program, analysis, groups)

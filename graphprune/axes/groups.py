@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from graphprune.axes.analysis import Analysis
@@ -48,12 +48,16 @@ class Group:
 
 
 def find_groups(
-    analysis: Analysis, operations: Iterable[Operation], attributes: Mapping[str, str]
+    analysis: Analysis,
+    operations: Iterable[Operation],
+    attributes: Mapping[str, str],
+    parameters: Collection[str],
 ) -> tuple[Group, ...]:
     """All groups, in the order in which their first member appears in the graph.
 
     Args:
         attributes: value name → name of the stored tensor it holds.
+        parameters: names of the stored tensors that are parameters; a group has at least one.
     """
     roles = _roles(analysis, operations, attributes)
     members: dict[Atom, list[Member]] = {}
@@ -63,6 +67,9 @@ def find_groups(
                 if not atom.pins and atom.size > 1:
                     role = roles.get((value, dim, atom), "carries")
                     members.setdefault(atom, []).append(Member(tensor, dim, role))
+    members = {
+        atom: found for atom, found in members.items() if any(member.tensor in parameters for member in found)
+    }
     fibres = _fibres(analysis, set(members), attributes)
     names = _names(analysis, members, {tensor: value for value, tensor in attributes.items()})
     return tuple(
@@ -138,7 +145,7 @@ def _fibres(analysis: Analysis, groups: set[Atom], attributes: Mapping[str, str]
     for atom, beside in candidates.items():
         free = [other for other in beside if (atom, other) not in analysis.across and other.size > 1]
         if free:
-            result[atom] = max(free, key=lambda other: other.size)
+            result[atom] = max(free, key=lambda other: (other.size, -other.number))
     return result
 
 

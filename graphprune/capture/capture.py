@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from graphprune.capture.export import export_program
 from graphprune.capture.inputs import Inputs, normalise_inputs
 from graphprune.capture.nodes import draws_random
 from graphprune.capture.program import Constant, Program, Stored
-from graphprune.capture.simplify import fold_constants, functionalise, remove_dead
+from graphprune.capture.simplify import fold_constants, functionalise, relax_views, remove_dead
 from graphprune.errors import CaptureError, InputError
 
 __all__ = ["capture"]
@@ -45,9 +46,11 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
+    relax_views(graph)
     remove_dead(graph)
     _refuse_random(graph)
     stored = _used(graph, stored)
+    _refuse_keywords(stored)
     description: Description = describe(graph)
     arguments = pytree.tree_unflatten(list(range(len(placeholders))), exported.call_spec.in_spec)
     return Program(
@@ -65,6 +68,16 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
         notes=(*notes, *description.notes),
         module_types=_module_types(model),
     )
+
+
+def _refuse_keywords(names: Iterable[str]) -> None:
+    for name in names:
+        word = next((part for part in name.split(".") if iskeyword(part)), None)
+        if word is not None:
+            raise CaptureError(
+                f"{name}: {word!r} is a keyword of Python, which torch.fx cannot write into a program",
+                f"call the module or tensor something else, such as {word}_",
+            )
 
 
 def _refuse_random(graph: fx.Graph) -> None:

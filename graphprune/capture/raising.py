@@ -10,6 +10,7 @@ import inspect
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -122,6 +123,8 @@ class _Raiser:
     def _innermost(self, node: fx.Node) -> tuple[str, str]:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path = stack[-1][0] if stack else ""
+        if any(iskeyword(part) for part in path.split(".")):
+            return "", ""  # torch.fx cannot write it into a program
         return path, self.program.module_types.get(path, "")
 
     def _fresh(self, path: str, label: str, taken: Mapping[str, _Layer]) -> str:
@@ -220,8 +223,8 @@ class _Raiser:
                 counter.tensor if counter is not None else torch.tensor(0, device=device)
             )
         owner = _container(self.root, parent)
-        for child, inner in getattr(owner._modules.get(name), "_modules", {}).items():
-            module.add_module(child, inner)
+        if name in owner._modules:
+            _move(owner.get_submodule(name), module)
         owner.add_module(name, module)
 
     def _output(self) -> None:
@@ -259,6 +262,17 @@ def _register_again(module: nn.Module, root: nn.Module) -> None:
         if name not in saved:
             path, _, local = name.rpartition(".")
             module.get_submodule(path).register_buffer(local, tensor, persistent=False)
+
+
+def _move(container: nn.Module, layer: nn.Module) -> None:
+    """What stands below a layer's name, or beside its tensors, moves into the layer."""
+    for name, child in container.named_children():
+        layer.add_module(name, child)
+    for name, parameter in container.named_parameters(recurse=False):
+        layer.register_parameter(name, parameter)
+    kept = container.state_dict()
+    for name, buffer in container.named_buffers(recurse=False):
+        layer.register_buffer(name, buffer, persistent=name in kept)
 
 
 def _container(root: nn.Module, path: str) -> nn.Module:

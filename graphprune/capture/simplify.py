@@ -11,7 +11,7 @@ from torch import fx
 
 from graphprune.capture.nodes import draws_random, family, mutates, overload
 
-__all__ = ["fold_constants", "functionalise", "remove_dead"]
+__all__ = ["fold_constants", "functionalise", "relax_views", "remove_dead"]
 
 _CREATORS = ("aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty")
 
@@ -140,6 +140,18 @@ def _functional(node: fx.Node) -> Any:
     name = overload(node)._schema.name.removeprefix("aten::")
     packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
     return getattr(packet, overload(node)._overloadname, None) if packet is not None else None
+
+
+def relax_views(graph: fx.Graph) -> None:
+    """Replaces ``view`` by ``reshape``: strides that allow a view at full width need not do so when slim.
+
+    Where operators still write in place, views must stay views.
+    """
+    if any(mutates(node) for node in graph.nodes):
+        return
+    for node in graph.nodes:
+        if node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
 
 
 def remove_dead(graph: fx.Graph) -> None:

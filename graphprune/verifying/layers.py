@@ -29,14 +29,16 @@ def layers_equal(
 ) -> Check:
     """The layers' outputs, with ``tensors`` in the place of their own, against the program's.
 
-    Inputs and buffers are copies, for a model may write into them.
+    Inputs and buffers are copies, for a model may write into them; parameters are cut off from autograd, which
+    torch's counter of operations stumbles over.
     """
     args, kwargs = pytree.tree_map(lambda index: _copied(inputs[index]), program.arguments)
-    buffers = {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
+    held = {name: parameter.detach() for name, parameter in module.named_parameters()} | {**tensors}
+    held |= {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
     expected = [compared.outputs[name] for name in program.output_names if name in program.values]
     try:
         with torch.no_grad():
-            given = functional_call(module, {**tensors, **buffers}, args, kwargs, tie_weights=True)
+            given = functional_call(module, held, args, kwargs, tie_weights=True)
         error = _outputs_error(expected, given)
     except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as failure:
         return Check(name, False, float("inf"), limit, f"the layers cannot run: {first_line(failure)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,10 +32,11 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, to
 
 @dataclass(frozen=True)
 class Comparison:
-    """The check, and what the slim program returned (by value name; empty if the check failed)."""
+    """The check, what the slim program returned, and the sizes met for each batch prime; empty if it failed."""
 
     check: Check
     outputs: dict[str, Tensor]
+    batches: dict[int, int] = field(default_factory=dict)
 
 
 def compare_nodes(
@@ -57,6 +58,7 @@ def compare_nodes(
     )
     limit, worst, at = TOLERANCE[dtype], 0.0, ""
     outputs: dict[str, Tensor] = {}
+    batches: dict[int, int] = {}
     node = next(iter(slim.graph.nodes))
     try:
         with torch.no_grad():
@@ -69,6 +71,7 @@ def compare_nodes(
                 if error > worst:
                     worst, at = error, f"worst at {_where(graph, node)}"
                 outputs |= _returned(graph.program, node.name, given)
+                batches |= _batches(graph.program, node.name, expected)
     except NodeError as error:
         side = "the slim program" if error.node.graph is slim.graph else "the original itself"
         detail = f"{side} cannot run {_where(graph, error.node)}: {first_line(error.__cause__)}"
@@ -76,7 +79,16 @@ def compare_nodes(
     except (RuntimeError, KeyError, StopIteration, ValueError):
         detail = f"the slim program has nothing to compare with {_where(graph, node)}"
         return Comparison(Check(name, False, float("inf"), limit, detail), {})
-    return Comparison(Check(name, True, worst, limit, at), outputs)
+    return Comparison(Check(name, True, worst, limit, at), outputs, batches)
+
+
+def _batches(program: Program, name: str, value: Any) -> dict[int, int]:
+    """Sizes that depend on the batch, or on data, as they are in this run."""
+    known = program.values.get(name)
+    if known is None or not isinstance(value, Tensor):
+        return {}
+    pairs = zip(known.shape, value.shape, strict=True)
+    return {size: actual for size, actual in pairs if size in program.batch_primes}
 
 
 def converted(leaf: Any, dtype: torch.dtype) -> Any:

@@ -57,7 +57,7 @@ class Region:
         for (first, second), kept in self.joint.items():
             counts = kept.sum(1)
             shape[second] = int(counts.max())
-            if first not in self.single:
+            if first not in self.single and all(first != inner for _, inner in self.joint):
                 shape[first] = int((counts > 0).sum())
         return value[self.mask(value.dim()).to(value.device).expand(value.shape)].reshape(shape)
 

@@ -18,7 +18,6 @@ from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.layers import layers_equal, layers_hold, random_layers_equal
 from graphprune.verifying.nodes import TOLERANCE, Comparison, Restricted, compare_nodes
 from graphprune.verifying.randomised import Converted, Randomised
-from graphprune.verifying.reference import actual_batches
 from graphprune.verifying.verdict import Check, Verdict
 
 __all__ = ["check_random", "verify"]
@@ -59,7 +58,7 @@ def verify(
     checks.append(layers_hold(slim, module))
     drawn = Restricted(Randomised(program.stored, seed, torch.float64), plan.kept)
     checks.append(random_layers_equal(program, module, drawn, _random_inputs(program, seed, 1), random))
-    checks.append(_macs(graph, masks, counter.get_total_flops() // 2, inputs))
+    checks.append(_macs(graph, masks, counter.get_total_flops() // 2, compared.batches))
     return Verdict(tuple(checks))
 
 
@@ -133,10 +132,10 @@ def _parameters(graph: DependencyGraph, masks: Masks, slim: Program) -> Check:
 _UNCOUNTED = ("aten.bilinear", "aten.mv", "aten.dot", "aten.outer", "aten.cdist")
 
 
-def _macs(graph: DependencyGraph, masks: Masks, counted: int, inputs: list[Any]) -> Check:
+def _macs(graph: DependencyGraph, masks: Masks, counted: int, batches: dict[int, int]) -> Check:
     """torch's own counter, on the slim layers, agrees with the polynomial."""
     ops = {operation.name: operation.op for operation in graph.program.operations}
-    polynomial = graph.macs_of(actual_batches(graph.program, inputs))
+    polynomial = graph.macs_of(batches)
     counts = tuple(m for m in polynomial.monomials if not ops[m.name].startswith(_UNCOUNTED))
     expected = replace(polynomial, monomials=counts).value(masks.sizes)
     # operators without a rule are pinned whole and not in the prediction

@@ -201,7 +201,7 @@ def choose_groups(bench: Bench, seed: int) -> tuple[dict[Atom, Tensor], dict[Ato
     source = random.Random(seed)
     kept: dict[Atom, Tensor] = {}
     fibres: dict[Atom, Atom] = {}
-    for group in find_groups(bench.analysis, bench.operations, bench.stored):
+    for group in find_groups(bench.analysis, bench.operations, bench.stored, set(bench.stored.values())):
         if group.size == bench.row.least:
             continue
         number = source.randint(bench.row.least, group.size - 1)

@@ -55,7 +55,11 @@ def test_nodes_are_looked_up_by_name() -> None:
         decode(data, {})
 
 
-@pytest.mark.parametrize("value", [object(), torch.zeros(1), print, {1}, torch.nn.Linear, range(3)], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value",
+    [object(), torch.zeros(1), print, {1}, torch.nn.Linear, range(3)],
+    ids=lambda value: type(value).__name__,
+)
 def test_other_values_are_refused(value) -> None:
     with pytest.raises(InputError, match="cannot be stored"):
         encode(value)

@@ -245,9 +245,6 @@ class ChosenRows(Classifier):
         return x[:, :, [0, 2, 2, 4]]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="axes/groups.py: a table of indices alone makes a group, see the report"
-)
 def test_places_chosen_by_a_table_are_no_units() -> None:
     assert sizes(shrunk(ChosenRows(), IMAGE)) == {"first.weight:0": 12, "second.weight:0": 10}
 

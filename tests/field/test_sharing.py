@@ -130,9 +130,50 @@ class TiedBackwards(nn.Module):
 def test_a_tied_weight_that_is_used_under_its_second_name_first() -> None:
     model = TiedBackwards()
     result = shrunk(model, TOKENS)
-    assert sizes(result) == {"a.weight:0": 8}  # the tie makes inputs and outputs one
+    assert sizes(result) == {"stem.weight:0": 8}  # the tie makes inputs and outputs one
     assert result.model.a.weight is result.model.b.weight
     assert set(result.model.state_dict()) == set(model.state_dict())
+
+
+class ScaledEmbedding(nn.Embedding):
+    """Gemma's: a layer with a buffer, a parameter and a layer of its own beside the standard ones."""
+
+    def __init__(self) -> None:
+        super().__init__(9, 12)
+        self.register_buffer("embed_scale", torch.tensor(3.0), persistent=False)
+        self.register_buffer("offset", torch.rand(12))
+        self.gain = nn.Parameter(torch.rand(12))
+        self.norm = nn.LayerNorm(12)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.norm(self.gain * self.embed_scale * super().forward(ids) + self.offset)
+
+
+def test_a_layer_with_more_tensors_than_its_kind() -> None:
+    model = nn.Sequential(ScaledEmbedding(), nn.Linear(12, 5))
+    result = shrunk(model, torch.arange(8).reshape(2, 4))
+    assert sizes(result) == {"0.weight:1": 12}
+    slim = result.model
+    assert type(slim.get_submodule("0")) is nn.Embedding
+    assert set(slim.state_dict()) == set(model.state_dict())
+    assert "0.embed_scale" in dict(slim.named_buffers())
+
+
+class RelativeTable(nn.Module):
+    """DeBERTa: a layer applied to a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.norm = nn.Embedding(5, 10), nn.LayerNorm(10)
+        self.up, self.head = nn.Linear(12, 10), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.up(x) @ self.norm(self.table.weight).t())
+
+
+def test_a_layer_applied_to_a_parameter() -> None:
+    result = shrunk(RelativeTable(), TOKENS)
+    assert sizes(result)["table.weight:1"] == 10
 
 
 class Unused(nn.Module):

@@ -281,6 +281,80 @@ def test_a_model_that_fails_of_itself_says_so() -> None:
         gp.shrink(Broken(), ROWS, ratio=0.5)
 
 
+class Named(nn.Module):
+    """Names that Python, torch.fx or ATen use for something else."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({"conv-1": nn.Linear(6, 8), "0": nn.Linear(8, 8), word: nn.Linear(8, 8)})
+        self.activations = nn.ModuleDict({"in": nn.ReLU(), "x": nn.GELU(), "lambda": nn.Dropout(0.5)})
+        self.relu, self.input, self.add, self.output = (nn.Linear(8, 8) for _ in range(4))
+        self.linear, self.training_, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.tables = nn.ParameterDict({"a-b": torch.rand(8), "0a": torch.rand(8)})
+        self.register_buffer("None_", torch.rand(8))
+
+    def forward(self, input: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
+        x = input
+        for layer in self.layers.values():
+            x = layer(x)
+        for activation in self.activations.values():
+            x = activation(x)
+        for layer in (self.relu, self.input, self.add, self.output, self.linear, self.training_):
+            x = layer(x).relu()
+        return self.head(x * self.tables["a-b"] + self.tables["0a"] + self.None_)
+
+
+@pytest.mark.parametrize("inputs", [ROWS, (ROWS, None), (ROWS, None, True), ((ROWS,), {"relu": True})])
+def test_names_that_mean_something_else(inputs) -> None:
+    model = Named("weight.1".replace(".", "_"))
+    result = shrunk(model, inputs)
+    assert sum(sizes(result).values()) == 9 * 8
+    assert set(result.model.state_dict()) == set(model.state_dict())
+
+
+def test_a_name_that_no_program_can_be_written_with() -> None:
+    with pytest.raises(gp.CaptureError, match=r"layers\.class\.weight: 'class' is a keyword.*such as class_"):
+        gp.shrink(Named("class"), ROWS, ratio=0.5)
+
+
+class Masked(nn.Module):
+    """Rows chosen by a mask: as many as the data says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.up, self.down = nn.Linear(6, 8), nn.Linear(8, 10), nn.Linear(10, 3)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.down(self.up(self.before(x)[mask]).relu())
+
+
+def test_sizes_that_depend_on_data() -> None:
+    mask = torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]], dtype=torch.bool)
+    result = shrunk(Masked(), (torch.zeros(2, 4, 6), mask), batch=None)
+    assert sizes(result) == {"up.weight:0": 10}
+    assert pins(result, "before.weight", 0) == {"indexed by a mask"}
+    assert result.model(torch.zeros(2, 4, 6), ~mask).shape == (4, 3)
+
+
+class Spectral(nn.Module):
+    """GFNet's filter: complex numbers in the middle of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.middle, self.down = nn.Linear(6, 12), nn.Linear(12, 10), nn.Linear(10, 4)
+        self.filter = nn.Parameter(torch.randn(5, 12, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.fft.rfft(self.up(x).relu(), dim=1) * torch.view_as_complex(self.filter)
+        return self.down(self.middle(torch.fft.irfft(x, n=8, dim=1)))
+
+
+def test_complex_numbers_are_compared_too() -> None:
+    result = shrunk(Spectral(), torch.zeros(2, 8, 6))
+    assert sizes(result) == {"middle.weight:0": 10}
+    assert any("fft" in reason for reason in pins(result, "up.weight", 0))
+
+
 def test_copies_of_the_model_are_shrunk_alike() -> None:
     model = randomise(Net())
     first, second = (gp.shrink(m, IMAGE, ratio=0.5) for m in (model, copy.deepcopy(model)))

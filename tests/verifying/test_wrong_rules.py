@@ -272,11 +272,11 @@ WRONG: dict[str, tuple[str, Rule, Callable[[], nn.Module], Tensor, str, str]] = 
         "before.weight:0",
     ),
     "factors in the wrong order": (
-        "aten.view",
+        "aten.reshape",
         turned,
         lambda: Around(lambda x: x.view(-1, 4, 4, 6, 6).relu().flatten(1, 2), 16, 16),
         IMAGE,
-        "aten.view",
+        "aten.reshape",
         "before.weight:0",
     ),
     "pixel shuffle as if channels came last": (
