@@ -33,6 +33,16 @@ def raise_program(program: Program, class_name: str = "SlimModel") -> fx.GraphMo
     return _Raiser(program).build(class_name)
 
 
+class _Raised(fx.GraphModule):
+    """A graph module whose copies keep its name and know which buffers are persistent."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> fx.GraphModule:
+        copied = super().__deepcopy__(memo)
+        type(copied).__name__ = type(self).__name__
+        _register_again(copied, self)
+        return copied
+
+
 @dataclass(frozen=True)
 class _Layer:
     """A module to be built: its name, its constructor and arguments, and the tensors it owns."""
@@ -141,7 +151,7 @@ class _Raiser:
             elif node.op == "call_function":
                 self.mapping[node] = self._call(node)
         self._output()
-        module = fx.GraphModule(self.root, self.new, class_name=class_name)
+        module = _Raised(self.root, self.new, class_name=class_name)
         _register_again(module, self.root)
         module.graph.eliminate_dead_code()
         module.recompile()

@@ -142,6 +142,26 @@ def test_state_dicts_travel_between_copies(slim: nn.Module, tmp_path) -> None:
     assert torch.equal(slim(x), copied(x))
 
 
+def test_copies_know_which_buffers_are_persistent() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(6, 10), nn.Linear(10, 4)
+            self.register_buffer("scale", torch.rand(10), persistent=False)
+            self.register_buffer("shift", torch.rand(10))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.down(self.up(x) * self.scale + self.shift)
+
+    slim = shrunk(Scaled(), torch.zeros(2, 6)).model
+    copied = copy.deepcopy(copy.deepcopy(slim))
+    assert set(copied.state_dict()) == set(slim.state_dict())
+    assert "scale" not in slim.state_dict()
+    assert torch.equal(copied.scale, slim.scale)
+    copied.load_state_dict(slim.state_dict())
+    assert type(copied).__name__ == type(slim).__name__ == "SlimModel"
+
+
 def test_a_copy_trains_on_its_own(slim: nn.Module) -> None:
     before = {name: tensor.clone() for name, tensor in slim.state_dict().items()}
     copied = copy.deepcopy(slim).train()

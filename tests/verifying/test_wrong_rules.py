@@ -1,4 +1,4 @@
-"""A rule that is wrong is caught on the first model that uses it: node and group are named, nothing is written."""
+"""A wrong rule is caught on the first model that uses it: node and group are named, nothing is written."""
 
 from __future__ import annotations
 
