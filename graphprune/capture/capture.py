@@ -13,10 +13,11 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free_batch
 from graphprune.capture.copying import copy_graph
 from graphprune.capture.describe import Description, describe, source_line
-from graphprune.capture.export import export_program
-from graphprune.capture.inputs import Inputs, normalise_inputs
+from graphprune.capture.export import export_program, run_once
+from graphprune.capture.inputs import Inputs, normalise_inputs, tensor_leaves
 from graphprune.capture.nodes import draws_random
 from graphprune.capture.program import Constant, Program, Stored
 from graphprune.capture.simplify import fold_constants, functionalise, relax_views, remove_dead
@@ -39,10 +40,39 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"{type(model).__name__} is not a torch.nn.Module", "give a module")
-    exported, inputs, notes = export_program(model, normalise_inputs(example_inputs))
+    inputs = normalise_inputs(example_inputs)
+    reason = "the inputs do not share a first dimension"
+    batches = {leaf.shape[0] if leaf.dim() else None for leaf in tensor_leaves(inputs)}
+    if len(batches) == 1 and None not in batches:
+        try:
+            return _capture(model, inputs, choose_prime(model, inputs))
+        except (CaptureError, RuntimeError) as error:  # or there is no memory for so many examples
+            reason = error.message if isinstance(error, CaptureError) else str(error).splitlines()[0]
+    try:
+        program = _capture(model, inputs)
+    except CaptureError:
+        run_once(model, inputs)
+        raise
+    return dataclasses.replace(
+        program, notes=(f"captured for this batch size only: {reason}", *program.notes)
+    )
+
+
+def _capture(model: nn.Module, inputs: Inputs, prime: int = 0) -> Program:
+    """The program for the batch size of ``inputs``, or for any: then ``prime`` stands for the batch.
+
+    Raises:
+        CaptureError: the model cannot be captured so.
+    """
+    exported = export_program(model, at_batch(inputs, prime) if prime else inputs)
     stored, first_name = _stored(exported, model)
     graph, placeholders = copy_graph(exported, first_name)
+    remove_dead(graph)
     lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
+    if prime:
+        free_batch(graph, placeholders, prime)
+        if problem := batch_problem(graph, prime, lifted.values()):
+            raise CaptureError(problem)
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
@@ -64,8 +94,9 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
         parameters=_parameter_names(model, inputs),
         outputs=_outputs(exported, graph),
         example=inputs,
-        batch_primes=description.primes,
-        notes=(*notes, *description.notes),
+        batch_primes=(*([prime] if prime else []), *description.primes),
+        dynamic_batch=bool(prime),
+        notes=description.notes,
         module_types=_module_types(model),
     )
 

@@ -20,7 +20,7 @@ __all__ = ["Description", "describe", "is_users", "source_line"]
 
 @dataclass
 class Description:
-    """The operations of a graph, its values by node name, and the primes that stand for batch sizes."""
+    """The operations of a graph, its values by node name, and the primes that stand for sizes that are data."""
 
     operations: tuple[Operation, ...] = ()
     values: dict[str, Value] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Description:
 
 
 class _Sizes:
-    """Symbolic sizes as integers: every symbol is a large prime, so no factor can be mistaken for it."""
+    """Sizes that are data as integers: every symbol is a large prime, so no factor can be mistaken for it."""
 
     def __init__(self) -> None:
         self.symbols: dict[sympy.Symbol, int] = {}
@@ -39,20 +39,11 @@ class _Sizes:
         if isinstance(size, int):
             return size
         expression = size.node.expr
-        if expression.is_Symbol:
-            return self._prime(expression)
         for symbol in sorted(expression.free_symbols, key=str):
-            self._prime(symbol)
+            if symbol not in self.symbols:
+                self.symbols[symbol] = self._next
+                self._next = int(sympy.nextprime(self._next))
         return int(expression.xreplace({s: sympy.Integer(p) for s, p in self.symbols.items()}))
-
-    def _prime(self, symbol: sympy.Symbol) -> int:
-        """Inputs are traced with one batch size, so all their symbols share a prime; sizes from data do not."""
-        if symbol not in self.symbols:
-            name = str(symbol)
-            shared = next((p for s, p in self.symbols.items() if name[0] == "s" == str(s)[0]), None)
-            self.symbols[symbol] = shared or self._next
-            self._next = self._next if shared else int(sympy.nextprime(self._next))
-        return self.symbols[symbol]
 
 
 def describe(graph: fx.Graph) -> Description:

@@ -3,84 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import logging
 import traceback
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import nn
-from torch.export import Dim, ExportedProgram
-from torch.utils import _pytree as pytree
+from torch.export import ExportedProgram
 
 from graphprune.capture.describe import is_users
-from graphprune.capture.inputs import Inputs, tensor_leaves, with_batch
+from graphprune.capture.inputs import Inputs, tensor_leaves
 from graphprune.errors import CaptureError, InputError
 
-__all__ = ["export_program"]
+__all__ = ["export_program", "run_once"]
 
 
-def export_program(model: nn.Module, inputs: Inputs) -> tuple[ExportedProgram, Inputs, tuple[str, ...]]:
-    """Exports ``model`` in eval mode, with a dynamic batch where the model allows it.
-
-    Returns the program, the inputs it was traced with, and notes for the user.
+def export_program(model: nn.Module, inputs: Inputs) -> ExportedProgram:
+    """Exports ``model`` in eval mode for the shapes of ``inputs``, whose values are not read.
 
     Raises:
-        InputError: the model does not run on these inputs.
-        CaptureError: it runs, but cannot be captured.
+        CaptureError: the model cannot be captured, or does not run on these inputs, see `run_once`.
     """
     with _left_as_it_was(model), _quiet():
-        batched = _traceable_batch(inputs)
-        reason = "the inputs do not share a first dimension"
-        if batched is not None:
-            try:
-                exported = _export(model, batched, dynamic=True)
-                if _all_dynamic(exported):
-                    return exported, batched, ()
-                reason = "the model fixes the first dimension of an input"
-            except Exception as error:  # any failure of the dynamic trace is retried statically
-                reason = _last_line(error)
         try:
-            exported = _export(model, inputs, dynamic=False)
-        except Exception as error:
-            _run_once(model, inputs)
+            return torch.export.export(model, *inputs, strict=False)
+        except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
             raise _capture_error(error) from error
-    return exported, inputs, (f"captured for this batch size only: {reason}",)
-
-
-def _traceable_batch(inputs: Inputs) -> Inputs | None:
-    """A batch of one is specialised by torch.export, so it is traced with two."""
-    sizes = {leaf.shape[0] if leaf.dim() else None for leaf in tensor_leaves(inputs)}
-    if len(sizes) != 1 or None in sizes:
-        return None
-    return with_batch(inputs, 2) if sizes == {1} else inputs
-
-
-def _export(model: nn.Module, inputs: Inputs, dynamic: bool) -> ExportedProgram:
-    args, kwargs = inputs
-    shapes = None
-    if dynamic:
-        shapes = pytree.tree_map(
-            lambda leaf: {0: Dim.AUTO} if isinstance(leaf, torch.Tensor) else None, _by_name(model, inputs)
-        )
-    return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
-
-
-def _all_dynamic(exported: ExportedProgram) -> bool:
-    """Whether every input kept its dynamic batch; torch.export fixes the sizes that the model needs as numbers."""
-    names = set(exported.graph_signature.user_inputs)
-    values = [node.meta.get("val") for node in exported.graph.nodes if node.name in names]
-    batches = [value.shape[0] for value in values if isinstance(value, torch.Tensor)]
-    return all(isinstance(batch, torch.SymInt) and batch.node.expr.free_symbols for batch in batches)
-
-
-def _by_name(model: nn.Module, inputs: Inputs) -> Any:
-    """The inputs by the names of forward's parameters, as torch.export wants their shapes."""
-    args, kwargs = inputs
-    return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
 
 
 @contextlib.contextmanager
@@ -114,9 +64,11 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _run_once(model: nn.Module, inputs: Inputs) -> None:
+def run_once(model: nn.Module, inputs: Inputs) -> None:
+    """Raises InputError if the model does not run on ``inputs``."""
     try:
-        model(*inputs[0], **inputs[1])
+        with _left_as_it_was(model), _quiet():
+            model(*inputs[0], **inputs[1])
     except Exception as error:
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tensor_leaves(inputs))
         raise InputError(

@@ -52,7 +52,8 @@ class Program:
         inputs: names of the placeholders in calling order; ``arguments`` is (args, kwargs) of positions in it.
         outputs: nested tuples, lists and dicts of value names, the structure that ``forward`` returns; returned
             numbers and None stand as they are, returned texts as `Constant`.
-        batch_primes: the primes that stand for batch sizes in `Value.shape`; empty if captured statically.
+        batch_primes: the primes that stand in `Value.shape` for the batch size, and for sizes that are data.
+        dynamic_batch: whether the program runs at any batch size.
         notes: what the user should know about this capture.
     """
 
@@ -67,13 +68,9 @@ class Program:
     outputs: Any
     example: tuple[tuple[Any, ...], dict[str, Any]]
     batch_primes: tuple[int, ...] = ()
+    dynamic_batch: bool = False
     notes: tuple[str, ...] = ()
     module_types: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def dynamic_batch(self) -> bool:
-        """Whether the program runs at any batch size."""
-        return bool(self.batch_primes)
 
     @cached_property
     def output_names(self) -> tuple[str, ...]:

@@ -311,7 +311,7 @@ def test_operations_know_their_layer_and_line() -> None:
 def test_batch_sizes_are_large_primes_and_no_factor_is_mistaken_for_them() -> None:
     program = capture(Described(), torch.zeros(3, 5, 6))
     (prime,) = program.batch_primes
-    assert prime > 10**6
+    assert prime > 1000
     assert program.values["x"].shape == (prime, 5, 6)
     folded = [value.shape for value in program.values.values() if value.shape[:1] == (5 * prime,)]
     assert folded

@@ -79,7 +79,10 @@ def test_generated_files_compute_the_same_without_graphprune(tmp_path: Path) -> 
         expected = tensors(case.build()(*case.args, **case.kwargs))
         found = load_file(tmp_path / name / "outputs.safetensors")
         assert len(found) == len(expected)
-        assert all(torch.equal(found[str(i)], output) for i, output in enumerate(expected)), name
+        for i, output in enumerate(expected):
+            # not to the bit: a matrix product rounds otherwise where memory is aligned otherwise, as in a file
+            scale = float(output.detach().double().abs().max())
+            torch.testing.assert_close(found[str(i)], output.detach(), rtol=0, atol=2e-7 * scale, msg=name)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -325,7 +325,7 @@ LITERALS: dict[str, tuple[nn.Module, Tensor, dict[int, list[int]], str, list[str
 def test_literals(label: str) -> None:
     model, inputs, kept, family, names, expected = LITERALS[label]
     result, slim = _slim(model, inputs, kept)
-    nth = 1 if family in ("conv2d", "slice") else 0
+    nth = 1 if family == "conv2d" else 0
     assert _literals(slim, family, names, nth) == expected
     assert result.verdict.passed
     assert result.after.params < result.before.params

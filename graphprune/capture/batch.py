@@ -1,0 +1,143 @@
+"""A dynamic batch from a static trace: the batch is traced as a prime, and its multiples become sizes again.
+
+Symbolic sizes make `torch.export` about twice as slow and stop it wherever Python computes with them. A prime that
+divides no other size is as good a name for the batch: a literal that is its multiple stands for that many batches.
+Whether the graph really holds at any batch size is then tried out, without data, at another one.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from graphprune.capture.inputs import Inputs, tensor_leaves
+
+__all__ = ["at_batch", "batch_problem", "choose_prime", "free_batch"]
+
+_FIRST_PRIME = 1009  # memory for inputs of so many examples is asked for, though never touched
+_OTHER_BATCH = 3
+
+
+def choose_prime(model: torch.nn.Module, inputs: Inputs) -> int:
+    """A prime that divides no size of the model's tensors, nor of the inputs beyond the first."""
+    tensors = (*model.parameters(), *model.buffers())
+    sizes = {size for tensor in tensors for size in tensor.shape}
+    sizes |= {size for leaf in tensor_leaves(inputs) for size in leaf.shape[1:]}
+    prime = _FIRST_PRIME
+    while any(size and size % prime == 0 for size in sizes) or not _is_prime(prime):
+        prime += 2
+    return prime
+
+
+def _is_prime(number: int) -> bool:
+    return all(number % factor for factor in range(2, isqrt(number) + 1))
+
+
+def at_batch(inputs: Inputs, batch: int) -> Inputs:
+    """Tensors like ``inputs`` with a first dimension of ``batch``, their values undefined."""
+
+    def resize(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return torch.empty(batch, *leaf.shape[1:], dtype=leaf.dtype, device=leaf.device)
+
+    return pytree.tree_map(resize, inputs)
+
+
+def free_batch(graph: fx.Graph, inputs: list[fx.Node], prime: int) -> None:
+    """Replaces every literal that is a multiple of ``prime`` by as many times the batch size of the ``inputs``."""
+    source = next(node for node in inputs if isinstance(node.meta.get("val"), Tensor))
+    multiples: dict[int, fx.Node] = {}
+
+    def node_of(multiple: int) -> fx.Node:
+        if multiple not in multiples:
+            anchor = multiples[1] if multiple > 1 else source
+            with graph.inserting_after(anchor):
+                size = (
+                    graph.call_function(torch.ops.aten.sym_size.int, (source, 0))
+                    if multiple == 1
+                    else graph.call_function(operator.mul, (node_of(1), multiple))
+                )
+            size.meta["val"] = multiple * prime
+            multiples[multiple] = size
+        return multiples[multiple]
+
+    def freed(leaf: Any) -> Any:
+        return node_of(leaf // prime) if _is_multiple(leaf, prime) else leaf
+
+    for node in list(graph.nodes):
+        if node.op in ("call_function", "output"):
+            if any(_is_multiple(leaf, prime) for leaf in pytree.tree_leaves((node.args, node.kwargs))):
+                node_of(1)
+            node.args = fx.node.map_aggregate(node.args, freed)
+            node.kwargs = fx.node.map_aggregate(node.kwargs, freed)
+
+
+def _is_multiple(leaf: Any, prime: int) -> bool:
+    return isinstance(leaf, int) and not isinstance(leaf, bool) and leaf > 0 and leaf % prime == 0
+
+
+def batch_problem(graph: fx.Graph, prime: int, constants: Iterable[Tensor]) -> str:
+    """Why the graph does not hold at every batch size; empty if it does, as far as shapes tell."""
+    for tensor in constants:
+        small = tensor.numel() <= 16 and not tensor.is_floating_point() and not tensor.is_complex()
+        if small and any(_is_multiple(abs(int(value)), prime) for value in tensor.flatten().tolist()):
+            return "the batch size became a constant"
+    try:
+        for node, value in _without_data(graph, prime):
+            if _shapes(value) != _scaled(_shapes(node.meta.get("val")), prime):
+                return f"the shape of {node.name} is fixed, or no multiple of the batch size"
+    except Exception as error:  # whatever an operator raises on tensors without data
+        return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return ""
+
+
+def _without_data(graph: fx.Graph, prime: int) -> Iterable[tuple[fx.Node, Any]]:
+    """Every node with its value on the meta device, at another batch size."""
+    environment: dict[fx.Node, Any] = {}
+    for node in graph.nodes:
+        if node.op == "output":
+            return
+        if node.op in ("placeholder", "get_attr"):
+            value = pytree.tree_map_only(Tensor, lambda t: _meta(t, prime), node.meta.get("val"))
+        else:
+            args, kwargs = fx.node.map_aggregate(
+                (node.args, dict(node.kwargs)), lambda a: _moved(a, environment)
+            )
+            value = _callable(node)(*args, **kwargs)
+        environment[node] = value
+        yield node, value
+
+
+def _callable(node: fx.Node) -> Callable[..., Any]:
+    assert callable(node.target)
+    return node.target
+
+
+def _moved(argument: Any, environment: Mapping[fx.Node, Any]) -> Any:
+    if isinstance(argument, fx.Node):
+        return environment[argument]
+    return torch.device("meta") if isinstance(argument, torch.device) else argument
+
+
+def _meta(like: Tensor, prime: int) -> Tensor:
+    return torch.empty(_scaled(tuple(like.shape), prime), dtype=like.dtype, device="meta")
+
+
+def _shapes(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    return [_shapes(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _scaled(shapes: Any, prime: int) -> Any:
+    """Shapes, and sizes, at the other batch size."""
+    if isinstance(shapes, list | tuple):
+        return type(shapes)(_scaled(item, prime) for item in shapes)
+    return shapes // prime * _OTHER_BATCH if _is_multiple(shapes, prime) else shapes
