@@ -12,7 +12,7 @@ from torch import nn
 
 from graphprune.errors import InputError
 
-__all__ = ["Entry", "ExampleInputs", "lookup", "merge", "nearest"]
+__all__ = ["Entry", "ExampleInputs", "SmallModel", "lookup", "merge", "nearest"]
 
 ExampleInputs = Callable[[int], tuple[tuple[Any, ...], dict[str, Any]]]
 
@@ -44,6 +44,21 @@ class Entry:
     load_weights: Callable[[nn.Module], None] | None = None
     evaluate: Callable[[Callable[..., Any]], dict[str, float]] | None = None
     packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """One architecture with random weights.
+
+    Attributes:
+        name: the row's name.
+        build: the model in eval mode; the same weights at each call.
+        example_inputs: batch size -> (args, kwargs) of one forward call; the same tensors at each call.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    example_inputs: ExampleInputs
 
 
 def merge(tables: Iterable[Iterable[Entry]]) -> Mapping[str, Entry]:
