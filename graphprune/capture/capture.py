@@ -20,7 +20,13 @@ from graphprune.capture.export import export_program, run_once
 from graphprune.capture.inputs import Inputs, normalise_inputs, tensor_leaves
 from graphprune.capture.nodes import draws_random
 from graphprune.capture.program import Constant, Program, Stored
-from graphprune.capture.simplify import fold_constants, functionalise, relax_views, remove_dead
+from graphprune.capture.simplify import (
+    fix_squeezes,
+    fold_constants,
+    functionalise,
+    relax_views,
+    remove_dead,
+)
 from graphprune.errors import CaptureError, InputError
 
 __all__ = ["capture"]
@@ -77,6 +83,7 @@ def _capture(model: nn.Module, inputs: Inputs, prime: int = 0) -> Program:
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
     relax_views(graph)
+    fix_squeezes(graph, prime)
     remove_dead(graph)
     _refuse_random(graph)
     stored = _used(graph, stored)
@@ -98,6 +105,7 @@ def _capture(model: nn.Module, inputs: Inputs, prime: int = 0) -> Program:
         dynamic_batch=bool(prime),
         notes=description.notes,
         module_types=_module_types(model),
+        model=model,
     )
 
 

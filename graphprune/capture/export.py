@@ -17,7 +17,7 @@ from graphprune.capture.describe import is_users
 from graphprune.capture.inputs import Inputs, tensor_leaves
 from graphprune.errors import CaptureError, InputError
 
-__all__ = ["export_program", "run_once"]
+__all__ = ["export_program", "left_as_it_was", "run_once"]
 
 
 def export_program(model: nn.Module, inputs: Inputs) -> ExportedProgram:
@@ -26,7 +26,7 @@ def export_program(model: nn.Module, inputs: Inputs) -> ExportedProgram:
     Raises:
         CaptureError: the model cannot be captured, or does not run on these inputs, see `run_once`.
     """
-    with _left_as_it_was(model), _quiet():
+    with left_as_it_was(model), _quiet():
         try:
             return torch.export.export(model, *inputs, strict=False)
         except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
@@ -34,7 +34,8 @@ def export_program(model: nn.Module, inputs: Inputs) -> ExportedProgram:
 
 
 @contextlib.contextmanager
-def _left_as_it_was(model: nn.Module) -> Iterator[None]:
+def left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """``model`` in eval mode, without gradients and fused fast paths; afterwards in the modes it was in."""
     modes = [(module, module.training) for module in model.modules()]
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -67,7 +68,7 @@ def _quiet() -> Iterator[None]:
 def run_once(model: nn.Module, inputs: Inputs) -> None:
     """Raises InputError if the model does not run on ``inputs``."""
     try:
-        with _left_as_it_was(model), _quiet():
+        with left_as_it_was(model), _quiet():
             model(*inputs[0], **inputs[1])
     except Exception as error:
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tensor_leaves(inputs))

@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.nodes import own_memory
@@ -55,6 +55,7 @@ class Program:
         batch_primes: the primes that stand in `Value.shape` for the batch size, and for sizes that are data.
         dynamic_batch: whether the program runs at any batch size.
         notes: what the user should know about this capture.
+        model: the user's module, so that the program can be compared with it; None where there is none.
     """
 
     graph: fx.Graph
@@ -71,6 +72,7 @@ class Program:
     dynamic_batch: bool = False
     notes: tuple[str, ...] = ()
     module_types: Mapping[str, str] = field(default_factory=dict)
+    model: nn.Module | None = field(default=None, repr=False)
 
     @cached_property
     def output_names(self) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.capture.nodes import draws_random, family, mutates, overload
+from graphprune.capture.nodes import arguments, draws_random, family, mutates, overload
 
-__all__ = ["fold_constants", "functionalise", "relax_views", "remove_dead"]
+__all__ = ["fix_squeezes", "fold_constants", "functionalise", "relax_views", "remove_dead"]
 
 _CREATORS = ("aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty")
 
@@ -152,6 +152,24 @@ def relax_views(graph: fx.Graph) -> None:
     for node in graph.nodes:
         if node.target is torch.ops.aten.view.default:
             node.target = torch.ops.aten.reshape.default
+
+
+def fix_squeezes(graph: fx.Graph, batch: int) -> None:
+    """Names the dimensions that every ``squeeze`` really drops: one that shrinks to a single unit must stay.
+
+    Multiples of ``batch`` are dropped where the batch is one, as the model does.
+    """
+    for node in graph.nodes:
+        if family(node) != "aten.squeeze" or mutates(node):
+            continue
+        shape = node.args[0].meta["val"].shape
+        named = arguments(node).get("dim", range(len(shape)))
+        given = [named] if isinstance(named, int) else list(named)
+        dims = [dim for dim in given if shape and (shape[dim] == 1 or (batch and shape[dim] % batch == 0))]
+        if not dims:
+            node.replace_all_uses_with(node.args[0])
+        elif dims != [named]:
+            node.target, node.args, node.kwargs = torch.ops.aten.squeeze.dims, (node.args[0], dims), {}
 
 
 def remove_dead(graph: fx.Graph) -> None:

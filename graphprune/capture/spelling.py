@@ -34,6 +34,7 @@ _METHODS = {
     "aten.contiguous.default": "contiguous",
     "aten.unsqueeze.default": "unsqueeze",
     "aten.squeeze.dim": "squeeze",
+    "aten.squeeze.dims": "squeeze",
     "aten.flatten.using_ints": "flatten",
     "aten.unflatten.int": "unflatten",
     "aten.chunk.default": "chunk",

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.program import Program
-from graphprune.verifying.nodes import TOLERANCE, Comparison, converted, first_line, relative_error
+from graphprune.verifying.nodes import TOLERANCE, Comparison, converted, copied, first_line, relative_error
 from graphprune.verifying.reference import widened
 from graphprune.verifying.verdict import Check
 
@@ -32,7 +32,7 @@ def layers_equal(
     Inputs and buffers are copies, for a model may write into them; parameters are cut off from autograd, which
     torch's counter of operations stumbles over.
     """
-    args, kwargs = pytree.tree_map(lambda index: _copied(inputs[index]), program.arguments)
+    args, kwargs = pytree.tree_map(lambda index: copied(inputs[index]), program.arguments)
     held = {name: parameter.detach() for name, parameter in module.named_parameters()} | {**tensors}
     held |= {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
     expected = [compared.outputs[name] for name in program.output_names if name in program.values]
@@ -48,10 +48,6 @@ def layers_equal(
 def _outputs_error(expected: list[Tensor], given: Any) -> float:
     tensors = [leaf.detach() for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)]
     return max((relative_error(*pair) for pair in zip(expected, tensors, strict=True)), default=0.0)
-
-
-def _copied(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
 
 def random_layers_equal(

@@ -20,8 +20,10 @@ __all__ = [
     "TOLERANCE",
     "Comparison",
     "Restricted",
+    "coarsest_dtype",
     "compare_nodes",
     "converted",
+    "copied",
     "first_line",
     "relative_error",
 ]
@@ -94,6 +96,17 @@ def _batches(program: Program, name: str, value: Any) -> dict[int, int]:
 def converted(leaf: Any, dtype: torch.dtype) -> Any:
     """A floating tensor in ``dtype``; anything else as it is."""
     return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def copied(leaf: Any) -> Any:
+    """A copy of a tensor; anything else as it is."""
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def coarsest_dtype(program: Program) -> torch.dtype:
+    """The coarsest floating dtype of the model's tensors."""
+    floating = [item.tensor.dtype for item in program.stored.values() if item.tensor.is_floating_point()]
+    return min(floating, key=lambda dtype: torch.finfo(dtype).bits, default=torch.float32)
 
 
 def first_line(error: BaseException | None) -> str:

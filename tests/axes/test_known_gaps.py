@@ -49,17 +49,11 @@ def test_a_view_of_what_attention_returns() -> None:
     assert shrunk(Written(run, q=nn.Linear(8, 12), o=nn.Linear(12, 8)), 2, 5, 8).verdict.passed
 
 
-@pytest.mark.xfail(
-    raises=gp.VerificationError, strict=True, reason="squeeze drops a dimension that became one"
-)
 def test_a_single_unit_that_is_squeezed() -> None:
     model = Written(lambda m, x: m.b(m.a(x).squeeze(1)), a=nn.Linear(3, 8), b=nn.Linear(8, 2))
     assert shrunk(model, 2, 3, ratio=0.9).verdict.passed
 
 
-@pytest.mark.xfail(
-    raises=gp.VerificationError, strict=True, reason="einsum multiplies without bmm along size one"
-)
 def test_multiply_accumulates_of_an_einsum_over_a_single_unit() -> None:
     model = Written(
         lambda m, x: m.b(torch.einsum("bij,bik->bjk", y := m.a(x), y)),
