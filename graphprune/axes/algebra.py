@@ -24,31 +24,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from math import prod
 
+from graphprune.axes.forest import Axis
 from graphprune.axes.terms import Atom, Term, product_term, sum_term
 
 __all__ = ["Axis", "Equations"]
-
-
-class Axis:
-    """One node of the forest: an atom, or the root of a product or a sum. Identity is what counts."""
-
-    __slots__ = ("kind", "link", "parts", "pins", "size")
-
-    def __init__(self, size: int, kind: str = "atom", parts: tuple[Axis, ...] = ()) -> None:
-        self.size = size
-        self.kind = kind
-        self.parts = parts
-        self.link: Axis | None = None
-        self.pins: dict[Hashable, None] = {}
-
-    def root(self) -> Axis:
-        """The representative of everything unified with this axis."""
-        node = self
-        while node.link is not None:
-            if node.link.link is not None:
-                node.link = node.link.link
-            node = node.link
-        return node
 
 
 class Equations:
@@ -59,6 +38,7 @@ class Equations:
 
     def __init__(self, conflict: Callable[[], Hashable] = lambda: "incompatible regrouping") -> None:
         self._conflict = conflict
+        self._waiting: list[tuple[Axis, Axis, Hashable]] = []
         self._solved: dict[Axis, Term] = {}
         self._atoms: dict[Axis, Atom] = {}
 
@@ -122,9 +102,9 @@ class Equations:
         y.link = x
         x.pins.update(y.pins)
 
-    def _share_pins(self, x: Axis, y: Axis) -> None:
+    def _share_pins(self, x: Axis, y: Axis, *more: Hashable) -> None:
         """Two structures of which one cannot change: the other cannot either, however it is cut."""
-        for reason in dict.fromkeys([*self._reasons(x), *self._reasons(y)]):
+        for reason in dict.fromkeys([*self._reasons(x), *self._reasons(y), *more]):
             self.pin(x, reason)
             self.pin(y, reason)
 
@@ -157,7 +137,7 @@ class Equations:
         while left:
             a, b = left.pop(), right.pop()
             if a.size % b.size and b.size % a.size:
-                self._pin_block(a, b, left, right)
+                self._set_aside(a, b, left, right)
                 continue
             if a.size > b.size:
                 a, rest = self.split(a, b.size)
@@ -167,20 +147,29 @@ class Equations:
                 right.append(rest)
             self.unify(a, b)
 
-    def _pin_block(self, a: Axis, b: Axis, left: list[Axis], right: list[Axis]) -> None:
-        """Neither size divides the other: pin the shortest runs of factors that cover the same positions."""
-        reason = self._conflict()
-        covered_left, covered_right = a.size, b.size
-        self.pin(a, reason)
-        self.pin(b, reason)
-        while covered_left != covered_right:
-            stack = left if covered_left < covered_right else right
-            part = stack.pop()
-            self.pin(part, reason)
-            if stack is left:
-                covered_left *= part.size
-            else:
-                covered_right *= part.size
+    def _set_aside(self, a: Axis, b: Axis, left: list[Axis], right: list[Axis]) -> None:
+        """Neither size divides the other: the shortest runs of factors over the same positions must wait."""
+        runs = [a], [b]
+        sizes = [a.size, b.size]
+        while sizes[0] != sizes[1]:
+            side = int(sizes[1] < sizes[0])
+            part = (left, right)[side].pop()
+            runs[side].append(part)
+            sizes[side] *= part.size
+        self._waiting.append((self.product(runs[0]), self.product(runs[1]), self._conflict()))
+
+    def _settle(self) -> None:
+        """Aligns again what had to wait, for later equations may have split it; what does not align is pinned."""
+        before: list[list[Axis]] = []
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            factors = [self._factors(axis) for pair in waiting for axis in pair[:2]]
+            for place, (one, other, reason) in enumerate(waiting):
+                if factors == before or self.pinned(one) or self.pinned(other):
+                    self._share_pins(one, other, reason)
+                else:
+                    self._align_factors(factors[2 * place][:], factors[2 * place + 1][:])
+            before = factors
 
     # -- structure ----------------------------------------------------------------------------------------
     def segments(self, axis: Axis) -> list[Axis]:
@@ -291,6 +280,7 @@ class Equations:
     # -- solving ------------------------------------------------------------------------------------------
     def solve(self, axis: Axis) -> Term:
         """The frozen term of ``axis``. Call it when all equations are in: results are remembered."""
+        self._settle()
         return self._solve(axis, ())
 
     def _solve(self, axis: Axis, inherited: tuple[Hashable, ...]) -> Term:
