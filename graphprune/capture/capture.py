@@ -19,6 +19,7 @@ from graphprune.capture.describe import Description, describe, source_line
 from graphprune.capture.export import export_program, run_once
 from graphprune.capture.inputs import Inputs, normalise_inputs, tensor_leaves
 from graphprune.capture.nodes import draws_random
+from graphprune.capture.parametrised import fold_parametrised
 from graphprune.capture.program import Constant, Program, Stored
 from graphprune.capture.simplify import (
     fix_squeezes,
@@ -79,6 +80,7 @@ def _capture(model: nn.Module, inputs: Inputs, prime: int = 0) -> Program:
         free_batch(graph, placeholders, prime)
         if problem := batch_problem(graph, prime, lifted.values()):
             raise CaptureError(problem)
+    stored = fold_parametrised(graph, stored, model)
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)

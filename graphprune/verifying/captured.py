@@ -29,7 +29,12 @@ def captured_equals_model(program: Program, model: nn.Module, inputs: list[Any],
     batch = next((leaf.shape[0] for leaf in inputs if isinstance(leaf, Tensor) and leaf.dim()), 1)
     name = f"captured program equals the model, batch {batch}"
     held = Randomised(program.stored, seed, None)
-    random = {name: held[name] for name, item in program.stored.items() if item.kind != "constant"}
+    registered = (
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    )
+    names = {name for name, _ in registered} & set(program.attributes.values())
+    random = {name: held[name] for name in sorted(names)}  # weights that capture has folded keep their values
     own = {n: t if program.stored[n].kind == "parameter" else t.clone() for n, t in random.items()}
     limit = TOLERANCE[coarsest_dtype(program)]
     args, kwargs = pytree.tree_map(lambda index: copied(inputs[index]), program.arguments)
