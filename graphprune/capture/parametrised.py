@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from graphprune.capture.nodes import draws_random, overload
+from graphprune.capture.nodes import draws_random, mutates, overload
 from graphprune.capture.program import Stored
 
 __all__ = ["fold_parametrised"]
@@ -93,4 +93,5 @@ def _cheap(node: fx.Node) -> bool:
 
 
 def _pure(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
-    return all(source in known for source in node.all_input_nodes) and not draws_random(node)
+    changes = mutates(node) or draws_random(node)
+    return not changes and all(source in known for source in node.all_input_nodes)
