@@ -13,10 +13,10 @@ from torch import fx, nn
 
 from graphprune import exporting
 from graphprune.axes.dependency import Cost, DependencyGraph
-from graphprune.capture import tensor_leaves, with_batch
+from graphprune.capture import graft, tensor_leaves, with_batch
 from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
-from graphprune.errors import VerificationError
+from graphprune.errors import InputError, VerificationError
 from graphprune.planning import Plan
 from graphprune.verifying import Check, Verdict
 
@@ -66,6 +66,22 @@ class Result:
             VerificationError: onnxruntime gives other results than PyTorch.
         """
         return _save(self, Path(directory), latency, progress, extra or {})
+
+    def graft(self) -> nn.Module:
+        """The user's own module, copied, with the slim layers in the place of its layers.
+
+        For models whose ``forward`` does more than a program can, such as a detector that decides on values: shrink
+        a module that holds the model and runs its network alone, and graft the result.
+
+        Raises:
+            InputError: the model's code itself mentions a width, so that it does not run with slim layers.
+        """
+        program = self.graph.program
+        if program.model is None:
+            raise InputError(
+                "there is no module that this result was captured from", "shrink a torch.nn.Module"
+            )
+        return graft(program.model, self.model, program.example)
 
 
 def load(directory: str | Path) -> fx.GraphModule:

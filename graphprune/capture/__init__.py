@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphprune.capture.capture import capture
+from graphprune.capture.grafting import graft
 from graphprune.capture.inputs import normalise_inputs, tensor_leaves, with_batch
 from graphprune.capture.operations import Operation, Value
 from graphprune.capture.program import Program, Stored, run
@@ -13,6 +14,7 @@ __all__ = [
     "Stored",
     "Value",
     "capture",
+    "graft",
     "normalise_inputs",
     "run",
     "tensor_leaves",

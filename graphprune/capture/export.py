@@ -17,7 +17,7 @@ from graphprune.capture.describe import is_users
 from graphprune.capture.inputs import Inputs, tensor_leaves
 from graphprune.errors import CaptureError, InputError
 
-__all__ = ["export_program", "left_as_it_was", "run_once"]
+__all__ = ["export_program", "left_as_it_was", "run_once", "what_failed"]
 
 
 def export_program(model: nn.Module, inputs: Inputs) -> ExportedProgram:
@@ -73,7 +73,7 @@ def run_once(model: nn.Module, inputs: Inputs) -> None:
     except Exception as error:
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tensor_leaves(inputs))
         raise InputError(
-            f"the model does not run on the example inputs {shapes}: {_last_line(error)} ({_user_line(error)})",
+            f"the model does not run on the example inputs {shapes}: {what_failed(error)}",
             "check the input shape and type (--input-shape on the command line)",
         ) from error
 
@@ -88,7 +88,12 @@ _REMEDIES = {
 
 def _capture_error(error: Exception) -> CaptureError:
     remedy = next(remedy for said, remedy in _REMEDIES.items() if said in str(error))
-    return CaptureError(f"the model cannot be captured: {_last_line(error)} ({_user_line(error)})", remedy)
+    return CaptureError(f"the model cannot be captured: {what_failed(error)}", remedy)
+
+
+def what_failed(error: Exception) -> str:
+    """What an error says and the user's line that raised it, in one line."""
+    return f"{_last_line(error)} ({_user_line(error)})"
 
 
 def _last_line(error: Exception) -> str:

@@ -1,0 +1,77 @@
+"""Puts slim layers back into the user's own module, for models of which only a part could be captured."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn.utils import parametrize
+
+from graphprune.capture.export import left_as_it_was, what_failed
+from graphprune.capture.inputs import Inputs, tensor_leaves
+from graphprune.errors import InputError
+
+__all__ = ["graft"]
+
+# attributes in which torch.nn's layers repeat the shapes of their tensors
+_WIDTHS = (
+    "in_features out_features in_channels out_channels groups num_features num_groups num_channels "
+    "normalized_shape num_embeddings embedding_dim num_parameters input_size hidden_size"
+).split()
+
+
+def graft(model: nn.Module, slim: fx.GraphModule, example: Inputs) -> nn.Module:
+    """A copy of ``model`` whose layers hold the tensors of ``slim``, which are shared, not copied.
+
+    The copy runs the user's own ``forward``, so it can do what no program captures; it must give what ``slim``
+    gives on ``example``.
+
+    Raises:
+        InputError: the model's code itself mentions a width, so that it does not run with slim layers.
+    """
+    tensors = {
+        **dict(slim.named_buffers(remove_duplicate=False)),
+        **dict(slim.named_parameters(remove_duplicate=False)),
+    }
+    own = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    memo: dict[int, Any] = {id(tensor): tensors[name] for name, tensor in own if name in tensors}
+    grafted = copy.deepcopy(model, memo)
+    layers = dict(slim.named_modules())
+    for name, module in grafted.named_modules():
+        _plain_weights(name, module, tensors)
+        for width in _WIDTHS:
+            if hasattr(layers.get(name), width) and width in vars(module):
+                setattr(module, width, getattr(layers[name], width))
+    _compare(grafted, slim, example)
+    return grafted
+
+
+def _plain_weights(path: str, module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Capture has folded parametrised weights; here they become plain as well."""
+    if not parametrize.is_parametrized(module):
+        return
+    for local in list(module.parametrizations):  # type: ignore[arg-type]
+        name = f"{path}.{local}" if path else local
+        if name in tensors:
+            parametrize.remove_parametrizations(module, local)
+            setattr(module, local, tensors[name])
+
+
+def _compare(grafted: nn.Module, slim: fx.GraphModule, example: Inputs) -> None:
+    remedy = "let that line take the width from its tensors, or use the slim module as it is"
+    args, kwargs = example
+    with torch.no_grad(), left_as_it_was(grafted):
+        try:
+            given = tensor_leaves(grafted(*args, **kwargs))
+        except Exception as error:  # whatever the user's forward raises
+            raise InputError(
+                f"the model's own forward does not run with slim layers: {what_failed(error)}", remedy
+            ) from error
+        wanted = tensor_leaves(slim(*args, **kwargs))
+    for one, two in zip(given, wanted, strict=True):
+        if one.shape != two.shape or not torch.allclose(
+            one, two, rtol=1e-3, atol=1e-4 * float(two.abs().max())
+        ):
+            raise InputError("the model's own forward computes otherwise with slim layers", remedy)
