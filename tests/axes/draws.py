@@ -142,6 +142,9 @@ class Row:
             positions, written independently: (arguments by name, masks by name) → results.
         random: values are arbitrary; only shapes can be compared.
         least: units that every axis keeps.
+        feeds_back: the argument whose axes are summed away even where the result has them too, because results
+            are read again, step by step; they are contracted, not restricted.
+        crashes: the operator reads foreign memory where operands do not belong together, so pins are not tried.
         note: what tells it from other rows of the same operator.
     """
 
@@ -150,6 +153,8 @@ class Row:
     masked: Callable[[dict[str, Any], dict[str, Tensor]], Any] | None = None
     random: bool = False
     least: int = 1
+    feeds_back: str = ""
+    crashes: bool = False
     note: str = ""
 
     @cached_property

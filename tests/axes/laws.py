@@ -228,7 +228,8 @@ def broken(
     masked = bench.row.masked if operation is bench.operation else None
     if masked is not None:
         return trial.against(masked(trial.full(), trial.masks()))
-    free = bench.atoms(operation.outputs)
+    summed = bench.atoms(_values_of(operation, bench.row.feeds_back))
+    free = [atom for atom in bench.atoms(operation.outputs) if atom not in summed]
     alone = {atom: choice for atom, choice in kept.items() if atom in free}
     restricted = _Trial(bench, operation, alone, fibres or {}, other or {})
     plain = restricted.against(restricted.run(restricted.full()))
@@ -236,6 +237,11 @@ def broken(
         return f"restriction: {plain}"
     zeroed = trial.against(trial.run(trial.full(zero=True)))
     return f"contraction: {zeroed}" if zeroed else ""
+
+
+def _values_of(operation: Operation, name: str) -> list[Value]:
+    argument = operation.arguments.get(name, [])
+    return [argument] if isinstance(argument, Value) else list(argument)
 
 
 def statistics_differ(

@@ -95,7 +95,8 @@ PINNED_ON_PURPOSE = {
 
 def test_no_pin_is_needless() -> None:
     """Every pinned axis breaks something when it alone is restricted."""
-    assert {row.family for row in FUNCTIONAL if _pins_needlessly(row)} == set(PINNED_ON_PURPOSE)
+    tried = (row for row in FUNCTIONAL if not row.crashes)
+    assert {row.family for row in tried if _pins_needlessly(row)} == set(PINNED_ON_PURPOSE)
 
 
 def _pins_needlessly(row: Row) -> bool:
@@ -107,7 +108,9 @@ def _pins_needlessly(row: Row) -> bool:
     return True
 
 
-@every_row
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if not row.crashes], ids=lambda row: f"{row.op} {row.note}".strip()
+)
 def test_no_pinned_axis_keeps_the_laws(row: Row) -> None:
     """The same with the literals rewritten, and every result restricted as its terms say."""
     bench = Bench.of(row, 11)

@@ -1,12 +1,22 @@
 """The rules, one table per family, merged here."""
 
-from graphprune.axes.rules import contractions, creation, joining, pointwise, reductions, views, windows
+from graphprune.axes.rules import (
+    contractions,
+    creation,
+    joining,
+    pointwise,
+    recurrent,
+    reductions,
+    views,
+    windows,
+)
 from graphprune.axes.rules.table import Rule, Table, merge
 
 __all__ = ["RULES", "Rule", "find_rule"]
 
 RULES: Table = merge(
-    module.RULES for module in (pointwise, reductions, contractions, windows, views, joining, creation)
+    module.RULES
+    for module in (pointwise, reductions, contractions, recurrent, windows, views, joining, creation)
 )
 
 
