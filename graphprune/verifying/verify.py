@@ -129,7 +129,10 @@ def _parameters(graph: DependencyGraph, masks: Masks, slim: Program) -> Check:
 
 
 # counted by the polynomial, not by torch's counter
-_UNCOUNTED = ("aten.bilinear", "aten.mv", "aten.dot", "aten.outer", "aten.cdist")
+_UNCOUNTED = (
+    *(f"aten.{name}." for name in "bilinear mv dot vdot outer cdist".split()),
+    "transformers.grouped_mm_fallback.",
+)
 
 
 def _macs(graph: DependencyGraph, masks: Masks, counted: int, batches: dict[int, int]) -> Check:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cases_contractions
+import cases_indexing
 import cases_pointwise
 import cases_recurrent
 import cases_reductions
+import cases_spectral
 import cases_views
 import cases_windows
 import torch
@@ -22,6 +24,8 @@ _TABLES = (
     cases_reductions,
     cases_contractions,
     cases_recurrent,
+    cases_indexing,
+    cases_spectral,
     cases_views,
     cases_windows,
 )

@@ -284,8 +284,8 @@ class _Trial:
         return self._overload()(**arguments)
 
     def _overload(self) -> Any:
-        _, packet, name = self.operation.op.split(".")
-        return getattr(getattr(torch.ops.aten, packet), name)
+        space, packet, name = self.operation.op.split(".")
+        return getattr(getattr(getattr(torch.ops, space), packet), name)
 
     def _bound(self, tensor: Any) -> dict[str, Any]:
         """The operator's arguments with ``tensor(value)`` in the place of every value."""
@@ -391,13 +391,21 @@ def separable(bench: Bench, kept: Kept, other: Mapping[str, Kept]) -> bool:
 def _is_grid(given: Tensor, whole: Tensor) -> bool:
     """Whether ``given`` is ``whole`` at some positions of each dimension."""
     positions = product(*map(range, whole.shape))
-    places = {round(number, 9): at for number, at in zip(whole.flatten().tolist(), positions, strict=True)}
-    found = [places.get(round(number, 9)) for number in given.flatten().tolist()]
+    places = dict(zip(_rounded(whole), positions, strict=True))
+    found = [places.get(number) for number in _rounded(given)]
     if None in found or len(places) < whole.numel() or whole.dim() < 2:
         return False
     grid = torch.tensor(found).reshape(*given.shape, whole.dim())
     along = (grid[..., dim].movedim(dim, 0).flatten(1) for dim in range(whole.dim()))
     return all(bool((line == line[:, :1]).all()) for line in along)
+
+
+def _rounded(value: Tensor) -> list[Any]:
+    parts = torch.view_as_real(value.resolve_conj()) if value.is_complex() else value.unsqueeze(-1)
+    return [
+        tuple(round(number, 9) for number in numbers)
+        for numbers in parts.reshape(-1, parts.shape[-1]).tolist()
+    ]
 
 
 def _tensors(results: Any) -> list[Tensor]:

@@ -3,10 +3,12 @@
 from graphprune.axes.rules import (
     contractions,
     creation,
+    indexing,
     joining,
     pointwise,
     recurrent,
     reductions,
+    spectral,
     views,
     windows,
 )
@@ -16,7 +18,18 @@ __all__ = ["RULES", "Rule", "find_rule"]
 
 RULES: Table = merge(
     module.RULES
-    for module in (pointwise, reductions, contractions, recurrent, windows, views, joining, creation)
+    for module in (
+        pointwise,
+        reductions,
+        contractions,
+        recurrent,
+        windows,
+        spectral,
+        views,
+        joining,
+        indexing,
+        creation,
+    )
 )
 
 
