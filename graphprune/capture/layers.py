@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import torch
+from torch import fx, nn
 
 __all__ = ["PLAIN", "WEIGHTED", "LayerSpec"]
 
@@ -36,6 +37,18 @@ class LayerSpec:
 
     def name(self, arguments: Arguments) -> str:
         return self.kind if isinstance(self.kind, str) else self.kind(arguments)
+
+    def owned(self, arguments: Arguments) -> dict[str, Any]:
+        """The layer's own tensors, by their names in it."""
+        return {local: arguments.get(name) for name, local in self.tensors.items()}
+
+    def inputs(self, arguments: Arguments, constants: Mapping[str, torch.Tensor]) -> tuple[Any, ...]:
+        """What the layer is called with; ``constants`` are known by the nodes' targets."""
+        return (arguments[self.source],)
+
+    def results(self, called: fx.Node) -> Any:
+        """What stands for the operator's results, one node or a tuple; ``called`` is the call of the layer."""
+        return called
 
     def build(self, config: Config) -> nn.Module:
         kind = str(config.pop("kind", None) or self.kind)

@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.utils._pytree import tree_leaves
 
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.layers import PLAIN, WEIGHTED, LayerSpec
 from graphprune.capture.nodes import arguments, family
 from graphprune.capture.program import Constant, Program, Stored
+from graphprune.capture.recurrent import RECURRENT
 from graphprune.capture.spelling import spell
 
 __all__ = ["raise_program"]
@@ -60,6 +62,7 @@ class _Raiser:
         self.new = fx.Graph()
         self.mapping: dict[fx.Node, Any] = {}
         self.built: dict[str, _Layer] = {}
+        self.constants = {s.name: s.tensor for s in program.stored.values() if s.kind == "constant"}
         self.layers = self._recognise()
 
     # -- which nodes are layers ---------------------------------------------------------------------------
@@ -76,8 +79,9 @@ class _Raiser:
 
     def _layer(self, node: fx.Node, taken: Mapping[str, _Layer]) -> _Layer | None:
         bound = arguments(node)
-        if family(node) in WEIGHTED:
-            return self._weighted(WEIGHTED[family(node)], bound)
+        weighted = RECURRENT.get(str(node.target)) or WEIGHTED.get(family(node))
+        if weighted is not None:
+            return self._weighted(weighted, bound)
         spec = PLAIN.get(family(node))
         if spec is None:
             return None
@@ -94,12 +98,8 @@ class _Raiser:
 
     def _weighted(self, spec: LayerSpec, bound: Mapping[str, Any]) -> _Layer | None:
         """A layer if all its tensors are stored under one name and nothing else is asked of them."""
-        held = {
-            local: str(argument.target)
-            for name, local in spec.tensors.items()
-            if isinstance(argument := bound.get(name), fx.Node) and argument.op == "get_attr"
-        }
-        given = [name for name in spec.tensors if isinstance(bound.get(name), fx.Node)]
+        given = {local: node for local, node in spec.owned(bound).items() if isinstance(node, fx.Node)}
+        held = {local: str(node.target) for local, node in given.items() if node.op == "get_attr"}
         if not held or len(held) != len(given):
             return None
         config = spec.config(self._with_shapes(bound))
@@ -114,12 +114,9 @@ class _Raiser:
     def _with_shapes(self, bound: Mapping[str, Any]) -> dict[str, Any]:
         """Stored tensors instead of the nodes that read them, and the ``rank`` of the first tensor."""
         tensors = self.program.tensors
-        shaped = {
-            name: tensors[str(value.target)]
-            if isinstance(value, fx.Node) and value.op == "get_attr"
-            else value
-            for name, value in bound.items()
-        }
+        shaped = fx.node.map_arg(
+            dict(bound), lambda node: tensors[str(node.target)] if node.op == "get_attr" else node
+        )
         return {**shaped, "rank": _rank(bound)}
 
     def _names(self, tensor: str) -> tuple[str, ...]:
@@ -183,11 +180,8 @@ class _Raiser:
 
     def _attribute(self, node: fx.Node) -> None:
         path = str(node.target)
-        owned = {
-            tensor for user in node.users if user in self.layers for _, tensor in self.layers[user].tensors
-        }
-        if path in owned and all(user in self.layers for user in node.users):
-            return
+        if all(user in self.layers and node not in tree_leaves(self._given(user)) for user in node.users):
+            return  # the layers have it
         for user in node.users:
             if user in self.layers:
                 self._ensure(self.layers[user])
@@ -202,13 +196,23 @@ class _Raiser:
         else:
             owner.register_buffer(name, stored.tensor, persistent=stored.persistent)
 
-    def _call(self, node: fx.Node) -> fx.Node:
+    def _call(self, node: fx.Node) -> Any:
         layer = self.layers.get(node)
         if layer is None:
-            return spell(self.new, node, self.mapping)
+            return self._item(node) or spell(self.new, node, self.mapping)
         self._ensure(layer)
-        moving = arguments(node)[layer.spec.source]
-        return self.new.call_module(layer.path, (self.mapping[moving],))
+        given = fx.node.map_arg(self._given(node), self.mapping.__getitem__)
+        return layer.spec.results(self.new.call_module(layer.path, given))
+
+    def _item(self, node: fx.Node) -> fx.Node | None:
+        """One of the several results of a layer, if ``node`` takes it."""
+        source, index = node.args if node.target is operator.getitem else (None, None)
+        results = self.mapping[source] if isinstance(source, fx.Node) else None
+        return results[index] if isinstance(results, tuple) and isinstance(index, int) else None
+
+    def _given(self, node: fx.Node) -> tuple[Any, ...]:
+        """What the layer that ``node`` became is called with."""
+        return self.layers[node].spec.inputs(arguments(node), self.constants)
 
     def _ensure(self, layer: _Layer) -> None:
         if layer.path not in self.built:

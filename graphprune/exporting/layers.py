@@ -7,6 +7,7 @@ then tried and its result compared with the layer, attribute by attribute and te
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,7 +71,7 @@ def build_layer(call: LayerCall) -> nn.Module:
 
 def _call(class_name: str, layer: nn.Module, shorten: bool) -> LayerCall:
     positional, keywords = [], {}
-    for name, parameter in inspect.signature(type(layer).__init__).parameters.items():
+    for name, parameter in _parameters(layer).items():
         if name in ("self", "device") or name.startswith("_") or not _is_named(parameter):
             continue
         if name == "dtype":
@@ -85,6 +86,19 @@ def _call(class_name: str, layer: nn.Module, shorten: bool) -> LayerCall:
         elif value != parameter.default:
             keywords[name] = value
     return LayerCall(class_name, tuple(positional), keywords)
+
+
+def _parameters(layer: nn.Module) -> dict[str, inspect.Parameter]:
+    """Of the constructor; recurrent layers hand theirs on to a base class, to which they add the mode."""
+    parameters = dict(inspect.signature(type(layer).__init__).parameters)
+    if isinstance(layer, nn.RNNBase):
+        parameters |= inspect.signature(nn.RNNBase.__init__).parameters
+        del parameters["mode"]
+    if isinstance(layer, nn.RNN):
+        parameters["nonlinearity"] = inspect.Parameter(
+            "nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh"
+        )
+    return parameters
 
 
 def _without_needless(call: LayerCall, layer: nn.Module) -> LayerCall:
@@ -124,7 +138,9 @@ def _shortened(value: Any) -> Any:
 
 def _rebuilds(call: LayerCall, layer: nn.Module) -> bool:
     try:
-        copy = build_layer(call)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an attempt may leave out what makes another argument sensible
+            copy = build_layer(call)
     except InputError:
         return False
     if any(vars(layer).get(name) != value for name, value in vars(copy).items() if _is_setting(name)):

@@ -248,6 +248,10 @@ LITERALS: dict[str, Callable[[Site], Changes]] = {
     "aten.narrow": _narrow,
     "aten.select": _select,
     **dict.fromkeys(["aten.pad", "aten.constant_pad_nd"], _pad),
+    **dict.fromkeys(
+        [f"aten.adaptive_{kind}_pool{rank}d" for kind in ("avg", "max") for rank in (1, 2, 3)],
+        _shape_of("output_size"),
+    ),
     "aten.scaled_dot_product_attention": _attention,
 }
 

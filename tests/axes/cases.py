@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cases_contractions
+import cases_indexing
 import cases_pointwise
+import cases_recurrent
 import cases_reductions
+import cases_spectral
 import cases_views
 import cases_windows
 import torch
@@ -16,7 +19,16 @@ from graphprune.axes.rules import RULES
 
 __all__ = ["FUNCTIONAL", "ROWS", "rule_name"]
 
-_TABLES = (cases_pointwise, cases_reductions, cases_contractions, cases_views, cases_windows)
+_TABLES = (
+    cases_pointwise,
+    cases_reductions,
+    cases_contractions,
+    cases_recurrent,
+    cases_indexing,
+    cases_spectral,
+    cases_views,
+    cases_windows,
+)
 
 FUNCTIONAL: list[Row] = [row for table in _TABLES for row in table.ROWS]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import formulas
+import torch
+import transformers.integrations.moe  # noqa: F401  (registers its operator)
 from draws import Make, booleans, integers, on, rows, size, x
 
 __all__ = ["ROWS"]
@@ -87,7 +89,7 @@ _PRODUCTS = [
         on(x("j"), x("b i k"), x("b k j")),
     ),
     *rows("mv", on(x("i k"), x("k"))),
-    *rows("dot", on(x("k"), x("k"))),
+    *rows("dot vdot", on(x("k"), x("k"))),
     *rows("outer", on(x("i"), x("j"))),
     *rows("cdist", on(x("b i k"), x("b j k")), on(x("i k"), x("b j k"), 1.0)),
     *rows(
@@ -138,6 +140,15 @@ _ATTENTION = [
     ),
 ]
 
+_ENDS = torch.tensor([2, 2, 5], dtype=torch.int32)  # the second matrix has no row
+
+_GROUPED = [
+    *rows("transformers.grouped_mm_fallback.default", on(x("5 i"), x("3 i o"), _ENDS)),
+    # on CPU in single precision only, and of rows of 16 bytes
+    *rows("_grouped_mm", on(x("5 4", "whole"), x("3 4 8", "whole"), _ENDS)),
+    *rows("_grouped_mm", on(x("b i 4", "whole"), x("b 4 8", "whole")), note="batched"),
+]
+
 _LOOK_UPS = rows("embedding", on(x("7 d"), integers("b n", 7)), on(x("7 d"), integers("n", 7), 0))
 
-ROWS = [*_CONVOLUTIONS, *_PRODUCTS, *_ATTENTION, *_LOOK_UPS]
+ROWS = [*_CONVOLUTIONS, *_PRODUCTS, *_ATTENTION, *_GROUPED, *_LOOK_UPS]

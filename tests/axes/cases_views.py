@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from draws import integers, on, rows, shape, size, x
+from draws import on, rows, shape, size, x
 
 __all__ = ["ROWS"]
 
@@ -107,17 +107,4 @@ _PARTS = [
     *rows("glu", on(x("a (2 b)")), on(x("a (2 b) c"), 1)),
 ]
 
-_INDEXED = [
-    *rows(
-        "index.Tensor",
-        on(x("7 a b"), [integers("n", 7)]),
-        on(x("a 7 b"), [None, integers("n m", 7)]),
-        on(x("a 7 6 b"), [None, integers("n 1", 7), integers("m", 6)]),
-        on(x("7 a 6"), [integers("n", 7), None, integers("n", 6)]),
-        on(x("a 4"), [None, torch.tensor([False, True, True, False])]),
-    ),
-    *rows("index_select", on(x("a 7 b"), 1, integers("n", 7)), on(x("a 7"), -1, torch.tensor(3))),
-    *rows("gather", on(x("a 7"), 1, integers("a n", 7)), on(x("6 7 b"), -2, integers("4 n b", 7))),
-]
-
-ROWS = [*_VIEWS, *_JOINED, *_PARTS, *_INDEXED]
+ROWS = [*_VIEWS, *_JOINED, *_PARTS]

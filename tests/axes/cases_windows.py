@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from draws import on, rows, shape, size, x
 
 __all__ = ["ROWS"]
@@ -19,7 +20,20 @@ _POOLS = [
     *rows("adaptive_avg_pool1d adaptive_max_pool1d", on(_ONE, [2])),
     *rows("adaptive_avg_pool2d adaptive_max_pool2d", on(_TWO, [2, 2]), on(_TWO, [1, 1])),
     *rows("adaptive_avg_pool3d adaptive_max_pool3d", on(_THREE, [2, 2, 2])),
+    *rows("avg_pool1d max_pool1d", on(x("b c h"), [1])),
+    *rows("avg_pool2d max_pool2d", on(x("b 6 w"), [2, 1]), on(x("b c h 6"), [1, 3], [1, 2], [0, 1])),
+    *rows("avg_pool3d max_pool3d", on(x("b c 6 h w"), [2, 1, 1], [])),
+    # one step in two is left out, or one in front is new
+    *rows("avg_pool2d max_pool2d", on(_TWO, [1], [2]), on(x("b c 5 7"), [1, 3], [1], [0, 1]), note="apart "),
+    *rows("max_pool2d_with_indices", on(_TWO, [2, 1])),
+    *rows("adaptive_avg_pool1d adaptive_max_pool1d", on(x("b c h"), [size("h")]), note="whole"),
+    *rows("adaptive_avg_pool2d adaptive_max_pool2d", on(x("b c 6 w"), [3, size("w")]), note="whole"),
+    *rows("adaptive_avg_pool3d", on(x("b c 4 h w"), [1, size("h"), size("w")]), note="whole"),
 ]
+
+_REGIONS = torch.tensor(
+    [[0, 0.2, 0.5, 4, 5], [1, 1, 1, 5.5, 3], [1, 0, 2, 3, 4], [0, 2, 2, 6, 5]], dtype=torch.float64
+)
 
 _RESIZED = [
     *rows("upsample_linear1d", on(_ONE, [9], False)),
@@ -56,6 +70,20 @@ _REARRANGED = [
         on(x("b c 4 5"), [2, 3], [1, 1], [0, 0], [1, 1]),
         on(x("c 4 5"), [2, 2], [1, 1], [1, 0], [2, 1]),
     ),
+    *rows(
+        "col2im",
+        on(x("b (c 6) 9"), [4, 5], [2, 3], [1, 1], [0, 0], [1, 1]),
+        on(x("(c 4) 8"), [4, 5], [2, 2], [1, 1], [0, 0], [2, 1]),
+    ),
+    *rows(
+        "unfold",
+        on(x("a 7 b"), 1, 3, 2),
+        on(x("a b (n 3)"), -1, 3, 3),
+        on(x("(n 2) a"), 0, 2, 2),
+        on(x("a n"), 1, 1, 1),
+        on(x("a 7"), 1, 3, 3),
+    ),
+    *rows("torchvision.roi_align.default", on(x("2 c 6 7"), _REGIONS, 1.0, 2, 3, 2, True)),
 ]
 
 _CREATED = [

@@ -79,6 +79,13 @@ class Draw:
         """In single precision."""
         return self.normal(text).float()
 
+    def whole(self, text: str) -> Tensor:
+        """Small integers in single precision, so that sums are exact in any order."""
+        return (self.integers(text, 7) - 3).float()
+
+    def complex(self, text: str) -> Tensor:
+        return torch.complex(self.normal(text), self.normal(text))
+
     def integers(self, text: str, high: int = 8) -> Tensor:
         return torch.randint(high, self.shape(text), generator=self._generator)
 
@@ -142,6 +149,9 @@ class Row:
             positions, written independently: (arguments by name, masks by name) → results.
         random: values are arbitrary; only shapes can be compared.
         least: units that every axis keeps.
+        feeds_back: the argument whose axes are summed away even where the result has them too, because results
+            are read again, step by step; they are contracted, not restricted.
+        crashes: the operator reads foreign memory where operands do not belong together, so pins are not tried.
         note: what tells it from other rows of the same operator.
     """
 
@@ -150,13 +160,15 @@ class Row:
     masked: Callable[[dict[str, Any], dict[str, Tensor]], Any] | None = None
     random: bool = False
     least: int = 1
+    feeds_back: str = ""
+    crashes: bool = False
     note: str = ""
 
     @cached_property
     def overload(self) -> Any:
         """The real operator."""
-        _, packet, name = self.op.split(".")
-        return getattr(getattr(torch.ops.aten, packet), name)
+        space, packet, name = self.op.split(".")
+        return getattr(getattr(getattr(torch.ops, space), packet), name)
 
     @property
     def family(self) -> str:
@@ -164,10 +176,10 @@ class Row:
 
 
 def rows(names: str, *makes: Make, note: str = "", **options: Any) -> list[Row]:
-    """Every way for every operator of ``names`` (with an overload, or "default")."""
+    """Every way for every operator of ``names`` (with an overload, or "default"; with a namespace, or "aten")."""
     return [
         Row(
-            f"aten.{name}" if "." in name else f"aten.{name}.default",
+            _full_name(name),
             make,
             note=f"{note}{index}" if index else note,
             **options,
@@ -175,3 +187,12 @@ def rows(names: str, *makes: Make, note: str = "", **options: Any) -> list[Row]:
         for name in names.split()
         for index, make in enumerate(makes)
     ]
+
+
+def _full_name(name: str) -> str:
+    space, packet, overload = {
+        0: ("aten", name, "default"),
+        1: ("aten", *name.split(".")),
+        2: tuple(name.split(".")),
+    }[name.count(".")]
+    return f"{space}.{packet}.{overload}"

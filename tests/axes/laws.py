@@ -228,7 +228,8 @@ def broken(
     masked = bench.row.masked if operation is bench.operation else None
     if masked is not None:
         return trial.against(masked(trial.full(), trial.masks()))
-    free = bench.atoms(operation.outputs)
+    summed = bench.atoms(_values_of(operation, bench.row.feeds_back))
+    free = [atom for atom in bench.atoms(operation.outputs) if atom not in summed]
     alone = {atom: choice for atom, choice in kept.items() if atom in free}
     restricted = _Trial(bench, operation, alone, fibres or {}, other or {})
     plain = restricted.against(restricted.run(restricted.full()))
@@ -236,6 +237,11 @@ def broken(
         return f"restriction: {plain}"
     zeroed = trial.against(trial.run(trial.full(zero=True)))
     return f"contraction: {zeroed}" if zeroed else ""
+
+
+def _values_of(operation: Operation, name: str) -> list[Value]:
+    argument = operation.arguments.get(name, [])
+    return [argument] if isinstance(argument, Value) else list(argument)
 
 
 def statistics_differ(
@@ -278,8 +284,8 @@ class _Trial:
         return self._overload()(**arguments)
 
     def _overload(self) -> Any:
-        _, packet, name = self.operation.op.split(".")
-        return getattr(getattr(torch.ops.aten, packet), name)
+        space, packet, name = self.operation.op.split(".")
+        return getattr(getattr(getattr(torch.ops, space), packet), name)
 
     def _bound(self, tensor: Any) -> dict[str, Any]:
         """The operator's arguments with ``tensor(value)`` in the place of every value."""
@@ -385,13 +391,21 @@ def separable(bench: Bench, kept: Kept, other: Mapping[str, Kept]) -> bool:
 def _is_grid(given: Tensor, whole: Tensor) -> bool:
     """Whether ``given`` is ``whole`` at some positions of each dimension."""
     positions = product(*map(range, whole.shape))
-    places = {round(number, 9): at for number, at in zip(whole.flatten().tolist(), positions, strict=True)}
-    found = [places.get(round(number, 9)) for number in given.flatten().tolist()]
+    places = dict(zip(_rounded(whole), positions, strict=True))
+    found = [places.get(number) for number in _rounded(given)]
     if None in found or len(places) < whole.numel() or whole.dim() < 2:
         return False
     grid = torch.tensor(found).reshape(*given.shape, whole.dim())
     along = (grid[..., dim].movedim(dim, 0).flatten(1) for dim in range(whole.dim()))
     return all(bool((line == line[:, :1]).all()) for line in along)
+
+
+def _rounded(value: Tensor) -> list[Any]:
+    parts = torch.view_as_real(value.resolve_conj()) if value.is_complex() else value.unsqueeze(-1)
+    return [
+        tuple(round(number, 9) for number in numbers)
+        for numbers in parts.reshape(-1, parts.shape[-1]).tolist()
+    ]
 
 
 def _tensors(results: Any) -> list[Tensor]:

@@ -81,7 +81,7 @@ def test_masked_original_knows_the_statistics(row: Row, flat: bool) -> None:
 PINNED_ON_PURPOSE = {
     "aten.cumsum": "what is kept could be summed alone; it would be a statistic that the reference must know",
     "aten.flip": "the result's axis runs backwards, which is no term of the algebra",
-    "aten.index": "a mask's result has a size that is data; all its dimensions stay, not the masked alone",
+    "aten._grouped_mm": "it has no double precision to be verified in, and takes few widths",
     "aten.diff": "true of differences of order two at certain sizes only",
     "aten.conv3d": "true of certain positions only",
     "aten.conv_transpose1d": "if stride and kernel are alike, positions become (h r); images keep them",
@@ -95,7 +95,8 @@ PINNED_ON_PURPOSE = {
 
 def test_no_pin_is_needless() -> None:
     """Every pinned axis breaks something when it alone is restricted."""
-    assert {row.family for row in FUNCTIONAL if _pins_needlessly(row)} == set(PINNED_ON_PURPOSE)
+    tried = (row for row in FUNCTIONAL if not row.crashes)
+    assert {row.family for row in tried if _pins_needlessly(row)} == set(PINNED_ON_PURPOSE)
 
 
 def _pins_needlessly(row: Row) -> bool:
@@ -107,7 +108,9 @@ def _pins_needlessly(row: Row) -> bool:
     return True
 
 
-@every_row
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if not row.crashes], ids=lambda row: f"{row.op} {row.note}".strip()
+)
 def test_no_pinned_axis_keeps_the_laws(row: Row) -> None:
     """The same with the literals rewritten, and every result restricted as its terms say."""
     bench = Bench.of(row, 11)

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from graphprune.capture import capture
 from graphprune.capture.layers import PLAIN, WEIGHTED
 from graphprune.capture.raising import raise_program
+from graphprune.capture.recurrent import RECURRENT
 
 
 @pytest.fixture(autouse=True)
@@ -287,7 +288,13 @@ LAYERS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: nn.MultiheadAttention(6, 2, batch_first=True), (4, 6)),
     (lambda: nn.TransformerEncoderLayer(6, 2, 8, batch_first=True, activation="gelu"), (4, 6)),
     (lambda: nn.LSTM(6, 4, batch_first=True), (4, 6)),
+    (lambda: nn.LSTM(6, 4, 2, bias=False, dropout=0.3, proj_size=3), (4, 6)),
     (lambda: nn.GRU(6, 4, 2, batch_first=True, bidirectional=True), (4, 6)),
+    (lambda: nn.RNN(6, 4, batch_first=True), (4, 6)),
+    (lambda: nn.RNN(6, 4, nonlinearity="relu"), (4, 6)),
+    (lambda: nn.LSTMCell(6, 4), (6,)),
+    (lambda: nn.GRUCell(6, 4, bias=False), (6,)),
+    (lambda: nn.RNNCell(6, 4, nonlinearity="relu"), (6,)),
     (lambda: nn.ReLU(inplace=True), (4,)),
     (lambda: nn.ReLU6(inplace=True), (4,)),
     (lambda: nn.Hardtanh(-2, 3), (4,)),
@@ -373,7 +380,8 @@ _AS_FUNCTIONS = (
 
 
 def _raised_kinds() -> set[str]:
-    kinds = {spec.kind for spec in (*WEIGHTED.values(), *PLAIN.values()) if isinstance(spec.kind, str)}
+    tables = (*WEIGHTED.values(), *RECURRENT.values(), *PLAIN.values())
+    kinds = {spec.kind for spec in tables if isinstance(spec.kind, str)}
     return kinds | {"ReLU6", "Hardtanh", "BatchNorm1d", "BatchNorm3d", "Dropout1d", "Dropout2d"}
 
 

@@ -335,30 +335,6 @@ def test_reparametrised_weights(wrap, unwrap) -> None:
     torch.testing.assert_close(result.model(x), twin.model(x))
 
 
-class Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.Module], directions: int) -> None:
-        super().__init__()
-        self.embed, self.widen = nn.Linear(5, 14), nn.Linear(14, 8)
-        self.rnn = kind(8, 6, num_layers=2, batch_first=True, bidirectional=directions == 2)
-        self.hidden, self.head = nn.Linear(6 * directions, 10), nn.Linear(10, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x, _ = self.rnn(self.widen(self.embed(x).relu()))
-        return self.head(self.hidden(x[:, -1]).relu())
-
-
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-@pytest.mark.parametrize("directions", [1, 2])
-def test_recurrent_layers_stay_and_the_model_shrinks_around_them(kind, directions: int) -> None:
-    result = shrunk(Recurrent(kind, directions), torch.zeros(2, 7, 5))
-    found = sizes(result)
-    assert found["embed.weight:0"] == 14
-    assert found["hidden.weight:0"] == 10
-    reasons = pins(result, "rnn.weight_hh_l0", 0)
-    assert any(reason.startswith("no rule for aten.") for reason in reasons)
-    assert pins(result, "widen.weight", 0) & reasons
-
-
 class WindowAttention(nn.Module):
     """Swin: cyclic shift, windows, relative positions, a mask between windows; then patch merging."""
 

@@ -18,4 +18,3 @@ def test_numbers_without_normal_digits_are_measured_against_the_smallest_that_ha
     assert relative_error(tiny, torch.tensor([1e-6], dtype=torch.float16)) < 0.02
     assert relative_error(tiny, wrong) > 0.9
     assert relative_error(tiny.float(), wrong.float()) > 20
-

@@ -1,12 +1,35 @@
 """The rules, one table per family, merged here."""
 
-from graphprune.axes.rules import contractions, creation, joining, pointwise, reductions, views, windows
+from graphprune.axes.rules import (
+    contractions,
+    creation,
+    indexing,
+    joining,
+    pointwise,
+    recurrent,
+    reductions,
+    spectral,
+    views,
+    windows,
+)
 from graphprune.axes.rules.table import Rule, Table, merge
 
 __all__ = ["RULES", "Rule", "find_rule"]
 
 RULES: Table = merge(
-    module.RULES for module in (pointwise, reductions, contractions, windows, views, joining, creation)
+    module.RULES
+    for module in (
+        pointwise,
+        reductions,
+        contractions,
+        recurrent,
+        windows,
+        spectral,
+        views,
+        joining,
+        indexing,
+        creation,
+    )
 )
 
 

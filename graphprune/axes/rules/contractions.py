@@ -18,6 +18,7 @@ _ROWS = {
     "aten.bmm": Signature("b i k, b k j -> b i j", ("self", "mat2"), loops="b i j k"),
     "aten.mv": Signature("i k, k -> i", ("self", "vec"), loops="i k"),
     "aten.dot": Signature("k, k ->", ("self", "tensor"), loops="k"),
+    "aten.vdot": Signature("k, k ->", ("self", "other"), loops="k"),
     "aten.outer": Signature("i, j -> i j", ("self", "vec2"), loops="i j"),
     "aten.cdist": Signature("... i k, ... j k -> ... i j", ("x1", "x2"), loops="... i j k"),
 }
@@ -127,6 +128,23 @@ def _heads(call: Call, query: tuple[Axis, ...], other: tuple[Axis, ...]) -> None
             call.unify(q, call.equations.product((k, repeated)))
 
 
+def grouped_product(call: Call) -> None:
+    """Runs of rows, one for each of several matrices; ``offs`` says where the runs end."""
+    (places, width), (experts, inputs, outputs) = call["input"].dims, call["weight"].dims
+    call.pin((places, experts, call["offs"].dims[0]), "which rows belong to which matrix is data")
+    call.unify(width, inputs)
+    for axis, other in zip(call.output.dims, (places, outputs), strict=True):
+        call.unify(axis, other)
+    call.across.extend((inputs, other) for other in (places, outputs, experts))
+    call.loops.append((places, inputs, outputs))
+
+
+def aligned_product(call: Call) -> None:
+    """The same in one kernel, which refuses most widths, and to be verified in double precision."""
+    for operand in (*call.operands(), *call.outputs):
+        call.pin(operand.dims, "its kernel takes rows of 16 bytes, or a multiple, only")
+
+
 def embedding(call: Call) -> None:
     """Rows looked up by data: the rows stay, the width passes through."""
     weight, indices = call["weight"], call["indices"]
@@ -144,4 +162,6 @@ RULES: Table = {
     "aten.einsum": einsum,
     "aten.scaled_dot_product_attention": attention,
     "aten.embedding": embedding,
+    "transformers.grouped_mm_fallback": grouped_product,
+    "aten._grouped_mm": aligned_product,
 }

@@ -116,50 +116,6 @@ def narrow(call: Call) -> None:
     slice_(call)
 
 
-def index(call: Call) -> None:
-    """Fancy indexing: indexed dimensions stay, the index tensors' own dimensions pass to the result."""
-    source, indices = call["self"], list(call["indices"])
-    indices += [None] * (len(source.dims) - len(indices))
-    places = [place for place, item in enumerate(indices) if item is not None]
-    tensors = [indices[place] for place in places]
-    if any(tensor.value.dtype == "bool" for tensor in tensors):
-        masks = (axis for tensor in tensors for axis in tensor.dims)
-        call.pin((*source.dims, *masks, *call.output.dims), "indexed by a mask")
-        return
-    call.pin((source.dims[place] for place in places), "indexed by data")
-    rank = max(len(tensor.dims) for tensor in tensors)
-    together = places == list(range(places[0], places[-1] + 1))
-    front = places[0] if together else 0
-    call.broadcast(tensors, call.output.dims[front : front + rank])
-    kept = [axis for place, axis in enumerate(source.dims) if indices[place] is None]
-    result = (*call.output.dims[:front], *call.output.dims[front + rank :])
-    for axis, other in zip(result, kept, strict=True):
-        call.unify(axis, other)
-
-
-def index_select(call: Call) -> None:
-    """One dimension indexed by a vector."""
-    source = call["self"]
-    along = call.dimension(source, call["dim"])
-    _pass(call, source.dims, call.output.dims, along)
-    call.pin(source.dims[along], "indexed by data")
-    if call["index"].dims:
-        call.unify(call.output.dims[along], call["index"].dims[0])
-
-
-def gather(call: Call) -> None:
-    """The gathered dimension stays; the index tensor has the result's shape."""
-    source, chosen = call["self"], call["index"]
-    along = call.dimension(source, call["dim"])
-    call.pin(source.dims[along], "indexed by data")
-    for place, (axis, other) in enumerate(zip(call.output.dims, chosen.dims, strict=True)):
-        call.unify(axis, other)
-        if place != along and source.dims[place].size == axis.size:
-            call.unify(axis, source.dims[place])
-        elif place != along:
-            call.pin((axis, source.dims[place]), "indexed by data")
-
-
 def glu(call: Call) -> None:
     """The dimension is ``x + x``: values beside gates."""
     source = call["self"]
@@ -179,8 +135,5 @@ RULES: Table = {
     "aten.select": select,
     "aten.slice": slice_,
     "aten.narrow": narrow,
-    "aten.index": index,
-    "aten.index_select": index_select,
-    "aten.gather": gather,
     "aten.glu": glu,
 }

@@ -9,15 +9,16 @@ __all__ = ["RULES"]
 
 # with an in-place twin, "relu_"
 _UNARY = """
-abs acos acosh asin asinh atan atanh bitwise_not ceil celu cos cosh deg2rad detach dropout elu erf erfc exp
-exp2 expm1 feature_dropout alpha_dropout floor frac gelu hardsigmoid hardswish hardtanh leaky_relu log log10
+abs acos acosh asin asinh atan atanh bitwise_not ceil celu conj_physical cos cosh deg2rad detach dropout elu erf
+erfc exp exp2 expm1 feature_dropout alpha_dropout floor frac gelu hardsigmoid hardswish hardtanh leaky_relu log log10
 log1p log2 logical_not logit mish nan_to_num neg reciprocal relu relu6 round rsqrt selu sgn sigmoid sign
 silu sin sinc sinh sqrt square tan tanh threshold trunc zero
 """.split()
 
 _UNARY_ONLY = """
-alias clone contiguous empty_like full_like hardshrink isfinite isinf isnan lift_fresh lift_fresh_copy
-log_sigmoid ones_like positive softplus softshrink special_expit to _to_copy type_as zeros_like
+alias angle clone conj _conj contiguous empty_like full_like hardshrink imag isfinite isinf isnan isreal
+lift_fresh lift_fresh_copy log_sigmoid ones_like positive real resolve_conj resolve_neg softplus softshrink
+special_expit to _to_copy type_as zeros_like
 """.split()
 
 _BROADCAST = """
@@ -28,7 +29,7 @@ divide fill copy
 """.split()
 
 _BROADCAST_ONLY = """
-__and__ __or__ __xor__ __iand__ __ior__ __ixor__ expand_as fmax fmin logaddexp maximum minimum rsub where
+__and__ __or__ __xor__ __iand__ __ior__ __ixor__ complex expand_as fmax fmin logaddexp maximum minimum polar rsub where
 max.other min.other
 """.split()
 

@@ -108,7 +108,8 @@ RULES: Table = {
     **dict.fromkeys(
         [
             f"aten.{name}"
-            for name in "cumsum cumprod cummax cummin sort argsort topk roll flip logcumsumexp diff".split()
+            for name in "cumsum cumprod cummax cummin sort argsort topk roll flip logcumsumexp diff fft_fftshift "
+            "fft_ifftshift".split()
         ],
         ordered,
     ),

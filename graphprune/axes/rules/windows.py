@@ -2,31 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
+from typing import Any
 
 from graphprune.axes.algebra import Axis
-from graphprune.axes.call import Call
+from graphprune.axes.call import Call, Operand
 from graphprune.axes.rules.table import Table
 from graphprune.axes.signature import Signature, apply_signature
 
 __all__ = ["RULES"]
 
 _WINDOWED = {
-    1: "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_linear1d upsample_nearest1d",
-    2: "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d upsample_bilinear2d upsample_nearest2d "
-    "upsample_bicubic2d _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa "
-    "max_pool2d_with_indices",
-    3: "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_trilinear3d upsample_nearest3d",
+    1: "upsample_linear1d upsample_nearest1d",
+    2: "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d _upsample_nearest_exact2d "
+    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
+    3: "upsample_trilinear3d upsample_nearest3d",
 }
+_POOLED = {
+    1: "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d",
+    2: "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices",
+    3: "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d",
+}
+_SLIDES = "a window slides along this dimension"
 
 
 def window(spatial: int, call: Call) -> None:
     """The last ``spatial`` dimensions are windows; all leading ones pass through."""
     source = next(call.operands())
+    _slide(call, range(len(source.dims) - spatial, len(source.dims)))
+
+
+def _slide(call: Call, windows: Collection[int]) -> None:
+    source = next(call.operands())
     for output in call.outputs:
-        call.pin((*source.dims[-spatial:], *output.dims[-spatial:]), "a window slides along this dimension")
-        for axis, other in zip(output.dims[:-spatial], source.dims[:-spatial], strict=True):
-            call.unify(axis, other)
+        for place, (axis, other) in enumerate(zip(output.dims, source.dims, strict=True)):
+            if place in windows:
+                call.pin((axis, other), _SLIDES)
+            else:
+                call.unify(axis, other)
+    call.lined_up(source, windows)
+
+
+def pool(spatial: int, call: Call) -> None:
+    """Windows of a single position, one step apart, are none; where positions are returned they count."""
+    first = len(call["self"].dims) - spatial
+    windows = [
+        first + place for place in range(spatial) if not _is_single(call, first + place, place, spatial)
+    ]
+    _slide(call, windows if len(call.outputs) == 1 else range(first, first + spatial))
+
+
+def _is_single(call: Call, dim: int, place: int, spatial: int) -> bool:
+    """Whether the result has each position of ``dim`` as it was."""
+    if "output_size" in call.arguments:
+        return call["self"].shape[dim] == call.output.shape[dim]
+    kernel, stride, padding = (
+        _each(call.get(name), spatial)[place] for name in ("kernel_size", "stride", "padding")
+    )
+    return (kernel, stride or kernel, padding or 0) == (1, 1, 0)
+
+
+def _each(given: Any, spatial: int) -> list[Any]:
+    """One number for each dimension, where one may stand for all and none for the default."""
+    numbers = list(given) if isinstance(given, list | tuple) else [given]
+    return numbers * spatial if len(numbers) == 1 else numbers or [None] * spatial
 
 
 def pad(call: Call) -> None:
@@ -74,14 +114,38 @@ def channel_shuffle(call: Call) -> None:
             call.unify(axis, other)
 
 
+def im2col(call: Call) -> None:
+    """(b, c, h, w) becomes (b, (c k), n) with the window's elements in ``k``; ``col2im`` is the reverse."""
+    _columns(call, call["self"], call.output)
+
+
+def col2im(call: Call) -> None:
+    """(b, (c k), n) becomes (b, c, h, w): every window's elements are added where they belong."""
+    _columns(call, call.output, call["self"])
+
+
+def _columns(call: Call, image: Operand, columns: Operand) -> None:
+    kernel = call.equations.atom(columns.shape[-2] // image.shape[-3])
+    call.pin((kernel, *image.dims[-2:], columns.dims[-1]), _SLIDES)
+    call.unify(columns.dims[-2], call.equations.product((image.dims[-3], kernel)))
+    if len(image.dims) == 4:
+        call.unify(image.dims[0], columns.dims[0])
+    call.across.extend((image.dims[-3], other) for other in (*image.dims[-2:], columns.dims[-1]))
+
+
 def unfold(call: Call) -> None:
-    """``im2col``: (b, c, h, w) becomes (b, (c k), n) with the window's elements in ``k``."""
+    """``x.unfold(dim, size, step)``: windows' elements in a new last dimension; side by side they are ``(n k)``."""
     source, output = call["self"], call.output
-    kernel = call.equations.atom(output.shape[-2] // source.shape[-3])
-    call.pin((kernel, *source.dims[-2:], output.dims[-1]), "a window slides along this dimension")
-    call.unify(output.dims[-2], call.equations.product((source.dims[-3], kernel)))
-    if len(source.dims) == 4:
-        call.unify(source.dims[0], output.dims[0])
+    along = call.dimension(source, call["dimension"])
+    elements, positions, result = output.dims[-1], source.dims[along], output.dims[along]
+    call.pin(elements, _SLIDES)
+    if call["step"] == call["size"] and result.size * elements.size == positions.size:
+        call.unify(positions, call.equations.product((result, elements)))
+    else:
+        call.pin((positions, result), _SLIDES)
+    for place, (axis, other) in enumerate(zip(source.dims, output.dims, strict=False)):
+        if place != along:
+            call.unify(axis, other)
 
 
 _GRID = Signature(
@@ -95,10 +159,20 @@ def grid_sampler(call: Call) -> None:
     call.pin(call["grid"].dims[-1], "coordinates of positions")
 
 
+def roi_align(call: Call) -> None:
+    """Regions of images (b, c, h, w) as (k, c, h, w); a region is a row of ``rois``."""
+    image, regions, output = call["input"], call["rois"], call.output
+    call.pin((image.dims[0], *image.dims[2:], regions.dims[1], *output.dims[2:]), "regions are data")
+    call.unify(output.dims[0], regions.dims[0])
+    call.unify(output.dims[1], image.dims[1])
+    call.lined_up(image, (0, 2, 3))
+
+
 RULES: Table = {
     **{
-        f"aten.{name}": partial(window, spatial)
-        for spatial, names in _WINDOWED.items()
+        f"aten.{name}": partial(rule, spatial)
+        for rule, table in ((window, _WINDOWED), (pool, _POOLED))
+        for spatial, names in table.items()
         for name in names.split()
     },
     "aten.grid_sampler": grid_sampler,
@@ -107,5 +181,8 @@ RULES: Table = {
     "aten.pixel_shuffle": pixel_shuffle,
     "aten.pixel_unshuffle": pixel_unshuffle,
     "aten.channel_shuffle": channel_shuffle,
-    "aten.im2col": unfold,
+    "aten.im2col": im2col,
+    "aten.col2im": col2im,
+    "aten.unfold": unfold,
+    "torchvision.roi_align": roi_align,
 }

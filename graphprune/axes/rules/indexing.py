@@ -1,0 +1,219 @@
+"""Operators that read, write or count at places that are data: those places stay, other dimensions pass.
+
+A removed unit of an index tensor would be a read or a write that does not happen. Where results are added up,
+that is as good as adding zero; elsewhere what would have been overwritten shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from graphprune.axes.algebra import Axis
+from graphprune.axes.call import Call, Operand
+from graphprune.axes.rules.table import Table
+
+__all__ = ["RULES"]
+
+_BY_DATA = "indexed by data"
+_WRITTEN = "written at places that are data"
+
+
+@dataclass(frozen=True)
+class _Places:
+    """``x[indices]``: the axes of ``x`` that are ``kept``, of which ``front`` come before the indices' own.
+
+    ``along`` are the indices' own axes; None where a mask decides how many positions there are.
+    """
+
+    kept: tuple[Axis, ...]
+    front: int
+    along: tuple[Axis | None, ...]
+
+    @property
+    def result(self) -> tuple[Axis | None, ...]:
+        return (*self.kept[: self.front], *self.along, *self.kept[self.front :])
+
+
+def _places(call: Call, source: Operand, indices: Sequence[Operand | None]) -> _Places:
+    """Pins what is indexed. A mask covers as many dimensions as it has."""
+    covered: list[int] = []
+    dim = 0
+    for item in indices:
+        width = len(item.dims) if item is not None and _is_mask(item) else 1
+        covered += range(dim, dim + width) if item is not None else ()
+        dim += width
+    call.pin((source.dims[place] for place in covered), _BY_DATA)
+    kept = tuple(axis for place, axis in enumerate(source.dims) if place not in covered)
+    together = covered == list(range(covered[0], covered[-1] + 1))
+    tensors = [item for item in indices if item is not None]
+    return _Places(kept, covered[0] if together else 0, _own_axes(call, tensors))
+
+
+def _is_mask(item: Operand) -> bool:
+    return item.value.dtype in ("bool", "uint8")
+
+
+def _own_axes(call: Call, tensors: Sequence[Operand]) -> tuple[Axis | None, ...]:
+    """The axes of index tensors that are broadcast together."""
+    rank = max(1 if _is_mask(tensor) else len(tensor.dims) for tensor in tensors)
+    if any(map(_is_mask, tensors)):
+        call.pin((axis for tensor in tensors for axis in tensor.dims), "indexed by a mask")
+        return (None,) * rank
+    found: list[Axis] = []
+    for place in range(-rank, 0):
+        axes = [tensor.dims[place] for tensor in tensors if len(tensor.dims) >= -place]
+        axes = [axis for axis in axes if axis.size != 1] or axes
+        for other in axes[1:]:
+            call.unify(axes[0], other)
+        found.append(axes[0])
+    return tuple(found)
+
+
+def index(call: Call) -> None:
+    """Fancy indexing: indexed dimensions stay, the index tensors' own dimensions pass to the result."""
+    places = _places(call, call["self"], call["indices"])
+    for axis, other in zip(call.output.dims, places.result, strict=True):
+        if other is None:
+            call.pin(axis, "as many positions as a mask has")
+        else:
+            call.unify(axis, other)
+
+
+def index_put(call: Call) -> None:
+    """Writes ``values``, broadcast, at ``x[indices]``; with ``accumulate`` they are added."""
+    source, values = call["self"], call["values"]
+    _pass(call, call.output.dims, source.dims)
+    places = _places(call, source, call["indices"])
+    for axis, other in zip(values.dims[::-1], places.result[::-1], strict=False):
+        if other is None:
+            call.pin(axis, "as many positions as a mask has")
+        elif axis.size == other.size:
+            call.unify(axis, other)
+    if not call["accumulate"]:
+        call.pin((axis for axis in places.along if axis is not None), _WRITTEN)
+
+
+def _pass(call: Call, first: Sequence[Axis], second: Sequence[Axis], along: int = -1) -> None:
+    for place, (axis, other) in enumerate(zip(first, second, strict=True)):
+        if place != along:
+            call.unify(axis, other)
+
+
+def index_select(call: Call) -> None:
+    """One dimension indexed by a vector."""
+    source = call["self"]
+    along = call.dimension(source, call["dim"])
+    _pass(call, source.dims, call.output.dims, along)
+    call.pin(source.dims[along], _BY_DATA)
+    if call["index"].dims:
+        call.unify(call.output.dims[along], call["index"].dims[0])
+
+
+def index_write(adds: bool, call: Call) -> None:
+    """Slices of one dimension written, or added, where a vector says; ``index_fill`` writes a number."""
+    source, chosen, values = call["self"], call["index"], call.get("source")
+    along = call.dimension(source, call["dim"])
+    _pass(call, source.dims, call.output.dims)
+    call.pin(source.dims[along], _BY_DATA)
+    if isinstance(values, Operand) and values.dims:
+        _pass(call, source.dims, values.dims, along)
+        _pass(call, chosen.dims or (values.dims[along],), (values.dims[along],))
+    if not adds:
+        call.pin(chosen.dims, _WRITTEN)
+
+
+def gather(call: Call) -> None:
+    """The gathered dimension stays; the index tensor has the result's shape."""
+    source, chosen = call["self"], call["index"]
+    along = call.dimension(source, call["dim"])
+    call.pin(source.dims[along], _BY_DATA)
+    for place, (axis, other) in enumerate(zip(call.output.dims, chosen.dims, strict=True)):
+        call.unify(axis, other)
+        if place != along and source.dims[place].size == axis.size:
+            call.unify(axis, source.dims[place])
+        elif place != along:
+            call.pin((axis, source.dims[place]), _BY_DATA)
+
+
+def scatter(call: Call) -> None:
+    """The reverse of `gather`: ``src`` is written, or added, where the index tensor says."""
+    source, chosen, values = call["self"], call["index"], call.get("src")
+    along = call.dimension(source, call["dim"])
+    _pass(call, source.dims, call.output.dims)
+    call.pin(source.dims[along], _BY_DATA)
+    for place, (axis, other) in enumerate(zip(source.dims, chosen.dims, strict=True)):
+        written = [values.dims[place]] if isinstance(values, Operand) else []
+        together = [other, *written] if place == along else [axis, other, *written]
+        if len({each.size for each in together}) > 1 or (place == along and not _adds(call)):
+            call.pin(together, _WRITTEN)
+        else:
+            _pass(call, together[:-1], together[1:])
+
+
+def _adds(call: Call) -> bool:
+    """Whether a zero that is written leaves no trace."""
+    reduce = "sum" if call.operation.family.startswith("aten.scatter_add") else call.get("reduce")
+    return (
+        isinstance(call.get("src"), Operand) and reduce in ("sum", "add") and call.get("include_self", True)
+    )
+
+
+def one_hot(call: Call) -> None:
+    """A new last dimension with one position per class."""
+    _pass(call, call.output.dims[:-1], call["self"].dims)
+    call.pin(call.output.dims[-1], "one position per class")
+
+
+def sorted_search(call: Call) -> None:
+    """Places in sorted numbers: those are one vector for all, or one per leading position."""
+    values = call["self"]
+    table = call.get("boundaries") or call["sorted_sequence"]
+    call.pin(table.dims[-1], "places in it are returned")
+    if not isinstance(values, Operand):
+        return
+    _pass(call, call.output.dims, values.dims)
+    for operand in (table, call.get("sorter")):
+        if isinstance(operand, Operand) and len(table.dims) > 1:
+            _pass(call, operand.dims[:-1], values.dims[:-1])
+        if isinstance(operand, Operand):
+            call.unify(operand.dims[-1], table.dims[-1])
+
+
+def all_stay(reason: str, call: Call) -> None:
+    """Nothing can be removed."""
+    for operand in (*call.operands(), *call.outputs):
+        call.pin(operand.dims, reason)
+
+
+_STAY = {
+    "values are counted": "histc bincount",
+    "positions are returned": "nonzero",
+    "elements are taken in order, as many as a mask has": "masked_select masked_scatter masked_scatter_",
+}
+
+RULES: Table = {
+    "aten.index": index,
+    **dict.fromkeys(["aten.index_put", "aten.index_put_"], index_put),
+    "aten.index_select": index_select,
+    **dict.fromkeys(["aten.index_add", "aten.index_add_"], partial(index_write, True)),
+    **dict.fromkeys(
+        [f"aten.{name}" for name in "index_copy index_copy_ index_fill index_fill_".split()],
+        partial(index_write, False),
+    ),
+    "aten.gather": gather,
+    **dict.fromkeys(
+        [
+            f"aten.{name}"
+            for name in "scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_".split()
+        ],
+        scatter,
+    ),
+    "aten.one_hot": one_hot,
+    **dict.fromkeys(["aten.searchsorted", "aten.bucketize"], sorted_search),
+    **{
+        f"aten.{name}": partial(all_stay, reason) for reason, names in _STAY.items() for name in names.split()
+    },
+    "torchvision.nms": partial(all_stay, "boxes are compared with one another"),
+}
