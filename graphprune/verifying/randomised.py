@@ -79,7 +79,6 @@ class Lively(Randomised):
     for a restricted matrix enlarges less.
     """
 
-    gain = 1.5
     centred = ("bias",)
 
     def __init__(self, module: nn.Module, seed: int) -> None:
@@ -88,6 +87,8 @@ class Lively(Randomised):
             name: Stored(name, kind, tensor) for kind, named in kinds.items() for name, tensor in named()
         }
         super().__init__(stored, seed, None)
+        # float16 ends at 65504, which residual streams that grow in every block would reach
+        self.gain = 1.0 if any(item.tensor.dtype is torch.float16 for item in stored.values()) else 1.5
         first = {id(item.tensor): name for name, item in stored.items()}
         self.first = {
             name: first[id(tensor)]
