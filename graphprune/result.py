@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +17,11 @@ from graphprune.capture import graft, tensor_leaves, with_batch
 from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
 from graphprune.errors import InputError, VerificationError
+from graphprune.onnx_checks import write_checked
 from graphprune.planning import Plan
-from graphprune.verifying import Check, Verdict
+from graphprune.verifying import Verdict
 
 __all__ = ["Result", "load"]
-
-# onnxruntime fuses and reorders float32 arithmetic; relative to the largest value of an output
-ONNX_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,9 @@ class Result:
     ) -> dict[str, Any]:
         """Writes model.onnx, model.safetensors, model.py, plan.json and report.json; returns the report.
 
-        The ONNX file is checked, run in onnxruntime at two batch sizes and compared with the model; with
-        ``latency`` it is timed against the original in alternation. The directory appears when all is done.
+        The ONNX file is checked, and compared with the model in onnxruntime at two batch sizes, on the model's
+        tensors and on random ones; with ``latency`` it is timed against the original in alternation. The
+        directory appears when all is done.
         ``extra`` entries are added to the report.
 
         Raises:
@@ -99,15 +98,11 @@ def _save(
 ) -> dict[str, Any]:
     exporting.ensure_writable(directory)
     program = result.graph.program
-    args, kwargs = program.example
     clock = Clock(progress)
     report = {**_report(result), **extra}
 
     def write_onnx(path: Path) -> None:
-        with clock("export"):
-            written = exporting.export_onnx(result.model, args, kwargs, path, program.dynamic_batch)
-        with clock("run in onnxruntime"):
-            checks = _onnx_checks(path, result.model, args, kwargs)
+        written, checks = write_checked(program, result.model, path, clock)
         report["verdict"] = result.verdict.with_checks(*checks).to_dict()
         failed = [check for check in checks if not check.passed]
         if failed:
@@ -163,20 +158,6 @@ def _report(result: Result) -> dict[str, Any]:
         },
         "verdict": result.verdict.to_dict(),
     }
-
-
-def _onnx_checks(
-    path: Path, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterable[Check]:
-    return [
-        Check(
-            f"onnxruntime equals PyTorch, batch {row.batch}",
-            row.max_rel <= ONNX_TOLERANCE,
-            row.max_rel,
-            ONNX_TOLERANCE,
-        )
-        for row in exporting.parity(path, model, args, kwargs)
-    ]
 
 
 def _measure(result: Result, slim: Path, report: dict[str, Any], clock: Clock) -> None:

@@ -16,8 +16,9 @@ from graphprune import exporting
 from graphprune.cli.examples import restore_inputs
 from graphprune.cli.shapes import Inputs
 from graphprune.errors import GraphpruneError, InputError
+from graphprune.onnx_checks import ONNX_TOLERANCE
 from graphprune.planning import Plan
-from graphprune.result import ONNX_TOLERANCE, load
+from graphprune.result import load
 
 __all__ = ["Checks", "Files", "check_files", "tensors_of"]
 

@@ -6,8 +6,9 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 from __future__ import annotations
 
 from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
-from graphprune.exporting.onnx_file import OnnxFile, export_onnx
-from graphprune.exporting.runtime import Latency, Parity, latency, parity, session
+from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
+from graphprune.exporting.parity import Parity, parity
+from graphprune.exporting.runtime import Latency, latency, session
 from graphprune.exporting.source import module_source
 from graphprune.exporting.store import graph_from_json, graph_to_json, load_model, save_model
 
@@ -15,6 +16,7 @@ __all__ = [
     "RESULT_FILES",
     "Latency",
     "OnnxFile",
+    "OnnxProgram",
     "Parity",
     "ensure_writable",
     "export_onnx",

@@ -1,29 +1,28 @@
-"""A model as an ONNX file: exported with torch.export, checked, its batch dimension really symbolic."""
+"""A model as an ONNX file: optimised, checked, its batch dimension really symbolic.
+
+A file can be written a second time with other values for the model's tensors. Where the model's own values hide
+its inputs, as zero-initialised layers do, only such a twin shows whether the operators are right.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
+import hashlib
 import re
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from graphprune.errors import ExportError
+from graphprune.exporting.conversion import FIXED_BATCH, UNKNOWN, convert, quiet
+from graphprune.exporting.initializers import replace_initializers
 
-__all__ = ["OnnxFile", "export_onnx"]
+__all__ = ["OnnxFile", "OnnxProgram", "export_onnx"]
 
 BATCH = "batch"
-FIXED_BATCH = "export with a fixed batch size, or let the model take the batch size from its input"
-NO_OPERATOR = "replace that operation by one that ONNX has, or leave ONNX out"
-UNKNOWN = "if the model runs in PyTorch on the same input, leave ONNX out and report the model"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class OnnxFile:
         opset: version of the ONNX operator set.
         input_names: names of the inputs, the model's arguments in order.
         output_names: names of the outputs, the tensors among the flattened results.
+        operators: digest of the operators and their settings in order, whatever the weights.
     """
 
     path: Path
@@ -43,141 +43,71 @@ class OnnxFile:
     opset: int
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    operators: str
+
+
+@dataclass(frozen=True)
+class OnnxProgram:
+    """A converted model, to be written once or more.
+
+    Attributes:
+        converted: the program, not optimised and never changed.
+        dynamic_batch: dimension 0 of every input is the symbolic dimension "batch".
+    """
+
+    converted: torch.onnx.ONNXProgram
+    dynamic_batch: bool
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic_batch: bool
+    ) -> OnnxProgram:
+        """Converts `model`; see `convert`.
+
+        Raises:
+            ExportError: the model cannot be exported.
+        """
+        return cls(convert(model, args, kwargs, dynamic_batch), dynamic_batch)
+
+    def write(self, path: Path, tensors: Mapping[str, torch.Tensor] | None = None) -> OnnxFile:
+        """Optimise the program, write it to `path` and check the file.
+
+        Args:
+            path: where to write; weights go into the file itself unless they exceed protobuf's 2 GB, and into
+                one beside it whose name begins with `path`'s if they do.
+            tensors: values in the place of the model's parameters and buffers, by name, of their shapes and
+                dtypes. Each is read once per name.
+
+        Raises:
+            ExportError: a tensor that the model reads cannot be replaced, the file cannot be written, or it
+                does not pass ONNX's checker.
+        """
+        with quiet(), torch.no_grad():
+            draft = torch.onnx.ONNXProgram(self.converted.model.clone(), None)
+            if tensors is not None:
+                replace_initializers(draft.model.graph, self.converted, tensors)
+            draft.optimize()
+            _tidy(draft.model)
+            try:
+                draft.save(path)
+            except OSError as error:
+                raise ExportError(
+                    f"{path} cannot be written: {error.strerror}", "choose a writable place"
+                ) from error
+            del draft  # checking loads the file
+            return _checked(path, self.dynamic_batch)
 
 
 def export_onnx(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], path: Path, dynamic_batch: bool
 ) -> OnnxFile:
-    """Write `model` to the ONNX file `path` and check the file.
-
-    Args:
-        model: a model in eval mode.
-        args: example positional arguments; tensors anywhere inside them become the file's inputs, everything
-            else is a constant.
-        kwargs: example keyword arguments, likewise.
-        path: where to write; weights go into the file itself unless they exceed protobuf's 2 GB.
-        dynamic_batch: make dimension 0 of every input the symbolic dimension "batch".
+    """Write `model` to the ONNX file `path` and check the file; see `convert` and `OnnxProgram.write`.
 
     Raises:
         ExportError: the model is in training mode, fixes its batch size, or has an operation that cannot be
             exported; or the file does not pass ONNX's checker.
     """
-    if model.training:
-        raise ExportError("the model is in training mode", "call model.eval() before exporting")
-    args, kwargs = tree_map(_own_memory, (args, dict(kwargs)))
-    if dynamic_batch:
-        args, kwargs = _with_batch(args, kwargs)
-    with _quiet(), torch.no_grad():
-        exported = _exported(model, args, dict(kwargs), dynamic_batch)
-        program = _converted(exported)
-        _tidy(program.model)
-        try:
-            program.save(path)
-        except OSError as error:
-            raise ExportError(
-                f"{path} cannot be written: {error.strerror}", "choose a writable place"
-            ) from error
-        return _checked(path, dynamic_batch)
-
-
-def _own_memory(leaf: Any) -> Any:
-    """A copy: torch.export would guard on the sizes of a view's base."""
-    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
-
-
-def _with_batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The examples with at least two samples: torch.export takes a size of 1 for a constant."""
-    leaves = [leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
-    batch = max([2, *(leaf.shape[0] for leaf in leaves if leaf.dim() > 0)])
-
-    def repeat(leaf: Any) -> Any:
-        if isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == 1:
-            return leaf.repeat(batch, *[1] * (leaf.dim() - 1))
-        return leaf
-
-    return tree_map(repeat, (args, dict(kwargs)))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter, which prints, warns and logs about every model."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _exported(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_batch: bool
-) -> torch.export.ExportedProgram:
-    shapes = torch.export.ShapesCollection()
-    for leaf in tree_leaves((args, kwargs)):
-        if dynamic_batch and isinstance(leaf, torch.Tensor) and leaf.dim() > 0:
-            shapes[leaf] = {0: torch.export.Dim.DYNAMIC}
-    try:
-        dynamic = shapes.dynamic_shapes(model, args, kwargs) if dynamic_batch else None
-        exported = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic, strict=False)
-    except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
-        raise _failure(error, None) from error
-    for number, output in enumerate(exported.graph_signature.output_specs):
-        if getattr(output.arg, "value", None) is not None:
-            raise ExportError(
-                f"output {number} of the model is the constant {output.arg.value!r}, not a tensor",
-                "leave that output out, or return it as a tensor",
-            )
-    return exported
-
-
-def _converted(exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
-    try:
-        program = torch.onnx.export(exported, dynamo=True, verbose=False, external_data=False)
-    except Exception as error:  # the exporter wraps any error of its translations
-        raise _failure(error, exported) from error
-    if program is None:
-        raise ExportError("torch.onnx gave no program", UNKNOWN)
-    return program
-
-
-def _failure(error: BaseException, exported: torch.export.ExportedProgram | None) -> ExportError:
-    """The innermost cause, the operator and the layer it is in, in one line."""
-    chain = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    text = "\n".join(str(link) for link in reversed(chain))
-    where = _where(text, exported)
-    if specialized := re.search(
-        r"You marked (.*?) as dynamic but your code specialized it to be a constant.*?\)", text
-    ):
-        tensor = re.sub(r"L\['(\w+)'\]", r"\1", specialized[1])
-        return ExportError(f"the model fixes its batch size: {tensor} is a constant{where}", FIXED_BATCH)
-    if missing := re.search(r"No ONNX function found for <OpOverload\(op='(.*?)', overload='(.*?)'\)>", text):
-        return ExportError(f"ONNX has no operator for {missing[1]}.{missing[2]}{where}", NO_OPERATOR)
-    lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()]
-    cause = lines[0][:300] if lines else type(chain[-1]).__name__
-    return ExportError(
-        f"the model cannot be exported to ONNX{where}: {type(chain[-1]).__name__}: {cause}", UNKNOWN
-    )
-
-
-def _where(text: str, exported: torch.export.ExportedProgram | None) -> str:
-    found = re.search(r"(?:translating node|While executing) %(\w+) .*?target=([\w.]+)", text)
-    if not found:
-        return ""
-    layers = [
-        str(next(reversed(stack.values()))[0])
-        for node in (exported.graph.nodes if exported else ())
-        if node.name == found[1] and (stack := node.meta.get("nn_module_stack"))
-    ]
-    layer = f" of layer {layers[0]!r}" if layers and layers[0] else ""
-    return f", at node {found[1]} ({found[2]}){layer}"
+    return OnnxProgram.of(model, args, kwargs, dynamic_batch).write(path)
 
 
 def _tidy(model: Any) -> None:
@@ -235,6 +165,7 @@ def _checked(path: Path, dynamic_batch: bool) -> OnnxFile:
         opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         input_names=tuple(value.name for value in model.graph.input),
         output_names=tuple(value.name for value in model.graph.output),
+        operators=_digest(model.graph),
     )
 
 
@@ -246,3 +177,16 @@ def _check_batch(inputs: Any) -> None:
                 f"the exported file fixes dimension 0 of input {value.name!r} at {sizes[0].dim_value}",
                 FIXED_BATCH,
             )
+
+
+def _digest(graph: Any) -> str:
+    """Of the operators and their settings: names and tensors differ between a file and its twin."""
+    import onnx
+
+    digest = hashlib.sha256()
+    for node in graph.node:
+        digest.update(f"{node.domain}.{node.op_type};".encode())
+        for attribute in sorted(node.attribute, key=lambda attribute: attribute.name):
+            if attribute.type != onnx.AttributeProto.TENSOR:
+                digest.update(attribute.SerializeToString(deterministic=True))
+    return digest.hexdigest()

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphprune.capture.program import Stored
 
-__all__ = ["Converted", "Randomised"]
+__all__ = ["Converted", "Lively", "Randomised"]
 
 
 class Converted(Mapping[str, Tensor]):
@@ -42,6 +42,10 @@ class Randomised(Converted):
     not magnify rounding; vectors (biases too) lie around one, so that signals do not die; variances are positive.
     """
 
+    # of a matrix, on the norm of what passes through it; and what lies around zero, not one
+    gain = 0.5
+    centred: tuple[str, ...] = ()
+
     def __init__(self, stored: Mapping[str, Stored], seed: int, dtype: torch.dtype | None) -> None:
         super().__init__(stored, dtype)
         self.seeds = {name: seed * 1_000_003 + index for index, name in enumerate(stored)}
@@ -51,16 +55,52 @@ class Randomised(Converted):
         running = name.endswith(("running_mean", "running_var"))
         if not item.tensor.is_floating_point() or not (item.kind == "parameter" or running):
             return super().__getitem__(name)
-        values = _drawn(name, item.tensor, torch.Generator().manual_seed(self.seeds[name]))
+        values = self._drawn(name, item.tensor, torch.Generator().manual_seed(self.seeds[name]))
         return values.to(item.tensor.device, self.dtype or item.tensor.dtype)
 
+    def _drawn(self, name: str, like: Tensor, generator: torch.Generator) -> Tensor:
+        if name.endswith("running_var"):
+            return torch.rand(like.shape, generator=generator) + 0.5
+        values = torch.randn(like.shape, generator=generator)
+        if name.endswith("running_mean"):
+            return values.mul_(0.3)
+        if like.dim() < 2:
+            return values.mul_(0.3).add_(0 if self.centred and name.endswith(self.centred) else 1)
+        return values.mul_(self.gain * max(like.numel() // max(like.shape[0], 1), 1) ** -0.5)
 
-def _drawn(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
-    if name.endswith("running_var"):
-        return torch.rand(like.shape, generator=generator) + 0.5
-    values = torch.randn(like.shape, generator=generator)
-    if name.endswith("running_mean"):
-        return values.mul_(0.3)
-    if like.dim() < 2:
-        return values.mul_(0.3).add_(1)
-    return values.mul_(0.5 * max(like.numel() // max(like.shape[0], 1), 1) ** -0.5)
+
+class Lively(Randomised):
+    """Values for a module's tensors, under each of their names, with which outputs depend on inputs.
+
+    Where only outputs can be compared, those of `Randomised` would be blind: each matrix halves what came from
+    the input and biases add a constant, so that after 50 layers (mobilenet_v2) the input is 1e-7 of the output. Here
+    matrices enlarge by half, which makes up for what activations take away, and biases lie around zero: inputs
+    change the output by 1e-2 or more in every model that the project promises. Drawn in the module's own shapes,
+    for a restricted matrix enlarges less.
+    """
+
+    centred = ("bias",)
+
+    def __init__(self, module: nn.Module, seed: int) -> None:
+        kinds = {"parameter": module.named_parameters, "buffer": module.named_buffers}
+        stored = {
+            name: Stored(name, kind, tensor) for kind, named in kinds.items() for name, tensor in named()
+        }
+        super().__init__(stored, seed, None)
+        # float16 ends at 65504, which residual streams that grow in every block would reach
+        self.gain = 1.0 if any(item.tensor.dtype is torch.float16 for item in stored.values()) else 1.5
+        first = {id(item.tensor): name for name, item in stored.items()}
+        self.first = {
+            name: first[id(tensor)]
+            for named in kinds.values()
+            for name, tensor in named(remove_duplicate=False)
+        }
+
+    def __getitem__(self, name: str) -> Tensor:
+        return super().__getitem__(self.first[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.first)
+
+    def __len__(self) -> int:
+        return len(self.first)

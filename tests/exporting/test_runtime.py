@@ -14,7 +14,7 @@ from torch import nn
 from graphprune.errors import ExportError
 from graphprune.exporting import export_onnx, latency, parity, runtime, session
 from graphprune.exporting.feeds import match_inputs, to_numpy
-from graphprune.exporting.runtime import _error
+from graphprune.exporting.parity import _error
 
 
 class Inputs(nn.Module):

@@ -1,0 +1,148 @@
+"""A model as an ONNX program in memory, before optimisation: its tensors still have the model's names."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from graphprune.errors import ExportError
+
+__all__ = ["FIXED_BATCH", "UNKNOWN", "convert", "quiet"]
+
+FIXED_BATCH = "export with a fixed batch size, or let the model take the batch size from its input"
+NO_OPERATOR = "replace that operation by one that ONNX has, or leave ONNX out"
+UNKNOWN = "if the model runs in PyTorch on the same input, leave ONNX out and report the model"
+
+
+def convert(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic_batch: bool
+) -> torch.onnx.ONNXProgram:
+    """The program of `model`, not optimised: optimising folds tensors into others, without their names.
+
+    Args:
+        model: a model in eval mode.
+        args: example positional arguments; tensors anywhere inside them become inputs, everything else is a
+            constant.
+        kwargs: example keyword arguments, likewise.
+        dynamic_batch: make dimension 0 of every input symbolic.
+
+    Raises:
+        ExportError: the model is in training mode, fixes its batch size, or has an operation that cannot be
+            exported.
+    """
+    if model.training:
+        raise ExportError("the model is in training mode", "call model.eval() before exporting")
+    args, kwargs = tree_map(_own_memory, (args, dict(kwargs)))
+    if dynamic_batch:
+        args, kwargs = _with_batch(args, kwargs)
+    with quiet(), torch.no_grad():
+        return _converted(_exported(model, args, dict(kwargs), dynamic_batch))
+
+
+def _own_memory(leaf: Any) -> Any:
+    """A copy: torch.export would guard on the sizes of a view's base."""
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _with_batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The examples with at least two samples: torch.export takes a size of 1 for a constant."""
+    leaves = [leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
+    batch = max([2, *(leaf.shape[0] for leaf in leaves if leaf.dim() > 0)])
+
+    def repeat(leaf: Any) -> Any:
+        if isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == 1:
+            return leaf.repeat(batch, *[1] * (leaf.dim() - 1))
+        return leaf
+
+    return tree_map(repeat, (args, dict(kwargs)))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the exporter, which prints, warns and logs about every model."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _exported(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_batch: bool
+) -> torch.export.ExportedProgram:
+    shapes = torch.export.ShapesCollection()
+    for leaf in tree_leaves((args, kwargs)):
+        if dynamic_batch and isinstance(leaf, torch.Tensor) and leaf.dim() > 0:
+            shapes[leaf] = {0: torch.export.Dim.DYNAMIC}
+    try:
+        dynamic = shapes.dynamic_shapes(model, args, kwargs) if dynamic_batch else None
+        exported = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic, strict=False)
+    except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
+        raise _failure(error, None) from error
+    for number, output in enumerate(exported.graph_signature.output_specs):
+        if getattr(output.arg, "value", None) is not None:
+            raise ExportError(
+                f"output {number} of the model is the constant {output.arg.value!r}, not a tensor",
+                "leave that output out, or return it as a tensor",
+            )
+    return exported
+
+
+def _converted(exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
+    try:
+        program = torch.onnx.export(exported, dynamo=True, verbose=False, optimize=False)
+    except Exception as error:  # the exporter wraps any error of its translations
+        raise _failure(error, exported) from error
+    if program is None:
+        raise ExportError("torch.onnx gave no program", UNKNOWN)
+    return program
+
+
+def _failure(error: BaseException, exported: torch.export.ExportedProgram | None) -> ExportError:
+    """The innermost cause, the operator and the layer it is in, in one line."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    text = "\n".join(str(link) for link in reversed(chain))
+    where = _where(text, exported)
+    if specialized := re.search(
+        r"You marked (.*?) as dynamic but your code specialized it to be a constant.*?\)", text
+    ):
+        tensor = re.sub(r"L\['(\w+)'\]", r"\1", specialized[1])
+        return ExportError(f"the model fixes its batch size: {tensor} is a constant{where}", FIXED_BATCH)
+    if missing := re.search(r"No ONNX function found for <OpOverload\(op='(.*?)', overload='(.*?)'\)>", text):
+        return ExportError(f"ONNX has no operator for {missing[1]}.{missing[2]}{where}", NO_OPERATOR)
+    lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()]
+    cause = lines[0][:300] if lines else type(chain[-1]).__name__
+    return ExportError(
+        f"the model cannot be exported to ONNX{where}: {type(chain[-1]).__name__}: {cause}", UNKNOWN
+    )
+
+
+def _where(text: str, exported: torch.export.ExportedProgram | None) -> str:
+    found = re.search(r"(?:translating node|While executing) %(\w+) .*?target=([\w.]+)", text)
+    if not found:
+        return ""
+    layers = [
+        str(next(reversed(stack.values()))[0])
+        for node in (exported.graph.nodes if exported else ())
+        if node.name == found[1] and (stack := node.meta.get("nn_module_stack"))
+    ]
+    layer = f" of layer {layers[0]!r}" if layers and layers[0] else ""
+    return f", at node {found[1]} ({found[2]}){layer}"

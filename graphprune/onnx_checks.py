@@ -1,0 +1,68 @@
+"""Writes the slim model as ONNX and checks the file in onnxruntime: on the model's tensors and on random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import fx
+
+from graphprune import exporting
+from graphprune.capture.program import Program
+from graphprune.clock import Clock
+from graphprune.exporting import OnnxFile, Parity
+from graphprune.verifying import Check, Lively
+
+__all__ = ["ONNX_TOLERANCE", "write_checked"]
+
+# onnxruntime fuses and reorders float32 arithmetic; relative to the largest value of an output
+ONNX_TOLERANCE = 1e-3
+# below it an error of a tenth, made where the input comes in, would stay under a tenth of the tolerance
+BLIND = 1e-3
+
+NAME = "onnxruntime equals PyTorch"
+
+
+def write_checked(
+    program: Program, model: fx.GraphModule, path: Path, clock: Clock, seed: int = 0
+) -> tuple[OnnxFile, tuple[Check, ...]]:
+    """Writes `model` to `path` and compares it, at two batch sizes, in onnxruntime.
+
+    A model's own tensors can hide its inputs, or whole branches: heads and layer scales often start at zero. So
+    the same program is written a second time on random parameters and running statistics, compared, and
+    deleted. At any time at most one random copy of the weights is held.
+
+    Args:
+        program: the captured original, for its example inputs.
+        seed: of the random tensors.
+
+    Raises:
+        ExportError: the model cannot be exported, or onnxruntime cannot run it.
+    """
+    args, kwargs = program.example
+    with clock("export"):
+        converted = exporting.OnnxProgram.of(model, args, kwargs, program.dynamic_batch)
+        written = converted.write(path)
+    with clock("run in onnxruntime"):
+        own = exporting.parity(path, model, args, kwargs)
+    with clock("compare on random weights"):
+        twin = path.with_name("random.onnx")
+        try:
+            other = converted.write(twin, Lively(model, seed))
+            del converted
+            random = exporting.parity(twin, model, args, kwargs, tensors=Lively(model, seed))
+        finally:
+            for file in twin.parent.glob(f"{twin.name}*"):
+                file.unlink()
+    note = "" if other.operators == written.operators else "optimised to other operators than the file"
+    return written, (*_checks(NAME, own), *_checks(f"{NAME}, random parameters", random, note))
+
+
+def _checks(name: str, rows: list[Parity], note: str = "") -> Iterator[Check]:
+    for row in rows:
+        blind = row.change is not None and row.change < BLIND
+        hidden = f"outputs hardly depend on the input: by {row.change:.0e}" if blind else ""
+        detail = "; ".join(filter(None, (hidden, note)))
+        yield Check(
+            f"{name}, batch {row.batch}", row.max_rel <= ONNX_TOLERANCE, row.max_rel, ONNX_TOLERANCE, detail
+        )
