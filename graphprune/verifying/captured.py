@@ -14,7 +14,7 @@ from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.program import Program, run
 from graphprune.verifying.nodes import TOLERANCE, coarsest_dtype, copied, first_line, relative_error
-from graphprune.verifying.randomised import Randomised
+from graphprune.verifying.randomised import Lively
 from graphprune.verifying.verdict import Check
 
 __all__ = ["captured_equals_model"]
@@ -28,13 +28,9 @@ def captured_equals_model(program: Program, model: nn.Module, inputs: list[Any],
     """
     batch = next((leaf.shape[0] for leaf in inputs if isinstance(leaf, Tensor) and leaf.dim()), 1)
     name = f"captured program equals the model, batch {batch}"
-    held = Randomised(program.stored, seed, None)
-    registered = (
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    )
-    names = {name for name, _ in registered} & set(program.attributes.values())
-    random = {name: held[name] for name in sorted(names)}  # weights that capture has folded keep their values
+    held = Lively(model, seed)
+    # weights that capture has folded keep their values
+    random = {name: held[name] for name in sorted(set(held) & set(program.attributes.values()))}
     own = {n: t if program.stored[n].kind == "parameter" else t.clone() for n, t in random.items()}
     limit = TOLERANCE[coarsest_dtype(program)]
     args, kwargs = pytree.tree_map(lambda index: copied(inputs[index]), program.arguments)
