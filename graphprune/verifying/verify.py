@@ -13,13 +13,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import with_batch
+from graphprune.capture.nodes import family, overload
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.captured import captured_equals_model
 from graphprune.verifying.layers import layers_equal, layers_hold, random_layers_equal
-from graphprune.verifying.nodes import TOLERANCE, Comparison, Restricted, coarsest_dtype, compare_nodes
+from graphprune.verifying.nodes import (
+    TOLERANCE,
+    Comparison,
+    Restricted,
+    coarsest_dtype,
+    compare_nodes,
+    converted,
+)
 from graphprune.verifying.randomised import Converted, Randomised
+from graphprune.verifying.reference import NodeError, steps
 from graphprune.verifying.verdict import Check, Verdict
 
 __all__ = ["check_random", "verify"]
@@ -31,8 +40,8 @@ def verify(
     """Runs every check. Each has a name, a figure and a limit; none is skipped.
 
     The captured program is compared with the user's model; the slim one with the masked original, node by node, in
-    float64 on random tensors and in its own dtype on its own; the layers with the program on both; shapes,
-    parameters and multiply-accumulates with the plan.
+    float64 on random tensors (if its operators can) and in its own dtype on its own; the layers with the program on
+    both; shapes, parameters and multiply-accumulates with the plan.
 
     Args:
         slim: the rewritten program.
@@ -51,7 +60,7 @@ def verify(
         _tensors_as_planned(graph, plan, slim),
         _lint(slim),
         _parameters(graph, masks, slim),
-        (random := _compare_random(graph, plan, slim, seed)).check,
+        (random := _compare_random(graph, plan, slim, seed, dtype := _widest(program))).check,
         compared.check,
     ]
     if not all(check.passed for check in checks):
@@ -62,8 +71,10 @@ def verify(
         name = "layers equal the program"
         checks.append(layers_equal(name, program, module, {}, inputs, compared, limit))
     checks.append(layers_hold(slim, module))
-    drawn = Restricted(Randomised(program.stored, seed, torch.float64), plan.kept)
-    checks.append(random_layers_equal(program, module, drawn, _random_inputs(program, seed, 1), random))
+    drawn = Restricted(_randomised(program, seed, dtype), plan.kept)
+    checks.append(
+        random_layers_equal(program, module, drawn, _random_inputs(program, seed, 1), random, dtype)
+    )
     checks.append(_macs(graph, masks, counter.get_total_flops() // 2, compared.batches))
     return Verdict(tuple(checks))
 
@@ -77,14 +88,38 @@ def _captured(program: Program, seed: int) -> Iterator[Check]:
 
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
     """The slim program equals the masked original at every node, in float64 on random tensors."""
-    return _compare_random(graph, plan, slim, seed).check
+    return _compare_random(graph, plan, slim, seed, _widest(graph.program)).check
 
 
-def _compare_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int) -> Comparison:
-    random = Randomised(graph.program.stored, seed, torch.float64)
+def _compare_random(
+    graph: DependencyGraph, plan: Plan, slim: Program, seed: int, dtype: torch.dtype
+) -> Comparison:
+    random = _randomised(graph.program, seed, dtype)
     inputs = _random_inputs(graph.program, seed, 1)
     name = "random parameters, every node"
-    return compare_nodes(name, graph, plan, slim, random, inputs, torch.float64)
+    return compare_nodes(name, graph, plan, slim, random, inputs, dtype)
+
+
+def _randomised(program: Program, seed: int, dtype: torch.dtype) -> Randomised:
+    return Randomised(program.stored, seed, dtype if dtype is torch.float64 else None)
+
+
+def _widest(program: Program) -> torch.dtype:
+    """float64; the model's own dtype where an operator that is not torch's has no kernel for that."""
+    if all(operation.op.startswith("aten.") for operation in program.operations):
+        return torch.float64
+    inputs = [converted(leaf, torch.float64) for leaf in _random_inputs(program, 0, 1)]
+    tensors = _randomised(program, 0, torch.float64)
+    try:
+        with torch.no_grad():
+            for _ in steps(
+                program.graph, tensors, inputs, lambda n, a, k: overload(n)(*a, **k), torch.float64
+            ):
+                pass
+    except NodeError as error:
+        if not family(error.node).startswith("aten."):
+            return coarsest_dtype(program)
+    return torch.float64
 
 
 def _random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
