@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphprune.axes.dependency import Cost, DependencyGraph
+    from graphprune.axes.registration import rule
     from graphprune.errors import (
         BudgetError,
         CaptureError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         VerificationError,
         WeightsError,
     )
+    from graphprune.laws import RuleReport, check_rule
     from graphprune.pipeline import shrink, trace
     from graphprune.planning import Plan
     from graphprune.result import Result, load
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 # where each public name lives; imported at its first use, so that the command line's help needs no torch
 _HOMES = {
     "axes.dependency": ("Cost", "DependencyGraph"),
+    "axes.registration": ("rule",),
     "errors": (
         "BudgetError",
         "CaptureError",
@@ -40,6 +43,7 @@ _HOMES = {
         "VerificationError",
         "WeightsError",
     ),
+    "laws": ("RuleReport", "check_rule"),
     "pipeline": ("shrink", "trace"),
     "planning": ("Plan",),
     "result": ("Result", "load"),
@@ -59,10 +63,13 @@ __all__ = [
     "PlanError",
     "Result",
     "RuleError",
+    "RuleReport",
     "Verdict",
     "VerificationError",
     "WeightsError",
+    "check_rule",
     "load",
+    "rule",
     "shrink",
     "trace",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -51,20 +51,21 @@ class Result:
         latency: bool = True,
         progress: Progress = lambda stage: None,
         extra: Mapping[str, Any] | None = None,
+        onnx: bool = True,
     ) -> dict[str, Any]:
         """Writes model.onnx, model.safetensors, model.py, plan.json and report.json; returns the report.
 
         The ONNX file is checked, and compared with the model in onnxruntime at two batch sizes, on the model's
         tensors and on random ones; with ``latency`` it is timed against the original in alternation. The
-        directory appears when all is done.
-        ``extra`` entries are added to the report.
+        directory appears when all is done. ``extra`` entries are added to the report. ``onnx=False`` leaves the
+        file and its checks out, for models with an operator that ONNX has not.
 
         Raises:
             InputError: the directory cannot be written.
             ExportError: the model cannot be exported.
             VerificationError: onnxruntime gives other results than PyTorch.
         """
-        return _save(self, Path(directory), latency, progress, extra or {})
+        return _save(self, Path(directory), latency, progress, extra or {}, onnx)
 
     def graft(self) -> nn.Module:
         """The user's own module, copied, with the slim layers in the place of its layers.
@@ -83,18 +84,22 @@ class Result:
         return graft(program.model, self.model, program.example)
 
 
-def load(directory: str | Path) -> fx.GraphModule:
+def load(directory: str | Path, operators: Collection[str] = ()) -> fx.GraphModule:
     """The slim model that `Result.save` wrote. Neither pickle nor code from the directory is run.
+
+    Args:
+        operators: operators of other libraries than torch that the model may call, as "mylib::scale"; their
+            libraries must be imported. All others are refused.
 
     Raises:
         InputError: there is no such model, or the file is damaged or foreign.
     """
     path = Path(directory)
-    return exporting.load_model(path / "model.safetensors" if path.is_dir() else path)
+    return exporting.load_model(path / "model.safetensors" if path.is_dir() else path, operators)
 
 
 def _save(
-    result: Result, directory: Path, latency: bool, progress: Progress, extra: Mapping[str, Any]
+    result: Result, directory: Path, latency: bool, progress: Progress, extra: Mapping[str, Any], onnx: bool
 ) -> dict[str, Any]:
     exporting.ensure_writable(directory)
     program = result.graph.program
@@ -123,7 +128,7 @@ def _save(
     exporting.write_directory(
         directory,
         {
-            "model.onnx": write_onnx,
+            **({"model.onnx": write_onnx} if onnx else {}),
             "model.safetensors": lambda path: exporting.save_model(result.model, path),
             "model.py": lambda path: _write_text(path, source),
             "plan.json": lambda path: _write_text(path, result.plan.to_json()),

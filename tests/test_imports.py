@@ -20,6 +20,7 @@ ORDER = {
     "planning": {"errors", "capture", "axes", "scoring"},
     "rewriting": {"errors", "capture", "axes", "planning"},
     "verifying": {"errors", "capture", "axes", "planning"},
+    "laws": {"errors", "capture", "axes", "planning", "rewriting", "verifying"},
     "exporting": {"errors"},
     "report": {"errors", "axes", "capture"},
 }

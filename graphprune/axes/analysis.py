@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphprune.axes.algebra import Axis, Equations
@@ -34,12 +34,14 @@ class Analysis:
         loops: multiply-accumulates, one product of axes each.
         across: pairs (a, b) of atoms where an operator mixes along b, position by position of a.
         unruled: operators without a rule, with the operations concerned.
+        sizes: operation name → its integer arguments that are the sizes of axes.
     """
 
     terms: Mapping[str, tuple[Term, ...]]
     loops: tuple[Loops, ...]
     across: frozenset[tuple[Atom, Atom]]
     unruled: Mapping[str, tuple[str, ...]]
+    sizes: Mapping[str, Mapping[str, Term]] = field(default_factory=dict)
 
 
 class _Solver:
@@ -91,7 +93,8 @@ class _Solver:
     def _pin_all(self, call: Call, text: str) -> None:
         if self.strict:
             shapes = [operand.shape for operand in call.operands()]
-            raise RuleError(f"{text} (at {call.operation.layer}, shapes {shapes})", "register a rule for it")
+            where = call.operation.layer or call.operation.name
+            raise RuleError(f"{text} (at {where}, shapes {shapes})", "register one with graphprune.rule")
         self.unruled.setdefault(call.operation.op, []).append(call.operation.name)
         for operand in (*call.operands(), *call.outputs):
             call.pin(operand.dims, text)
@@ -128,9 +131,8 @@ def analyse(
         for value in {value.name: value for value in values.values()}.values()
     }
     _pin_batch(terms.values(), tuple(batch_primes))
-    return Analysis(
-        terms, _loops(solver), _across(solver), {op: tuple(names) for op, names in solver.unruled.items()}
-    )
+    unruled = {op: tuple(names) for op, names in solver.unruled.items()}
+    return Analysis(terms, _loops(solver), _across(solver), unruled, _sizes(solver))
 
 
 def _pin(solver: _Solver, value: Value, text: str, layer: str = "") -> None:
@@ -155,6 +157,15 @@ def _loops(solver: _Solver) -> tuple[Loops, ...]:
         for call in solver.calls
         for axes in call.loops
     )
+
+
+def _sizes(solver: _Solver) -> dict[str, dict[str, Term]]:
+    solve = solver.equations.solve
+    return {
+        call.operation.name: {argument: solve(axis) for argument, axis in call.sizes.items()}
+        for call in solver.calls
+        if call.sizes
+    }
 
 
 def _across(solver: _Solver) -> frozenset[tuple[Atom, Atom]]:

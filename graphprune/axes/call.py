@@ -45,8 +45,9 @@ class Operand:
 class Call:
     """One operator call, as its rule sees it.
 
-    ``contracted`` collects the axes that are summed away (for multiply-accumulates), ``across`` the pairs
-    (axis, axes) of which the operator lines up the first over all positions of the others.
+    ``loops`` collects the axes whose sizes multiply to the multiply-accumulates, ``across`` the pairs (axis,
+    other) of which the operator lines up the first over all positions of the other, ``sizes`` the axes whose
+    sizes are integer arguments of the operator, by the argument's name.
     """
 
     operation: Operation
@@ -55,6 +56,7 @@ class Call:
     equations: Equations
     loops: list[tuple[Axis, ...]] = field(default_factory=list)
     across: list[tuple[Axis, Axis]] = field(default_factory=list)
+    sizes: dict[str, Axis] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]

@@ -5,14 +5,14 @@
 A name is an axis; the same name everywhere is the same axis. ``(g i)`` is a product, outer to inner.
 ``...`` stands for leading dimensions that broadcast. ``x*`` stands for any number of dimensions that belong
 to a window: they are pinned. ``s+`` stands for any number of dimensions that pass through. An operand has at
-most one of these three. A dimension of size 1 is repeated along its name's axis. Names that take part in no
-output are summed away.
+most one of these three; their names may be left out. A dimension of size 1 is repeated along its name's axis.
+Names that take part in no output are summed away. Several outputs are separated by commas, as operands are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -21,10 +21,11 @@ from typing import Any
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
 
-__all__ = ["Signature", "apply_signature"]
+__all__ = ["Signature", "apply_signature", "check_notation"]
 
 _MANY = ("...", "*", "+")
-_TOKEN = re.compile(r"\(([^)]*)\)|(\.\.\.)|(\w+[*+]?)")
+_TOKEN = re.compile(r"\(([^)]*)\)|(\.\.\.)|(\w*[*+]|\w+)")
+_OPERAND = re.compile(r"\s*(?:(?:\(\s*\w+(?:\s+\w+)*\s*\)|\.\.\.|\w*[*+]|\w+)(?:\s+|(?=\()|$))*")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Signature:
     """One declarative rule.
 
     Args:
-        text: the notation above, operands in the order of ``arguments``.
+        text: the notation above, operands in the order of ``arguments``, then all outputs.
         arguments: names of the operator's tensor arguments.
         sizes: axis name → name of the integer argument that gives its size (``{"g": "groups"}``).
         loops: the axes whose sizes multiply to the multiply-accumulates; empty if there are none.
@@ -47,28 +48,58 @@ class Signature:
 
     @cached_property
     def parsed(self) -> tuple[tuple[str, ...], ...]:
-        """Operands, then the output, each a tuple of tokens."""
-        left, _, right = self.text.partition("->")
-        return tuple(_tokens(operand) for operand in (*left.split(","), right))
+        """Operands, then the outputs, each a tuple of tokens."""
+        return tuple(_tokens(operand) for side in self.text.split("->") for operand in side.split(","))
 
 
 def _tokens(operand: str) -> tuple[str, ...]:
     return tuple(match.group(0).strip("()") for match in _TOKEN.finditer(operand))
 
 
+def check_notation(text: str, sized: Iterable[str] = ()) -> None:
+    """Refuses a signature's text that means nothing.
+
+    Args:
+        sized: axes that have their sizes from arguments, so that no operand need have them.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    if text.count("->") != 1:
+        raise ValueError("a signature has one '->' between operands and outputs")
+    left, right = ([*map(_checked, side.split(","))] for side in text.split("->"))
+    known = {name for tokens in left for token in tokens for name in token.split()} | set(sized)
+    for name in (name for tokens in right for token in tokens for name in token.split()):
+        if name not in known and not name.endswith("*"):
+            raise ValueError(f"no operand has the axis {name!r} of an output")
+
+
+def _checked(operand: str) -> tuple[str, ...]:
+    if not _OPERAND.fullmatch(operand):
+        raise ValueError(f"{operand.strip()!r} is no list of names, products '(a b)', '...', 'x*' or 's+'")
+    tokens = _tokens(operand)
+    if sum(token.endswith(_MANY) for token in tokens) > 1:
+        raise ValueError(f"{operand.strip()!r} has several of '...', 'x*' and 's+', so that none is certain")
+    return tokens
+
+
 def apply_signature(signature: Signature, call: Call) -> None:
     """Adds the equations of ``signature`` to ``call``.
 
     Raises:
-        ValueError: the operands do not have the dimensions that the signature says.
+        ValueError: the operands do not have the dimensions or sizes that the signature says.
     """
     sizes = {name: int(call[argument]) for name, argument in signature.sizes.items()}
     binding = _Binding(call, signature.window, sizes)
-    operands: list[Any] = [*(call.get(name) for name in signature.arguments), call.output]
+    operands: list[Any] = [*(call.get(name) for name in signature.arguments), *call.outputs]
     present = [pair for pair in zip(operands, signature.parsed, strict=True) if isinstance(pair[0], Operand)]
     for operand, tokens in present:
         binding.match(operand, tokens)
-    binding.line_up([set(" ".join(tokens).split()) for _, tokens in present])
+    names = [set(" ".join(tokens).split()) for _, tokens in present]
+    results = len(call.outputs)
+    binding.line_up(names[:-results], set.intersection(*names[-results:]))
+    for name, argument in signature.sizes.items():
+        call.sizes[argument] = binding.sized(name, int(call[argument]))
     if signature.loops:
         call.loops.append(binding.axes(signature.loops.split()))
 
@@ -103,10 +134,16 @@ class _Binding:
             else:
                 self.call.unify(axis, self.call.equations.product(self._factors(names, axis.size)))
 
-    def line_up(self, operands: list[set[str]]) -> None:
-        """A name that is summed away lines up all positions of axes that only some of its operands have."""
-        *inputs, output = operands
-        for name in sorted({name for names in inputs for name in names} - output):
+    def sized(self, name: str, size: int) -> Axis:
+        """The axis of ``name``, which must have the size that an argument says."""
+        axis = self.bound[name]
+        if axis.size != size:
+            raise ValueError(f"the axis {name} has size {axis.size}, its argument says {size}")
+        return axis
+
+    def line_up(self, inputs: list[set[str]], kept: set[str]) -> None:
+        """A name that some output has not lines up all positions of axes that only some of its operands have."""
+        for name in sorted({name for names in inputs for name in names} - kept):
             holders = [names for names in inputs if name in names]
             others = sorted(
                 {other for names in holders for other in names if not all(other in h for h in holders)}

@@ -12,7 +12,7 @@ import sympy
 import torch
 from torch import fx
 
-from graphprune.capture.nodes import arguments
+from graphprune.capture.nodes import arguments, mutates
 from graphprune.capture.operations import Operation, Value
 
 __all__ = ["Description", "describe", "is_users", "source_line"]
@@ -47,7 +47,7 @@ class _Sizes:
 
 
 def describe(graph: fx.Graph) -> Description:
-    """One `Operation` per operator that makes tensors; integers computed from sizes are folded in."""
+    """One `Operation` per operator that makes or writes tensors; integers computed from sizes are folded in."""
     sizes = _Sizes()
     values: dict[str, Value] = {}
     results: dict[fx.Node, Any] = {}
@@ -58,7 +58,7 @@ def describe(graph: fx.Graph) -> Description:
         result = _values(node.name, node.meta.get("val"), sizes)
         if node.target is operator.getitem and isinstance(results.get(node.args[0]), tuple):
             result = results[node.args[0]][node.args[1]]
-        elif node.op == "call_function" and (outputs := tuple(_flat(result))):
+        elif node.op == "call_function" and ((outputs := tuple(_flat(result))) or mutates(node)):
             operations.append(_operation(node, outputs, results))
         results[node] = result
         values.update({value.name: value for value in _flat(result)})

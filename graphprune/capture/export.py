@@ -80,6 +80,7 @@ def run_once(model: nn.Module, inputs: Inputs) -> None:
 
 # what torch.export says → what the user can do about it
 _REMEDIES = {
+    "no fake impl": "say what shapes that operator returns: torch.library.register_fake",
     "not a known type": "return tensors, tuples or dicts, or name the class to torch.export.register_dataclass",
     "": "write that line without a Python decision on tensor values (compute both sides and choose with "
     "torch.where), or prune the parts around it",

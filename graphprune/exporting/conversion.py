@@ -19,7 +19,7 @@ from graphprune.errors import ExportError
 __all__ = ["FIXED_BATCH", "UNKNOWN", "convert", "quiet"]
 
 FIXED_BATCH = "export with a fixed batch size, or let the model take the batch size from its input"
-NO_OPERATOR = "replace that operation by one that ONNX has, or leave ONNX out"
+NO_OPERATOR = "replace that operation by one that ONNX has, or leave ONNX out: save(..., onnx=False)"
 UNKNOWN = "if the model runs in PyTorch on the same input, leave ONNX out and report the model"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import keyword
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -86,9 +86,14 @@ def graph_from_json(text: str) -> fx.GraphModule:
 
 
 def read_graph(
-    text: str, value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]
+    text: str,
+    value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor],
+    operators: Collection[str] = (),
 ) -> fx.GraphModule:
     """The model described by `text`, with the tensor `value(name, shape, dtype)` for each untied name.
+
+    Args:
+        operators: operators outside torch that it may call, as "mylib::scale".
 
     Raises:
         InputError: as `graph_from_json`; and whatever `value` raises.
@@ -100,7 +105,7 @@ def read_graph(
                 f"the stored graph has format version {document['format_version']!r}, not {FORMAT_VERSION}",
                 "read it with the version of graphprune that wrote it",
             )
-        return _model(document, value)
+        return _model(document, value, operators)
     except MALFORMED as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise InputError(f"the stored graph is damaged: {type(error).__name__}: {reason}") from error
@@ -167,7 +172,9 @@ def _target_name(node: fx.Node, model: fx.GraphModule) -> str:
 
 
 def _model(
-    document: Json, value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]
+    document: Json,
+    value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor],
+    operators: Collection[str],
 ) -> fx.GraphModule:
     # Built around an empty graph first: a GraphModule copies only what its graph uses, and unused parameters
     # must survive too.
@@ -188,7 +195,7 @@ def _model(
     model.train(_flag(document["training"]))
     for name in document["training_differs"]:
         model.get_submodule(name).training = not model.training
-    model.graph = _graph(document["nodes"], model)
+    model.graph = _graph(document["nodes"], model, operators)
     model.graph.lint()
     return model
 
@@ -251,7 +258,7 @@ def _identifier(name: Any) -> str:
     return name
 
 
-def _graph(records: Json, model: nn.Module) -> fx.Graph:
+def _graph(records: Json, model: nn.Module, operators: Collection[str]) -> fx.Graph:
     graph = fx.Graph()
     nodes: dict[str, fx.Node] = {}
     for record in records:
@@ -262,7 +269,7 @@ def _graph(records: Json, model: nn.Module) -> fx.Graph:
         known: Mapping[str, fx.Node] = {} if record["op"] == "placeholder" else nodes
         nodes[name] = graph.create_node(
             record["op"],
-            _target(record, model),
+            _target(record, model, operators),
             tuple(decode(value, known) for value in record["args"]),
             {_identifier(key): decode(value, known) for key, value in record["kwargs"].items()},
             name=name,
@@ -272,10 +279,10 @@ def _graph(records: Json, model: nn.Module) -> fx.Graph:
     return graph
 
 
-def _target(record: Json, model: nn.Module) -> str | Callable[..., Any]:
+def _target(record: Json, model: nn.Module, operators: Collection[str]) -> str | Callable[..., Any]:
     op, target = record["op"], record["target"]
     if op == "call_function":
-        return function_named(target)
+        return function_named(target, operators)
     if op == "call_method":
         return method_named(target)
     if op == "call_module":

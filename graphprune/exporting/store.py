@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -58,8 +58,11 @@ def save_model(model: fx.GraphModule, path: Path) -> None:
         raise InputError(f"the weights cannot be stored as safetensors: {error}") from error
 
 
-def load_model(path: Path) -> fx.GraphModule:
+def load_model(path: Path, operators: Collection[str] = ()) -> fx.GraphModule:
     """The model that `save_model` wrote: values, dtypes, ties, flags and modes as saved.
+
+    Args:
+        operators: operators outside torch that its graph may call, as "mylib::scale".
 
     Raises:
         InputError: the file is missing, truncated, a pickle, no safetensors file or not from graphprune; or
@@ -85,7 +88,7 @@ def load_model(path: Path) -> fx.GraphModule:
         unused.discard(name)
         return tensor
 
-    model = read_graph(metadata[GRAPH_KEY], value)
+    model = read_graph(metadata[GRAPH_KEY], value, operators)
     if unused:
         raise InputError(f"{path} holds the tensor {min(unused)!r}, which its graph does not know")
     return model

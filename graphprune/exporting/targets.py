@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -19,7 +19,14 @@ from torch.overrides import get_overridable_functions
 
 from graphprune.errors import InputError
 
-__all__ = ["function_name", "function_named", "layer_class", "layer_class_name", "method_named"]
+__all__ = [
+    "function_name",
+    "function_named",
+    "layer_class",
+    "layer_class_name",
+    "method_named",
+    "user_operator",
+]
 
 OPERATORS = (
     "abs add and_ eq floordiv ge getitem gt iadd imul invert isub itruediv le lshift lt matmul mod mul ne "
@@ -66,6 +73,7 @@ TEXT_OPTIONS = frozenset(
     "padding_side reduce rounding_mode side UPLO".split()
 )
 NUMERIC = re.compile(r"(?:Optional\[|List\[)*(?:Tensor|int|float|bool|number|complex|Device|Generator)\]*")
+_OVERLOAD = re.compile(r"torch\.ops\.([A-Za-z]\w*)\.([A-Za-z_]\w*)\.([A-Za-z_]\w*)")
 
 
 def function_name(target: Callable[..., Any]) -> str:
@@ -76,7 +84,7 @@ def function_name(target: Callable[..., Any]) -> str:
     """
     if isinstance(target, torch._ops.OpOverload):
         name = f"torch.ops.{target}"
-        if function_named(name) is not target:
+        if function_named(name, {user_operator(name)}) is not target:
             raise _refusal(name)
         return name
     name = _names_of_functions().get(id(target), "")
@@ -85,12 +93,23 @@ def function_name(target: Callable[..., Any]) -> str:
     return name
 
 
-def function_named(name: str) -> Callable[..., Any]:
+def user_operator(name: str) -> str:
+    """ "mylib::scale" for "torch.ops.mylib.scale.default"; empty for functions and operators of torch itself."""
+    match = _OVERLOAD.fullmatch(name)
+    return f"{match[1]}::{match[2]}" if match and match[1] != "aten" else ""
+
+
+def function_named(name: str, operators: Collection[str] = ()) -> Callable[..., Any]:
     """The callable of a stored name.
 
+    Args:
+        operators: operators outside torch that may be called as well, as "mylib::scale".
+
     Raises:
-        InputError: the name is not on the allow-list.
+        InputError: the name is not on the allow-list, or its library is not imported.
     """
+    if operator := user_operator(name):
+        return _user_overload(name, operator, operators)
     if name.startswith("torch.ops."):
         return _aten_overload(name)
     if name not in _functions():
@@ -144,6 +163,19 @@ def _refusal(name: str) -> InputError:
         f"the function {name} may not stand in a stored graph",
         "only arithmetic on tensors may: operator.*, torch.*, torch.nn.functional.* and torch.ops.aten.*",
     )
+
+
+def _user_overload(name: str, operator: str, operators: Collection[str]) -> Callable[..., Any]:
+    if operator not in operators:
+        raise InputError(
+            f"the function {name} may not stand in a stored graph, for it is not torch's",
+            f'if you trust its library, import it and say load(..., operators=["{operator}"])',
+        )
+    namespace, packet, overload = name.split(".")[2:]
+    found = getattr(getattr(torch.ops, namespace), packet, None)
+    if not isinstance(found, torch._ops.OpOverloadPacket) or overload not in found.overloads():
+        raise InputError(f"there is no operator {operator}", "import the library that registers it first")
+    return getattr(found, overload)
 
 
 def _aten_overload(name: str) -> Callable[..., Any]:

@@ -6,17 +6,20 @@ One row per operator: it returns the arguments that change, by the names of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import gcd, prod
 from typing import Any
 
 from torch import fx
 
+from graphprune.axes.analysis import Analysis
+from graphprune.axes.rules.users import Likeness, find_likeness
 from graphprune.axes.terms import Term
 from graphprune.capture.operations import Operation, Value
 from graphprune.planning.masks import Masks
 
-__all__ = ["LITERALS", "Scaled", "Site", "find_literals"]
+__all__ = ["LITERALS", "Scaled", "Site", "find_literals", "new_literals"]
 
 Changes = dict[str, Any]
 
@@ -257,5 +260,28 @@ LITERALS: dict[str, Callable[[Site], Changes]] = {
 
 
 def find_literals(op: Operation) -> Callable[[Site], Changes] | None:
-    """The row of an operator; none if no argument of it mentions an axis."""
-    return LITERALS.get(op.family)
+    """The row of an operator, or of the one it behaves as; none if no argument of it mentions an axis."""
+    likeness = find_likeness(op.op)
+    row = LITERALS.get(op.family) if likeness is None else find_literals(likeness.operation(op))
+    return row if likeness is None or row is None else partial(_as_other, likeness, row)
+
+
+def _as_other(likeness: Likeness, row: Callable[[Site], Changes], site: Site) -> Changes:
+    raw, operation = likeness.given(site.raw), likeness.operation(site.operation)
+    return likeness.own(row(replace(site, operation=operation, raw=raw)))
+
+
+def new_literals(operation: Operation, raw: Mapping[str, Any], analysis: Analysis, masks: Masks) -> Changes:
+    """The arguments of ``operation`` that change: by its row, else those that its rule says are sizes of axes.
+
+    Args:
+        raw: the node's own arguments by schema name, see `Site`.
+    """
+    values = (*operation.inputs, *operation.outputs)
+    if not any(masks.touches(term) for value in values for term in analysis.terms[value.name]):
+        return {}
+    row = find_literals(operation)
+    if row is not None:
+        return row(Site(operation, raw, analysis.terms, masks))
+    sizes = analysis.sizes.get(operation.name, {})
+    return {name: _scaled(raw.get(name, 0), term.size, masks.size(term)) for name, term in sizes.items()}

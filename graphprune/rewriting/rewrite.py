@@ -15,7 +15,7 @@ from graphprune.capture.nodes import given_arguments, overload
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.rewriting.literals import Changes, Scaled, Site, find_literals
+from graphprune.rewriting.literals import Changes, Scaled, new_literals
 
 __all__ = ["rewrite", "slice_tensor"]
 
@@ -64,18 +64,15 @@ def _new_graph(graph: DependencyGraph, masks: Masks) -> fx.Graph:
     for node in old.nodes:
         copy = mapping[node] = new.node_copy(node, mapping.__getitem__)
         operation = operations.get(node.name)
-        literals = find_literals(operation) if operation is not None else None
-        if operation is None or literals is None:
-            continue
-        values = (*operation.inputs, *operation.outputs)
-        terms = graph.analysis.terms
-        if any(masks.touches(term) for value in values for term in terms[value.name]):
-            changes = literals(Site(operation, given_arguments(node), terms, masks))
+        if operation is not None:
+            changes = new_literals(operation, given_arguments(node), graph.analysis, masks)
             _apply(new, copy, changes, mapping)
     return new
 
 
 def _apply(new: fx.Graph, copy: fx.Node, changes: Changes, mapping: Mapping[fx.Node, fx.Node]) -> None:
+    if not changes:
+        return
     if "split_sizes" in changes:
         copy.target = torch.ops.aten.split_with_sizes.default
         copy.args, copy.kwargs = (copy.args[0], changes["split_sizes"], changes["dim"]), {}

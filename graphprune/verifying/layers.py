@@ -56,38 +56,46 @@ def random_layers_equal(
     drawn: Mapping[str, Tensor],
     inputs: list[Any],
     compared: Comparison,
+    dtype: torch.dtype,
 ) -> Check:
     """On random tensors too, in float64: the model's own may hide a wrong layer, and so may rounding.
 
     Args:
-        drawn: random tensors by name, in float64.
+        drawn: random tensors by name, in ``dtype``.
         compared: the program's results on them.
+        dtype: float64, or the model's own where an operator has no kernel for that.
     """
-    wide = _Wide(module)
+    cast = dtype if dtype is torch.float64 else None
+    wide = _Wide(module, cast)
     names = dict(wide.named_parameters()) | dict(wide.named_buffers())
     stored = {f"layers.{name}": i.name for i in program.stored.values() for name in (i.name, *i.ties)}
     tensors = {name: drawn[stored[name]] for name in names if name in stored}
-    inputs = [converted(leaf, torch.float64) for leaf in inputs]
+    inputs = [converted(leaf, dtype) if cast else leaf for leaf in inputs]
     name = "layers equal the program, random parameters"
-    return layers_equal(name, program, wide, tensors, inputs, compared, TOLERANCE[torch.float64])
+    return layers_equal(name, program, wide, tensors, inputs, compared, TOLERANCE[dtype])
 
 
 class _Wide(nn.Module):
-    """Runs layers in float64, whatever floating dtypes their graph names."""
+    """Runs layers in ``dtype``, whatever floating dtypes their graph names; None leaves those as they are."""
 
-    def __init__(self, layers: fx.GraphModule) -> None:
+    def __init__(self, layers: fx.GraphModule, dtype: torch.dtype | None) -> None:
         super().__init__()
         self.layers = layers
+        self.dtype = dtype
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         names = [node.target for node in self.layers.graph.nodes if node.op == "placeholder"]
-        return _Widening(self.layers).run(*args, *(kwargs[name] for name in names[len(args) :]))
+        return _Widening(self.layers, self.dtype).run(*args, *(kwargs[name] for name in names[len(args) :]))
 
 
 class _Widening(fx.Interpreter):
+    def __init__(self, layers: fx.GraphModule, dtype: torch.dtype | None) -> None:
+        super().__init__(layers)
+        self.dtype = dtype
+
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = super().fetch_args_kwargs_from_env(n)
-        return fx.node.map_aggregate((args, kwargs), lambda leaf: widened(leaf, torch.float64))
+        return fx.node.map_aggregate((args, kwargs), lambda leaf: widened(leaf, self.dtype))
 
 
 def layers_hold(slim: Program, module: nn.Module) -> Check:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphprune.axes.rules.users import find_likeness
+
 __all__ = ["is_restricted", "run_restricted"]
 
 Arguments = dict[str, Any]
@@ -28,7 +30,8 @@ class _Cut:
 
 def is_restricted(op: str) -> bool:
     """Whether an operator such as ``aten.softmax.int`` works along an axis in that way."""
-    return _find(op) is not None
+    likeness = find_likeness(op)
+    return _find(op if likeness is None else likeness.op) is not None
 
 
 def run_restricted(op: str, operator: Any, given: Arguments, masks: dict[str, Tensor]) -> Any:
@@ -41,6 +44,13 @@ def run_restricted(op: str, operator: Any, given: Arguments, masks: dict[str, Te
     Raises:
         RuntimeError: the kept parts do not belong together.
     """
+    likeness = find_likeness(op)
+    if likeness is not None:  # the user says what it computes
+
+        def as_other(**cut: Any) -> Any:
+            return operator(**{**given, **likeness.own(cut)})
+
+        return run_restricted(likeness.op, as_other, likeness.arguments(given), likeness.given(masks))
     cutter = _find(op)
     assert cutter is not None
     cut = cutter(given, masks)

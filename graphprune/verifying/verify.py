@@ -13,13 +13,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import with_batch
+from graphprune.capture.nodes import family, overload
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.captured import captured_equals_model
 from graphprune.verifying.layers import layers_equal, layers_hold, random_layers_equal
-from graphprune.verifying.nodes import TOLERANCE, Comparison, Restricted, coarsest_dtype, compare_nodes
+from graphprune.verifying.nodes import (
+    TOLERANCE,
+    Comparison,
+    Restricted,
+    coarsest_dtype,
+    compare_nodes,
+    converted,
+)
 from graphprune.verifying.randomised import Converted, Randomised
+from graphprune.verifying.reference import NodeError, steps
 from graphprune.verifying.verdict import Check, Verdict
 
 __all__ = ["check_random", "verify"]
@@ -31,8 +40,8 @@ def verify(
     """Runs every check. Each has a name, a figure and a limit; none is skipped.
 
     The captured program is compared with the user's model; the slim one with the masked original, node by node, in
-    float64 on random tensors and in its own dtype on its own; the layers with the program on both; shapes,
-    parameters and multiply-accumulates with the plan.
+    float64 on random tensors (if its operators can) and in its own dtype on its own; the layers with the program on
+    both; shapes, parameters and multiply-accumulates with the plan.
 
     Args:
         slim: the rewritten program.
@@ -51,7 +60,7 @@ def verify(
         _tensors_as_planned(graph, plan, slim),
         _lint(slim),
         _parameters(graph, masks, slim),
-        (random := _compare_random(graph, plan, slim, seed)).check,
+        (random := _compare_random(graph, plan, slim, seed, dtype := _widest(program))).check,
         compared.check,
     ]
     if not all(check.passed for check in checks):
@@ -60,10 +69,12 @@ def verify(
     name = "layers equal the program"
     checks.append(layers_equal(name, program, module, {}, inputs, compared, limit))
     checks.append(layers_hold(slim, module))
-    drawn = Restricted(Randomised(program.stored, seed, torch.float64), plan.kept)
+    drawn = Restricted(_randomised(program, seed, dtype), plan.kept)
     # fused kernels are not counted on CPU; in float64 there are none for recurrent layers
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        checks.append(random_layers_equal(program, module, drawn, _random_inputs(program, seed, 1), random))
+        checks.append(
+            random_layers_equal(program, module, drawn, _random_inputs(program, seed, 1), random, dtype)
+        )
     checks.append(_macs(graph, masks, counter.get_total_flops() // 2, random.batches))
     return Verdict(tuple(checks))
 
@@ -77,14 +88,38 @@ def _captured(program: Program, seed: int) -> Iterator[Check]:
 
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
     """The slim program equals the masked original at every node, in float64 on random tensors."""
-    return _compare_random(graph, plan, slim, seed).check
+    return _compare_random(graph, plan, slim, seed, _widest(graph.program)).check
 
 
-def _compare_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int) -> Comparison:
-    random = Randomised(graph.program.stored, seed, torch.float64)
+def _compare_random(
+    graph: DependencyGraph, plan: Plan, slim: Program, seed: int, dtype: torch.dtype
+) -> Comparison:
+    random = _randomised(graph.program, seed, dtype)
     inputs = _random_inputs(graph.program, seed, 1)
     name = "random parameters, every node"
-    return compare_nodes(name, graph, plan, slim, random, inputs, torch.float64)
+    return compare_nodes(name, graph, plan, slim, random, inputs, dtype)
+
+
+def _randomised(program: Program, seed: int, dtype: torch.dtype) -> Randomised:
+    return Randomised(program.stored, seed, dtype if dtype is torch.float64 else None)
+
+
+def _widest(program: Program) -> torch.dtype:
+    """float64; the model's own dtype where an operator that is not torch's has no kernel for that."""
+    if all(operation.op.startswith("aten.") for operation in program.operations):
+        return torch.float64
+    inputs = [converted(leaf, torch.float64) for leaf in _random_inputs(program, 0, 1)]
+    tensors = _randomised(program, 0, torch.float64)
+    try:
+        with torch.no_grad():
+            for _ in steps(
+                program.graph, tensors, inputs, lambda n, a, k: overload(n)(*a, **k), torch.float64
+            ):
+                pass
+    except NodeError as error:
+        if not family(error.node).startswith("aten."):
+            return coarsest_dtype(program)
+    return torch.float64
 
 
 def _random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
@@ -146,14 +181,15 @@ _SOMETIMES_COUNTED = ("aten.einsum.",)
 def _macs(graph: DependencyGraph, masks: Masks, counted: int, batches: dict[int, int]) -> Check:
     """torch's own counter, on the slim layers, agrees with the polynomial."""
     ops = {operation.name: operation.op for operation in graph.program.operations}
+    users = tuple({op for op in ops.values() if not op.startswith("aten.")})  # torch may know what they cost
     polynomial = graph.macs_of(batches)
 
     def without(uncounted: tuple[str, ...]) -> int:
         counts = tuple(m for m in polynomial.monomials if not ops[m.name].startswith(uncounted))
         return replace(polynomial, monomials=counts).value(masks.sizes)
 
-    expected, surely = without(_UNCOUNTED), without((*_UNCOUNTED, *_SOMETIMES_COUNTED))
-    # operators without a rule are pinned whole and not in the prediction
-    above = 0 if graph.analysis.unruled else max(counted - expected, 0)
+    expected, surely = without(_UNCOUNTED), without((*_UNCOUNTED, *_SOMETIMES_COUNTED, *users))
+    # operators without a rule are pinned whole and not in the prediction, nor need those of users be
+    above = 0 if graph.analysis.unruled or users else max(counted - expected, 0)
     difference = above + max(surely - counted, 0)
     return Check("multiply-accumulates as predicted", not difference, difference, 0, f"{expected} predicted")
