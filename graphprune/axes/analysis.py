@@ -94,7 +94,9 @@ class _Solver:
         if self.strict:
             shapes = [operand.shape for operand in call.operands()]
             where = call.operation.layer or call.operation.name
-            raise RuleError(f"{text} (at {where}, shapes {shapes})", "register one with graphprune.rule")
+            raise RuleError(
+                f"{text} (at {where}, shapes {shapes})", "register a rule for it: graphprune.rule"
+            )
         self.unruled.setdefault(call.operation.op, []).append(call.operation.name)
         for operand in (*call.operands(), *call.outputs):
             call.pin(operand.dims, text)

@@ -68,7 +68,7 @@ def check_rule(operator: Any, *args: Any, **kwargs: Any) -> RuleReport:
     """
     overload = _chosen(operator, args, kwargs)
     if find_rule(str(overload)) is None:
-        raise RuleError(f"no rule for {overload}", "register one with graphprune.rule")
+        raise RuleError(f"no rule for {overload}", "register a rule for it: graphprune.rule")
     trial = Trial.of(overload, args, kwargs)
     free = [atom for atom in trial.places if not atom.pins]
     worst = 0.0
