@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from torch import fx
 
@@ -45,16 +46,11 @@ def write_checked(
         written = converted.write(path)
     with clock("run in onnxruntime"):
         own = exporting.parity(path, model, args, kwargs)
-    with clock("compare on random weights"):
-        twin = path.with_name("random.onnx")
-        try:
-            other = converted.write(twin, Lively(model, seed))
-            del converted
-            random = exporting.parity(twin, model, args, kwargs, tensors=Lively(model, seed))
-        finally:
-            for file in twin.parent.glob(f"{twin.name}*"):
-                file.unlink()
-    note = "" if other.operators == written.operators else "optimised to other operators than the file"
+    with clock("compare on random weights"), TemporaryDirectory(dir=path.parent) as folder:
+        twin = converted.write(Path(folder, path.name), Lively(model, seed))
+        del converted
+        random = exporting.parity(twin.path, model, args, kwargs, tensors=Lively(model, seed))
+    note = "" if twin.operators == written.operators else "optimised to other operators than the file"
     return written, (*_checks(NAME, own), *_checks(f"{NAME}, random parameters", random, note))
 
 

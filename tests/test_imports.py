@@ -14,14 +14,15 @@ PACKAGE = Path(graphprune.__file__).parent
 ORDER = {
     "errors": set(),
     "clock": set(),
-    "capture": {"errors"},
+    "arguments": {"errors"},
+    "capture": {"errors", "arguments"},
     "axes": {"errors", "capture"},
     "scoring": {"errors", "capture", "axes"},
     "planning": {"errors", "capture", "axes", "scoring"},
     "rewriting": {"errors", "capture", "axes", "planning"},
     "verifying": {"errors", "capture", "axes", "planning"},
     "laws": {"errors", "capture", "axes", "planning", "rewriting", "verifying"},
-    "exporting": {"errors"},
+    "exporting": {"errors", "arguments"},
     "report": {"errors", "axes", "capture"},
 }
 EDGE = {"pipeline", "result", "onnx_checks", "cli", "__init__"}

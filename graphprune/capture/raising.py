@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_leaves
 
+from graphprune.arguments import is_constant, require_same
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.layers import PLAIN, WEIGHTED, LayerSpec
 from graphprune.capture.nodes import arguments, family
@@ -155,7 +156,7 @@ class _Raiser:
         return module.eval()
 
     def _inputs(self) -> None:
-        """The original parameters; members of nested arguments are taken apart in the graph."""
+        """The original parameters; nested arguments are taken apart in the graph, constant ones must stay so."""
         args, kwargs = self.program.arguments
         nodes = {node.name: node for node in self.program.graph.nodes if node.op == "placeholder"}
         examples = dict(zip(self.program.parameters, self.program.example[0], strict=True))
@@ -166,7 +167,10 @@ class _Raiser:
             later = list(named)[index:]
             constant = not any(tensor_leaves(examples[other]) for other in later)
             default = examples[name] if constant else inspect.Signature.empty
-            self._take_apart(self.new.placeholder(name, default_value=default), structure, nodes)
+            placeholder = self.new.placeholder(name, default_value=default)
+            self._take_apart(placeholder, structure, nodes)
+            if is_constant(examples[name]):
+                self.new.call_function(require_same, (name, placeholder, examples[name]))
 
     def _take_apart(self, node: fx.Node, structure: Any, nodes: Mapping[str, fx.Node]) -> None:
         if isinstance(structure, int):

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import fx
 
+from graphprune.arguments import remedy, require_same
 from graphprune.errors import InputError
-from graphprune.exporting.layout import Bracket, Expression, brackets, flat, literal, named, statement
+from graphprune.exporting.layout import Bracket, Expression, brackets, flat, literal, named, quoted, statement
 from graphprune.exporting.targets import function_name
 
 __all__ = ["attribute", "forward_source"]
@@ -188,8 +189,22 @@ def _block(name: str) -> str:
 def _statement(node: fx.Node, names: _Names) -> list[str]:
     if node.op == "output":
         return statement("return ", _readable(node.args[0], names), 8)
+    if node.target is require_same:
+        return _requirement(node, names)
     expression = _expression(node, names)
     return statement(f"{names.bind(node)} = " if node.users else "", expression, 8)
+
+
+def _requirement(node: fx.Node, names: _Names) -> list[str]:
+    """`if mask is not None: raise …` in plain Python."""
+    name, argument, captured = node.args
+    text, wanted = flat(_readable(argument, names)), flat(literal(captured))
+    if captured is None or isinstance(captured, bool):
+        differs = f"{text} is not {wanted}"
+    else:  # comparing a tensor would give a tensor
+        differs = f"isinstance({text}, torch.Tensor) or {text} != {wanted}"
+    reason = quoted(f"{name} was {captured!r} at capture; {remedy(captured)}")
+    return [f"        if {differs}:", *statement("raise ", brackets("ValueError(", [reason], ")"), 12)]
 
 
 def _readable(value: Any, names: _Names) -> Expression:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import graphprune as gp
+from graphprune.arguments import is_constant
 
 ROWS = torch.zeros(2, 6)
 
@@ -136,6 +140,109 @@ def test_integer_and_boolean_inputs() -> None:
     ids, mask = torch.arange(10).reshape(2, 5) % 9, torch.ones(2, 5, dtype=torch.bool)
     mask[1, 3:] = False
     assert sizes(shrunk(Ids(), {"ids": ids, "mask": mask})) == {"embed.weight:1": 12}
+
+
+# -- arguments that were constants at capture ----------------------------------------------------------------
+
+
+class Constants(Layers):
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, gain: Any = 2.0, mode: str = "up", sizes: Any = (1, 2)
+    ) -> Tensor:
+        x = x * gain if mode == "up" else x
+        return self.apply_all((x if mask is None else x * mask) + sizes[0])
+
+
+CONSTANT = ((ROWS, None, 2.0), {"mode": "up", "sizes": (1, 2)})
+OTHERS = [
+    ({"mask": ROWS}, "mask is a Tensor, but was None at capture — .* capture the model again with a tensor"),
+    ({"mask": 0}, "mask is 0, but was None at capture"),
+    ({"gain": 3.0}, "gain is 3.0, but was 2.0 at capture — leave it so, or .* with the value you want"),
+    ({"gain": None}, "gain is None, but was 2.0 at capture"),
+    ({"gain": torch.tensor(2.0)}, "gain is a Tensor, but was 2.0 at capture"),
+    ({"gain": ROWS}, "gain is a Tensor, but was 2.0 at capture"),
+    ({"mode": "down"}, "mode is 'down', but was 'up' at capture"),
+    ({"sizes": (1, 3)}, r"sizes is a tuple, but was \(1, 2\) at capture"),
+    ({"sizes": (ROWS, 2)}, r"sizes is a tuple, but was \(1, 2\) at capture"),
+]
+SAME = [{}, {"mask": None}, {"gain": 2}, {"mask": None, "gain": 2.0, "mode": "up", "sizes": (1, 2)}]
+
+
+def source_model(folder: Path) -> nn.Module:
+    """`model.py` as it is run where there is no graphprune."""
+    text = (folder / "model.py").read_text()
+    assert "import graphprune" not in text
+    assert "if mask is not None:\n            raise ValueError(" in text
+    space: dict[str, Any] = {"__file__": str(folder / "model.py")}
+    exec(compile(text, "model.py", "exec"), space)
+    return space["load"]()
+
+
+@pytest.fixture(scope="module")
+def constant(tmp_path_factory: pytest.TempPathFactory) -> dict[str, nn.Module]:
+    """A slim model in every form that it takes."""
+    folder = tmp_path_factory.mktemp("constant") / "slim"
+    result = shrunk(Constants(), CONSTANT, seeds=(0,))
+    assert result.save(folder, latency=False)["verdict"]["passed"]
+    cleaned = copy.deepcopy(result.model)
+    cleaned.graph.eliminate_dead_code()
+    cleaned.recompile()
+    return {
+        "slim": result.model,
+        "copied": copy.deepcopy(result.model),
+        "cleaned": cleaned,
+        "traced": torch.fx.symbolic_trace(result.model),
+        "pickled": pickle.loads(pickle.dumps(result.model)),  # noqa: S301 – our own
+        "loaded": gp.load(folder),
+        "again": gp.shrink(gp.load(folder), CONSTANT, ratio=0.5).model,
+        "source": source_model(folder),
+    }
+
+
+FORMS = ["slim", "copied", "cleaned", "traced", "pickled", "loaded", "again", "source"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("given", "message"), OTHERS, ids=lambda value: str(value)[:20])
+def test_another_value_than_the_captured_one_is_refused(
+    form: str, given: dict[str, Any], message: str, constant: dict[str, nn.Module]
+) -> None:
+    if form == "source":
+        if given.get("sizes", (0,))[0] is ROWS:
+            pytest.skip("plain Python compares a tensor inside a tuple, and refuses with PyTorch's message")
+        with pytest.raises(
+            ValueError, match=f"{next(iter(given))} was .* at capture; leave it so, or capture"
+        ):
+            constant[form](ROWS, **given)
+        return
+    with pytest.raises(gp.InputError, match=message):
+        constant[form](ROWS, **given)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("given", SAME, ids=str)
+def test_the_captured_value_and_none_given_are_taken(
+    form: str, given: dict[str, Any], constant: dict[str, nn.Module]
+) -> None:
+    x = torch.randn(3, 6)
+    assert torch.equal(constant[form](x, **given), constant[form](x, None, 2.0, "up", (1, 2)))
+
+
+def test_a_constant_before_a_tensor_is_held_too() -> None:
+    model = shrunk(Optional(), (ROWS, None, ROWS), seeds=(0,)).model
+    assert model(ROWS, None, ROWS).shape == (2, 4)
+    with pytest.raises(gp.InputError, match="mask is a Tensor, but was None at capture"):
+        model(ROWS, ROWS, ROWS)
+
+
+def test_nothing_is_asked_where_every_argument_is_a_tensor() -> None:
+    model = shrunk(Optional(), (ROWS, ROWS, ROWS), seeds=(0,)).model
+    assert "require_same" not in model.code
+
+
+def test_only_plain_values_that_equal_themselves_are_compared() -> None:
+    assert all(is_constant(value) for value in (None, True, 2, "a", (1, [None, {"b": 2.5}]), ()))
+    assert not any(is_constant(value) for value in (float("nan"), (1, float("nan")), object(), ROWS))
 
 
 # -- outputs ----------------------------------------------------------------------------------------------

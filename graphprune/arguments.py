@@ -1,0 +1,56 @@
+"""Arguments that were constants at capture, and so are part of the program: other values are refused.
+
+A graph calls `require_same` for each. It is a function and not an assertion, which `python -O` would drop.
+"""
+
+from __future__ import annotations
+
+from numbers import Number
+from typing import Any
+
+import torch
+from torch import fx
+from torch.overrides import handle_torch_function, has_torch_function
+from torch.utils._pytree import tree_leaves
+
+from graphprune.errors import InputError
+
+__all__ = ["is_constant", "remedy", "require_same"]
+
+
+def require_same(name: str, value: Any, captured: Any) -> None:
+    """Does nothing if `value`, given for the argument `name`, is what the program was captured with.
+
+    Raises:
+        InputError: it is another value, or a tensor.
+    """
+    if has_torch_function((value,)):  # symbolic tracing, which is to keep this call
+        handle_torch_function(require_same, (value,), name, value, captured)
+    elif not _same(value, captured):
+        plain = value is None or isinstance(value, bool | int | float | str)
+        now = repr(value) if plain else f"a {type(value).__name__}"
+        raise InputError(f"{name} is {now}, but was {captured!r} at capture", remedy(captured))
+
+
+def remedy(captured: Any) -> str:
+    """What to do where another value than `captured` is wanted."""
+    what = "a tensor" if captured is None else "the value you want"
+    return f"leave it so, or capture the model again with {what}"
+
+
+def is_constant(value: Any) -> bool:
+    """Whether `value` consists of None, booleans, numbers and texts alone, each equal to itself."""
+    return all(
+        leaf is None or (isinstance(leaf, bool | int | float | complex | str) and leaf == leaf)
+        for leaf in tree_leaves(value, is_leaf=lambda leaf: leaf is None)
+    )
+
+
+def _same(value: Any, captured: Any) -> bool:
+    if any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value)):
+        return False  # comparing it would give a tensor
+    numbers = isinstance(value, Number) and isinstance(captured, Number)
+    return (numbers or isinstance(value, type(captured))) and bool(value == captured)
+
+
+fx.has_side_effect(require_same)  # a call that nobody uses is not dead
