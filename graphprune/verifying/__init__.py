@@ -1,7 +1,8 @@
 """Proves that a slim program is what its plan asks for. Shares no code with rewriting."""
 
 from graphprune.verifying.bisect import guilty_groups
+from graphprune.verifying.unchanged import verify_unchanged
 from graphprune.verifying.verdict import Check, Verdict
 from graphprune.verifying.verify import check_random, verify
 
-__all__ = ["Check", "Verdict", "check_random", "guilty_groups", "verify"]
+__all__ = ["Check", "Verdict", "check_random", "guilty_groups", "verify", "verify_unchanged"]

@@ -22,7 +22,7 @@ from graphprune.verifying.nodes import TOLERANCE, Comparison, Restricted, coarse
 from graphprune.verifying.randomised import Converted, Randomised
 from graphprune.verifying.verdict import Check, Verdict
 
-__all__ = ["check_random", "verify"]
+__all__ = ["captured_checks", "check_random", "random_inputs", "verify"]
 
 
 def verify(
@@ -41,13 +41,13 @@ def verify(
     """
     program = graph.program
     masks = make_masks(graph, plan.groups)
-    inputs = _random_inputs(program, seed, 2)
+    inputs = random_inputs(program, seed, 2)
     own = Converted(program.stored, None)
     compared = compare_nodes(
         "own parameters, every node", graph, plan, slim, own, inputs, coarsest_dtype(program)
     )
     checks = [
-        *_captured(program, seed),
+        *captured_checks(program, seed),
         _tensors_as_planned(graph, plan, slim),
         _lint(slim),
         _parameters(graph, masks, slim),
@@ -63,16 +63,16 @@ def verify(
         checks.append(layers_equal(name, program, module, {}, inputs, compared, limit))
     checks.append(layers_hold(slim, module))
     drawn = Restricted(Randomised(program.stored, seed, torch.float64), plan.kept)
-    checks.append(random_layers_equal(program, module, drawn, _random_inputs(program, seed, 1), random))
+    checks.append(random_layers_equal(program, module, drawn, random_inputs(program, seed, 1), random))
     checks.append(_macs(graph, masks, counter.get_total_flops() // 2, compared.batches))
     return Verdict(tuple(checks))
 
 
-def _captured(program: Program, seed: int) -> Iterator[Check]:
+def captured_checks(program: Program, seed: int) -> Iterator[Check]:
     """At two batch sizes, neither of which it was traced with, where the batch is dynamic."""
     if program.model is not None:
         for batch in (1, 3) if program.dynamic_batch else (1,):
-            yield captured_equals_model(program, program.model, _random_inputs(program, seed, batch), seed)
+            yield captured_equals_model(program, program.model, random_inputs(program, seed, batch), seed)
 
 
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
@@ -82,12 +82,12 @@ def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 
 
 def _compare_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int) -> Comparison:
     random = Randomised(graph.program.stored, seed, torch.float64)
-    inputs = _random_inputs(graph.program, seed, 1)
+    inputs = random_inputs(graph.program, seed, 1)
     name = "random parameters, every node"
     return compare_nodes(name, graph, plan, slim, random, inputs, torch.float64)
 
 
-def _random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
+def random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
     """The example inputs with floating tensors drawn anew; at batch size ``batch`` where it is dynamic."""
     generator = torch.Generator().manual_seed(seed)
 
