@@ -12,7 +12,7 @@ from graphprune.capture.nodes import mutates
 from graphprune.lossless.duplicates import Merger, find_duplicates, merged
 from graphprune.lossless.edits import Edits, edited, fold
 from graphprune.lossless.facts import Facts, interpret
-from graphprune.lossless.removal import Removal, find_removal
+from graphprune.lossless.removal import WISHED, Removal, find_removal
 from graphprune.lossless.transfer import transfer
 from graphprune.planning.constraints import Limit
 
@@ -49,15 +49,17 @@ def find_lossless(graph: DependencyGraph, limits: Mapping[str, Limit]) -> Lossle
     program = graph.program
     own = {name: item.tensor.detach() for name, item in program.stored.items()}
     facts = interpret(program, own, transfer)
+    because = WISHED
     if any(mutates(node) for node in program.graph.nodes):
+        because = "the model writes in place, so that no value can be followed"
         limits = {name: Limit(limit.size, limit.step, limit.size) for name, limit in limits.items()}
-    removal = find_removal(graph, facts, limits, {})
+    removal = find_removal(graph, facts, limits, because)
     excluded: set[tuple[str, int]] = set()
     mergers: list[Merger] = []
     tensors: dict[str, Tensor] = {}
     while found := _mergers(graph, own, removal, excluded):
         tensors = _merged(graph, own, found)
-        after = find_removal(graph, interpret(program, {**own, **tensors}, transfer), limits, {})
+        after = find_removal(graph, interpret(program, {**own, **tensors}, transfer), limits, because)
         useless = {(m.group, m.copy) for m in found if not after.gone[m.group][m.copy]}
         if not useless:
             removal, mergers = after, found

@@ -23,7 +23,7 @@ from graphprune.lossless.units import units_at
 from graphprune.planning.constraints import Limit
 from graphprune.planning.masks import Masks
 
-__all__ = ["Removal", "find_removal"]
+__all__ = ["WISHED", "Removal", "find_removal"]
 
 WISHED = "align, min_keep or protect ask for it"
 LAST = "every group keeps a unit"
@@ -47,28 +47,28 @@ class Removal:
 
 
 def find_removal(
-    graph: DependencyGraph, facts: Facts, limits: Mapping[str, Limit], stay: Mapping[str, Tensor]
+    graph: DependencyGraph, facts: Facts, limits: Mapping[str, Limit], because: str = WISHED
 ) -> Removal:
     """What can be removed from every group.
 
     Args:
         limits: the widths that groups may take; where more is dead than they allow, the first units stay.
-        stay: group name → ``[size]``, true for units that must stay.
+        because: why they do.
     """
-    search = _Search(graph, facts, stay)
+    search = _Search(graph, facts)
     search.settle()
-    while search.respect(limits):
+    while search.respect(limits, because):
         search.settle()
     return search.found
 
 
 class _Search:
-    def __init__(self, graph: DependencyGraph, facts: Facts, stay: Mapping[str, Tensor]) -> None:
+    def __init__(self, graph: DependencyGraph, facts: Facts) -> None:
         self.graph = graph
         self.facts = facts
         self.lengths = graph.batch_sizes(facts.batches)
         self.names = {group.atom: group.name for group in graph.groups}
-        gone = {g.name: ~stay.get(g.name, torch.zeros(g.size, dtype=torch.bool)) for g in graph.groups}
+        gone = {g.name: torch.ones(g.size, dtype=torch.bool) for g in graph.groups}
         living = {g.name: torch.zeros(g.size, dtype=torch.bool) for g in graph.groups}
         self.found = Removal(gone, living)
         self.problems = _problems(graph)
@@ -125,7 +125,7 @@ class _Search:
     def _atoms(self) -> Mapping[Atom, Tensor]:
         return {group.atom: self.found.gone[group.name] for group in self.graph.groups}
 
-    def respect(self, limits: Mapping[str, Limit]) -> bool:
+    def respect(self, limits: Mapping[str, Limit], because: str) -> bool:
         """Gives back units where a group would be narrower than it may be; whether any had to be."""
         changed = False
         for name, limit in limits.items():
@@ -136,7 +136,7 @@ class _Search:
             if len(back):
                 changed = True
                 gone[back] = False
-                why = LAST if limit.least == 1 and limit.step == 1 else WISHED
+                why = LAST if limit.least == 1 and limit.step == 1 else because
                 given = self.found.why.setdefault(name, {}).setdefault(why, torch.zeros_like(gone))
                 given[back] = True
         self.masks = self._masks() if changed else self.masks
