@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import nn
 
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import capture
 from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
-from graphprune.errors import InputError, VerificationError
+from graphprune.errors import InputError, PlanError, VerificationError
+from graphprune.lossless import find_lossless, make_report
 from graphprune.planning import Budget, Constraints, Plan, choose, find_limits, make_plan
 from graphprune.result import Result
 from graphprune.rewriting import rewrite
 from graphprune.scoring import Importance, find_importance
-from graphprune.verifying import Verdict, check_random, guilty_groups, verify
+from graphprune.verifying import Verdict, check_random, guilty_groups, verify, verify_unchanged
 
 __all__ = ["shrink", "trace"]
 
@@ -50,6 +52,7 @@ def shrink(
     protect: Sequence[str] = (),
     seed: int = 0,
     plan: Plan | None = None,
+    lossless: bool = False,
     progress: Progress = lambda stage: None,
 ) -> Result:
     """Removes the least important coupled units of ``model`` and proves the result.
@@ -66,6 +69,9 @@ def shrink(
         protect: patterns of layer names that must not change.
         seed: of random importance and of the checks' random tensors.
         plan: replay this plan instead of a budget.
+        lossless: remove what is dead, and nothing else: units that are zero wherever they are read, that nobody
+            reads, that are constant (a bias takes the constant) or that repeat others. The slim model computes what
+            the model computes, which is checked; ``result.lossless`` says what went and what stayed, and why.
 
     Raises:
         InputError: an argument is wrong, or the model does not run on the inputs.
@@ -75,10 +81,12 @@ def shrink(
         VerificationError: the slim model is not what was asked for; the message names node and group.
     """
     clock = Clock(progress)
-    budget = _one_budget(macs, params, ratio, plan)
+    budget = _one_budget(macs, params, ratio, plan, lossless)
     constraints = Constraints(align, min_keep, tuple(protect))
     criterion = find_importance(importance)
     graph = model if isinstance(model, DependencyGraph) else _traced(model, example_inputs, clock)
+    if lossless or (plan is not None and plan.request.get("lossless")):
+        return _shrink_lossless(graph, constraints, plan, seed, clock)
     if plan is None:
         assert budget is not None
         with clock("score"):
@@ -108,6 +116,53 @@ def shrink(
     return Result(module, plan, verdict, graph, graph.cost(), graph.cost(sizes), clock.seconds)
 
 
+def _shrink_lossless(
+    graph: DependencyGraph, constraints: Constraints, replayed: Plan | None, seed: int, clock: Clock
+) -> Result:
+    """Removes what is dead; a plan that is replayed must come out again."""
+    if replayed is not None:
+        wished = {name: replayed.request.get(name, value) for name, value in asdict(constraints).items()}
+        constraints = Constraints(**{**wished, "protect": tuple(wished["protect"])})
+        replayed.check(graph)
+    with clock("find dead units"):
+        found = find_lossless(graph, find_limits(graph, constraints))
+    with clock("plan"):
+        request = {
+            "lossless": True,
+            **asdict(constraints),
+            "protect": list(constraints.protect),
+            "seed": seed,
+        }
+        plan = make_plan(graph, found.kept, request)
+        if replayed is not None and not _same_groups(plan, replayed):
+            raise PlanError(
+                "other units are dead in this model than in the plan's", "shrink it anew with lossless=True"
+            )
+        inner = make_plan(found.graph, found.kept)
+    with clock("rewrite"):
+        slim = rewrite(found.graph, inner)
+        module = raise_program(slim)
+    with clock("verify"):
+        tensors = found.edits.tensors
+        verdict = verify_unchanged(graph, found.graph, inner, slim, module, tensors, seed)
+        if not verdict.passed:
+            raise _refusal(found.graph, inner, verdict, seed)
+    after = found.graph.cost({name: kept.shape[-1] for name, kept in plan.groups.items()})
+    report = make_report(graph, plan, found)
+    return Result(module, plan, verdict, graph, graph.cost(), after, clock.seconds, report)
+
+
+def _same_groups(one: Plan, other: Plan) -> bool:
+    """Groups that a plan does not name are kept whole."""
+    names = set(one.kept) | set(other.kept)
+    same = all(set(one.kept.get(name, {})) == set(other.kept.get(name, {})) for name in names)
+    return same and all(
+        torch.equal(kept, other.kept[name][dim])
+        for name, dims in one.kept.items()
+        for dim, kept in dims.items()
+    )
+
+
 def _traced(model: nn.Module, example_inputs: Any, clock: Clock) -> DependencyGraph:
     with clock("capture"):
         program = capture(model, example_inputs)
@@ -116,13 +171,15 @@ def _traced(model: nn.Module, example_inputs: Any, clock: Clock) -> DependencyGr
 
 
 def _one_budget(
-    macs: float | None, params: float | None, ratio: float | None, plan: Plan | None
+    macs: float | None, params: float | None, ratio: float | None, plan: Plan | None, lossless: bool
 ) -> Budget | None:
     given = {"macs": macs, "params": params, "ratio": ratio}
     chosen = [(kind, value) for kind, value in given.items() if value is not None]
-    count = len(chosen) + (plan is not None)
+    count = len(chosen) + (plan is not None) + lossless
     if count != 1:
-        raise InputError(f"{count} budgets are given", "give exactly one of macs, params, ratio and plan")
+        raise InputError(
+            f"{count} budgets are given", "give exactly one of macs, params, ratio, lossless and plan"
+        )
     return Budget(*chosen[0]) if chosen else None
 
 

@@ -17,6 +17,7 @@ from graphprune.capture import graft, tensor_leaves, with_batch
 from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
 from graphprune.errors import InputError, VerificationError
+from graphprune.lossless import LosslessReport
 from graphprune.onnx_checks import write_checked
 from graphprune.planning import Plan
 from graphprune.verifying import Verdict
@@ -35,6 +36,7 @@ class Result:
         graph: the dependency graph of the original.
         before, after: multiply-accumulates of one example, and parameters.
         seconds: wall seconds of every stage.
+        lossless: of a lossless shrink, what was removed, what is dead and stayed, and why; otherwise None.
     """
 
     model: fx.GraphModule
@@ -44,6 +46,7 @@ class Result:
     before: Cost
     after: Cost
     seconds: Mapping[str, float] = field(default_factory=dict)
+    lossless: LosslessReport | None = None
 
     def save(
         self,
@@ -162,6 +165,7 @@ def _report(result: Result) -> dict[str, Any]:
             for name, kept in result.plan.groups.items()
         },
         "verdict": result.verdict.to_dict(),
+        **({"lossless": result.lossless.to_dict()} if result.lossless is not None else {}),
     }
 
 

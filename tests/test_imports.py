@@ -19,6 +19,7 @@ ORDER = {
     "axes": {"errors", "capture"},
     "scoring": {"errors", "capture", "axes"},
     "planning": {"errors", "capture", "axes", "scoring"},
+    "lossless": {"errors", "capture", "axes", "planning"},
     "rewriting": {"errors", "capture", "axes", "planning"},
     "verifying": {"errors", "capture", "axes", "planning"},
     "laws": {"errors", "capture", "axes", "planning", "rewriting", "verifying"},

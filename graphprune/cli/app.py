@@ -52,6 +52,7 @@ def start(
         "graphprune shrink zoo:mtcnn_rnet --macs 0.5 -o slim",
         "graphprune shrink resnet50 --params 0.6 --align 8 --protect fc -o slim",
         "graphprune shrink net.py:make --input-shape 1,3,32,32 --ratio 0.5 -o slim",
+        "graphprune shrink net.py:make --lossless --weights masked.safetensors -o slim",
         "graphprune shrink zoo:mtcnn_rnet --plan slim/plan.json -o again",
     )
 )
@@ -72,6 +73,12 @@ def shrink(
     ratio: Annotated[
         float | None, typer.Option(metavar="F", help="Share of the units to remove from every group.")
     ] = None,
+    lossless: Annotated[
+        bool,
+        typer.Option(
+            "--lossless", metavar="", help="Remove only what is dead: the model computes what it computed."
+        ),
+    ] = False,
     plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Replay a plan.json instead of a budget.")
     ] = None,
@@ -112,6 +119,7 @@ def shrink(
         macs=macs,
         params=params,
         ratio=ratio,
+        lossless=lossless,
         plan=plan,
         importance=importance,
         align=align,

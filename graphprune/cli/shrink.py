@@ -19,6 +19,7 @@ from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_shapes
 from graphprune.errors import InputError
 from graphprune.planning import Budget, Constraints, Plan
+from graphprune.report.lossless import lossless_tables
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.scoring import find_importance
 
@@ -34,6 +35,7 @@ class Request:
     macs: float | None = None
     params: float | None = None
     ratio: float | None = None
+    lossless: bool = False
     plan: Path | None = None
     importance: str = "l2"
     align: int = 1
@@ -73,14 +75,17 @@ def shrink(request: Request, json: bool, quiet: bool) -> None:
 def _checked(request: Request) -> Plan | None:
     """Everything that can be refused before the long work; the plan, if one is to be replayed."""
     budgets = request.budgets
-    given = [f"--{kind}" for kind in budgets] + (["--plan"] if request.plan else [])
+    given = [f"--{kind}" for kind in budgets] + (["--lossless"] if request.lossless else [])
+    given += ["--plan"] if request.plan else []
     if len(given) != 1:
         what = f"{' and '.join(given)} are given together" if given else "no budget is given"
-        raise InputError(what, "give exactly one of --macs, --params, --ratio and --plan")
+        raise InputError(what, "give exactly one of --macs, --params, --ratio, --lossless and --plan")
     for kind, value in budgets.items():
         Budget(kind, value)
     Constraints(request.align, request.min_keep, request.protect)
     find_importance(request.importance)
+    if request.lossless and request.importance != Request.importance:
+        raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     parse_shapes(request.shapes)
     exporting.ensure_writable(request.output)
     return _read_plan(request, request.plan) if request.plan else None
@@ -112,7 +117,10 @@ def _shrunk(request: Request, source: Source, plan: Plan | None, progress: Stage
     result = pipeline.shrink(
         source.model,
         source.inputs,
-        **request.budgets,
+        macs=request.macs,
+        params=request.params,
+        ratio=request.ratio,
+        lossless=request.lossless,
         importance=request.importance,
         align=request.align,
         min_keep=request.min_keep,
@@ -169,6 +177,7 @@ def _show(report: Mapping[str, Any], directory: Path) -> None:
     notes = [*report["source"]["notes"], *report["notes"], *_hints(report)]
     show(
         shrink_table(report),
+        *lossless_tables(report.get("lossless")),
         *(Text(f"Note: {note}") for note in notes),
         verdict_line(report["verdict"]),
         Text(f"Written to {directory}"),

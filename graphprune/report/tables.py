@@ -23,6 +23,7 @@ __all__ = [
     "cost_line",
     "figure_table",
     "group_table",
+    "new_table",
     "pin_table",
     "shrink_table",
     "verdict_line",
@@ -37,7 +38,7 @@ MARKS = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("not c
 def shrink_table(report: Report) -> Table:
     """Before and after of a report: cost, file size, latency and, where there are any, figures."""
     before, after = report["before"], report["after"]
-    table = _table(("", "left"), ("before", "right"), ("after", "right"), ("after / before", "right"))
+    table = new_table(("", "left"), ("before", "right"), ("after", "right"), ("after / before", "right"))
     for label, key, text in (
         ("parameters", "params", count_text),
         ("multiply-accumulates", "macs", count_text),
@@ -63,7 +64,7 @@ def _threads(number: int) -> str:
 
 
 def verdict_line(verdict: Report) -> Text:
-    """How many checks passed, and how near the slim model is to the masked original and to onnxruntime."""
+    """How many checks passed, and how near the slim model is to the (masked) original and to onnxruntime."""
     checks = verdict["checks"]
     passed = sum(check["passed"] for check in checks)
     if not verdict["passed"]:
@@ -71,7 +72,8 @@ def verdict_line(verdict: Report) -> Text:
             ("NOT VERIFIED", "bold red"), f", {len(checks) - passed} of {len(checks)} checks failed"
         )
     errors = []
-    for part, label in (("every node", "masked original"), ("onnxruntime", "onnxruntime")):
+    parts = ("every node", "masked original"), ("original model", "original"), ("onnxruntime", "onnxruntime")
+    for part, label in parts:
         figures = [check["figure"] for check in checks if part in check["name"]]
         errors += [f"{label} within {error_text(max(figures))}"] if figures else []
     return Text.assemble(("Verified", "bold green"), f", {passed} checks: ", ", ".join(errors))
@@ -88,7 +90,7 @@ def cost_line(inspected: Report) -> Text:
 
 def group_table(inspected: Report) -> Table:
     """The coupled groups: their width, how many dimensions they span, and their share of the cost."""
-    table = _table(
+    table = new_table(
         ("group", "left"),
         ("width", "right"),
         ("members", "right"),
@@ -109,7 +111,7 @@ def group_table(inspected: Report) -> Table:
 
 def pin_table(inspected: Report) -> Table:
     """Why axes cannot be cut, most costly first."""
-    table = _table(
+    table = new_table(
         ("pinned because", "left"), ("axes", "right"), ("parameters", "right"), ("out of reach", "right")
     )
     for row in inspected["pins"]:
@@ -121,7 +123,7 @@ def pin_table(inspected: Report) -> Table:
 
 def check_table(checks: Sequence[Report]) -> Table:
     """Checks with their outcome, and what they found or why they were left out."""
-    table = _table(("", "left"), ("check", "left"), ("figure", "right"))
+    table = new_table(("", "left"), ("check", "left"), ("figure", "right"))
     for check in checks:
         mark, style = MARKS[check["passed"]]
         detail = check.get("detail")
@@ -136,7 +138,7 @@ def check_table(checks: Sequence[Report]) -> Table:
 
 def zoo_table(entries: Sequence[Report]) -> Table:
     """The zoo: names, what they are, licences and where weights come from."""
-    table = _table(("name", "left"), ("summary", "left"), ("licence", "left"), ("weights", "left"))
+    table = new_table(("name", "left"), ("summary", "left"), ("licence", "left"), ("weights", "left"))
     for entry in entries:
         texts = (entry["summary"], entry["licence"], entry["weights"])
         table.add_row(Text(entry["name"], no_wrap=True), *map(Text, texts))
@@ -145,13 +147,14 @@ def zoo_table(entries: Sequence[Report]) -> Table:
 
 def figure_table(figures: Mapping[str, float]) -> Table:
     """Figures of one evaluation."""
-    table = _table(("figure", "left"), ("value", "right"))
+    table = new_table(("figure", "left"), ("value", "right"))
     for name, value in figures.items():
         table.add_row(Text(name), figure_text(value))
     return table
 
 
-def _table(*columns: tuple[str, Any]) -> Table:
+def new_table(*columns: tuple[str, Any]) -> Table:
+    """An empty table with these titles and sides, "left" or "right"."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for title, side in columns:
         # fold, since half a layer name is no name

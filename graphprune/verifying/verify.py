@@ -31,7 +31,7 @@ from graphprune.verifying.randomised import Converted, Randomised
 from graphprune.verifying.reference import NodeError, steps
 from graphprune.verifying.verdict import Check, Verdict
 
-__all__ = ["check_random", "verify"]
+__all__ = ["captured_checks", "check_random", "random_inputs", "verify"]
 
 
 def verify(
@@ -50,13 +50,13 @@ def verify(
     """
     program = graph.program
     masks = make_masks(graph, plan.groups)
-    inputs = _random_inputs(program, seed, 2)
+    inputs = random_inputs(program, seed, 2)
     own = Converted(program.stored, None)
     compared = compare_nodes(
         "own parameters, every node", graph, plan, slim, own, inputs, coarsest_dtype(program)
     )
     checks = [
-        *_captured(program, seed),
+        *captured_checks(program, seed),
         _tensors_as_planned(graph, plan, slim),
         _lint(slim),
         _parameters(graph, masks, slim),
@@ -73,17 +73,17 @@ def verify(
     # fused kernels are not counted on CPU; in float64 there are none for recurrent layers
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         checks.append(
-            random_layers_equal(program, module, drawn, _random_inputs(program, seed, 1), random, dtype)
+            random_layers_equal(program, module, drawn, random_inputs(program, seed, 1), random, dtype)
         )
     checks.append(_macs(graph, masks, counter.get_total_flops() // 2, random.batches))
     return Verdict(tuple(checks))
 
 
-def _captured(program: Program, seed: int) -> Iterator[Check]:
+def captured_checks(program: Program, seed: int) -> Iterator[Check]:
     """At two batch sizes, neither of which it was traced with, where the batch is dynamic."""
     if program.model is not None:
         for batch in (1, 3) if program.dynamic_batch else (1,):
-            yield captured_equals_model(program, program.model, _random_inputs(program, seed, batch), seed)
+            yield captured_equals_model(program, program.model, random_inputs(program, seed, batch), seed)
 
 
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
@@ -95,7 +95,7 @@ def _compare_random(
     graph: DependencyGraph, plan: Plan, slim: Program, seed: int, dtype: torch.dtype
 ) -> Comparison:
     random = _randomised(graph.program, seed, dtype)
-    inputs = _random_inputs(graph.program, seed, 1)
+    inputs = random_inputs(graph.program, seed, 1)
     name = "random parameters, every node"
     return compare_nodes(name, graph, plan, slim, random, inputs, dtype)
 
@@ -108,7 +108,7 @@ def _widest(program: Program) -> torch.dtype:
     """float64; the model's own dtype where an operator that is not torch's has no kernel for that."""
     if all(operation.op.startswith("aten.") for operation in program.operations):
         return torch.float64
-    inputs = [converted(leaf, torch.float64) for leaf in _random_inputs(program, 0, 1)]
+    inputs = [converted(leaf, torch.float64) for leaf in random_inputs(program, 0, 1)]
     tensors = _randomised(program, 0, torch.float64)
     try:
         with torch.no_grad():
@@ -122,7 +122,7 @@ def _widest(program: Program) -> torch.dtype:
     return torch.float64
 
 
-def _random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
+def random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
     """The example inputs with floating tensors drawn anew; at batch size ``batch`` where it is dynamic."""
     generator = torch.Generator().manual_seed(seed)
 

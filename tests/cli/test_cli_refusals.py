@@ -15,7 +15,7 @@ from torch import nn
 
 Refused = Callable[..., str]
 
-BUDGETS = "give exactly one of --macs, --params, --ratio and --plan"
+BUDGETS = "give exactly one of --macs, --params, --ratio, --lossless and --plan"
 
 
 def needs(package: str) -> pytest.MarkDecorator:

@@ -1,0 +1,104 @@
+"""Everything that can go without a trace: what is removed of every group, and the edits that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.nodes import mutates
+from graphprune.lossless.duplicates import Merger, find_duplicates, merged
+from graphprune.lossless.edits import Edits, edited, fold
+from graphprune.lossless.facts import Facts, interpret
+from graphprune.lossless.removal import WISHED, Removal, find_removal
+from graphprune.lossless.transfer import transfer
+from graphprune.planning.constraints import Limit
+
+__all__ = ["Lossless", "find_lossless"]
+
+
+@dataclass(frozen=True)
+class Lossless:
+    """What a lossless shrink removes.
+
+    Args:
+        graph: the model with edited tensors: it computes what the original computes, and reads none of what goes.
+        kept: group name → kept units, boolean ``[size]``, or ``[fibre size, size]``.
+        edits: the edited tensors in float64.
+        removal: what is gone, and why the rest is not.
+        mergers: units that another one replaces.
+        facts: what was known of the original's values.
+    """
+
+    graph: DependencyGraph
+    kept: Mapping[str, Tensor]
+    edits: Edits
+    removal: Removal
+    mergers: tuple[Merger, ...]
+    facts: Facts
+
+
+def find_lossless(graph: DependencyGraph, limits: Mapping[str, Limit]) -> Lossless:
+    """All units of ``graph`` that can be removed without changing what the model computes.
+
+    Found are units whose value is zero wherever it is read, units that nobody reads, units that are constant, where
+    a bias can take the constant, and units that repeat another one. ``limits`` are the widths that groups may take.
+    """
+    program = graph.program
+    own = {name: item.tensor.detach() for name, item in program.stored.items()}
+    facts = interpret(program, own, transfer)
+    because = WISHED
+    if any(mutates(node) for node in program.graph.nodes):
+        because = "the model writes in place, so that no value can be followed"
+        limits = {name: Limit(limit.size, limit.step, limit.size) for name, limit in limits.items()}
+    removal = find_removal(graph, facts, limits, because)
+    excluded: set[tuple[str, int]] = set()
+    mergers: list[Merger] = []
+    tensors: dict[str, Tensor] = {}
+    while found := _mergers(graph, own, removal, excluded):
+        tensors = _merged(graph, own, found)
+        after = find_removal(graph, interpret(program, {**own, **tensors}, transfer), limits, because)
+        useless = {(m.group, m.copy) for m in found if not after.gone[m.group][m.copy]}
+        if not useless:
+            removal, mergers = after, found
+            break
+        excluded |= useless
+        tensors = {}
+    edits = fold(program, tensors, removal.amounts)
+    return Lossless(
+        edited(graph, edits) if edits.tensors else graph,
+        {name: _with_fibre(graph, name, ~gone) for name, gone in removal.gone.items()},
+        edits,
+        removal,
+        tuple(mergers),
+        facts,
+    )
+
+
+def _mergers(
+    graph: DependencyGraph, own: Mapping[str, Tensor], removal: Removal, excluded: set[tuple[str, int]]
+) -> list[Merger]:
+    """Repeated units, and those that become so once their inputs are merged."""
+    known = {
+        (name, unit) for name, gone in removal.gone.items() for unit in gone.nonzero().flatten().tolist()
+    }
+    known |= excluded
+    found: list[Merger] = []
+    while more := find_duplicates(graph, {**own, **_merged(graph, own, found)}, known):
+        found += more
+        known |= {(merger.group, merger.copy) for merger in more}
+    return found
+
+
+def _merged(graph: DependencyGraph, own: Mapping[str, Tensor], mergers: list[Merger]) -> dict[str, Tensor]:
+    """The tensors that merging changes, in float64."""
+    wide = {name: tensor.double() for name, tensor in own.items() if tensor.is_floating_point()}
+    changed = merged(graph, wide, mergers)
+    return {name: tensor for name, tensor in changed.items() if tensor is not wide[name]}
+
+
+def _with_fibre(graph: DependencyGraph, name: str, kept: Tensor) -> Tensor:
+    fibre = graph.by_name[name].fibre
+    return kept if fibre is None else kept.expand(fibre.size, -1)

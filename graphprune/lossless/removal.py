@@ -1,0 +1,170 @@
+"""The largest set of units that can be held at zero without a trace.
+
+All units are held at zero to begin with; whatever an operator then needs of them comes back, from the last operator
+to the first, until nothing more is needed. So units that only feed each other go together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.terms import Atom
+from graphprune.capture.nodes import arguments, family
+from graphprune.capture.operations import Operation
+from graphprune.lossless.factors import BIASED
+from graphprune.lossless.facts import Facts
+from graphprune.lossless.readers import READ, Constant, Need, Reading, needs
+from graphprune.lossless.units import units_at
+from graphprune.planning.constraints import Limit
+from graphprune.planning.masks import Masks
+
+__all__ = ["WISHED", "Removal", "find_removal"]
+
+WISHED = "align, min_keep or protect ask for it"
+LAST = "every group keeps a unit"
+
+
+@dataclass
+class Removal:
+    """Units that leave no trace, and why others stay.
+
+    Args:
+        gone: group name → ``[size]``, true for units that can be removed.
+        living: likewise, true for units whose value varies and is read.
+        why: group name → reason → ``[size]``, true for units that it keeps.
+        amounts: operator call → what its bias must make up for, ``[output channels]``.
+    """
+
+    gone: dict[str, Tensor]
+    living: dict[str, Tensor]
+    why: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    amounts: dict[str, Tensor] = field(default_factory=dict)
+
+
+def find_removal(
+    graph: DependencyGraph, facts: Facts, limits: Mapping[str, Limit], because: str = WISHED
+) -> Removal:
+    """What can be removed from every group.
+
+    Args:
+        limits: the widths that groups may take; where more is dead than they allow, the first units stay.
+        because: why they do.
+    """
+    search = _Search(graph, facts)
+    search.settle()
+    while search.respect(limits, because):
+        search.settle()
+    return search.found
+
+
+class _Search:
+    def __init__(self, graph: DependencyGraph, facts: Facts) -> None:
+        self.graph = graph
+        self.facts = facts
+        self.lengths = graph.batch_sizes(facts.batches)
+        self.names = {group.atom: group.name for group in graph.groups}
+        gone = {g.name: torch.ones(g.size, dtype=torch.bool) for g in graph.groups}
+        living = {g.name: torch.zeros(g.size, dtype=torch.bool) for g in graph.groups}
+        self.found = Removal(gone, living)
+        self.problems = _problems(graph)
+        self.masks = self._masks()
+
+    def _masks(self) -> Masks:
+        gone = self.found.gone
+        kept = {g.atom: ~gone[g.name] for g in self.graph.groups if gone[g.name].any()}
+        return Masks(kept, {}, self.lengths)
+
+    def settle(self) -> None:
+        """Gives back what is needed until nothing is."""
+        changed = True
+        while changed:
+            changed = False
+            self.found.amounts.clear()
+            for operation in reversed(self.graph.program.operations):
+                reading = self._reading(operation)
+                if reading is not None and reading.touched and self._give_back(reading):
+                    self.masks = self._masks()
+                    changed = True
+
+    def _reading(self, operation: Operation) -> Reading | None:
+        step = self.facts.steps.get(operation.name)
+        if step is None:
+            return None
+        problem = self.problems.get(operation.name, "")
+        return Reading(operation, step, self.facts.values, self.graph.analysis.terms, self.masks, problem)
+
+    def _give_back(self, reading: Reading) -> bool:
+        changed = False
+        for need in needs(reading):
+            if isinstance(need, Constant):
+                self.found.amounts[need.operation.name] = need.amount
+            else:
+                changed |= self._noted(need)
+        return changed
+
+    def _noted(self, need: Need) -> bool:
+        term = self.graph.analysis.terms[need.value.name][need.dim]
+        changed = False
+        for atom, units in units_at(term, need.positions, self.lengths, self._atoms):
+            name = self.names[atom]
+            if need.why == READ:
+                self.found.living[name] |= units
+            elif units.any():
+                reasons = self.found.why.setdefault(name, {})
+                reasons[need.why] = reasons.get(need.why, torch.zeros_like(units)) | units
+            changed |= bool((self.found.gone[name] & units).any())
+            self.found.gone[name] = self.found.gone[name] & ~units
+        return changed
+
+    @property
+    def _atoms(self) -> Mapping[Atom, Tensor]:
+        return {group.atom: self.found.gone[group.name] for group in self.graph.groups}
+
+    def respect(self, limits: Mapping[str, Limit], because: str) -> bool:
+        """Gives back units where a group would be narrower than it may be; whether any had to be."""
+        changed = False
+        for name, limit in limits.items():
+            gone = self.found.gone[name]
+            left = limit.size - int(gone.sum())
+            allowed = max(-(-left // limit.step) * limit.step, limit.least)
+            back = gone.nonzero().flatten()[: min(allowed, limit.size) - left]
+            if len(back):
+                changed = True
+                gone[back] = False
+                why = LAST if limit.least == 1 and limit.step == 1 else because
+                given = self.found.why.setdefault(name, {}).setdefault(why, torch.zeros_like(gone))
+                given[back] = True
+        self.masks = self._masks() if changed else self.masks
+        return changed
+
+
+def _problems(graph: DependencyGraph) -> dict[str, str]:
+    """Why a layer's bias can take nothing, by the name of its operator call; those that can are not listed."""
+    layers = {operation.name: operation.layer for operation in graph.program.operations}
+    problems = {}
+    for node in graph.program.graph.nodes:
+        if node.op == "call_function" and family(node) in BIASED:
+            why = _problem(node, set(graph.program.stored))
+            if why:
+                problems[node.name] = f"{layers.get(node.name) or node.name} {why}"
+    return problems
+
+
+def _problem(node: fx.Node, stored: set[str]) -> str:
+    weight, bias = arguments(node)["weight"], arguments(node)["bias"]
+    if not isinstance(weight, fx.Node) or weight.op != "get_attr":
+        return "computes its weight"
+    if isinstance(bias, fx.Node):
+        held = bias.op == "get_attr" and len(bias.users) == 1
+        return "" if held else "has a bias that is used elsewhere too"
+    name = str(weight.target)
+    if len(weight.users) > 1:
+        return "has no bias, and is called several times"
+    if not name.endswith(".weight") or name.replace(".weight", ".bias") in stored:
+        return "has no bias, and no name for one"
+    return ""

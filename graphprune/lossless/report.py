@@ -1,0 +1,188 @@
+"""What a lossless shrink found: units that went, units that are dead and stayed, zeros that became smaller shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.terms import Atom, Term, atoms
+from graphprune.lossless.factors import factors
+from graphprune.lossless.find import Lossless
+from graphprune.lossless.units import per_position, places, units_at
+from graphprune.planning.plan import Plan
+
+__all__ = ["GroupReport", "LosslessReport", "TensorReport", "make_report"]
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """One group with dead units.
+
+    Args:
+        removed: kind → number of units: "zero" wherever they are read, "constant", "unread", or "repeated".
+        stayed: reason → number of dead units that had to stay.
+    """
+
+    name: str
+    size: int
+    removed: Mapping[str, int]
+    stayed: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One parameter with zeros in it.
+
+    Args:
+        elements, zeros: of the original.
+        removed: zeros that are gone; ``elements_removed`` counts what else went with them, too.
+        stayed: reason → rows and columns that are all zero and are still there.
+    """
+
+    name: str
+    elements: int
+    zeros: int
+    removed: int
+    elements_removed: int
+    stayed: Mapping[str, int]
+
+    @property
+    def left(self) -> int:
+        """Zeros that no smaller shape can express, or that had to stay."""
+        return self.zeros - self.removed
+
+
+@dataclass(frozen=True)
+class LosslessReport:
+    """Groups with dead units, and parameters (matrices and kernels) with zeros."""
+
+    groups: tuple[GroupReport, ...]
+    tensors: tuple[TensorReport, ...]
+
+    @property
+    def units(self) -> int:
+        """Units that were removed."""
+        return sum(sum(group.removed.values()) for group in self.groups)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def make_report(graph: DependencyGraph, plan: Plan, found: Lossless) -> LosslessReport:
+    """The account of what was ``found`` in ``graph``, the original."""
+    groups = [_group(found, name, kinds) for name, kinds in _kinds(graph, found).items()]
+    tensors = [
+        _tensor(graph, plan, found, name)
+        for name in graph.tensor_terms
+        if graph.program.stored[name].kind == "parameter" and graph.program.tensors[name].dim() > 1
+    ]
+    return LosslessReport(
+        tuple(group for group in groups if group.removed or group.stayed),
+        tuple(tensor for tensor in tensors if tensor.zeros),
+    )
+
+
+def _kinds(graph: DependencyGraph, found: Lossless) -> dict[str, dict[str, Tensor]]:
+    """Group name → kind → the units that are gone as such."""
+    varies = {group.atom: torch.zeros(group.size, dtype=torch.bool) for group in graph.groups}
+    nonzero = {atom: units.clone() for atom, units in varies.items()}
+    for value, dim, unknown, constant in _read_values(graph, found):
+        term = graph.analysis.terms[value][dim]
+        lengths = graph.batch_sizes(found.facts.batches)
+        for target, positions in ((varies, unknown), (nonzero, constant)):
+            for atom, units in units_at(term, positions, lengths, target):
+                target[atom] = target[atom] | units
+    return {
+        group.name: _split(found, group.name, varies[group.atom], nonzero[group.atom])
+        for group in graph.groups
+    }
+
+
+def _read_values(graph: DependencyGraph, found: Lossless) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+    """Every dimension of what products read, with the positions that vary and those that are constant."""
+    for operation in graph.program.operations:
+        step = found.facts.steps.get(operation.name)
+        if step is None or factors(step) is None:
+            continue
+        for value in operation.inputs:
+            if value.name not in graph.program.attributes:
+                fact = found.facts.values[value.name]
+                for dim in range(len(value.shape)):
+                    yield value.name, dim, per_position(~fact.known, dim), per_position(fact.constant, dim)
+
+
+def _split(found: Lossless, name: str, varies: Tensor, nonzero: Tensor) -> dict[str, Tensor]:
+    gone = found.removal.gone[name]
+    repeated = torch.zeros_like(gone)
+    for merger in found.mergers:
+        if merger.group == name:
+            repeated[merger.copy] = True
+    rest = gone & ~repeated
+    return {
+        "zero": rest & ~varies & ~nonzero,
+        "constant": rest & ~varies & nonzero,
+        "unread": rest & varies,
+        "repeated": gone & repeated,
+    }
+
+
+def _group(found: Lossless, name: str, kinds: Mapping[str, Tensor]) -> GroupReport:
+    removal = found.removal
+    open_ = ~removal.gone[name] & ~removal.living[name]
+    stayed = {}
+    for why, units in removal.why.get(name, {}).items():
+        stayed[why] = int((units & open_).sum())
+        open_ = open_ & ~units
+    removed = {kind: int(units.sum()) for kind, units in kinds.items() if units.any()}
+    return GroupReport(name, len(open_), removed, {why: number for why, number in stayed.items() if number})
+
+
+def _tensor(graph: DependencyGraph, plan: Plan, found: Lossless, name: str) -> TensorReport:
+    zero = graph.program.tensors[name].detach().cpu() == 0
+    left = zero
+    for dim, kept in plan.kept.get(name, {}).items():
+        left = left.index_select(dim, kept)
+    stayed: dict[str, int] = {}
+    for dim in (0, 1):
+        for why, number in _stayed(graph, plan, found, name, dim, zero).items():
+            stayed[why] = stayed.get(why, 0) + number
+    zeros, still = int(zero.sum()), int(left.sum())
+    return TensorReport(name, zero.numel(), zeros, zeros - still, zero.numel() - left.numel(), stayed)
+
+
+def _stayed(
+    graph: DependencyGraph, plan: Plan, found: Lossless, name: str, dim: int, zero: Tensor
+) -> dict[str, int]:
+    """Why rows (``dim`` 0) and columns that are all zero are still there."""
+    dead = ~per_position(~zero, dim)
+    kept = plan.kept.get(name, {}).get(dim)
+    if kept is not None:
+        dead = dead & torch.zeros_like(dead).index_fill(0, kept, True)
+    term = graph.tensor_terms[name][dim]
+    names = {group.atom: group.name for group in graph.groups}
+    reasons: dict[str, int] = {}
+    for position in dead.nonzero().flatten().tolist():
+        why = _reason(found, names, term, position) or (
+            "other layers feed the same unit" if dim == 0 else "other layers read the same unit"
+        )
+        reasons[why] = reasons.get(why, 0) + 1
+    return reasons
+
+
+def _reason(found: Lossless, names: Mapping[Atom, str], term: Term, position: int) -> str:
+    """Why the units at a position stay: a pin, or what needs them; empty if they live."""
+    for atom in atoms(term):
+        here = (places(term, atom, {}) == position).any(1)
+        if here.any() and atom.pins:
+            return str(getattr(next(iter(atom.pins)), "text", "it is pinned"))
+        reasons = found.removal.why.get(names.get(atom, ""), {})
+        for why, units in reasons.items():
+            if (units & here).any():
+                return why
+    return ""

@@ -1,0 +1,178 @@
+"""Which elements of an operator's results no input can change: one row per operator, see `facts`.
+
+An operator without a row gives constants only if it is given nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from graphprune.axes.rules import joining, pointwise, views
+from graphprune.lossless.factors import count, factors
+from graphprune.lossless.facts import Fact, Step, Transfer
+
+__all__ = ["CREATORS", "POINTWISE", "REARRANGED", "WINDOWS", "transfer"]
+
+CREATORS = frozenset(f"aten.{name}_like" for name in "zeros ones full".split()) | {
+    f"aten.new_{name}" for name in "zeros ones full".split()
+}
+POINTWISE = frozenset(pointwise.RULES) - CREATORS - {"aten.empty_like", "aten.bernoulli", "aten.fill"}
+REARRANGED = (
+    frozenset(views.RULES)
+    | (frozenset(joining.RULES) - {"aten.glu"})
+    | {f"aten.{name}" for name in "pixel_shuffle pixel_unshuffle channel_shuffle im2col".split()}
+    | {f"aten.upsample_nearest{rank}d" for rank in (1, 2, 3)}
+    | {f"aten.{name}" for name in "pad constant_pad_nd flip roll index index_select gather".split()}
+)
+WINDOWS = frozenset(
+    f"aten.{name}pool{rank}d" for name in "max_ avg_ adaptive_avg_".split() for rank in (1, 2, 3)
+)
+_REDUCTIONS = frozenset(f"aten.{name}" for name in "sum mean amax amin var std".split())
+
+
+def transfer(step: Step, result: Any) -> Any:
+    """The masks of the results of one operator call."""
+    row = _ROWS.get(step.family, _nothing)
+    if all(bool(fact.known.all()) for fact in step.facts):
+        row = _everything
+    return row(step, result)
+
+
+def _everything(step: Step, result: Any) -> Any:
+    return pytree.tree_map(lambda value: torch.ones(value.shape, dtype=torch.bool), result)
+
+
+def _nothing(step: Step, result: Any) -> Any:
+    return pytree.tree_map(lambda value: torch.zeros(value.shape, dtype=torch.bool), result)
+
+
+def _all(masks: Iterable[Tensor], shape: torch.Size) -> Tensor:
+    known = torch.ones(shape, dtype=torch.bool)
+    for mask in masks:
+        known = known & mask
+    return known
+
+
+def _pointwise(step: Step, result: Tensor) -> Tensor:
+    """Known where everything at that place is."""
+    return _all((fact.known for fact in step.facts), result.shape)
+
+
+def _unary(step: Step, result: Tensor) -> Tensor:
+    return next(step.facts).known
+
+
+def _product(step: Step, result: Tensor) -> Tensor:
+    """Known too where one factor is zero."""
+    known = _pointwise(step, result)
+    for fact in step.facts:
+        known = known | ~fact.nonzero
+    return known
+
+
+def _rearranged(step: Step, result: Any) -> Any:
+    """Elements take their masks along; places that are filled up are known."""
+    moving = [step[name] for name in ("self", "input", "tensors") if name in step.given]
+    moved = {id(fact) for fact in pytree.tree_leaves(moving) if isinstance(fact, Fact)}
+    if not all(bool(fact.known.all()) for fact in step.facts if id(fact) not in moved):
+        return _nothing(step, result)  # rearranged by data
+    changes = {"value": 0.0} if "value" in step.given else {}
+    unknown = step.run(lambda fact: (~fact.known).float() if id(fact) in moved else fact.value, changes)
+    return pytree.tree_map(lambda mask: mask == 0, unknown)
+
+
+def _reduced(step: Step, result: Tensor) -> Tensor:
+    """Known where everything that is reduced is."""
+    known, keep = next(step.facts).known, result.dim() == next(step.facts).known.dim()
+    dims = step.given.get("dim")
+    dims = [dims] if isinstance(dims, int) else dims
+    if not dims:
+        return known.all().expand(result.shape)
+    for dim in sorted((dim % known.dim() for dim in dims), reverse=True):
+        known = known.all(dim, keepdim=keep)
+    return known
+
+
+def _contracted(step: Step, result: Tensor) -> Tensor:
+    """Unknown where a term is: one factor unknown, the other not zero. Padding is zero, and known to be."""
+    pair = factors(step)
+    if pair is None:
+        return _nothing(step, result)
+    one, two = pair
+    terms = count(step, (~one.known).float(), two.nonzero.float())
+    if not bool(two.known.all()):
+        terms = terms + count(step, one.constant.float(), (~two.known).float())
+    known = terms < 0.5
+    added = [fact for fact in step.facts if fact is not one and fact is not two]
+    return known & _all((_along(step, fact.known, result) for fact in added), result.shape)
+
+
+def _along(step: Step, bias: Tensor, result: Tensor) -> Tensor:
+    """A bias at its place in the result."""
+    if not step.family.startswith("aten.conv"):
+        return bias
+    spatial = step["weight"].value.dim() - 2
+    return bias.reshape(-1, *[1] * spatial)
+
+
+def _batch_norm(step: Step, result: Tensor) -> Tensor:
+    """Known where the input is, or where the scale is zero."""
+    source, weight = step["input"], step.given.get("weight")
+    if step["training"] or not isinstance(weight, Fact):
+        return _nothing(step, result) if step["training"] else source.known
+    channels = (~weight.nonzero).reshape(-1, *[1] * (source.known.dim() - 2))
+    return source.known | channels
+
+
+def _layer_norm(step: Step, result: Tensor) -> Tensor:
+    """Known where all that is averaged is, or where the scale is zero."""
+    known, weight = step["input"].known, step.given.get("weight")
+    dims = list(range(-len(step["normalized_shape"]), 0))
+    for dim in dims:
+        known = known.all(dim, keepdim=True)
+    return known | ~weight.nonzero if isinstance(weight, Fact) else known.expand(result.shape)
+
+
+def _softmax(step: Step, result: Tensor) -> Tensor:
+    return next(step.facts).known.all(step["dim"], keepdim=True).expand(result.shape)
+
+
+def _embedding(step: Step, result: Tensor) -> Tensor:
+    """Known where all rows of the table agree."""
+    table = step["weight"]
+    return (table.value == table.value[0]).all(0) & table.known.all(0)
+
+
+def _attention(step: Step, result: Tensor) -> Tensor:
+    """Zero where the values at all positions are."""
+    zero = (~step["value"].nonzero).all(-2, keepdim=True)
+    heads = result.shape[-3] // zero.shape[-3] if zero.dim() > 2 else 1
+    return zero.repeat_interleave(heads, -3) if heads > 1 else zero
+
+
+_ROWS: dict[str, Transfer] = {
+    **dict.fromkeys(POINTWISE, _pointwise),
+    **dict.fromkeys(["aten.mul", "aten.multiply"], _product),
+    "aten.prelu": _unary,
+    **dict.fromkeys(CREATORS, _everything),
+    **dict.fromkeys(REARRANGED, _rearranged),
+    **dict.fromkeys(WINDOWS, _rearranged),
+    **dict.fromkeys(_REDUCTIONS, _reduced),
+    **dict.fromkeys(
+        ["aten.linear", "aten.matmul", "aten.mm", "aten.bmm", "aten.mv", "aten.addmm", "aten.einsum"],
+        _contracted,
+    ),
+    **dict.fromkeys(
+        [f"aten.conv{kind}{rank}d" for kind in ("", "_transpose") for rank in (1, 2, 3)], _contracted
+    ),
+    "aten.batch_norm": _batch_norm,
+    **dict.fromkeys(["aten.layer_norm", "aten.rms_norm"], _layer_norm),
+    **dict.fromkeys(["aten.softmax", "aten.log_softmax"], _softmax),
+    "aten.embedding": _embedding,
+    "aten.scaled_dot_product_attention": _attention,
+}
