@@ -76,8 +76,26 @@ def shrink(
         Path | None, typer.Option(metavar="FILE", help="Replay a plan.json instead of a budget.")
     ] = None,
     importance: Annotated[
-        str, typer.Option(metavar="NAME", help="Which units matter: l1, l2 or random.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Which units matter: l1, l2, linf, lamp, bn_scale, fpgm, cosine or random; with --calibration also "
+            "activation_mean, activation_variance, apoz, wanda, reconstruction, taylor, taylor_abs, obd or fisher. "
+            "NAME:AGGREGATE:NORMALISE adds how members are put together (sum, mean, max, prod, first, producers) "
+            "and units made comparable between groups (none, mean, max, sum, standard, lamp).",
+        ),
     ] = "l2",
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Data for importance: .npy, .npz, .safetensors, or file.py:function that returns batches.",
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="For gradients: file.py:function of the outputs, and the batch."),
+    ] = None,
     align: Annotated[int, typer.Option(metavar="N", help="Widths are multiples of N.")] = 1,
     min_keep: Annotated[int, typer.Option(metavar="N", help="Units that every group keeps at least.")] = 1,
     protect: Annotated[
@@ -114,6 +132,8 @@ def shrink(
         ratio=ratio,
         plan=plan,
         importance=importance,
+        calibration=calibration,
+        loss=loss,
         align=align,
         min_keep=min_keep,
         protect=tuple(protect),

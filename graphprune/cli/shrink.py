@@ -11,6 +11,7 @@ from rich.text import Text
 
 from graphprune import exporting, pipeline
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.cli.calibration import read_calibration, read_loss
 from graphprune.cli.digest import digest
 from graphprune.cli.examples import describe_inputs
 from graphprune.cli.models import Source, resolve
@@ -20,7 +21,7 @@ from graphprune.cli.shapes import parse_shapes
 from graphprune.errors import InputError
 from graphprune.planning import Budget, Constraints, Plan
 from graphprune.report.tables import shrink_table, verdict_line
-from graphprune.scoring import find_importance
+from graphprune.scoring import Criterion, Importance, find_importance
 
 __all__ = ["Request", "shrink"]
 
@@ -36,6 +37,8 @@ class Request:
     ratio: float | None = None
     plan: Path | None = None
     importance: str = "l2"
+    calibration: str | None = None
+    loss: str | None = None
     align: int = 1
     min_keep: int = 1
     protect: tuple[str, ...] = ()
@@ -61,9 +64,10 @@ def shrink(request: Request, json: bool, quiet: bool) -> None:
         plan = _checked(request)
         progress("build the model")
         with stdout_is_kept():
+            importance = _importance(request)
             source = resolve(request.model, request.weights, parse_shapes(request.shapes), request.seed)
         with silence():
-            report = _shrunk(request, source, plan, progress)
+            report = _shrunk(request, source, importance, plan, progress)
     if json:
         print_json({"directory": str(request.output), **report})
     elif not quiet:
@@ -80,7 +84,7 @@ def _checked(request: Request) -> Plan | None:
     for kind, value in budgets.items():
         Budget(kind, value)
     Constraints(request.align, request.min_keep, request.protect)
-    find_importance(request.importance)
+    Criterion.parse(request.importance)
     parse_shapes(request.shapes)
     exporting.ensure_writable(request.output)
     return _read_plan(request, request.plan) if request.plan else None
@@ -88,7 +92,7 @@ def _checked(request: Request) -> Plan | None:
 
 def _read_plan(request: Request, path: Path) -> Plan:
     defaults = {item.name: item.default for item in fields(Request)}
-    for name in ("importance", "align", "min_keep", "protect"):
+    for name in ("importance", "calibration", "loss", "align", "min_keep", "protect"):
         if getattr(request, name) != defaults[name]:
             option = name.replace("_", "-")
             raise InputError(
@@ -104,7 +108,16 @@ def _read_plan(request: Request, path: Path) -> Plan:
     return Plan.from_json(text)
 
 
-def _shrunk(request: Request, source: Source, plan: Plan | None, progress: Stages) -> dict[str, Any]:
+def _importance(request: Request) -> Importance:
+    """The criterion with its data. Files of the user's are run where they are named."""
+    calibration = None if request.calibration is None else read_calibration(request.calibration)
+    loss = None if request.loss is None else read_loss(request.loss)
+    return find_importance(request.importance, calibration, loss)
+
+
+def _shrunk(
+    request: Request, source: Source, importance: Importance, plan: Plan | None, progress: Stages
+) -> dict[str, Any]:
     figures = _Figures(source)
     if figures.wanted:
         progress("evaluate the original")
@@ -112,8 +125,10 @@ def _shrunk(request: Request, source: Source, plan: Plan | None, progress: Stage
     result = pipeline.shrink(
         source.model,
         source.inputs,
-        **request.budgets,
-        importance=request.importance,
+        macs=request.macs,
+        params=request.params,
+        ratio=request.ratio,
+        importance=importance,
         align=request.align,
         min_keep=request.min_keep,
         protect=request.protect,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graphprune.axes.cost import Polynomial
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom
 from graphprune.errors import BudgetError, InputError
 from graphprune.planning.constraints import Limit
@@ -39,14 +40,28 @@ class Budget:
 
 
 def choose(
-    graph: DependencyGraph, scores: Mapping[str, Tensor], budget: Budget, limits: Mapping[str, Limit]
+    graph: DependencyGraph,
+    scores: Mapping[str, Tensor | None],
+    budget: Budget,
+    limits: Mapping[str, Limit],
 ) -> dict[str, Tensor]:
     """Kept units of every group: boolean ``[size]``, or ``[fibre size, size]`` with equal counts per row.
 
+    Scores are compared between groups as they are. A group without scores (None) stays whole.
+
     Raises:
         BudgetError: even the smallest permitted widths cost more; the message gives the smallest share.
+        InputError: scores are missing, misshapen or not finite, or there are none for any group.
     """
-    _check_scores(graph, scores)
+    known = _checked_scores(graph, scores)
+    limits = {name: limit if name in known else limit.whole() for name, limit in limits.items()}
+    known |= {name: torch.ones(_shape(graph.by_name[name])) for name in limits if name not in known}
+    return _chosen(graph, known, budget, limits)
+
+
+def _chosen(
+    graph: DependencyGraph, scores: Mapping[str, Tensor], budget: Budget, limits: Mapping[str, Limit]
+) -> dict[str, Tensor]:
     if budget.kind == "ratio":
         sizes = {name: limit.near(limit.size * (1 - budget.value)) for name, limit in limits.items()}
     else:
@@ -55,17 +70,28 @@ def choose(
     return {name: _best(scores[name], size) for name, size in sizes.items()}
 
 
-def _check_scores(graph: DependencyGraph, scores: Mapping[str, Tensor]) -> None:
+def _shape(group: Group) -> tuple[int, ...]:
+    return (group.size,) if group.fibre is None else (group.fibre.size, group.size)
+
+
+def _checked_scores(graph: DependencyGraph, scores: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    """Scores of the groups that can be judged."""
+    known: dict[str, Tensor] = {}
     for group in graph.groups:
-        shape = (group.size,) if group.fibre is None else (group.fibre.size, group.size)
-        score = scores.get(group.name)
-        if score is None or tuple(score.shape) != shape:
+        shape, score = _shape(group), scores.get(group.name)
+        if group.name not in scores or (score is not None and tuple(score.shape) != shape):
             given = "nothing" if score is None else f"shape {tuple(score.shape)}"
             raise InputError(f"the importance gives {given} for group {group.name}", f"it must give {shape}")
-        if not torch.isfinite(score).all():
-            raise InputError(
-                f"the importance of group {group.name} is not finite", "check the weights for NaN"
-            )
+        if score is not None:
+            known[group.name] = score
+            if not torch.isfinite(score).all():
+                raise InputError(
+                    f"the importance of group {group.name} is not finite",
+                    "check the weights and the calibration data for NaN",
+                )
+    if graph.groups and not known:
+        raise InputError("the importance can judge none of the model's groups", "use another importance")
+    return known
 
 
 def _best(scores: Tensor, size: int) -> Tensor:
@@ -75,7 +101,7 @@ def _best(scores: Tensor, size: int) -> Tensor:
 
 
 class _Search:
-    """Finds the threshold on normalised scores at which the cost meets the budget."""
+    """Finds the threshold on scores at which the cost meets the budget."""
 
     def __init__(
         self,
@@ -149,16 +175,13 @@ class _Search:
 
     def _next_score(self, name: str, size: int) -> float:
         ranked = self.ranked[name]
-        return float(ranked[len(ranked) - size - 1]) if size < len(ranked) else -1.0
+        return float(ranked[len(ranked) - size - 1]) if size < len(ranked) else float("-inf")
 
 
 def _ranked(scores: Tensor) -> Tensor:
-    """Scores in ascending order, relative to their group's mean; a fibred group goes row by row."""
-    ordered = scores.double().sort(dim=-1).values
-    if ordered.dim() == 2:
-        ordered = ordered.mean(0)
-    mean = ordered.mean()
-    return ordered / mean if mean > 0 else torch.ones_like(ordered)
+    """Scores in ascending order; a fibred group loses one unit of every row at once, so its rows are averaged."""
+    ordered = scores.double().cpu().sort(dim=-1).values
+    return ordered.mean(0) if ordered.dim() == 2 else ordered
 
 
 def _round_up(share: float) -> str:

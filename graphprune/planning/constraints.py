@@ -45,6 +45,10 @@ class Limit:
     step: int
     least: int
 
+    def whole(self) -> Limit:
+        """The limit of a group that nothing may be removed from."""
+        return Limit(self.size, self.step, self.size)
+
     def near(self, wanted: float) -> int:
         """The permitted size nearest to ``wanted``."""
         rounded = int(wanted / self.step + 0.5) * self.step
