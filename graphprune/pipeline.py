@@ -16,7 +16,7 @@ from graphprune.errors import InputError, VerificationError
 from graphprune.planning import Budget, Constraints, Plan, choose, find_limits, make_plan
 from graphprune.result import Result
 from graphprune.rewriting import rewrite
-from graphprune.scoring import Criterion, Importance, Loss, find_importance
+from graphprune.scoring import Criterion, Importance, Loss, PeerImportance, find_importance
 from graphprune.verifying import Verdict, check_random, guilty_groups, verify
 
 __all__ = ["shrink", "trace"]
@@ -63,7 +63,7 @@ def shrink(
         params: share of the parameters to keep, likewise.
         ratio: share of the units to remove from every group.
         importance: which units matter: a name such as "l2" or "taylor", "name:aggregate:normalise", a `Criterion`, or
-            or any `graphprune.scoring.Importance`.
+            an object of ``torch_pruning.importance``, or any `graphprune.scoring.Importance`.
         calibration: batches for criteria that look at data: a tensor, a list of batches, a DataLoader; a batch is what
             ``example_inputs`` may be, or a pair of that and labels. Walked once.
         loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number, for criteria that take gradients; without one,
@@ -127,7 +127,7 @@ def _described(criterion: Importance, scores: Mapping[str, Any]) -> dict[str, An
     """How units were judged, for the record."""
     left = [name for name, score in scores.items() if score is None]
     unjudged = {"unjudged": left} if left else {}
-    if not isinstance(criterion, Criterion):
+    if not isinstance(criterion, Criterion | PeerImportance):
         return {"importance": type(criterion).__name__, **unjudged}
     data = {}
     if criterion.calibration is not None:

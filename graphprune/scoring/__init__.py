@@ -2,5 +2,6 @@
 
 from graphprune.scoring.calibration import Calibration, Loss
 from graphprune.scoring.criteria import CRITERIA, Criterion, Importance, find_importance
+from graphprune.scoring.peer import PeerImportance
 
-__all__ = ["CRITERIA", "Calibration", "Criterion", "Importance", "Loss", "find_importance"]
+__all__ = ["CRITERIA", "Calibration", "Criterion", "Importance", "Loss", "PeerImportance", "find_importance"]

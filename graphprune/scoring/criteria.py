@@ -17,6 +17,7 @@ from graphprune.scoring.calibration import Calibration, Loss
 from graphprune.scoring.gradients import GRADIENTS
 from graphprune.scoring.magnitude import MAGNITUDE
 from graphprune.scoring.measures import Measure, View
+from graphprune.scoring.peer import PeerImportance, is_peer
 from graphprune.scoring.reconstruction import RECONSTRUCTION
 from graphprune.scoring.redundancy import REDUNDANCY
 
@@ -128,10 +129,14 @@ def _known(what: str, name: str, table: Iterable[str]) -> None:
 def find_importance(importance: Any, calibration: Any = None, loss: Loss | None = None) -> Importance:
     """The criterion that ``importance`` spells, see `Criterion.parse`, or the one given, with its data.
 
+    Objects of ``torch_pruning.importance`` are adapted, see `PeerImportance`.
+
     Raises:
         InputError: no criterion has that name; it needs calibration data and has none, or looks at no data and is
             given some.
     """
+    if is_peer(importance):
+        return PeerImportance(importance, calibration, loss)
     found: Importance = Criterion.parse(importance) if isinstance(importance, str) else importance
     if isinstance(found, Criterion) and found.measure.collect is not None:
         return _with_data(found, calibration, loss)
