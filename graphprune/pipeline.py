@@ -13,7 +13,7 @@ from graphprune.capture import capture
 from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
 from graphprune.errors import InputError, VerificationError
-from graphprune.planning import Budget, Constraints, Plan, choose, find_limits, make_plan
+from graphprune.planning import Budget, Constraints, Plan, check_ranking, choose, find_limits, make_plan
 from graphprune.result import Result
 from graphprune.rewriting import rewrite
 from graphprune.scoring import Criterion, Importance, Loss, PeerImportance, find_importance
@@ -50,6 +50,9 @@ def shrink(
     align: int = 1,
     min_keep: int = 1,
     protect: Sequence[str] = (),
+    ranking: str = "global",
+    max_ratio: float = 1.0,
+    ratios: Mapping[str, float] | None = None,
     seed: int = 0,
     plan: Plan | None = None,
     progress: Progress = lambda stage: None,
@@ -59,7 +62,7 @@ def shrink(
     Args:
         model: the model, or its graph from `trace`. It is left as it was.
         example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
-        macs: share of the multiply-accumulates to keep; all groups are ranked together.
+        macs: share of the multiply-accumulates to keep; units go in the order of ``ranking``.
         params: share of the parameters to keep, likewise.
         ratio: share of the units to remove from every group.
         importance: which units matter: a name such as "l2" or "taylor", "name:aggregate:normalise", a `Criterion`, or
@@ -71,6 +74,10 @@ def shrink(
         align: widths are multiples of this.
         min_keep: units that every group keeps at least.
         protect: patterns of layer names that must not change.
+        ranking: "global" (scores of all groups together), "uniform" (the same share of every group), "isomorphic"
+            (among groups of the same structure) or "per_cost" (score over cost saved).
+        max_ratio: the share of its units that any group may lose.
+        ratios: patterns of layer names → the share of the units they produce to remove, whatever the budget.
         seed: of random importance and of the checks' random tensors.
         plan: replay this plan instead of a budget.
 
@@ -83,7 +90,8 @@ def shrink(
     """
     clock = Clock(progress)
     budget = _one_budget(macs, params, ratio, plan)
-    constraints = Constraints(align, min_keep, tuple(protect))
+    constraints = Constraints(align, min_keep, tuple(protect), max_ratio, dict(ratios or {}))
+    check_ranking(ranking)
     criterion = find_importance(importance, calibration, loss) if plan is None else None
     graph = model if isinstance(model, DependencyGraph) else _traced(model, example_inputs, clock)
     if plan is None:
@@ -99,9 +107,10 @@ def shrink(
                     key: list(value) if isinstance(value, tuple) else value
                     for key, value in asdict(constraints).items()
                 },
+                "ranking": ranking,
                 "seed": seed,
             }
-            kept = choose(graph, scores, budget, find_limits(graph, constraints))
+            kept = choose(graph, scores, budget, find_limits(graph, constraints), ranking)
             plan = make_plan(graph, kept, request)
     else:
         plan.check(graph)

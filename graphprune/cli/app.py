@@ -106,6 +106,25 @@ def shrink(
             show_default=False,
         ),
     ] = [],  # noqa: B006  (typer copies it)
+    ranking: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="In which order units go: global (all scores together), uniform (the same share of every group), "
+            "isomorphic (among groups of the same structure) or per_cost (score over cost saved).",
+        ),
+    ] = "global",
+    max_ratio: Annotated[
+        float, typer.Option(metavar="F", help="Share of its units that any group may lose.")
+    ] = 1.0,
+    layer_ratio: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATTERN=F",
+            help="Share of the units to remove that these layers make, such as 'layer4*=0.5'; may be repeated.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     weights: Annotated[
         str | None,
         typer.Option(
@@ -137,6 +156,9 @@ def shrink(
         align=align,
         min_keep=min_keep,
         protect=tuple(protect),
+        ranking=ranking,
+        max_ratio=max_ratio,
+        layer_ratio=tuple(layer_ratio),
         weights=weights,
         shapes=tuple(input_shape),
         seed=seed,

@@ -19,7 +19,7 @@ from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_shapes
 from graphprune.errors import InputError
-from graphprune.planning import Budget, Constraints, Plan
+from graphprune.planning import Budget, Constraints, Plan, check_ranking
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.scoring import Criterion, Importance, find_importance
 
@@ -42,10 +42,31 @@ class Request:
     align: int = 1
     min_keep: int = 1
     protect: tuple[str, ...] = ()
+    ranking: str = "global"
+    max_ratio: float = 1.0
+    layer_ratio: tuple[str, ...] = ()
     weights: str | None = None
     shapes: tuple[str, ...] = ()
     seed: int = 0
     latency: bool = True
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """``--layer-ratio`` by pattern.
+
+        Raises:
+            InputError: one is no pattern with a number.
+        """
+        found = {}
+        for text in self.layer_ratio:
+            pattern, equals, number = text.rpartition("=")
+            try:
+                found[pattern] = float(number)
+            except ValueError:
+                equals = ""
+            if not equals or not pattern:
+                raise InputError(f"--layer-ratio {text!r} is not PATTERN=F", "write it as 'layer4*=0.5'")
+        return found
 
     @property
     def budgets(self) -> dict[str, float]:
@@ -83,7 +104,8 @@ def _checked(request: Request) -> Plan | None:
         raise InputError(what, "give exactly one of --macs, --params, --ratio and --plan")
     for kind, value in budgets.items():
         Budget(kind, value)
-    Constraints(request.align, request.min_keep, request.protect)
+    Constraints(request.align, request.min_keep, request.protect, request.max_ratio, request.ratios)
+    check_ranking(request.ranking)
     Criterion.parse(request.importance)
     parse_shapes(request.shapes)
     exporting.ensure_writable(request.output)
@@ -92,7 +114,17 @@ def _checked(request: Request) -> Plan | None:
 
 def _read_plan(request: Request, path: Path) -> Plan:
     defaults = {item.name: item.default for item in fields(Request)}
-    for name in ("importance", "calibration", "loss", "align", "min_keep", "protect"):
+    for name in (
+        "importance",
+        "calibration",
+        "loss",
+        "align",
+        "min_keep",
+        "protect",
+        "ranking",
+        "max_ratio",
+        "layer_ratio",
+    ):
         if getattr(request, name) != defaults[name]:
             option = name.replace("_", "-")
             raise InputError(
@@ -132,6 +164,9 @@ def _shrunk(
         align=request.align,
         min_keep=request.min_keep,
         protect=request.protect,
+        ranking=request.ranking,
+        max_ratio=request.max_ratio,
+        ratios=request.ratios,
         seed=request.seed,
         plan=plan,
         progress=progress,

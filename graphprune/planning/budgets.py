@@ -15,6 +15,7 @@ from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom
 from graphprune.errors import BudgetError, InputError
 from graphprune.planning.constraints import Limit
+from graphprune.planning.ranking import EVEN, check_ranking, rank
 
 __all__ = ["Budget", "choose"]
 
@@ -44,30 +45,43 @@ def choose(
     scores: Mapping[str, Tensor | None],
     budget: Budget,
     limits: Mapping[str, Limit],
+    ranking: str = "global",
 ) -> dict[str, Tensor]:
     """Kept units of every group: boolean ``[size]``, or ``[fibre size, size]`` with equal counts per row.
 
-    Scores are compared between groups as they are. A group without scores (None) stays whole.
+    A budget of cost cuts along ``ranking``: "global" compares scores between groups as they are, "uniform" takes the
+    same share of every group, "isomorphic" ranks among groups of the same structure, "per_cost" by score over cost
+    saved. A group without scores (None) stays whole.
 
     Raises:
         BudgetError: even the smallest permitted widths cost more; the message gives the smallest share.
-        InputError: scores are missing, misshapen or not finite, or there are none for any group.
+        InputError: scores are missing, misshapen or not finite, or there are none for any group; the ranking is
+            unknown, or a ratio is asked for, which ranks nothing.
     """
+    check_ranking(ranking)
+    if budget.kind == "ratio" and ranking != "global":
+        raise InputError(
+            f"ranking={ranking!r} has no effect on a ratio", "ask for macs or params, or leave it out"
+        )
     known = _checked_scores(graph, scores)
     limits = {name: limit if name in known else limit.whole() for name, limit in limits.items()}
     known |= {name: torch.ones(_shape(graph.by_name[name])) for name in limits if name not in known}
-    return _chosen(graph, known, budget, limits)
+    sizes = _sizes(graph, known, budget, limits, ranking)
+    return {name: _best(known[name], size) for name, size in sizes.items()}
 
 
-def _chosen(
-    graph: DependencyGraph, scores: Mapping[str, Tensor], budget: Budget, limits: Mapping[str, Limit]
-) -> dict[str, Tensor]:
+def _sizes(
+    graph: DependencyGraph,
+    scores: Mapping[str, Tensor],
+    budget: Budget,
+    limits: Mapping[str, Limit],
+    ranking: str,
+) -> dict[str, int]:
     if budget.kind == "ratio":
-        sizes = {name: limit.near(limit.size * (1 - budget.value)) for name, limit in limits.items()}
-    else:
-        cost = graph.macs if budget.kind == "macs" else graph.params
-        sizes = _Search(graph, scores, limits, cost).solve(budget)
-    return {name: _best(scores[name], size) for name, size in sizes.items()}
+        return {name: limit.near(limit.size * (1 - budget.value)) for name, limit in limits.items()}
+    cost = graph.macs if budget.kind == "macs" else graph.params
+    ranked = rank(graph, {name: scores[name] for name in limits}, cost, ranking)
+    return _Search(graph, ranked, limits, cost, even=ranking in EVEN).solve(budget)
 
 
 def _shape(group: Group) -> tuple[int, ...]:
@@ -101,22 +115,24 @@ def _best(scores: Tensor, size: int) -> Tensor:
 
 
 class _Search:
-    """Finds the threshold on scores at which the cost meets the budget."""
+    """Finds the threshold on the ranking's keys at which the cost meets the budget."""
 
     def __init__(
         self,
         graph: DependencyGraph,
-        scores: Mapping[str, Tensor],
+        ranked: Mapping[str, Tensor],
         limits: Mapping[str, Limit],
         cost: Polynomial,
+        even: bool,
     ) -> None:
         self.limits = limits
         self.cost = cost
         self.atoms = {group.name: group.atom for group in graph.groups}
-        self.ranked = {name: _ranked(score) for name, score in scores.items() if name in limits}
+        self.ranked = ranked
+        self.even = even
 
     def sizes_at(self, threshold: float) -> dict[str, int]:
-        """Units whose score exceeds ``threshold``, within the limits."""
+        """Units whose key exceeds ``threshold``, within the limits."""
         sizes = {}
         for name, limit in self.limits.items():
             removed = int(torch.searchsorted(self.ranked[name], threshold, right=True))
@@ -171,17 +187,13 @@ class _Search:
                 continue
             sizes[name] = by_atom[atom] = larger
             left -= price
+            if self.even:  # or cheap groups would soak up what is left, and stay whole
+                candidates.discard(name)
         return sizes
 
     def _next_score(self, name: str, size: int) -> float:
         ranked = self.ranked[name]
         return float(ranked[len(ranked) - size - 1]) if size < len(ranked) else float("-inf")
-
-
-def _ranked(scores: Tensor) -> Tensor:
-    """Scores in ascending order; a fibred group loses one unit of every row at once, so its rows are averaged."""
-    ordered = scores.double().cpu().sort(dim=-1).values
-    return ordered.mean(0) if ordered.dim() == 2 else ordered
 
 
 def _round_up(share: float) -> str:

@@ -60,8 +60,8 @@ class PeerImportance:
     It sees the user's own layers that it knows (convolutions, linear layers, norms, embeddings); parameters outside of
     such layers do not count. A group that it cannot judge stays whole. Taylor and Hessian criteria take gradients from
     ``calibration`` and ``loss``, set on stand-ins for the layers; without calibration data those that the user's model
-    has. In a fibred group the rows are scored together. Where a unit has several positions in a layer (a head, a channel
-    behind a flatten), their reductions "sum" and "mean" add them up, all others keep one of them.
+    has. In a fibred group the rows are scored together. Where a unit has several positions in a layer (a head, or a
+    channel behind a flatten), their reductions "sum" and "mean" add them up, all others keep one of them.
 
     Args:
         importance: any ``torch_pruning.importance`` object.
