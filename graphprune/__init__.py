@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from graphprune.pipeline import shrink, trace
     from graphprune.planning import Plan
     from graphprune.result import Result, load
+    from graphprune.scoring import Criterion
     from graphprune.verifying import Check, Verdict
 
 # where each public name lives; imported at its first use, so that the command line's help needs no torch
@@ -47,6 +48,7 @@ _HOMES = {
     "pipeline": ("shrink", "trace"),
     "planning": ("Plan",),
     "result": ("Result", "load"),
+    "scoring": ("Criterion",),
     "verifying": ("Check", "Verdict"),
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "CaptureError",
     "Check",
     "Cost",
+    "Criterion",
     "DependencyGraph",
     "ExportError",
     "GraphpruneError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,10 +15,10 @@ from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
 from graphprune.errors import InputError, PlanError, VerificationError
 from graphprune.lossless import find_lossless, make_report
-from graphprune.planning import Budget, Constraints, Plan, choose, find_limits, make_plan
+from graphprune.planning import Budget, Constraints, Plan, check_ranking, choose, find_limits, make_plan
 from graphprune.result import Result
 from graphprune.rewriting import rewrite
-from graphprune.scoring import Importance, find_importance
+from graphprune.scoring import Criterion, Importance, Loss, PeerImportance, find_importance
 from graphprune.verifying import Verdict, check_random, guilty_groups, verify, verify_unchanged
 
 __all__ = ["shrink", "trace"]
@@ -47,9 +47,14 @@ def shrink(
     params: float | None = None,
     ratio: float | None = None,
     importance: str | Importance = "l2",
+    calibration: Any = None,
+    loss: Loss | None = None,
     align: int = 1,
     min_keep: int = 1,
     protect: Sequence[str] = (),
+    ranking: str = "global",
+    max_ratio: float = 1.0,
+    ratios: Mapping[str, float] | None = None,
     seed: int = 0,
     plan: Plan | None = None,
     lossless: bool = False,
@@ -60,13 +65,22 @@ def shrink(
     Args:
         model: the model, or its graph from `trace`. It is left as it was.
         example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
-        macs: share of the multiply-accumulates to keep; all groups are ranked together.
+        macs: share of the multiply-accumulates to keep; units go in the order of ``ranking``.
         params: share of the parameters to keep, likewise.
         ratio: share of the units to remove from every group.
-        importance: "l1", "l2", "random", or any `graphprune.scoring.Importance`.
+        importance: which units matter: a name such as "l2" or "taylor", "name:aggregate:normalise", a `Criterion`, or
+            an object of ``torch_pruning.importance``, or any `graphprune.scoring.Importance`.
+        calibration: batches for criteria that look at data: a tensor, a list of batches, a DataLoader; a batch is what
+            ``example_inputs`` may be, or a pair of that and labels. Walked once.
+        loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number, for criteria that take gradients; without one,
+            the outputs times random signs, see `graphprune.scoring.calibration.signs_loss`.
         align: widths are multiples of this.
         min_keep: units that every group keeps at least.
         protect: patterns of layer names that must not change.
+        ranking: "global" (scores of all groups together), "uniform" (the same share of every group), "isomorphic"
+            (among groups of the same structure) or "per_cost" (score over cost saved).
+        max_ratio: the share of its units that any group may lose.
+        ratios: patterns of layer names → the share of the units they produce to remove, whatever the budget.
         seed: of random importance and of the checks' random tensors.
         plan: replay this plan instead of a budget.
         lossless: remove what is dead, and nothing else: units that are zero wherever they are read, that nobody
@@ -82,26 +96,29 @@ def shrink(
     """
     clock = Clock(progress)
     budget = _one_budget(macs, params, ratio, plan, lossless)
-    constraints = Constraints(align, min_keep, tuple(protect))
-    criterion = find_importance(importance)
+    constraints = Constraints(align, min_keep, tuple(protect), max_ratio, dict(ratios or {}))
+    check_ranking(ranking)
+    criterion = find_importance(importance, calibration, loss) if plan is None else None
     graph = model if isinstance(model, DependencyGraph) else _traced(model, example_inputs, clock)
     if lossless or (plan is not None and plan.request.get("lossless")):
         return _shrink_lossless(graph, constraints, plan, seed, clock)
     if plan is None:
         assert budget is not None
+        assert criterion is not None
         with clock("score"):
             scores = criterion(graph, graph.program.tensors, seed)
         with clock("plan"):
             request = {
                 "budget": {budget.kind: budget.value},
-                "importance": importance if isinstance(importance, str) else type(importance).__name__,
+                **_described(criterion, scores),
                 **{
                     key: list(value) if isinstance(value, tuple) else value
                     for key, value in asdict(constraints).items()
                 },
+                "ranking": ranking,
                 "seed": seed,
             }
-            kept = choose(graph, scores, budget, find_limits(graph, constraints))
+            kept = choose(graph, scores, budget, find_limits(graph, constraints), ranking)
             plan = make_plan(graph, kept, request)
     else:
         plan.check(graph)
@@ -168,6 +185,19 @@ def _traced(model: nn.Module, example_inputs: Any, clock: Clock) -> DependencyGr
         program = capture(model, example_inputs)
     with clock("analyse"):
         return build_graph(program)
+
+
+def _described(criterion: Importance, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """How units were judged, for the record."""
+    left = [name for name, score in scores.items() if score is None]
+    unjudged = {"unjudged": left} if left else {}
+    if not isinstance(criterion, Criterion | PeerImportance):
+        return {"importance": type(criterion).__name__, **unjudged}
+    data = {}
+    if criterion.calibration is not None:
+        loss = getattr(criterion.loss, "__name__", type(criterion.loss).__name__) if criterion.loss else None
+        data = {"calibration": type(criterion.calibration).__name__, "loss": loss}
+    return {"importance": str(criterion), **data, **unjudged}
 
 
 def _one_budget(

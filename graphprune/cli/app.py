@@ -83,8 +83,26 @@ def shrink(
         Path | None, typer.Option(metavar="FILE", help="Replay a plan.json instead of a budget.")
     ] = None,
     importance: Annotated[
-        str, typer.Option(metavar="NAME", help="Which units matter: l1, l2 or random.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Which units matter: l1, l2, linf, lamp, bn_scale, fpgm, cosine or random; with --calibration also "
+            "activation_mean, activation_variance, apoz, wanda, reconstruction, taylor, taylor_abs, obd or fisher. "
+            "NAME:AGGREGATE:NORMALISE adds how members are put together (sum, mean, max, prod, first, producers) "
+            "and units made comparable between groups (none, mean, max, sum, standard, lamp).",
+        ),
     ] = "l2",
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Data for importance: .npy, .npz, .safetensors, or file.py:function that returns batches.",
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="For gradients: file.py:function of the outputs, and the batch."),
+    ] = None,
     align: Annotated[int, typer.Option(metavar="N", help="Widths are multiples of N.")] = 1,
     min_keep: Annotated[int, typer.Option(metavar="N", help="Units that every group keeps at least.")] = 1,
     protect: Annotated[
@@ -95,6 +113,25 @@ def shrink(
             show_default=False,
         ),
     ] = [],  # noqa: B006  (typer copies it)
+    ranking: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="In which order units go: global (all scores together), uniform (the same share of every group), "
+            "isomorphic (among groups of the same structure) or per_cost (score over cost saved).",
+        ),
+    ] = "global",
+    max_ratio: Annotated[
+        float, typer.Option(metavar="F", help="Share of its units that any group may lose.")
+    ] = 1.0,
+    layer_ratio: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATTERN=F",
+            help="Share of the units to remove that these layers make, such as 'layer4*=0.5'; may be repeated.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     weights: Annotated[
         str | None,
         typer.Option(
@@ -122,9 +159,14 @@ def shrink(
         lossless=lossless,
         plan=plan,
         importance=importance,
+        calibration=calibration,
+        loss=loss,
         align=align,
         min_keep=min_keep,
         protect=tuple(protect),
+        ranking=ranking,
+        max_ratio=max_ratio,
+        layer_ratio=tuple(layer_ratio),
         weights=weights,
         shapes=tuple(input_shape),
         seed=seed,

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from graphprune import exporting, pipeline
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.cli.calibration import read_calibration, read_loss
 from graphprune.cli.digest import digest
 from graphprune.cli.examples import describe_inputs
 from graphprune.cli.models import Source, resolve
@@ -18,10 +19,10 @@ from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_shapes
 from graphprune.errors import InputError
-from graphprune.planning import Budget, Constraints, Plan
+from graphprune.planning import Budget, Constraints, Plan, check_ranking
 from graphprune.report.lossless import lossless_tables
 from graphprune.report.tables import shrink_table, verdict_line
-from graphprune.scoring import find_importance
+from graphprune.scoring import Criterion, Importance, find_importance
 
 __all__ = ["Request", "shrink"]
 
@@ -38,13 +39,36 @@ class Request:
     lossless: bool = False
     plan: Path | None = None
     importance: str = "l2"
+    calibration: str | None = None
+    loss: str | None = None
     align: int = 1
     min_keep: int = 1
     protect: tuple[str, ...] = ()
+    ranking: str = "global"
+    max_ratio: float = 1.0
+    layer_ratio: tuple[str, ...] = ()
     weights: str | None = None
     shapes: tuple[str, ...] = ()
     seed: int = 0
     latency: bool = True
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """``--layer-ratio`` by pattern.
+
+        Raises:
+            InputError: one is no pattern with a number.
+        """
+        found = {}
+        for text in self.layer_ratio:
+            pattern, equals, number = text.rpartition("=")
+            try:
+                found[pattern] = float(number)
+            except ValueError:
+                equals = ""
+            if not equals or not pattern:
+                raise InputError(f"--layer-ratio {text!r} is not PATTERN=F", "write it as 'layer4*=0.5'")
+        return found
 
     @property
     def budgets(self) -> dict[str, float]:
@@ -63,9 +87,10 @@ def shrink(request: Request, json: bool, quiet: bool) -> None:
         plan = _checked(request)
         progress("build the model")
         with stdout_is_kept():
+            importance = _importance(request)
             source = resolve(request.model, request.weights, parse_shapes(request.shapes), request.seed)
         with silence():
-            report = _shrunk(request, source, plan, progress)
+            report = _shrunk(request, source, importance, plan, progress)
     if json:
         print_json({"directory": str(request.output), **report})
     elif not quiet:
@@ -82,8 +107,9 @@ def _checked(request: Request) -> Plan | None:
         raise InputError(what, "give exactly one of --macs, --params, --ratio, --lossless and --plan")
     for kind, value in budgets.items():
         Budget(kind, value)
-    Constraints(request.align, request.min_keep, request.protect)
-    find_importance(request.importance)
+    Constraints(request.align, request.min_keep, request.protect, request.max_ratio, request.ratios)
+    check_ranking(request.ranking)
+    Criterion.parse(request.importance)
     if request.lossless and request.importance != Request.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     parse_shapes(request.shapes)
@@ -93,7 +119,17 @@ def _checked(request: Request) -> Plan | None:
 
 def _read_plan(request: Request, path: Path) -> Plan:
     defaults = {item.name: item.default for item in fields(Request)}
-    for name in ("importance", "align", "min_keep", "protect"):
+    for name in (
+        "importance",
+        "calibration",
+        "loss",
+        "align",
+        "min_keep",
+        "protect",
+        "ranking",
+        "max_ratio",
+        "layer_ratio",
+    ):
         if getattr(request, name) != defaults[name]:
             option = name.replace("_", "-")
             raise InputError(
@@ -109,7 +145,16 @@ def _read_plan(request: Request, path: Path) -> Plan:
     return Plan.from_json(text)
 
 
-def _shrunk(request: Request, source: Source, plan: Plan | None, progress: Stages) -> dict[str, Any]:
+def _importance(request: Request) -> Importance:
+    """The criterion with its data. Files of the user's are run where they are named."""
+    calibration = None if request.calibration is None else read_calibration(request.calibration)
+    loss = None if request.loss is None else read_loss(request.loss)
+    return find_importance(request.importance, calibration, loss)
+
+
+def _shrunk(
+    request: Request, source: Source, importance: Importance, plan: Plan | None, progress: Stages
+) -> dict[str, Any]:
     figures = _Figures(source)
     if figures.wanted:
         progress("evaluate the original")
@@ -121,10 +166,13 @@ def _shrunk(request: Request, source: Source, plan: Plan | None, progress: Stage
         params=request.params,
         ratio=request.ratio,
         lossless=request.lossless,
-        importance=request.importance,
+        importance=importance,
         align=request.align,
         min_keep=request.min_keep,
         protect=request.protect,
+        ranking=request.ranking,
+        max_ratio=request.max_ratio,
+        ratios=request.ratios,
         seed=request.seed,
         plan=plan,
         progress=progress,

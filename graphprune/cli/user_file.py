@@ -16,7 +16,7 @@ from graphprune.capture import normalise_inputs
 from graphprune.cli.shapes import Inputs
 from graphprune.errors import GraphpruneError, InputError
 
-__all__ = ["made_by_factory", "without_factory"]
+__all__ = ["called", "made_by_factory", "named_in_file", "without_factory"]
 
 RETURNS = "return a torch.nn.Module, or (module, example_inputs)"
 
@@ -28,17 +28,36 @@ def made_by_factory(path: Path, factory: str) -> tuple[nn.Module, Inputs | None]
         InputError: there is no such file or factory, the user's code fails (the message names the line), or
             the factory returns something else.
     """
-    module = _run(path)
-    make = getattr(module, factory, None)
-    if not callable(make):
-        what = f"has no {factory!r}" if make is None else f"has {factory!r}, but it is no function"
-        raise InputError(f"{path} {what}", _choices(path, factory))
+    make = named_in_file(path, factory)
     made = _guarded(path, f"{factory}()", make)
     if isinstance(made, nn.Module):
         return made, None
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
         return made[0], normalise_inputs(made[1])
     raise InputError(f"{factory}() of {path} returns {_kind(made)}, not a model", RETURNS)
+
+
+def named_in_file(path: Path, name: str, returns: str = RETURNS) -> Callable[..., Any]:
+    """The function ``name`` of the file, which is run. Errors of its calls are the caller's.
+
+    Raises:
+        InputError: there is no such file or function, or the file fails.
+    """
+    found = getattr(_run(path), name, None)
+    if not callable(found):
+        what = f"has no {name!r}" if found is None else f"has {name!r}, but it is no function"
+        raise InputError(f"{path} {what}", _choices(path, name, returns))
+    function: Callable[..., Any] = found
+    return function
+
+
+def called(path: Path, name: str, returns: str) -> Any:
+    """What the function ``name`` of the file returns, called without arguments.
+
+    Raises:
+        InputError: as `named_in_file`, or the function fails; the message names the line.
+    """
+    return _guarded(path, f"{name}()", named_in_file(path, name, returns))
 
 
 def without_factory(path: Path) -> InputError:
@@ -93,7 +112,7 @@ def _place(path: Path, error: BaseException) -> str:
     return f"{path}:{frames[-1].lineno}" if frames else str(path)
 
 
-def _choices(path: Path, factory: str) -> str:
+def _choices(path: Path, factory: str, returns: str = RETURNS) -> str:
     """Names the functions that the file defines, read without running it."""
     from difflib import get_close_matches
 
@@ -108,7 +127,7 @@ def _choices(path: Path, factory: str) -> str:
     ]
     near = get_close_matches(factory, names, 3, 0.5) or names[:5]
     if not near:
-        return f"write a function in {path.name} that takes no arguments; let it {RETURNS}"
+        return f"write a function in {path.name} that takes no arguments; let it {returns}"
     return f"name a function of the file: {', '.join(f'{path}:{name}' for name in near)}"
 
 

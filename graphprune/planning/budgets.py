@@ -11,9 +11,11 @@ from torch import Tensor
 
 from graphprune.axes.cost import Polynomial
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom
 from graphprune.errors import BudgetError, InputError
 from graphprune.planning.constraints import Limit
+from graphprune.planning.ranking import EVEN, check_ranking, rank
 
 __all__ = ["Budget", "choose"]
 
@@ -39,33 +41,71 @@ class Budget:
 
 
 def choose(
-    graph: DependencyGraph, scores: Mapping[str, Tensor], budget: Budget, limits: Mapping[str, Limit]
+    graph: DependencyGraph,
+    scores: Mapping[str, Tensor | None],
+    budget: Budget,
+    limits: Mapping[str, Limit],
+    ranking: str = "global",
 ) -> dict[str, Tensor]:
     """Kept units of every group: boolean ``[size]``, or ``[fibre size, size]`` with equal counts per row.
 
+    A budget of cost cuts along ``ranking``: "global" compares scores between groups as they are, "uniform" takes the
+    same share of every group, "isomorphic" ranks among groups of the same structure, "per_cost" by score over cost
+    saved. A group without scores (None) stays whole.
+
     Raises:
         BudgetError: even the smallest permitted widths cost more; the message gives the smallest share.
+        InputError: scores are missing, misshapen or not finite, or there are none for any group; the ranking is
+            unknown, or a ratio is asked for, which ranks nothing.
     """
-    _check_scores(graph, scores)
+    check_ranking(ranking)
+    if budget.kind == "ratio" and ranking != "global":
+        raise InputError(
+            f"ranking={ranking!r} has no effect on a ratio", "ask for macs or params, or leave it out"
+        )
+    known = _checked_scores(graph, scores)
+    limits = {name: limit if name in known else limit.whole() for name, limit in limits.items()}
+    known |= {name: torch.ones(_shape(graph.by_name[name])) for name in limits if name not in known}
+    sizes = _sizes(graph, known, budget, limits, ranking)
+    return {name: _best(known[name], size) for name, size in sizes.items()}
+
+
+def _sizes(
+    graph: DependencyGraph,
+    scores: Mapping[str, Tensor],
+    budget: Budget,
+    limits: Mapping[str, Limit],
+    ranking: str,
+) -> dict[str, int]:
     if budget.kind == "ratio":
-        sizes = {name: limit.near(limit.size * (1 - budget.value)) for name, limit in limits.items()}
-    else:
-        cost = graph.macs if budget.kind == "macs" else graph.params
-        sizes = _Search(graph, scores, limits, cost).solve(budget)
-    return {name: _best(scores[name], size) for name, size in sizes.items()}
+        return {name: limit.near(limit.size * (1 - budget.value)) for name, limit in limits.items()}
+    cost = graph.macs if budget.kind == "macs" else graph.params
+    ranked = rank(graph, {name: scores[name] for name in limits}, cost, ranking)
+    return _Search(graph, ranked, limits, cost, even=ranking in EVEN).solve(budget)
 
 
-def _check_scores(graph: DependencyGraph, scores: Mapping[str, Tensor]) -> None:
+def _shape(group: Group) -> tuple[int, ...]:
+    return (group.size,) if group.fibre is None else (group.fibre.size, group.size)
+
+
+def _checked_scores(graph: DependencyGraph, scores: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    """Scores of the groups that can be judged."""
+    known: dict[str, Tensor] = {}
     for group in graph.groups:
-        shape = (group.size,) if group.fibre is None else (group.fibre.size, group.size)
-        score = scores.get(group.name)
-        if score is None or tuple(score.shape) != shape:
+        shape, score = _shape(group), scores.get(group.name)
+        if group.name not in scores or (score is not None and tuple(score.shape) != shape):
             given = "nothing" if score is None else f"shape {tuple(score.shape)}"
             raise InputError(f"the importance gives {given} for group {group.name}", f"it must give {shape}")
-        if not torch.isfinite(score).all():
-            raise InputError(
-                f"the importance of group {group.name} is not finite", "check the weights for NaN"
-            )
+        if score is not None:
+            known[group.name] = score
+            if not torch.isfinite(score).all():
+                raise InputError(
+                    f"the importance of group {group.name} is not finite",
+                    "check the weights and the calibration data for NaN",
+                )
+    if graph.groups and not known:
+        raise InputError("the importance can judge none of the model's groups", "use another importance")
+    return known
 
 
 def _best(scores: Tensor, size: int) -> Tensor:
@@ -75,22 +115,24 @@ def _best(scores: Tensor, size: int) -> Tensor:
 
 
 class _Search:
-    """Finds the threshold on normalised scores at which the cost meets the budget."""
+    """Finds the threshold on the ranking's keys at which the cost meets the budget."""
 
     def __init__(
         self,
         graph: DependencyGraph,
-        scores: Mapping[str, Tensor],
+        ranked: Mapping[str, Tensor],
         limits: Mapping[str, Limit],
         cost: Polynomial,
+        even: bool,
     ) -> None:
         self.limits = limits
         self.cost = cost
         self.atoms = {group.name: group.atom for group in graph.groups}
-        self.ranked = {name: _ranked(score) for name, score in scores.items() if name in limits}
+        self.ranked = ranked
+        self.even = even
 
     def sizes_at(self, threshold: float) -> dict[str, int]:
-        """Units whose score exceeds ``threshold``, within the limits."""
+        """Units whose key exceeds ``threshold``, within the limits."""
         sizes = {}
         for name, limit in self.limits.items():
             removed = int(torch.searchsorted(self.ranked[name], threshold, right=True))
@@ -145,20 +187,13 @@ class _Search:
                 continue
             sizes[name] = by_atom[atom] = larger
             left -= price
+            if self.even:  # or cheap groups would soak up what is left, and stay whole
+                candidates.discard(name)
         return sizes
 
     def _next_score(self, name: str, size: int) -> float:
         ranked = self.ranked[name]
-        return float(ranked[len(ranked) - size - 1]) if size < len(ranked) else -1.0
-
-
-def _ranked(scores: Tensor) -> Tensor:
-    """Scores in ascending order, relative to their group's mean; a fibred group goes row by row."""
-    ordered = scores.double().sort(dim=-1).values
-    if ordered.dim() == 2:
-        ordered = ordered.mean(0)
-    mean = ordered.mean()
-    return ordered / mean if mean > 0 else torch.ones_like(ordered)
+        return float(ranked[len(ranked) - size - 1]) if size < len(ranked) else float("-inf")
 
 
 def _round_up(share: float) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from math import ceil
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
@@ -24,67 +25,149 @@ class Constraints:
             itself; parts narrower than this cannot be.
         min_keep: units that every group keeps at least (for every position of its fibre).
         protect: patterns (``fnmatch``) of layers none of whose tensors may change.
+        max_ratio: the share of its units that any group may lose.
+        ratios: patterns of layers → the share that the groups that they produce lose, whatever the budget. It covers
+            everything coupled with them, and is as exact as the group's width and ``align`` permit.
+
+    Raises:
+        InputError: a number is out of range.
     """
 
     align: int = 1
     min_keep: int = 1
     protect: Sequence[str] = ()
+    max_ratio: float = 1.0
+    ratios: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("align", "min_keep"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}={value!r} is not a positive whole number", f"give {name}=1 or more")
+        if not 0 <= self.max_ratio <= 1:
+            raise InputError(f"max_ratio={self.max_ratio} is out of range", "give a share between 0 and 1")
+        for pattern, ratio in self.ratios.items():
+            if not 0 <= ratio < 1:
+                raise InputError(
+                    f"the ratio {ratio} of {pattern!r} is out of range",
+                    "give the share of units to remove, from 0 to less than 1",
+                )
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The sizes a group may take: multiples of ``step`` from ``least`` on, or its full ``size``."""
+    """The sizes a group may take: multiples of ``step`` from ``least`` on, or its full ``size``.
+
+    With ``fixed`` it takes that one alone, whatever is wanted.
+    """
 
     size: int
     step: int
     least: int
+    fixed: int | None = None
+
+    def whole(self) -> Limit:
+        """The limit of a group that nothing may be removed from."""
+        return Limit(self.size, self.step, self.size)
+
+    def at(self, ratio: float) -> Limit:
+        """The limit of a group that loses this share."""
+        size = self.near(self.size * (1 - ratio))
+        return Limit(self.size, self.step, size, size)
 
     def near(self, wanted: float) -> int:
         """The permitted size nearest to ``wanted``."""
+        if self.fixed is not None:
+            return self.fixed
         rounded = int(wanted / self.step + 0.5) * self.step
         return self.size if wanted >= self.size else min(max(rounded, self.least), self.size)
 
     def above(self, size: int) -> int:
         """The next larger permitted size."""
-        return min(size + self.step, self.size)
+        return size if self.fixed is not None else min(size + self.step, self.size)
 
 
 def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, Limit]:
     """The limit of every group.
 
     Raises:
-        InputError: a pattern of ``protect`` matches no layer.
+        InputError: a pattern of ``protect`` or ``ratios`` matches no layer; two ratios fall on one group, or one on a
+            protected group.
     """
     protected = _protected(graph, constraints.protect)
+    ratios = _ratios(graph, constraints.ratios)
     steps = _steps(graph, constraints.align)
     limits = {}
     for group in graph.groups:
         step = steps.get(group.atom, 1)
-        least = -(-max(constraints.min_keep, 1) // step) * step
+        # rounded, since 0.7 of 10 units is a little less than 7
+        kept = max(constraints.min_keep, ceil(round(group.size * (1 - constraints.max_ratio), 9)), 1)
+        least = -(-kept // step) * step
         fixed = group.name in protected or least >= group.size
-        limits[group.name] = Limit(group.size, step, group.size if fixed else least)
+        limit = Limit(group.size, step, group.size if fixed else least)
+        pattern, ratio = ratios.get(group.name, ("", None))
+        limits[group.name] = limit if ratio is None else _with_ratio(group, limit, pattern, ratio, protected)
     return limits
+
+
+def _with_ratio(group: Group, limit: Limit, pattern: str, ratio: float, protected: set[str]) -> Limit:
+    if ratio and group.name in protected:
+        raise InputError(
+            f"ratios has {pattern!r}, which reaches the protected group {group.name}",
+            "take it out of ratios, or its layers out of protect",
+        )
+    fixed = limit.at(ratio)
+    if ratio and fixed.least > limit.size * (1 - ratio) + limit.step:
+        raise InputError(
+            f"the ratio {ratio} of {pattern!r} leaves fewer units of group {group.name} than permitted",
+            f"give a smaller one, or loosen min_keep, align or max_ratio: {limit.least} of {limit.size} must stay",
+        )
+    return fixed
+
+
+def _ratios(graph: DependencyGraph, ratios: Mapping[str, float]) -> dict[str, tuple[str, float]]:
+    """By group, the ratio that falls on it and the pattern that says so: on all groups that a layer produces."""
+    found: dict[str, tuple[str, float]] = {}
+    for pattern, ratio in ratios.items():
+        layers = _matching(graph, "ratios", pattern)
+        groups = [
+            group.name
+            for group in graph.groups
+            if any(m.role == "produces" and (m.tensor in layers or m.layer in layers) for m in group.members)
+        ]
+        if not groups:
+            raise InputError(
+                f"ratios has {pattern!r}, and nothing that these layers produce can be removed",
+                "see `graphprune explain` for the reason",
+            )
+        for name in groups:
+            other, known = found.setdefault(name, (pattern, ratio))
+            if known != ratio:
+                raise InputError(
+                    f"ratios gives group {name} {known} by {other!r} and {ratio} by {pattern!r}",
+                    "give coupled layers one ratio",
+                )
+    return found
+
+
+def _matching(graph: DependencyGraph, option: str, pattern: str) -> set[str]:
+    """Layers and tensors of that name, or below it."""
+    layers = {name.rpartition(".")[0] for name in graph.tensor_terms} | set(graph.tensor_terms)
+    found = {name for name in layers if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
+    if not found:
+        near = get_close_matches(pattern, sorted(layers), 3, 0.4)
+        raise InputError(
+            f"{option}={pattern!r} matches no layer",
+            f"did you mean {', '.join(near)}?" if near else "see `graphprune inspect` for the names",
+        )
+    return found
 
 
 def _protected(graph: DependencyGraph, patterns: Iterable[str]) -> set[str]:
     """Groups with a member in a protected layer (or below it)."""
-    layers = {name.rpartition(".")[0] for name in graph.tensor_terms} | set(graph.tensor_terms)
     chosen: set[str] = set()
     for pattern in patterns:
-        found = {name for name in layers if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
-        if not found:
-            near = get_close_matches(pattern, sorted(layers), 3, 0.4)
-            raise InputError(
-                f"protect={pattern!r} matches no layer",
-                f"did you mean {', '.join(near)}?" if near else "see `graphprune inspect` for the names",
-            )
-        chosen |= found
+        chosen |= _matching(graph, "protect", pattern)
     return {
         group.name
         for group in graph.groups

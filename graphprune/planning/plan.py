@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom
 from graphprune.errors import PlanError
 from graphprune.planning.masks import Masks
+from graphprune.planning.optimizer import remap_optimizer
 
 __all__ = ["Plan", "fingerprint", "make_masks", "make_plan"]
 
@@ -72,6 +73,25 @@ class Plan:
             raise PlanError(
                 f"this is not a plan: {error}", "give a plan.json that graphprune wrote"
             ) from error
+
+    def remap_optimizer(
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, slim: nn.Module
+    ) -> torch.optim.Optimizer:
+        """A new optimizer of the same class for the slim model, with the state that the old one has come to.
+
+        Every tensor of a parameter's shape (momentum, Adam's moments) loses what the parameter loses, counts are
+        copied, and parameter groups keep their options. The old optimizer is left as it was.
+
+        Args:
+            optimizer: of ``model``.
+            model: the model that the plan was made for.
+            slim: `Result.model` of this plan.
+
+        Raises:
+            InputError: optimizer or slim model belong to another model, or there is state of another shape.
+            PlanError: the slim model is not what this plan makes.
+        """
+        return remap_optimizer(self.kept, optimizer, model, slim)
 
     def check(self, graph: DependencyGraph) -> None:
         """Raises PlanError unless the plan fits ``graph`` and its tensors follow from its groups."""

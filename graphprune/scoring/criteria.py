@@ -2,86 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.spread import Spread
-from graphprune.axes.terms import atoms
 from graphprune.errors import InputError
+from graphprune.scoring.activations import ACTIVATIONS
+from graphprune.scoring.aggregation import AGGREGATES, NORMALISERS
+from graphprune.scoring.calibration import Calibration, Loss
+from graphprune.scoring.gradients import GRADIENTS
+from graphprune.scoring.magnitude import MAGNITUDE
+from graphprune.scoring.measures import Measure, View
+from graphprune.scoring.peer import PeerImportance, is_peer
+from graphprune.scoring.reconstruction import RECONSTRUCTION
+from graphprune.scoring.redundancy import REDUNDANCY
 
-__all__ = ["CRITERIA", "Importance", "find_importance", "group_magnitude", "random_importance"]
+__all__ = ["CRITERIA", "Criterion", "Importance", "find_importance"]
 
-Scores = dict[str, Tensor]
+CRITERIA: dict[str, Measure] = {**MAGNITUDE, **REDUNDANCY, **ACTIVATIONS, **GRADIENTS, **RECONSTRUCTION}
 
 
 class Importance(Protocol):
-    """A criterion.
+    """What gives scores.
 
-    Called with the dependency graph, the model's tensors by name and a seed, it returns for each group
-    ``[size]`` scores, or ``[fibre size, size]`` for a fibred group.
+    Called with the dependency graph, the model's tensors by name and a seed, it returns for each group ``[size]``
+    scores, or ``[fibre size, size]`` for a fibred group; higher is kept. Budgets compare them between groups as they
+    are. None says that the group cannot be judged: it stays whole.
     """
 
     def __call__(
         self, graph: DependencyGraph, tensors: Mapping[str, Tensor], seed: int
-    ) -> Mapping[str, Tensor]: ...
+    ) -> Mapping[str, Tensor | None]: ...
 
 
-def group_magnitude(graph: DependencyGraph, tensors: Mapping[str, Tensor], power: int) -> Scores:
-    """The Lp norm of everything that is removed together with a unit, over all members of its group.
+@dataclass(frozen=True)
+class Criterion:
+    """An importance criterion by name, with how its scores are put together.
 
-    The magnitude criterion of Li et al., "Pruning Filters for Efficient ConvNets" (2017, section 3.1),
-    summed over coupled members as in Fang et al., "DepGraph" (2023, equation 5).
-    """
-    sums = Spread(graph.fibres)
-    wanted = {group.atom for group in graph.groups}
-    for name, terms in graph.tensor_terms.items():
-        free = [dim for dim, term in enumerate(terms) if any(atom in wanted for atom in atoms(term))]
-        if free and graph.program.stored[name].kind == "parameter":
-            powers = _powers(tensors[name].detach(), power, max(free))
-            for dim in free:
-                others = [other for other in range(powers.dim()) if other != dim]
-                sums.add(terms[dim], (powers.sum(others) if others else powers).double().cpu(), wanted)
-    return {group.name: sums.of(group.atom, group.fibre) ** (1 / power) for group in graph.groups}
-
-
-def _powers(weight: Tensor, power: int, last: int) -> Tensor:
-    """``|weight|^power``, with the dimensions after ``last`` (kernel positions) already summed."""
-    if weight.dim() > last + 1:
-        return torch.linalg.vector_norm(weight.flatten(last + 1), power, dim=-1) ** power
-    return weight.abs() ** power
-
-
-def random_importance(graph: DependencyGraph, tensors: Mapping[str, Tensor], seed: int) -> Scores:
-    """Uniform random scores, the same for the same seed and model."""
-    generator = torch.Generator().manual_seed(seed)
-    scores: Scores = {}
-    for group in graph.groups:
-        shape = (group.size,) if group.fibre is None else (group.fibre.size, group.size)
-        scores[group.name] = torch.rand(shape, generator=generator, dtype=torch.float64)
-    return scores
-
-
-CRITERIA: dict[str, Importance] = {
-    "l1": lambda graph, tensors, seed: group_magnitude(graph, tensors, 1),
-    "l2": lambda graph, tensors, seed: group_magnitude(graph, tensors, 2),
-    "random": random_importance,
-}
-
-
-def find_importance(importance: str | Importance) -> Importance:
-    """The criterion of that name, or the one given.
+    Args:
+        name: a key of `CRITERIA`: "l1", "l2", "linf", "lamp", "bn_scale", "random", "fpgm", "cosine",
+            "activation_mean", "activation_variance", "apoz", "wanda", "taylor", "taylor_abs", "obd", "fisher",
+            "reconstruction".
+        aggregate: over the members of a group: "sum", "mean", "max", "prod", "producers" (their sum) or "first" (the
+            first producer).
+        normalise: over the units of a group, so that groups can be compared: "none", "mean", "max", "sum",
+            "standard" or "lamp". Empty takes the criterion's own, as for ``aggregate``.
+        calibration: batches, see `Calibration`; criteria that look at activations or gradients need them.
+        loss: ``loss(outputs)`` or ``loss(outputs, batch)``; None takes `signs_loss`, which needs no labels.
 
     Raises:
-        InputError: no criterion has that name.
+        InputError: a name is unknown.
     """
-    if not isinstance(importance, str):
-        return importance
-    if importance not in CRITERIA:
-        near = get_close_matches(importance, CRITERIA, 1) or list(CRITERIA)
-        raise InputError(f"unknown importance {importance!r}", f"use one of {', '.join(near)}")
-    return CRITERIA[importance]
+
+    name: str
+    aggregate: str = ""
+    normalise: str = ""
+    calibration: Any = field(default=None, repr=False)
+    loss: Loss | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        _known("importance", self.name, CRITERIA)
+        _known("aggregate", self.aggregate or "sum", AGGREGATES)
+        _known("normalise", self.normalise or "none", NORMALISERS)
+
+    @classmethod
+    def parse(cls, text: str) -> Criterion:
+        """``"NAME"``, ``"NAME:AGGREGATE"`` or ``"NAME:AGGREGATE:NORMALISE"``; each may be empty but the name."""
+        parts = text.split(":")
+        if len(parts) > 3:
+            raise InputError(f"importance {text!r} has {len(parts)} parts", "write NAME:AGGREGATE:NORMALISE")
+        name, aggregate, normalise = (*parts, "", "")[:3]
+        return cls(name, aggregate, normalise)
+
+    @property
+    def measure(self) -> Measure:
+        """What it measures."""
+        return CRITERIA[self.name]
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.aggregate}:{self.normalise}".rstrip(":")
+
+    def __call__(
+        self, graph: DependencyGraph, tensors: Mapping[str, Tensor], seed: int
+    ) -> dict[str, Tensor | None]:
+        """Scores of every group, float64.
+
+        Raises:
+            InputError: it needs calibration data and has none, or data and loss do not fit the model.
+        """
+        view = View(graph, tensors, seed)
+        if self.measure.collect is not None:
+            view = replace(view, calibration=self._calibration(seed))
+            view = replace(view, collected=self.measure.collect(view))
+        return {group.name: self._scores(view, group) for group in graph.groups}
+
+    def _calibration(self, seed: int) -> Calibration:
+        if self.calibration is None:
+            raise _missing_data(self.name)
+        return Calibration(self.calibration, self.loss, seed)
+
+    def _scores(self, view: View, group: Any) -> Tensor | None:
+        parts = list(self.measure.score(view, group))
+        if not parts:
+            return None
+        scores = AGGREGATES[self.aggregate or self.measure.aggregate](parts) ** self.measure.power
+        return NORMALISERS[self.normalise or self.measure.normalise](scores)
+
+
+def _missing_data(name: str) -> InputError:
+    return InputError(
+        f"importance {name!r} looks at data, and there is none",
+        "give calibration batches: calibration=DataLoader(...), or --calibration FILE",
+    )
+
+
+def _known(what: str, name: str, table: Iterable[str]) -> None:
+    if name not in table:
+        near = get_close_matches(name, table, 3) or list(table)
+        raise InputError(f"unknown {what} {name!r}", f"use one of {', '.join(near)}")
+
+
+def find_importance(importance: Any, calibration: Any = None, loss: Loss | None = None) -> Importance:
+    """The criterion that ``importance`` spells, see `Criterion.parse`, or the one given, with its data.
+
+    Objects of ``torch_pruning.importance`` are adapted, see `PeerImportance`.
+
+    Raises:
+        InputError: no criterion has that name; it needs calibration data and has none, or looks at no data and is
+            given some.
+    """
+    if is_peer(importance):
+        return PeerImportance(importance, calibration, loss)
+    found: Importance = Criterion.parse(importance) if isinstance(importance, str) else importance
+    if isinstance(found, Criterion) and found.measure.collect is not None:
+        return _with_data(found, calibration, loss)
+    if calibration is not None or loss is not None:
+        what = str(found) if isinstance(found, Criterion) else type(found).__name__
+        raise InputError(
+            f"importance {what!r} looks at no data",
+            "leave calibration and loss out, or use another importance",
+        )
+    return found
+
+
+def _with_data(criterion: Criterion, calibration: Any, loss: Loss | None) -> Criterion:
+    if loss is not None and criterion.name not in GRADIENTS:
+        raise InputError(f"importance {criterion.name!r} takes no gradients", "leave the loss out")
+    calibration = criterion.calibration if calibration is None else calibration
+    if calibration is None:
+        raise _missing_data(criterion.name)
+    return replace(criterion, calibration=calibration, loss=loss or criterion.loss)

@@ -44,7 +44,7 @@ def out(tmp_path: Path) -> Any:
         (("--macs", "nan"), "macs=nan is out of range"),
         (("--macs", 0.5, "--align", 0), "align=0 is not a positive whole number — give align=1 or more"),
         (("--macs", 0.5, "--min-keep", -2), "min_keep=-2 is not a positive whole number"),
-        (("--macs", 0.5, "--importance", "l3"), "unknown importance 'l3' — use one of l1, l2, random"),
+        (("--macs", 0.5, "--importance", "l3"), "unknown importance 'l3' — use one of l1, l2, linf"),
         (("--macs", 0.5, "--input-shape", "1,x"), "--input-shape '1,x' is not a shape — give positive whole"),
         (("--macs", 0.5, "--input-shape", "0,784"), "--input-shape '0,784' is not a shape"),
         (

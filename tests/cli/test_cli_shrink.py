@@ -80,6 +80,9 @@ def test_macs_align_min_keep_and_protect(shrunk: Callable[..., dict[str, Any]]) 
         "align": 8,
         "min_keep": 16,
         "protect": ["stem*", "blocks.2.conv1"],
+        "max_ratio": 1.0,
+        "ratios": {},
+        "ranking": "global",
         "seed": 0,
     }
 

@@ -1,0 +1,84 @@
+"""``--calibration`` and ``--loss``: batches from a file of arrays, or from the user's own Python file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from graphprune.cli.user_file import called, named_in_file
+from graphprune.errors import InputError
+
+__all__ = ["read_calibration", "read_loss"]
+
+REMEDY = "give a .npy, .npz or .safetensors file, or path/to/file.py:function that returns batches"
+
+
+def read_calibration(spec: str) -> Any:
+    """The batches that ``spec`` names, as `graphprune.scoring.Calibration` takes them.
+
+    A ``.npy`` file holds the one input, the batch first; ``.npz`` and ``.safetensors`` files hold an array for each
+    input, under the names of its arguments, or under ``arr_0``, ``arr_1`` … in their order. ``file.py:function`` is
+    run, and returns batches.
+
+    Raises:
+        InputError: there is no such file, it cannot be read, or the user's code fails.
+    """
+    path, colon, name = spec.rpartition(":")
+    if colon and path.endswith(".py"):
+        return called(Path(path), name, "return batches")
+    file = Path(spec)
+    if file.suffix not in READERS:
+        raise InputError(f"--calibration {spec!r} is no file of arrays", REMEDY)
+    if not file.is_file():
+        raise InputError(f"there is no file {file}", REMEDY)
+    try:
+        return READERS[file.suffix](file)
+    except (ValueError, OSError, EOFError, TypeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or ["it is damaged"])[0]
+        raise InputError(f"the calibration data {file} cannot be read: {reason}", REMEDY) from error
+
+
+def read_loss(spec: str) -> Callable[..., Tensor]:
+    """The function that ``file.py:function`` names. The file is run.
+
+    Raises:
+        InputError: there is no such file or function, or the file fails.
+    """
+    path, colon, name = spec.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise InputError(f"--loss {spec!r} names no function", "give path/to/file.py:function")
+    return named_in_file(Path(path), name, "return a number, given the outputs, or the outputs and the batch")
+
+
+def _array(path: Path) -> Tensor:
+    import numpy
+
+    return torch.from_numpy(numpy.load(path, allow_pickle=False))
+
+
+def _arrays(path: Path) -> Any:
+    import numpy
+
+    with numpy.load(path, allow_pickle=False) as found:
+        return _arguments({name: torch.from_numpy(found[name]) for name in found.files})
+
+
+def _tensors(path: Path) -> Any:
+    from safetensors.torch import load_file
+
+    return _arguments(load_file(path))
+
+
+def _arguments(tensors: Mapping[str, Tensor]) -> Any:
+    """Keywords, or positional arguments where the names are numpy's own."""
+    if set(tensors) == {f"arr_{place}" for place in range(len(tensors))}:
+        return tuple(tensors[f"arr_{place}"] for place in range(len(tensors)))
+    return dict(tensors)
+
+
+READERS: Mapping[str, Callable[[Path], Any]] = {".npy": _array, ".npz": _arrays, ".safetensors": _tensors}

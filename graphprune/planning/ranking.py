@@ -1,0 +1,102 @@
+"""In which order units of different groups go, from their scores: what a budget of cost cuts along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from graphprune.axes.cost import Polynomial
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.groups import Group
+from graphprune.errors import InputError
+
+__all__ = ["EVEN", "RANKINGS", "check_ranking", "rank", "structure"]
+
+Ranked = dict[str, Tensor]
+
+
+def _uniform(graph: DependencyGraph, ranked: Ranked, cost: Polynomial) -> Ranked:
+    """Each unit by its place in its own group, so that all groups lose the same share."""
+    return {
+        name: torch.arange(1, len(scores) + 1, dtype=torch.float64) / len(scores)
+        for name, scores in ranked.items()
+    }
+
+
+def _isomorphic(graph: DependencyGraph, ranked: Ranked, cost: Polynomial) -> Ranked:
+    """Each unit by its place among all units of groups of the same structure; all structures lose the same share.
+
+    Fang et al., "Isomorphic Pruning for Vision Models" (2024, section 3.2).
+    """
+    classes: dict[object, list[str]] = {}
+    for name in ranked:
+        classes.setdefault(structure(graph, graph.by_name[name]), []).append(name)
+    places: Ranked = {}
+    for names in classes.values():
+        pool = torch.cat([ranked[name] for name in names]).sort().values
+        for name in names:
+            places[name] = torch.searchsorted(pool, ranked[name], right=True).double() / len(pool)
+    return {name: places[name] for name in ranked}
+
+
+def structure(graph: DependencyGraph, group: Group) -> tuple[object, ...]:
+    """What must be equal for two groups to be isomorphic: their members' layers, dimensions and roles, not sizes."""
+    types = graph.program.module_types
+    members = sorted(
+        (types.get(member.layer, ""), member.tensor.rpartition(".")[2], member.dim, member.role)
+        for member in group.members
+    )
+    return (group.fibre is not None, *members)
+
+
+def _per_cost(graph: DependencyGraph, ranked: Ranked, cost: Polynomial) -> Ranked:
+    """Saliency over what one unit of the group costs in the whole model, as in Liu et al., "Group Fisher Pruning"
+    (2021, section 3.3); a group that costs nothing goes last.
+
+    Raises:
+        InputError: scores are negative, so that a large cost would protect.
+    """
+    result = {}
+    for name, scores in ranked.items():
+        if bool((scores < 0).any()):
+            raise InputError(
+                f"ranking 'per_cost' divides scores, and some of group {name} are negative",
+                "use another normalise than standard",
+            )
+        group = graph.by_name[name]
+        price = -cost.change({}, group.atom, group.size - 1)
+        result[name] = scores / price if price > 0 else torch.full_like(scores, float("inf"))
+    return result
+
+
+# name → keys of every group's units, ascending; units with the smallest keys go first
+RANKINGS: dict[str, Callable[[DependencyGraph, Ranked, Polynomial], Ranked]] = {
+    "global": lambda graph, ranked, cost: ranked,
+    "uniform": _uniform,
+    "isomorphic": _isomorphic,
+    "per_cost": _per_cost,
+}
+
+
+# those that promise equal shares
+EVEN = ("uniform", "isomorphic")
+
+
+def check_ranking(ranking: str) -> None:
+    """Raises InputError unless it is one of `RANKINGS`."""
+    if ranking not in RANKINGS:
+        raise InputError(f"unknown ranking {ranking!r}", f"use one of {', '.join(RANKINGS)}")
+
+
+def rank(graph: DependencyGraph, scores: Mapping[str, Tensor], cost: Polynomial, ranking: str) -> Ranked:
+    """Keys of the units of every group, ``[size]``, ascending, comparable between groups.
+
+    A fibred group loses one unit of every row at once, so its sorted rows are averaged.
+    """
+    ranked = {}
+    for name, values in scores.items():
+        ordered = values.double().cpu().sort(dim=-1).values
+        ranked[name] = ordered.mean(0) if ordered.dim() == 2 else ordered
+    return RANKINGS[ranking](graph, ranked, cost)

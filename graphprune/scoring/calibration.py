@@ -1,0 +1,268 @@
+"""Calibration data: batches in any form, the loss, and running the captured program on both."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from graphprune.capture import normalise_inputs, run, tensor_leaves
+from graphprune.capture.program import Constant, Program
+from graphprune.errors import GraphpruneError, InputError
+
+__all__ = ["Calibration", "Gradients", "Loss", "Observe", "forward", "gradients", "signs_loss"]
+
+Pair = tuple[Tensor, Tensor]
+Loss = Callable[..., Tensor]
+Observe = Callable[[str, Tensor], None]
+
+CHUNK = 32  # examples of one big tensor that are run at once
+REMEDY = "give a tensor, a list of batches or a DataLoader; a batch is what example_inputs may be"
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Of one batch: (value, gradient) by the names of parameters and of values of the graph."""
+
+    parameters: dict[str, Pair]
+    values: dict[str, Pair]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What data-driven criteria look at.
+
+    Args:
+        batches: one batch as a tensor, tuple or dict (run in pieces of 32 where the batch size is free), or any
+            iterable of batches, each what ``example_inputs`` may be, or a pair of that and labels. It is walked once.
+        loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number; None takes `signs_loss`.
+        seed: of the default loss.
+    """
+
+    batches: Any
+    loss: Loss | None = None
+    seed: int = 0
+
+    def walk(self, program: Program) -> Iterator[tuple[Any, list[Any]]]:
+        """Every batch, as it was given and as the leaves of one call.
+
+        Raises:
+            InputError: there are none, or one does not fit the program.
+        """
+        count = 0
+        for batch in _batches(self.batches, program):
+            count += 1
+            yield batch, _leaves(batch, program, count)
+        if not count:
+            raise InputError("the calibration data has no batches", REMEDY)
+
+
+def _batches(given: Any, program: Program) -> Iterable[Any]:
+    if isinstance(given, Tensor | tuple | Mapping):
+        return _pieces(given) if program.dynamic_batch else [given]
+    if not isinstance(given, Iterable):
+        raise InputError(f"the calibration data is a {type(given).__name__}", REMEDY)
+    return given
+
+
+def _pieces(batch: Any) -> Iterator[Any]:
+    """One big batch in pieces, so that memory stays bounded."""
+    leaves = tensor_leaves(batch)
+    lengths = {len(leaf) if leaf.dim() else 0 for leaf in leaves}
+    if len(lengths) != 1 or max(lengths) <= CHUNK:
+        yield batch
+        return
+    for start in range(0, lengths.pop(), CHUNK):
+        yield pytree.tree_map_only(Tensor, lambda leaf: leaf[start : start + CHUNK], batch)  # noqa: B023
+
+
+def _bound(batch: Any, program: Program) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """``batch`` as the call that was captured: keywords in the same order, or as positional arguments."""
+    args, kwargs = normalise_inputs(batch)
+    expected, keywords = program.example
+    missing = program.parameters[len(args) : len(expected)]
+    if not all(name in kwargs for name in missing):
+        return None
+    args = (*args, *(kwargs.pop(name) for name in missing))
+    return (args, {name: kwargs[name] for name in keywords}) if set(kwargs) == set(keywords) else None
+
+
+def _leaves(batch: Any, program: Program, number: int) -> list[Any]:
+    wanted = program.flat_inputs(*program.example)
+    for candidate in (batch, batch[0]) if isinstance(batch, tuple | list) and len(batch) == 2 else (batch,):
+        try:
+            call = _bound(candidate, program)
+        except InputError:
+            continue
+        leaves = program.flat_inputs(*call) if call else []
+        if len(leaves) == len(wanted):
+            pairs = zip(leaves, wanted, program.inputs, strict=True)
+            return [_fitted(leaf, like, name, program, number) for leaf, like, name in pairs]
+    raise InputError(f"calibration batch {number} does not hold the model's {len(wanted)} inputs", REMEDY)
+
+
+def _fitted(leaf: Any, like: Any, name: str, program: Program, number: int) -> Any:
+    """``leaf`` on the device and with the floating dtype of the example."""
+    if not isinstance(like, Tensor):
+        return leaf
+    value = program.values.get(name)
+    sizes = tuple(value.shape) if value is not None else tuple(like.shape)
+    given = tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
+    free = [any(size and size % prime == 0 for prime in program.batch_primes) for size in sizes]
+    fits = len(given) == len(sizes) and all(
+        can or got == size for can, got, size in zip(free, given, sizes, strict=True)
+    )
+    if not fits or leaf.is_floating_point() != like.is_floating_point():
+        shape = ", ".join("any" if can else str(size) for can, size in zip(free, sizes, strict=True))
+        raise InputError(
+            f"input {name} of calibration batch {number} is {getattr(leaf, 'dtype', type(leaf).__name__)} "
+            f"{given}, the model was captured for {like.dtype} ({shape})",
+            "give batches like the example inputs" + ("" if any(free) else ", of the same batch size"),
+        )
+    return leaf.to(like.device, like.dtype)
+
+
+def forward(
+    program: Program, tensors: Mapping[str, Tensor], calibration: Calibration, observe: Observe
+) -> None:
+    """Runs every batch without gradients; ``observe(name, value)`` sees every tensor under its name."""
+
+    def look(node: Any, value: Any) -> Any:
+        for name, tensor in _named(node.name, value):
+            observe(name, tensor)
+        return value
+
+    with torch.no_grad():
+        for _, leaves in calibration.walk(program):
+            run(program.graph, tensors, leaves, look)
+
+
+def _named(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """A tensor, or the tensors of a tuple, under the names of `Program.values`."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            if isinstance(item, Tensor):
+                yield f"{name}.{index}", item
+
+
+def gradients(
+    program: Program,
+    tensors: Mapping[str, Tensor],
+    calibration: Calibration,
+    values: Iterable[str] = (),
+    graph: fx.Graph | None = None,
+) -> Iterator[Gradients]:
+    """The gradients of the loss of each batch, with respect to all parameters and to the named ``values``.
+
+    ``graph`` is one that computes the same as the program's own, which is taken without it.
+
+    The parameters are detached copies that require gradients, so the user's model and its gradients stay as they
+    are, and frozen parameters count too. What the loss does not depend on is left out.
+
+    Raises:
+        InputError: the loss fails, or does not return one number that depends on the model.
+    """
+    wanted = set(values)
+    own = _differentiable(program, tensors)
+    sources = {name: tensor for name, tensor in own.items() if tensor.requires_grad}
+    generator = torch.Generator().manual_seed(calibration.seed)
+    for batch, leaves in calibration.walk(program):
+        seen: dict[str, Tensor] = {}
+
+        def look(node: Any, value: Any, seen: dict[str, Tensor] = seen) -> Any:
+            named = _named(node.name, value)
+            seen |= {name: tensor for name, tensor in named if name in wanted and tensor.requires_grad}
+            return value
+
+        with torch.enable_grad():
+            outputs = _outputs(program, run(graph or program.graph, own, leaves, look))
+            loss = _loss(calibration.loss, outputs, batch, generator)
+        found = torch.autograd.grad(loss, [*sources.values(), *seen.values()], allow_unused=True)
+        yield Gradients(_paired(sources, found[: len(sources)]), _paired(seen, found[len(sources) :]))
+
+
+def _differentiable(program: Program, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().clone().requires_grad_()
+        if program.stored[name].kind == "parameter" and tensor.is_floating_point()
+        else tensor.detach()
+        for name, tensor in tensors.items()
+    }
+
+
+def _paired(values: Mapping[str, Tensor], grads: Iterable[Tensor | None]) -> dict[str, Pair]:
+    pairs = zip(values.items(), grads, strict=True)
+    return {name: (value.detach(), grad) for (name, value), grad in pairs if grad is not None}
+
+
+def _outputs(program: Program, leaves: Any) -> Any:
+    """What the model returns, in its own structure."""
+    output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
+    names = [getattr(leaf, "name", None) for leaf in output.args[0]]
+    values = dict(zip(names, leaves, strict=True))
+
+    def restore(leaf: Any) -> Any:
+        return values[leaf] if isinstance(leaf, str) else leaf.value if isinstance(leaf, Constant) else leaf
+
+    return pytree.tree_map(restore, program.outputs)
+
+
+def _loss(loss: Loss | None, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
+    if loss is None:
+        value = signs_loss(outputs, generator)
+    else:
+        try:
+            value = loss(outputs, batch) if _takes_two(loss) else loss(outputs)
+        except GraphpruneError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the loss fails: {type(error).__name__}: {error}",
+                "it is called with the model's outputs, or with them and the batch",
+            ) from error
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        raise InputError(
+            "the loss does not return one number that depends on the model",
+            "return a tensor of one element, computed from the outputs with torch",
+        )
+    return value.reshape(())
+
+
+def _takes_two(loss: Loss) -> bool:
+    try:
+        inspect.signature(loss).bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def signs_loss(outputs: Any, generator: torch.Generator) -> Tensor:
+    """The default loss, which needs no labels: the outputs times random signs, summed.
+
+    The distance of the output to itself has no gradient where the model stands. This is its expectation under
+    a small change of the weights, to first order: with random signs r the squared derivative of ``r·y`` along a change
+    d averages to ``|J d|^2``, the squared change of the output y (Hutchinson 1990). It is zero only where the output
+    does not depend on the weights at all.
+
+    Raises:
+        InputError: no output is floating.
+    """
+    floating = [
+        leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()
+    ]
+    if not floating:
+        raise InputError(
+            "no output of the model has gradients", "give a loss, or a criterion without gradients"
+        )
+    total = torch.zeros((), dtype=floating[0].dtype, device=floating[0].device)
+    for leaf in floating:
+        signs = torch.randint(0, 2, leaf.shape, generator=generator) * 2 - 1
+        total = total + (leaf * signs.to(leaf)).sum()
+    return total

@@ -1,0 +1,96 @@
+"""What a criterion measures: the protocol that all of them follow, and what they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.groups import Group, Member
+from graphprune.capture.operations import Value
+from graphprune.scoring.aggregation import Part
+from graphprune.scoring.calibration import Calibration
+from graphprune.scoring.sites import Site, find_sites
+from graphprune.scoring.units import per_unit, unit_maps
+
+__all__ = ["Measure", "View", "parameters_of", "summed"]
+
+
+BATCH_NORMS = ("aten.batch_norm", "aten._native_batch_norm_legit_no_training", "aten.cudnn_batch_norm")
+
+
+@dataclass(frozen=True)
+class View:
+    """What a measure sees.
+
+    Args:
+        graph: the dependency graph.
+        tensors: stored tensors by name.
+        seed: of everything random.
+        calibration: batches and loss; None where the measure asks for none.
+        collected: what `Measure.collect` returned.
+    """
+
+    graph: DependencyGraph
+    tensors: Mapping[str, Tensor]
+    seed: int
+    calibration: Calibration | None = None
+    collected: Any = None
+
+    @cached_property
+    def sites(self) -> Mapping[str, tuple[Site, ...]]:
+        """See `find_sites`."""
+        return find_sites(self.graph)
+
+    @cached_property
+    def batch_norm_scales(self) -> frozenset[str]:
+        """Names of the parameters that are the scale of a batch norm."""
+        names = set()
+        for operation in self.graph.program.operations:
+            weight = operation.arguments.get("weight")
+            if operation.family in BATCH_NORMS and isinstance(weight, Value):
+                names.add(self.graph.program.attributes.get(weight.name, ""))
+        return frozenset(names)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row of the table of criteria.
+
+    Args:
+        score: what each member of a group says of its units, higher is kept; nothing where the measure cannot judge
+            the group, which then stays whole.
+        about: one line for the user, with the source.
+        collect: one pass over the calibration batches, before any group is scored.
+        aggregate: a key of `AGGREGATES`.
+        normalise: a key of `NORMALISERS`.
+        power: of the aggregated score, so that it has the unit of a weight.
+    """
+
+    score: Callable[[View, Group], Iterable[Part]]
+    about: str
+    collect: Callable[[View], Any] | None = field(default=None)
+    aggregate: str = "sum"
+    normalise: str = "mean"
+    power: float = 1.0
+
+
+def parameters_of(view: View, group: Group) -> Iterator[tuple[Member, Tensor]]:
+    """Every parameter among the members, with the unit of each position, once for each time the group stands there."""
+    for member in group.members:
+        if view.graph.program.stored[member.tensor].kind == "parameter":
+            for units in unit_maps(view.graph.tensor_terms[member.tensor][member.dim], group):
+                yield member, units
+
+
+def summed(
+    view: View, group: Group, positions: Mapping[tuple[str, int], Tensor], keep: Callable[[Member], bool]
+) -> Iterator[Part]:
+    """Parts from numbers that were collected for each position of each member that ``keep`` accepts."""
+    for member, units in parameters_of(view, group):
+        if keep(member) and (member.tensor, member.dim) in positions:
+            yield Part(member.role, per_unit(positions[member.tensor, member.dim], units, group))

@@ -1,0 +1,220 @@
+"""The criteria of torch-pruning on our groups: any ``torch_pruning.importance`` object scores them.
+
+torch-pruning (Fang et al., "DepGraph", 2023) calls a criterion with a `Group`, a list of (dependency, indices): which
+layer, which pruning function, which positions, and the unit of each position. Our members say the same, so the objects
+are built from them. The library is imported when such a criterion is used.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.groups import Group, Member
+from graphprune.errors import InputError
+from graphprune.scoring.calibration import Calibration, Loss, gradients
+from graphprune.scoring.units import shape_of, unit_maps, units_of
+
+__all__ = ["PeerImportance", "is_peer"]
+
+# type of layer in torch-pruning → its name in the pruning functions
+FUNCTIONS = {
+    "CONV": "conv",
+    "DEPTHWISE_CONV": "depthwise_conv",
+    "BN": "batchnorm",
+    "PRELU": "prelu",
+    "LINEAR": "linear",
+    "LN": "layernorm",
+    "EMBED": "embedding",
+    "GN": "groupnorm",
+    "IN": "instancenorm",
+}
+
+
+def is_peer(importance: object) -> bool:
+    """Whether it is one of torch-pruning's criteria, or derived from one."""
+    return any(base.__module__.split(".")[0] == "torch_pruning" for base in type(importance).__mro__)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A layer, the pruning function, positions in its dimension, and the unit of each."""
+
+    name: str
+    layer: nn.Module
+    function: Any
+    positions: list[int]
+    units: list[int]
+
+
+@dataclass(frozen=True)
+class PeerImportance:
+    """A criterion of torch-pruning as a `graphprune.scoring.Importance`.
+
+    It sees the user's own layers that it knows (convolutions, linear layers, norms, embeddings); parameters outside of
+    such layers do not count. A group that it cannot judge stays whole. Taylor and Hessian criteria take gradients from
+    ``calibration`` and ``loss``, set on stand-ins for the layers; without calibration data those that the user's model
+    has. In a fibred group the rows are scored together. Where a unit has several positions in a layer (a head, or a
+    channel behind a flatten), their reductions "sum" and "mean" add them up, all others keep one of them.
+
+    Args:
+        importance: any ``torch_pruning.importance`` object.
+        calibration: batches, see `Calibration`.
+        loss: ``loss(outputs)`` or ``loss(outputs, batch)``; None takes random signs.
+    """
+
+    importance: Any
+    calibration: Any = None
+    loss: Loss | None = None
+
+    def __str__(self) -> str:
+        return f"torch_pruning.{type(self.importance).__name__}"
+
+    def __call__(
+        self, graph: DependencyGraph, tensors: Mapping[str, Tensor], seed: int
+    ) -> dict[str, Tensor | None]:
+        """Scores of every group, float64.
+
+        Raises:
+            InputError: there is no module, no gradients where they are needed, or the criterion fails.
+        """
+        model = graph.program.model
+        if model is None:
+            raise InputError(f"{self} looks at layers, and there is no module", "shrink a torch.nn.Module")
+        layers = _Layers(model, self._gradients(graph, tensors, seed, model))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return {group.name: self._scores(graph, group, layers) for group in graph.groups}
+
+    def _gradients(
+        self, graph: DependencyGraph, tensors: Mapping[str, Tensor], seed: int, model: nn.Module
+    ) -> dict[str, Tensor]:
+        """Mean gradients by parameter (their mean squares for the Hessian's diagonal); empty where none are needed."""
+        from torch_pruning.pruner.importance import GroupHessianImportance, GroupTaylorImportance
+
+        hessian = isinstance(self.importance, GroupHessianImportance)
+        if not hessian and not isinstance(self.importance, GroupTaylorImportance):
+            if self.calibration is not None:
+                raise InputError(f"{self} looks at no data", "leave calibration and loss out")
+            return {}
+        if self.calibration is None:
+            if all(parameter.grad is None for parameter in model.parameters()):
+                raise InputError(
+                    f"{self} needs gradients, and the model has none",
+                    "give calibration batches, or call backward()",
+                )
+            return {}
+        sums: dict[str, Tensor] = {}
+        count = 0
+        for batch in gradients(graph.program, tensors, Calibration(self.calibration, self.loss, seed)):
+            count += 1
+            for name, (_, grad) in batch.parameters.items():
+                sums[name] = sums.get(name, torch.zeros(())) + (grad.square() if hessian else grad)
+        return {name: total / count for name, total in sums.items()}
+
+    def _scores(self, graph: DependencyGraph, group: Group, layers: _Layers) -> Tensor | None:
+        items = list(_items(graph, group, layers))
+        if not items:
+            return None
+        try:
+            scores = self.importance(_peer_group(items))
+        except Exception as error:  # whatever a criterion of others raises
+            raise InputError(
+                f"{self} fails on group {group.name}: {type(error).__name__}: {error}",
+                "use another importance",
+            ) from error
+        if scores is None:
+            return None
+        # where the first member has several positions for each unit, scores are padded up to their number
+        if scores.dim() != 1 or len(scores) < units_of(group):
+            raise InputError(
+                f"{self} gives {tuple(scores.shape)} for the {units_of(group)} units of {group.name}",
+                "use another importance",
+            )
+        return scores[: units_of(group)].detach().double().cpu().reshape(shape_of(group))
+
+
+class _Layers:
+    """The user's layers by name, or stand-ins with the same parameters and other gradients."""
+
+    def __init__(self, model: nn.Module, grads: Mapping[str, Tensor]) -> None:
+        self.model = model
+        self.grads = grads
+        self.known: dict[str, nn.Module] = {}
+
+    def find(self, name: str) -> nn.Module | None:
+        """The layer; None where the name is no module's."""
+        if name not in self.known:
+            try:
+                layer = self.model.get_submodule(name)
+            except AttributeError:
+                return None
+            self.known[name] = self._stand_in(name, layer) if self.grads else layer
+        return self.known[name]
+
+    def _stand_in(self, name: str, layer: nn.Module) -> nn.Module:
+        twin = copy.copy(layer)
+        own: dict[str, nn.Parameter | None] = {}
+        for key, parameter in layer._parameters.items():
+            own[key] = (
+                None if parameter is None else nn.Parameter(parameter.detach(), parameter.requires_grad)
+            )
+            grad = self.grads.get(f"{name}.{key}")
+            if own[key] is not None and grad is not None:
+                own[key].grad = grad  # type: ignore[union-attr]
+        twin.__dict__["_parameters"] = own
+        return twin
+
+
+def _items(graph: DependencyGraph, group: Group, layers: _Layers) -> Iterator[_Item]:
+    """The weights among the members, producers first: torch-pruning's root is the layer that makes the units."""
+    for member in sorted(group.members, key=lambda member: member.role != "produces"):
+        layer = layers.find(member.layer)
+        if layer is None or member.tensor.rpartition(".")[2] != "weight":
+            continue
+        function = _function(layer, member.dim)
+        for units in unit_maps(graph.tensor_terms[member.tensor][member.dim], group) if function else ():
+            whole = _all_groups(layer, member, units)
+            positions = (whole >= 0).nonzero().flatten()
+            yield _Item(member.layer, layer, function, positions.tolist(), whole[positions].tolist())
+
+
+def _all_groups(layer: nn.Module, member: Member, units: Tensor) -> Tensor:
+    """A grouped convolution's weight has the channels of one group; its pruning functions count those of all."""
+    groups = getattr(layer, "groups", 1)
+    return units.repeat(groups) if member.dim == 1 and isinstance(groups, int) and groups > 1 else units
+
+
+def _function(layer: nn.Module, dim: int) -> Any:
+    """The pruning function for dimension ``dim`` of the layer's weight; None where torch-pruning has none."""
+    from torch_pruning import ops
+    from torch_pruning.pruner import function
+
+    kind = ops.module2type(layer).name
+    if kind not in FUNCTIONS:
+        return None
+    out = 1 if kind == "EMBED" or getattr(layer, "transposed", False) else 0
+    side = "out" if dim == out else "in"
+    if side == "in" and kind not in ("CONV", "LINEAR"):
+        return None
+    return getattr(function, f"prune_{FUNCTIONS[kind]}_{side}_channels")
+
+
+def _peer_group(items: list[_Item]) -> Any:
+    """torch-pruning's own `Group`."""
+    from torch_pruning.dependency import Dependency, Node
+    from torch_pruning.dependency import Group as PeerGroup
+
+    group = PeerGroup()
+    root = Node(items[0].layer, None, items[0].name)
+    for item in items:
+        node = Node(item.layer, None, item.name)
+        group.add_dep(Dependency(items[0].function, item.function, root, node), list(item.positions))
+        group[len(group) - 1].root_idxs = list(item.units)
+    return group

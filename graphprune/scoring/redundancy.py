@@ -1,0 +1,66 @@
+"""Criteria that compare a unit's weights with those of the other units of its group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from graphprune.axes.groups import Group
+from graphprune.scoring.aggregation import Part
+from graphprune.scoring.measures import Measure, View, parameters_of
+from graphprune.scoring.units import rows_of, shape_of
+
+__all__ = ["REDUNDANCY", "cosine_novelty", "total_distance"]
+
+
+def total_distance(rows: Tensor) -> Tensor:
+    """The sum of a unit's Euclidean distances to all others, ``[rows, size]`` of ``[rows, size, numbers]``.
+
+    The unit nearest to the geometric median is the most replaceable: He et al., "Filter Pruning via Geometric
+    Median" (2019, equation 6).
+    """
+    # the exact mode: expanding the square loses the digits of near duplicates
+    return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(-1)
+
+
+def cosine_novelty(rows: Tensor) -> Tensor:
+    """One minus the largest absolute cosine with any unit of larger norm, ``[rows, size]``.
+
+    Cosine similarity marks redundant filters in Ayinde et al., "Redundant feature pruning for accelerated inference
+    in deep neural networks" (2019, section 3). Of two alike only the smaller (or later) one is marked, so
+    that one of them stays. A unit without weights scores 0.
+    """
+    norms = torch.linalg.vector_norm(rows, dim=-1)
+    unit = rows / norms.clamp_min(torch.finfo(rows.dtype).tiny).unsqueeze(-1)
+    alike = (unit @ unit.mT).abs().clamp_max(1)
+    order = torch.arange(rows.shape[1])
+    mine, other = norms.unsqueeze(-1), norms.unsqueeze(-2)
+    larger = (other > mine) | ((other == mine) & (order < order.unsqueeze(-1)))
+    novelty = 1 - torch.where(larger, alike, 0.0).amax(-1)
+    return torch.where(norms > 0, novelty, 0.0)
+
+
+def _compared(compare: Callable[[Tensor], Tensor]) -> Callable[[View, Group], Iterator[Part]]:
+    """Weights of at least two dimensions: a scale or a bias is one number, and every two numbers are alike."""
+
+    def score(view: View, group: Group) -> Iterator[Part]:
+        for member, units in parameters_of(view, group):
+            weight = view.tensors[member.tensor]
+            if weight.dim() > 1 and member.role != "carries":
+                scores = compare(rows_of(weight, member.dim, units, group))
+                yield Part(member.role, scores.reshape(shape_of(group)))
+
+    return score
+
+
+# the sources compare filters alone, hence the producers
+REDUNDANCY: dict[str, Measure] = {
+    "fpgm": Measure(
+        _compared(total_distance), "distance to all other units (He 2019)", aggregate="producers"
+    ),
+    "cosine": Measure(
+        _compared(cosine_novelty), "unlikeness to any larger unit (Ayinde 2019)", aggregate="producers"
+    ),
+}
