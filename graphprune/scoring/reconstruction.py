@@ -38,17 +38,20 @@ def elimination_errors(moments: Tensor, weights: Tensor) -> Tensor:
     size = len(moments)
     ridge = RIDGE * float(moments.diagonal().mean()) or 1.0
     inverse = torch.linalg.inv(moments + ridge * torch.eye(size, dtype=moments.dtype))
-    weights = weights.clone()
+    weights, units = weights.clone(), torch.arange(size)
     errors, total = torch.zeros(size, dtype=moments.dtype), 0.0
     left = torch.ones(size, dtype=torch.bool)
     for _ in range(size):
+        if 2 * int(left.sum()) < len(left):  # what is gone costs time
+            inverse, weights, units = inverse[left][:, left], weights[left], units[left]
+            left = left[left]
         prices = weights.square().sum(1) / inverse.diagonal().clamp_min(torch.finfo(inverse.dtype).tiny)
         unit = int(torch.where(left, prices, float("inf")).argmin())
         total += float(prices[unit])
-        errors[unit], left[unit] = total, False
+        errors[units[unit]], left[unit] = total, False
         column = inverse[:, unit] / inverse[unit, unit]
-        weights -= torch.outer(column, weights[unit])
-        inverse -= torch.outer(column, inverse[unit])
+        weights.addr_(column, weights[unit].clone(), alpha=-1)
+        inverse.addr_(column, inverse[unit].clone(), alpha=-1)
         inverse[unit, unit] = 1.0  # gone; its row and column are zero but for rounding
     return errors
 
