@@ -8,11 +8,10 @@ from math import prod
 
 import pytest
 import torch
-from laws import coordinates, kept_mask
+from laws import kept_mask
 from torch import Tensor
 
 from graphprune.axes.cost import Polynomial
-from graphprune.axes.spread import Spread
 from graphprune.axes.terms import Atom, Term, atoms, product_term, size_of, sum_term, terms_with
 from graphprune.planning.masks import Masks
 
@@ -103,47 +102,6 @@ def test_size_of_counts_positions() -> None:
         sizes = {atom: int((mask if mask.dim() == 1 else mask[0]).sum()) for atom, mask in kept.items()}
         assert size_of(term, {}) == term.size
         assert size_of(term, sizes) == int(kept_mask((term,), kept, vocabulary.fibres).sum())
-
-
-def test_spread_sums_over_the_positions_of_each_unit() -> None:
-    for vocabulary, term in TERMS:
-        generator = torch.Generator().manual_seed(term.size)
-        values = torch.rand(term.size, generator=generator, dtype=torch.float64)
-        spread = Spread(vocabulary.fibres)
-        spread.add(term, values, set(vocabulary.atoms))
-        for atom in vocabulary.atoms:
-            fibre = vocabulary.fibres.get(atom)
-            expected = _summed(term, values, atom, fibre)
-            torch.testing.assert_close(spread.of(atom, fibre), expected, rtol=1e-12, atol=1e-12)
-
-
-def test_spread_adds_up_and_leaves_out_what_is_not_wanted() -> None:
-    vocabulary = Vocabulary(random.Random(0))
-    heads, width = vocabulary.heads, vocabulary.width
-    spread = Spread(vocabulary.fibres)
-    term = product_term([heads, width])
-    ones = torch.ones(term.size, dtype=torch.float64)
-    spread.add(term, ones, {heads})
-    spread.add(term, ones, {heads})
-    assert torch.equal(
-        spread.of(heads, None), torch.full((heads.size,), 2.0 * width.size, dtype=torch.float64)
-    )
-    assert not spread.of(width, heads).any()
-
-
-def _summed(term: Term, values: Tensor, atom: Atom, fibre: Atom | None) -> Tensor:
-    """One number per unit, or per unit of the fibre and unit: the sum over the positions where it stands."""
-    places = coordinates(term)
-    rows = torch.full((term.size,), -1)
-    for other, units in places:
-        rows = torch.maximum(rows, units) if other is fibre else rows
-    result = torch.zeros(fibre.size if fibre else 1, atom.size, dtype=torch.float64)
-    for other, units in places:
-        if other is atom:
-            for position in (units >= 0).nonzero().flatten().tolist():
-                row = int(rows[position]) if fibre else 0
-                result[row, int(units[position])] += values[position]
-    return result if fibre else result[0]
 
 
 def test_terms_with_names_the_atoms_outside() -> None:
