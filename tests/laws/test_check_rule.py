@@ -48,10 +48,13 @@ def forget() -> Iterator[None]:
     USERS.clear()
 
 
-# at capture, squeeze is told its dimensions; what is random cannot be compared
-NOT_COMPARABLE = ("aten.squeeze.default",)
+# at capture, squeeze is told its dimensions; the grouped product has no kernel in float64, where laws are tried;
+# what is random cannot be compared, and what crashes on operands that do not fit cannot be searched for needless pins
+NOT_COMPARABLE = ("aten.squeeze.default", "aten._grouped_mm.default")
 ROWS = [
-    row for row in FUNCTIONAL if not row.random and row.op not in NOT_COMPARABLE and "bernoulli" not in row.op
+    row
+    for row in FUNCTIONAL
+    if not (row.random or row.crashes) and row.op not in NOT_COMPARABLE and "bernoulli" not in row.op
 ]
 
 
