@@ -83,7 +83,7 @@ _REMEDIES = {
     "no fake impl": "say what shapes that operator returns: torch.library.register_fake",
     "not a known type": "return tensors, tuples or dicts, or name the class to torch.export.register_dataclass",
     "": "write that line without a Python decision on tensor values (compute both sides and choose with "
-    "torch.where), or prune the parts around it",
+    "torch.where), or shrink a module that runs the network without it, and use Result.graft",
 }
 
 
