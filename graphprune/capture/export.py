@@ -51,18 +51,15 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._dynamo")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+    """Of a capture that fails torch prints and logs whole graphs; our errors say what matters."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        # of a capture that fails torch prints whole graphs; our errors say what matters
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def run_once(model: nn.Module, inputs: Inputs) -> None:

@@ -123,3 +123,24 @@ def test_an_interrupt_that_is_lost_on_the_way(
     assert result.stderr == "graphprune: error: interrupted; nothing was written\n"
     with pytest.raises(KeyboardInterrupt):
         Stages(False)("the next stage")
+
+
+def test_what_torch_logs_of_a_failed_capture_is_not_shown(tmp_path: Path) -> None:
+    command = [
+        *GRAPHPRUNE,
+        "shrink",
+        "zoo:mlp",
+        "--weights",
+        "none",
+        "--ratio",
+        "0.5",
+        "--input-shape",
+        "3,5",
+    ]
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path / "out")], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("graphprune: error: the model does not run on the example inputs (3, 5)")
+    assert not list(tmp_path.iterdir())
