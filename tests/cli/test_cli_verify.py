@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import graphprune as gp
 from graphprune import exporting
@@ -204,3 +205,18 @@ def test_result_of_the_library_alone(verified: Verified, tmp_path: Path) -> None
 def test_what_is_no_result(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "there is no directory" in refused("verify", tmp_path / "nowhere")
     assert "holds no result — give a directory that graphprune shrink wrote" in refused("verify", tmp_path)
+
+
+def test_a_result_that_was_saved_without_onnx(verified: Verified, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    result = gp.shrink(
+        nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), torch.zeros(2, 6), ratio=0.5
+    )
+    result.save(tmp_path / "slim", onnx=False)
+    code, rows = verified(tmp_path / "slim")
+    assert code == 0
+    assert rows["ONNX file passes the checker"]["passed"] is None
+    edit_report(tmp_path / "slim", lambda report: report["after"].update(onnx_bytes=1))
+    code, rows = verified(tmp_path / "slim")
+    assert code == 4
+    assert rows["ONNX file passes the checker"]["passed"] is False
