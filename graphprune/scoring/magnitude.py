@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
 
 from graphprune.axes.groups import Group
 from graphprune.scoring.aggregation import Part
@@ -25,17 +24,10 @@ def weight_norm(power: float) -> Callable[[View, Group], Iterator[Part]]:
 
     def score(view: View, group: Group) -> Iterator[Part]:
         for member, units in parameters_of(view, group):
-            norms = _norms(view.tensors[member.tensor].detach(), member.dim, power)
+            norms = view.norms(member.tensor, member.dim, power)
             yield Part(member.role, per_unit(norms if largest else norms**power, units, group, largest))
 
     return score
-
-
-def _norms(weight: Tensor, dim: int, power: float) -> Tensor:
-    """The norm of every position along ``dim``, ``[size]``, float64."""
-    weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
-    others = [other for other in range(weight.dim()) if other != dim]
-    return (torch.linalg.vector_norm(weight, power, others) if others else weight.abs()).double().cpu()
 
 
 def norm_scale(view: View, group: Group) -> Iterator[Part]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
@@ -56,6 +57,14 @@ class View:
                 names.add(self.graph.program.attributes.get(weight.name, ""))
         return frozenset(names)
 
+    @cached_property
+    def norms(self) -> Callable[[str, int, float], Tensor]:
+        """``(tensor, dim, power)`` → the norm of every position along ``dim``, ``[size]``, float64.
+
+        Each is taken once: the input of a convolution after a concatenation is read by many groups.
+        """
+        return cache(lambda tensor, dim, power: _norms(self.tensors[tensor].detach(), dim, power))
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -77,6 +86,12 @@ class Measure:
     aggregate: str = "sum"
     normalise: str = "mean"
     power: float = 1.0
+
+
+def _norms(weight: Tensor, dim: int, power: float) -> Tensor:
+    weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+    others = [other for other in range(weight.dim()) if other != dim]
+    return (torch.linalg.vector_norm(weight, power, others) if others else weight.abs()).double().cpu()
 
 
 def parameters_of(view: View, group: Group) -> Iterator[tuple[Member, Tensor]]:
