@@ -24,19 +24,24 @@ from graphprune.verifying import Verdict, check_random, guilty_groups, verify, v
 __all__ = ["shrink", "trace"]
 
 
-def trace(model: nn.Module, example_inputs: Any, strict: bool = False) -> DependencyGraph:
+def trace(
+    model: nn.Module, example_inputs: Any, strict: bool = False, outputs: Sequence[str] = ()
+) -> DependencyGraph:
     """Captures ``model`` and solves its axes.
 
     Args:
         example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
         strict: raise where an operator has no rule, instead of pinning its axes.
+        outputs: those outputs that the slim model shall return, such as "logits", "0" or "hidden_states.1", or
+            patterns; all if none is named. What an output shows outside cannot change its width, so by-products
+            that nobody reads cost reach.
 
     Raises:
-        InputError: the model does not run on these inputs.
+        InputError: the model does not run on these inputs, or has no such output.
         CaptureError: the model cannot be captured; the message names the line.
         RuleError: in strict mode, an operator has no rule.
     """
-    return build_graph(capture(model, example_inputs), strict)
+    return build_graph(capture(model, example_inputs, outputs), strict)
 
 
 def shrink(
@@ -55,6 +60,7 @@ def shrink(
     ranking: str = "global",
     max_ratio: float = 1.0,
     ratios: Mapping[str, float] | None = None,
+    outputs: Sequence[str] = (),
     seed: int = 0,
     plan: Plan | None = None,
     lossless: bool = False,
@@ -81,6 +87,7 @@ def shrink(
             (among groups of the same structure) or "per_cost" (score over cost saved).
         max_ratio: the share of its units that any group may lose.
         ratios: patterns of layer names → the share of the units they produce to remove, whatever the budget.
+        outputs: those outputs that the slim model shall return; all if none is named, see `trace`.
         seed: of random importance and of the checks' random tensors.
         plan: replay this plan instead of a budget.
         lossless: remove what is dead, and nothing else: units that are zero wherever they are read, that nobody
@@ -99,7 +106,7 @@ def shrink(
     constraints = Constraints(align, min_keep, tuple(protect), max_ratio, dict(ratios or {}))
     check_ranking(ranking)
     criterion = find_importance(importance, calibration, loss) if plan is None else None
-    graph = model if isinstance(model, DependencyGraph) else _traced(model, example_inputs, clock)
+    graph = _graph(model, example_inputs, outputs or (plan.outputs if plan else ()), clock)
     if lossless or (plan is not None and plan.request.get("lossless")):
         return _shrink_lossless(graph, constraints, plan, seed, clock)
     if plan is None:
@@ -116,6 +123,7 @@ def shrink(
                     for key, value in asdict(constraints).items()
                 },
                 "ranking": ranking,
+                **_outputs(graph),
                 "seed": seed,
             }
             kept = choose(graph, scores, budget, find_limits(graph, constraints), ranking)
@@ -148,6 +156,7 @@ def _shrink_lossless(
             "lossless": True,
             **asdict(constraints),
             "protect": list(constraints.protect),
+            **_outputs(graph),
             "seed": seed,
         }
         plan = make_plan(graph, found.kept, request)
@@ -180,9 +189,22 @@ def _same_groups(one: Plan, other: Plan) -> bool:
     )
 
 
-def _traced(model: nn.Module, example_inputs: Any, clock: Clock) -> DependencyGraph:
+def _outputs(graph: DependencyGraph) -> dict[str, Any]:
+    """Which outputs the slim model returns, for the record; nothing where it returns all."""
+    return {"outputs": list(graph.program.wanted)} if graph.program.wanted else {}
+
+
+def _graph(
+    model: nn.Module | DependencyGraph, example_inputs: Any, outputs: Sequence[str], clock: Clock
+) -> DependencyGraph:
+    if isinstance(model, DependencyGraph):
+        if tuple(outputs) not in ((), model.program.wanted):
+            raise InputError("outputs are given for a model that is traced already", "give them to trace")
+        return model
+    if isinstance(outputs, str):
+        raise InputError(f"outputs={outputs!r} is a text", f"give a list of names: outputs=[{outputs!r}]")
     with clock("capture"):
-        program = capture(model, example_inputs)
+        program = capture(model, example_inputs, outputs)
     with clock("analyse"):
         return build_graph(program)
 

@@ -84,7 +84,7 @@ class Result:
             raise InputError(
                 "there is no module that this result was captured from", "shrink a torch.nn.Module"
             )
-        return graft(program.model, self.model, program.example)
+        return graft(program.model, self.model, program)
 
 
 def load(directory: str | Path, operators: Collection[str] = ()) -> fx.GraphModule:

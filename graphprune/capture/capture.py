@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from keyword import iskeyword
 from typing import Any
 
@@ -19,8 +19,9 @@ from graphprune.capture.describe import Description, describe, source_line
 from graphprune.capture.export import export_program, run_once
 from graphprune.capture.inputs import Inputs, normalise_inputs, tensor_leaves
 from graphprune.capture.nodes import draws_random
+from graphprune.capture.outputs import choose_outputs, output_structure
 from graphprune.capture.parametrised import fold_parametrised
-from graphprune.capture.program import Constant, Program, Stored
+from graphprune.capture.program import Program, Stored
 from graphprune.capture.simplify import (
     fix_squeezes,
     fold_constants,
@@ -33,16 +34,17 @@ from graphprune.errors import CaptureError, InputError
 __all__ = ["capture"]
 
 
-def capture(model: nn.Module, example_inputs: Any) -> Program:
+def capture(model: nn.Module, example_inputs: Any, outputs: Sequence[str] = ()) -> Program:
     """Captures ``model`` as it computes in eval mode.
 
     The model, its mode, gradients and hooks are left as they were; stored tensors are shared, not copied.
 
     Args:
         example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
+        outputs: names of those outputs that are wanted, see `choose_outputs`; all if there are none.
 
     Raises:
-        InputError: the model does not run on these inputs.
+        InputError: the model does not run on these inputs, or has no such output.
         CaptureError: the model cannot be captured; the message names the line.
     """
     if not isinstance(model, nn.Module):
@@ -52,11 +54,11 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
     batches = {leaf.shape[0] if leaf.dim() else None for leaf in tensor_leaves(inputs)}
     if len(batches) == 1 and None not in batches:
         try:
-            return _capture(model, inputs, choose_prime(model, inputs))
+            return _capture(model, inputs, outputs, choose_prime(model, inputs))
         except (CaptureError, RuntimeError) as error:  # or there is no memory for so many examples
             reason = error.message if isinstance(error, CaptureError) else str(error).splitlines()[0]
     try:
-        program = _capture(model, inputs)
+        program = _capture(model, inputs, outputs)
     except CaptureError:
         run_once(model, inputs)
         raise
@@ -65,7 +67,7 @@ def capture(model: nn.Module, example_inputs: Any) -> Program:
     )
 
 
-def _capture(model: nn.Module, inputs: Inputs, prime: int = 0) -> Program:
+def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int = 0) -> Program:
     """The program for the batch size of ``inputs``, or for any: then ``prime`` stands for the batch.
 
     Raises:
@@ -74,6 +76,7 @@ def _capture(model: nn.Module, inputs: Inputs, prime: int = 0) -> Program:
     exported = export_program(model, at_batch(inputs, prime) if prime else inputs)
     stored, first_name = _stored(exported, model)
     graph, placeholders = copy_graph(exported, first_name)
+    returned = choose_outputs(graph, exported, wanted)
     remove_dead(graph)
     lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
     if prime:
@@ -101,8 +104,10 @@ def _capture(model: nn.Module, inputs: Inputs, prime: int = 0) -> Program:
         inputs=tuple(node.name for node in placeholders),
         arguments=(tuple(arguments[0]), dict(arguments[1])),
         parameters=_parameter_names(model, inputs),
-        outputs=_outputs(exported, graph),
+        outputs=output_structure(graph, exported, returned),
+        returned=returned,
         example=inputs,
+        wanted=tuple(wanted),
         batch_primes=(*([prime] if prime else []), *description.primes),
         dynamic_batch=bool(prime),
         notes=description.notes,
@@ -179,28 +184,3 @@ def _stored(exported: ExportedProgram, model: nn.Module) -> tuple[dict[str, Stor
             persistent = kind == "parameter" or same[0] in exported.state_dict
             stored[same[0]] = Stored(same[0], kind, own.get(name, tensor), persistent, tuple(same[1:]))
     return stored, first
-
-
-def _outputs(exported: ExportedProgram, graph: fx.Graph) -> Any:
-    """The structure that forward returns, with the names of values (or plain constants) at its leaves."""
-    output = next(node for node in reversed(graph.nodes) if node.op == "output")
-    leaves = [leaf.name if isinstance(leaf, fx.Node) else Constant(leaf) for leaf in output.args[0]]
-    return _plain(pytree.tree_unflatten(leaves, exported.call_spec.out_spec))
-
-
-def _plain(structure: Any) -> Any:
-    """Tuples, lists and dicts; dataclasses and other mappings become dicts of their fields."""
-    if isinstance(structure, str) or structure is None:
-        return structure
-    if isinstance(structure, Constant):
-        return structure if isinstance(structure.value, str) else structure.value
-    if isinstance(structure, Mapping):
-        return {key: _plain(value) for key, value in structure.items()}
-    if dataclasses.is_dataclass(structure):
-        fields = dataclasses.fields(structure)
-        return {item.name: _plain(getattr(structure, item.name)) for item in fields}
-    if isinstance(structure, list):
-        return [_plain(item) for item in structure]
-    if isinstance(structure, tuple):
-        return tuple(_plain(item) for item in structure)
-    return structure

@@ -10,7 +10,9 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from graphprune.capture.export import left_as_it_was, what_failed
-from graphprune.capture.inputs import Inputs, tensor_leaves
+from graphprune.capture.inputs import tensor_leaves
+from graphprune.capture.outputs import positions
+from graphprune.capture.program import Program
 from graphprune.errors import InputError
 
 __all__ = ["graft"]
@@ -22,11 +24,11 @@ _WIDTHS = (
 ).split()
 
 
-def graft(model: nn.Module, slim: fx.GraphModule, example: Inputs) -> nn.Module:
+def graft(model: nn.Module, slim: fx.GraphModule, program: Program) -> nn.Module:
     """A copy of ``model`` whose layers hold the tensors of ``slim``, which are shared, not copied.
 
     The copy runs the user's own ``forward``, so it can do what no program captures; it must give what ``slim``
-    gives on ``example``.
+    gives on the example.
 
     Raises:
         InputError: the model's code itself mentions a width, so that it does not run with slim layers.
@@ -44,7 +46,7 @@ def graft(model: nn.Module, slim: fx.GraphModule, example: Inputs) -> nn.Module:
         for width in _WIDTHS:
             if hasattr(layers.get(name), width) and width in vars(module):
                 setattr(module, width, getattr(layers[name], width))
-    _compare(grafted, slim, example)
+    _compare(grafted, slim, program)
     return grafted
 
 
@@ -59,12 +61,12 @@ def _plain_weights(path: str, module: nn.Module, tensors: dict[str, torch.Tensor
             setattr(module, local, tensors[name])
 
 
-def _compare(grafted: nn.Module, slim: fx.GraphModule, example: Inputs) -> None:
+def _compare(grafted: nn.Module, slim: fx.GraphModule, program: Program) -> None:
     remedy = "let that line take the width from its tensors, or use the slim module as it is"
-    args, kwargs = example
+    args, kwargs = program.example
     with torch.no_grad(), left_as_it_was(grafted):
         try:
-            given = tensor_leaves(grafted(*args, **kwargs))
+            given = positions(grafted(*args, **kwargs), program.returned)
         except Exception as error:  # whatever the user's forward raises
             raise InputError(
                 f"the model's own forward does not run with slim layers: {what_failed(error)}", remedy

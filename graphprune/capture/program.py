@@ -52,6 +52,8 @@ class Program:
         inputs: names of the placeholders in calling order; ``arguments`` is (args, kwargs) of positions in it.
         outputs: nested tuples, lists and dicts of value names, the structure that ``forward`` returns; returned
             numbers and None stand as they are, returned texts as `Constant`.
+        returned: positions of the outputs among the leaves of what ``forward`` returns: all, or those asked for.
+        wanted: the names by which outputs were asked for; empty where all are returned.
         batch_primes: the primes that stand in `Value.shape` for the batch size, and for sizes that are data.
         dynamic_batch: whether the program runs at any batch size.
         notes: what the user should know about this capture.
@@ -67,7 +69,9 @@ class Program:
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
     parameters: tuple[str, ...]
     outputs: Any
+    returned: tuple[int, ...]
     example: tuple[tuple[Any, ...], dict[str, Any]]
+    wanted: tuple[str, ...] = ()
     batch_primes: tuple[int, ...] = ()
     dynamic_batch: bool = False
     notes: tuple[str, ...] = ()

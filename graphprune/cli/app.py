@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from graphprune.cli.failures import Commands
-from graphprune.cli.options import Debug, Json, Layer, Model, Quiet, Result, Shapes, examples
+from graphprune.cli.options import Debug, Json, Layer, Model, Outputs, Quiet, Result, Shapes, examples
 
 __all__ = ["app"]
 
@@ -132,6 +132,7 @@ def shrink(
             show_default=False,
         ),
     ] = [],  # noqa: B006
+    keep_output: Outputs = [],  # noqa: B006
     weights: Annotated[
         str | None,
         typer.Option(
@@ -167,6 +168,7 @@ def shrink(
         ranking=ranking,
         max_ratio=max_ratio,
         layer_ratio=tuple(layer_ratio),
+        outputs=tuple(keep_output),
         weights=weights,
         shapes=tuple(input_shape),
         seed=seed,
@@ -178,6 +180,7 @@ def shrink(
 @app.command(epilog=examples("graphprune inspect zoo:mtcnn_rnet", "graphprune inspect vit_b_16 --json"))
 def inspect(
     model: Model,
+    keep_output: Outputs = [],  # noqa: B006
     input_shape: Shapes = [],  # noqa: B006
     json: Json = False,
     debug: Debug = False,
@@ -185,7 +188,7 @@ def inspect(
     """Shows what can be removed from a model, and what cannot and why."""
     from graphprune.cli import inspect as command
 
-    command.inspect(model, input_shape, json)
+    command.inspect(model, input_shape, json, keep_output)
 
 
 @app.command(epilog=examples("graphprune explain resnet18 layer1.0.conv1"))

@@ -26,14 +26,14 @@ WEIGHTS = "none"
 OVERLAP = "Shares overlap: a layer between two groups counts for both."
 
 
-def inspect(model: str, shapes: Sequence[str], json: bool) -> None:
+def inspect(model: str, shapes: Sequence[str], json: bool, outputs: Sequence[str] = ()) -> None:
     """Shows what can be removed from a model and what cannot.
 
     Raises:
         GraphpruneError: there is no such model, or it cannot be captured.
     """
     with stages() as progress:
-        source, graph = _traced(model, shapes, progress)
+        source, graph = _traced(model, shapes, progress, outputs)
         found = inspection(graph)
     if json:
         print_json({"model": source.spec, **found})
@@ -56,14 +56,16 @@ def explain(model: str, layer: str, shapes: Sequence[str], json: bool) -> None:
         show(Text(_wrapped(found["text"])))
 
 
-def _traced(model: str, shapes: Sequence[str], progress: Stages) -> tuple[Source, DependencyGraph]:
+def _traced(
+    model: str, shapes: Sequence[str], progress: Stages, outputs: Sequence[str] = ()
+) -> tuple[Source, DependencyGraph]:
     sizes = parse_shapes(shapes)
     progress("build the model")
     with stdout_is_kept():
         source = resolve(model, WEIGHTS, sizes)
     progress("capture and analyse")
     with silence():
-        return source, pipeline.trace(source.model, source.inputs)
+        return source, pipeline.trace(source.model, source.inputs, outputs=outputs)
 
 
 def _parts(source: Source, found: dict[str, Any]) -> list[RenderableType]:

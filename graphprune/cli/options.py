@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Debug", "Json", "Layer", "Model", "Quiet", "Result", "Shapes", "examples"]
+__all__ = ["Debug", "Json", "Layer", "Model", "Outputs", "Quiet", "Result", "Shapes", "examples"]
 
 MODEL = "zoo:NAME, torchvision:NAME, timm:NAME, NAME (found in that order) or path/to/file.py:factory."
 
@@ -25,6 +25,16 @@ Shapes = Annotated[
         "--input-shape",
         metavar="N,...",
         help="Shape of the example input, batch first: 1,3,224,224. Once for all inputs, or once for each.",
+        show_default=False,
+    ),
+]
+Outputs = Annotated[
+    list[str],
+    typer.Option(
+        "--keep-output",
+        metavar="NAME",
+        help="An output that the slim model shall return, such as logits, 0 or 'hidden_states.*'; may be repeated. "
+        "By default all.",
         show_default=False,
     ),
 ]

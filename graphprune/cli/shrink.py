@@ -47,6 +47,7 @@ class Request:
     ranking: str = "global"
     max_ratio: float = 1.0
     layer_ratio: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     weights: str | None = None
     shapes: tuple[str, ...] = ()
     seed: int = 0
@@ -173,6 +174,7 @@ def _shrunk(
         ranking=request.ranking,
         max_ratio=request.max_ratio,
         ratios=request.ratios,
+        outputs=request.outputs,
         seed=request.seed,
         plan=plan,
         progress=progress,

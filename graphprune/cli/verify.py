@@ -74,7 +74,7 @@ def _check_replay(
         checks.skip(REPLAY, why)
         return
     try:
-        source, graph = _original(recorded, model, weights, progress)
+        source, graph = _original(recorded, model, weights, files.plan.outputs, progress)
     except GraphpruneError as error:
         if model is not None or weights is not None:
             raise
@@ -105,7 +105,11 @@ def _unknown_original(recorded: Mapping[str, Any], model: str | None) -> str:
 
 
 def _original(
-    recorded: Mapping[str, Any], model: str | None, weights: str | None, progress: Stages
+    recorded: Mapping[str, Any],
+    model: str | None,
+    weights: str | None,
+    outputs: tuple[str, ...],
+    progress: Stages,
 ) -> tuple[Source, DependencyGraph]:
     progress("build the original")
     used = weights if weights is not None else recorded.get("weights")
@@ -119,7 +123,7 @@ def _original(
         source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed)
     progress("capture the original")
     with silence():
-        return source, pipeline.trace(source.model, source.inputs)
+        return source, pipeline.trace(source.model, source.inputs, outputs=outputs)
 
 
 def _replay(files: Files, graph: DependencyGraph, seed: int, checks: Checks, progress: Stages) -> None:

@@ -39,6 +39,11 @@ class Plan:
     model: str
     request: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names by which outputs were asked for; empty where all are returned."""
+        return tuple(map(str, self.request.get("outputs", ())))
+
     def to_json(self) -> str:
         """The plan as an indented JSON document with one line per list of indices."""
         rows = [

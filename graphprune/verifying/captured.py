@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import tensor_leaves
+from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program, run
 from graphprune.verifying.nodes import TOLERANCE, coarsest_dtype, copied, first_line, relative_error
 from graphprune.verifying.randomised import Lively
@@ -36,7 +37,7 @@ def captured_equals_model(program: Program, model: nn.Module, inputs: list[Any],
     args, kwargs = pytree.tree_map(lambda index: copied(inputs[index]), program.arguments)
     try:
         with torch.no_grad(), left_as_it_was(model), _holding(model, program, own):
-            wanted = tensor_leaves(model(*args, **kwargs))
+            wanted = positions(model(*args, **kwargs), program.returned)
         with torch.no_grad():
             given = tensor_leaves(run(program.graph, {**program.tensors, **random}, inputs))
         error = max((relative_error(*pair) for pair in zip(wanted, given, strict=True)), default=0.0)
