@@ -54,11 +54,13 @@ class SmallModel:
         name: the row's name.
         build: the model in eval mode; the same weights at each call.
         example_inputs: batch size -> (args, kwargs) of one forward call; the same tensors at each call.
+        outputs: the outputs of its task, where it returns by-products too; empty where all are meant.
     """
 
     name: str
     build: Callable[[], nn.Module]
     example_inputs: ExampleInputs
+    outputs: tuple[str, ...] = ()
 
 
 def merge(tables: Iterable[Iterable[Entry]]) -> Mapping[str, Entry]:

@@ -77,11 +77,11 @@ def measure(name: str, onnx: bool, facts: Facts) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     with facts.stage("build"):
-        model, args, kwargs = build(name)
-    facts(shapes=[list(leaf.shape) for leaf in tensor_leaves((args, kwargs))])
+        model, args, kwargs, outputs = build(name)
+    facts(shapes=[list(leaf.shape) for leaf in tensor_leaves((args, kwargs))], outputs=outputs)
     _export_alone(model, args, kwargs, facts)
     with facts.stage("capture"):
-        program = capture(model, (args, kwargs))
+        program = capture(model, (args, kwargs), outputs)
     facts(dynamic_batch=program.dynamic_batch, notes=list(program.notes), operators=len(program.operations))
     with facts.stage("analyse"):
         graph = build_graph(program)

@@ -14,12 +14,21 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["LISTS", "build", "names"]
 
-Built = tuple[Any, tuple[Any, ...], dict[str, Any]]
 Shape = tuple[int, ...]
+
+
+class Built(NamedTuple):
+    """A model in eval mode, the arguments and keywords of a call with two examples, and the outputs wanted (all)."""
+
+    model: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: tuple[str, ...] = ()
+
 
 BATCH = 2
 MEASURING_ONLY = "test_*"  # timm's own models for its tests, which nobody uses
@@ -79,7 +88,7 @@ def names(which: str) -> list[str]:
 
 
 def build(name: str) -> Built:
-    """The model in eval mode with random weights, and the arguments and keywords of a call with two examples.
+    """The model with random weights, and a call of it.
 
     Raises:
         ValueError: the name has no prefix, or not one of a list.
@@ -112,7 +121,7 @@ def _torchvision(name: str) -> Built:
         return _detection(model)
     shape = next(shape for pattern, shape in TORCHVISION_SHAPES if fnmatch(f"{task}/{name}", pattern))
     args, kwargs = (gaussian(*shape) if shape else example_inputs)(BATCH)
-    return model, args, kwargs
+    return Built(model, args, kwargs)
 
 
 def _detection(detector: Any) -> Built:
@@ -121,7 +130,7 @@ def _detection(detector: Any) -> Built:
 
     fixed = getattr(detector.transform, "fixed_size", None)
     size = fixed[0] if fixed else 160
-    return DetectionNetwork(detector).eval(), detection_inputs(detector, BATCH, size), {}
+    return Built(DetectionNetwork(detector).eval(), detection_inputs(detector, BATCH, size), {})
 
 
 def _timm_names() -> list[str]:
@@ -136,7 +145,7 @@ def _timm(name: str) -> Built:
     shapes = [*_smaller_shapes(model.pretrained_cfg, published), published]
     shape = next((shape for shape in shapes[:-1] if _runs(model, shape)), published)
     args, kwargs = gaussian(*shape)(BATCH)
-    return model, args, kwargs
+    return Built(model, args, kwargs)
 
 
 def _smaller_shapes(configuration: Mapping[str, Any], published: Shape) -> Iterator[Shape]:
@@ -171,7 +180,7 @@ def _small(module: str, table: str) -> tuple[Callable[[], list[str]], Callable[[
     def build_row(name: str) -> Built:
         row = rows()[name]
         args, kwargs = row.example_inputs(BATCH)
-        return row.build(), args, kwargs
+        return Built(row.build(), args, kwargs, row.outputs)
 
     return lambda: list(rows()), build_row
 
@@ -186,7 +195,7 @@ def _zoo(name: str) -> Built:
     import models_zoo
 
     args, kwargs = models_zoo.get(name).example_inputs(BATCH)
-    return models_zoo.load(name, "none"), args, kwargs
+    return Built(models_zoo.load(name, "none"), args, kwargs)
 
 
 LISTS: Mapping[str, tuple[Callable[[], list[str]], Callable[[str], Built]]] = {

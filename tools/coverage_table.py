@@ -30,6 +30,8 @@ every group, verified, exported to ONNX and compared in onnxruntime. `python too
 - *capture + analysis* and *torch.export* are CPU seconds of one thread. torch.export is the plain, static one,
   measured first in the same process; *×* is capture over torch.export.
 - *batch*: whether the slim model runs at any batch size, or at the captured one only.
+- *outputs*, in the remarks: only these were kept; by-products, such as the hidden states of an encoder, cannot
+  change their width.
 - *timm* is the smallest model of every module (its models for tests left out) and fifty well-known ones; images
   are smaller than published where the architecture permits.
 """
@@ -186,6 +188,8 @@ def _remarks(row: Record) -> str:
         said.append(f"**failed** in {row.get('stage', 'start')}: {row.get('failure', 'no reason')}")
     if "export_failure" in row:
         said.append(f"torch.export: {row['export_failure']}")
+    if row.get("outputs"):
+        said.append(f"outputs: {', '.join(row['outputs'])}")
     said.append((row.get("onnx") or {}).get("failure") or "")
     if row.get("pins") and row.get("reachable", 1) < MOST_REACHABLE:
         said.append(f"pinned: {row['pins'][0]['reason']}")
