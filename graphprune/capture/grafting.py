@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.outputs import positions
+from graphprune.capture.parametrised import HOOKED
 from graphprune.capture.program import Program
 from graphprune.errors import InputError
 
@@ -39,6 +40,13 @@ def graft(model: nn.Module, slim: fx.GraphModule, program: Program) -> nn.Module
     }
     own = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
     memo: dict[int, Any] = {id(tensor): tensors[name] for name, tensor in own if name in tensors}
+    for module in model.modules():
+        # the last result of a hook is kept as a plain attribute, which no copy can be made of
+        memo |= {
+            id(vars(module)[local]): vars(module)[local].detach()
+            for local in _hooks(module).values()
+            if local in vars(module)
+        }
     grafted = copy.deepcopy(model, memo)
     layers = dict(slim.named_modules())
     for name, module in grafted.named_modules():
@@ -50,15 +58,32 @@ def graft(model: nn.Module, slim: fx.GraphModule, program: Program) -> nn.Module
     return grafted
 
 
+def _hooks(module: nn.Module) -> dict[int, str]:
+    """The older hooks of `torch.nn.utils`, masks among them: their number → the weight that they compute."""
+    found = {}
+    for number, hook in module._forward_pre_hooks.items():
+        local = getattr(hook, "name", None) or getattr(hook, "_tensor_name", None)
+        if type(hook).__module__.startswith("torch.nn.utils.") and isinstance(local, str):
+            found[number] = local
+    return found
+
+
 def _plain_weights(path: str, module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Capture has folded parametrised weights; here they become plain as well."""
-    if not parametrize.is_parametrized(module):
-        return
-    for local in list(module.parametrizations):  # type: ignore[arg-type]
-        name = f"{path}.{local}" if path else local
-        if name in tensors:
-            parametrize.remove_parametrizations(module, local)
-            setattr(module, local, tensors[name])
+    """Capture has folded the weights that parametrisations and hooks compute; here they become plain as well."""
+    prefix = f"{path}." if path else ""
+    if parametrize.is_parametrized(module):
+        for local in list(module.parametrizations):  # type: ignore[arg-type]
+            if prefix + local in tensors:
+                parametrize.remove_parametrizations(module, local)
+                setattr(module, local, tensors[prefix + local])
+    for number, local in _hooks(module).items():
+        if prefix + local in tensors:
+            del module._forward_pre_hooks[number]
+            for original in (f"{local}_{kind}" for kind in HOOKED):
+                module._parameters.pop(original, None)
+                module._buffers.pop(original, None)
+            vars(module).pop(local, None)
+            setattr(module, local, tensors[prefix + local])
 
 
 def _compare(grafted: nn.Module, slim: fx.GraphModule, program: Program) -> None:

@@ -16,11 +16,12 @@ from torch import Tensor, fx, nn
 from graphprune.capture.nodes import draws_random, mutates, overload
 from graphprune.capture.program import Stored
 
-__all__ = ["fold_parametrised"]
+__all__ = ["HOOKED", "fold_parametrised"]
 
 # layer.parametrizations.weight.original0, .0._u; layer.weight_g, weight_v; weight_orig with weight_u or weight_mask
 _ORIGINAL = re.compile(r"(?P<layer>.*?)\.?parametrizations\.(?P<name>\w+)\.(original\d*|\d+\..+)")
-_HOOKED = re.compile(r"(?P<layer>.*?)\.?(?P<name>\w+)_(orig|mask|g|u|v)")
+HOOKED = ("orig", "mask", "g", "u", "v")
+_HOOKED = re.compile(rf"(?P<layer>.*?)\.?(?P<name>\w+)_({'|'.join(HOOKED)})")
 
 
 def fold_parametrised(graph: fx.Graph, stored: Mapping[str, Stored], model: nn.Module) -> dict[str, Stored]:

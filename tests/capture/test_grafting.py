@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 
 import graphprune as gp
@@ -58,6 +59,33 @@ def test_a_detector_keeps_its_forward_and_gets_slim_layers() -> None:
     torch.testing.assert_close(slim.network(x), result.model(x))
     assert [len(rows) for rows in slim(x)] == [2, 2]
     assert all(torch.equal(tensor, before[name]) for name, tensor in detector.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda layer: prune.ln_structured(layer, "weight", 0.25, n=2, dim=0),
+        lambda layer: prune.l1_unstructured(prune.random_unstructured(layer, "bias", 2), "weight", 0.5),
+        lambda layer: nn.utils.weight_norm(layer),
+        lambda layer: nn.utils.spectral_norm(layer),
+    ],
+    ids=["structured mask", "masks of weight and bias", "old weight_norm", "old spectral_norm"],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+def test_weights_that_hooks_compute_become_plain(wrap: Any) -> None:
+    torch.manual_seed(0)
+    detector = Detector()
+    wrap(detector.tied)
+    detector.network(torch.randn(2, 3, 9, 9))  # the hooks leave their results on the layer
+    detector.eval()
+    result = gp.shrink(Network(detector), torch.randn(2, 3, 9, 9), ratio=0.5)
+    slim: Any = result.graft().detector
+    assert set(dict(slim.tied.named_parameters())) == {"weight", "bias"}
+    assert not slim.tied._forward_pre_hooks
+    assert not list(slim.tied.buffers())
+    x = torch.randn(2, 3, 9, 9)
+    torch.testing.assert_close(slim.network(x), result.model(x))
+    assert detector.tied._forward_pre_hooks
 
 
 class Literal(nn.Module):
