@@ -23,8 +23,10 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from graphprune.laws import RuleReport, check_rule
-    from graphprune.pipeline import shrink, trace
+    from graphprune.pipeline import plan, shrink, trace
     from graphprune.planning import Plan
+    from graphprune.profiling import Profile, profile
+    from graphprune.proposal import Proposal
     from graphprune.result import Result, load
     from graphprune.scoring import Criterion
     from graphprune.verifying import Check, Verdict
@@ -45,8 +47,10 @@ _HOMES = {
         "WeightsError",
     ),
     "laws": ("RuleReport", "check_rule"),
-    "pipeline": ("shrink", "trace"),
+    "pipeline": ("plan", "shrink", "trace"),
     "planning": ("Plan",),
+    "profiling": ("Profile", "profile"),
+    "proposal": ("Proposal",),
     "result": ("Result", "load"),
     "scoring": ("Criterion",),
     "verifying": ("Check", "Verdict"),
@@ -64,6 +68,8 @@ __all__ = [
     "InputError",
     "Plan",
     "PlanError",
+    "Profile",
+    "Proposal",
     "Result",
     "RuleError",
     "RuleReport",
@@ -72,6 +78,8 @@ __all__ = [
     "WeightsError",
     "check_rule",
     "load",
+    "plan",
+    "profile",
     "rule",
     "shrink",
     "trace",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,13 +15,19 @@ from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
 from graphprune.errors import InputError, PlanError, VerificationError
 from graphprune.lossless import find_lossless, make_report
-from graphprune.planning import Budget, Constraints, Plan, check_ranking, choose, find_limits, make_plan
+from graphprune.planning import Constraints, Plan, find_limits, make_plan
+from graphprune.profiling import Profile
+from graphprune.proposal import Proposal, prepare, propose, recorded_outputs
+from graphprune.request import Options, make_request
 from graphprune.result import Result
 from graphprune.rewriting import rewrite
-from graphprune.scoring import Criterion, Importance, Loss, PeerImportance, find_importance
+from graphprune.scoring import Importance, Loss
 from graphprune.verifying import Verdict, check_random, guilty_groups, verify, verify_unchanged
 
-__all__ = ["shrink", "trace"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["plan", "shrink", "trace"]
 
 
 def trace(
@@ -44,25 +50,55 @@ def trace(
     return build_graph(capture(model, example_inputs, outputs), strict)
 
 
+def plan(
+    model: nn.Module | DependencyGraph,
+    example_inputs: Any = None,
+    *,
+    profile: Profile | None = None,
+    progress: Progress = lambda stage: None,
+    **options: Unpack[Options],
+) -> Proposal:
+    """What `shrink` would do with the same arguments, without cutting anything: the plan, its costs, and what each
+    of them could be at the least.
+
+    A latency is predicted here and not yet measured.
+
+    Raises:
+        InputError, CaptureError, BudgetError, ExportError: as for `shrink`.
+    """
+    clock = Clock(progress)
+    request = make_request(options)
+    graph = _graph(model, example_inputs, options.get("outputs", ()), clock)
+    prepared = prepare(graph, request, clock, profile)
+    with clock("plan"):
+        return propose(prepared, prepared.plan())
+
+
 def shrink(
     model: nn.Module | DependencyGraph,
     example_inputs: Any = None,
     *,
-    macs: float | None = None,
-    params: float | None = None,
+    macs: float | str | None = None,
+    params: float | str | None = None,
+    onnx_bytes: float | str | None = None,
+    memory: float | str | None = None,
+    latency: float | str | None = None,
     ratio: float | None = None,
     importance: str | Importance = "l2",
     calibration: Any = None,
     loss: Loss | None = None,
-    align: int = 1,
+    align: int | str = "auto",
     min_keep: int = 1,
     protect: Sequence[str] = (),
     ranking: str = "global",
     max_ratio: float = 1.0,
     ratios: Mapping[str, float] | None = None,
     outputs: Sequence[str] = (),
+    threads: int = 1,
+    batch: int = 1,
     seed: int = 0,
     plan: Plan | None = None,
+    profile: Profile | None = None,
     lossless: bool = False,
     progress: Progress = lambda stage: None,
 ) -> Result:
@@ -71,8 +107,12 @@ def shrink(
     Args:
         model: the model, or its graph from `trace`. It is left as it was.
         example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
-        macs: share of the multiply-accumulates to keep; units go in the order of ``ranking``.
-        params: share of the parameters to keep, likewise.
+        macs: share of the multiply-accumulates to keep, or an amount such as "300M"; units go in the order of
+            ``ranking``. Several budgets of costs may be given, and all are met.
+        params: of the parameters, likewise.
+        onnx_bytes: of the bytes of the ONNX file: a share, a number, or "12MB".
+        memory: of the peak activation memory of one example: a share, or "4MB"; see `DependencyGraph.memory`.
+        latency: of the time of one run in onnxruntime: a share, or "4ms". It is predicted, measured and corrected.
         ratio: share of the units to remove from every group.
         importance: which units matter: a name such as "l2" or "taylor", "name:aggregate:normalise", a `Criterion`, or
             an object of ``torch_pruning.importance``, or any `graphprune.scoring.Importance`.
@@ -80,7 +120,8 @@ def shrink(
             ``example_inputs`` may be, or a pair of that and labels. Walked once.
         loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number, for criteria that take gradients; without one,
             the outputs times random signs, see `graphprune.scoring.calibration.signs_loss`.
-        align: widths are multiples of this.
+        align: widths are multiples of this; "auto" takes the multiples that onnxruntime likes on this machine, which
+            are learned once (some seconds), and gives way where a budget could not be met within 1 % otherwise.
         min_keep: units that every group keeps at least.
         protect: patterns of layer names that must not change.
         ranking: "global" (scores of all groups together), "uniform" (the same share of every group), "isomorphic"
@@ -88,8 +129,11 @@ def shrink(
         max_ratio: the share of its units that any group may lose.
         ratios: patterns of layer names → the share of the units they produce to remove, whatever the budget.
         outputs: those outputs that the slim model shall return; all if none is named, see `trace`.
+        threads: of onnxruntime, for ``latency``.
+        batch: examples in one run, likewise.
         seed: of random importance and of the checks' random tensors.
         plan: replay this plan instead of a budget.
+        profile: what `profile` measured of this graph, so that it is not measured again.
         lossless: remove what is dead, and nothing else: units that are zero wherever they are read, that nobody
             reads, that are constant (a bias takes the constant) or that repeat others. The slim model computes what
             the model computes, which is checked; ``result.lossless`` says what went and what stayed, and why.
@@ -97,37 +141,42 @@ def shrink(
     Raises:
         InputError: an argument is wrong, or the model does not run on the inputs.
         CaptureError: the model cannot be captured.
-        BudgetError: the budget cannot be reached; the message gives the smallest share.
+        BudgetError: a budget cannot be reached; the message gives the smallest share.
+        ExportError: a budget needs the ONNX file, and the model cannot be exported; or widths are to be learned
+            and onnxruntime cannot be timed: give ``align=1`` then.
         PlanError: ``plan`` does not fit the model.
         VerificationError: the slim model is not what was asked for; the message names node and group.
     """
     clock = Clock(progress)
-    budget = _one_budget(macs, params, ratio, plan, lossless)
-    constraints = Constraints(align, min_keep, tuple(protect), max_ratio, dict(ratios or {}))
-    check_ranking(ranking)
-    criterion = find_importance(importance, calibration, loss) if plan is None else None
+    options: Options = {
+        "macs": macs,
+        "params": params,
+        "onnx_bytes": onnx_bytes,
+        "memory": memory,
+        "latency": latency,
+        "ratio": ratio,
+        "importance": importance,
+        "calibration": calibration,
+        "loss": loss,
+        "align": align,
+        "min_keep": min_keep,
+        "protect": protect,
+        "ranking": ranking,
+        "max_ratio": max_ratio,
+        "ratios": ratios,
+        "threads": threads,
+        "batch": batch,
+        "seed": seed,
+    }
+    other = ["plan"] * (plan is not None) + ["lossless"] * lossless
+    request = make_request(options, other)
     graph = _graph(model, example_inputs, outputs or (plan.outputs if plan else ()), clock)
     if lossless or (plan is not None and plan.request.get("lossless")):
-        return _shrink_lossless(graph, constraints, plan, seed, clock)
+        return _shrink_lossless(graph, request.constraints, plan, seed, clock)
     if plan is None:
-        assert budget is not None
-        assert criterion is not None
-        with clock("score"):
-            scores = criterion(graph, graph.program.tensors, seed)
+        prepared = prepare(graph, request, clock, profile)
         with clock("plan"):
-            request = {
-                "budget": {budget.kind: budget.value},
-                **_described(criterion, scores),
-                **{
-                    key: list(value) if isinstance(value, tuple) else value
-                    for key, value in asdict(constraints).items()
-                },
-                "ranking": ranking,
-                **_outputs(graph),
-                "seed": seed,
-            }
-            kept = choose(graph, scores, budget, find_limits(graph, constraints), ranking)
-            plan = make_plan(graph, kept, request)
+            plan = prepared.plan()
     else:
         plan.check(graph)
     with clock("rewrite"):
@@ -156,7 +205,7 @@ def _shrink_lossless(
             "lossless": True,
             **asdict(constraints),
             "protect": list(constraints.protect),
-            **_outputs(graph),
+            **recorded_outputs(graph),
             "seed": seed,
         }
         plan = make_plan(graph, found.kept, request)
@@ -189,11 +238,6 @@ def _same_groups(one: Plan, other: Plan) -> bool:
     )
 
 
-def _outputs(graph: DependencyGraph) -> dict[str, Any]:
-    """Which outputs the slim model returns, for the record; nothing where it returns all."""
-    return {"outputs": list(graph.program.wanted)} if graph.program.wanted else {}
-
-
 def _graph(
     model: nn.Module | DependencyGraph, example_inputs: Any, outputs: Sequence[str], clock: Clock
 ) -> DependencyGraph:
@@ -207,32 +251,6 @@ def _graph(
         program = capture(model, example_inputs, outputs)
     with clock("analyse"):
         return build_graph(program)
-
-
-def _described(criterion: Importance, scores: Mapping[str, Any]) -> dict[str, Any]:
-    """How units were judged, for the record."""
-    left = [name for name, score in scores.items() if score is None]
-    unjudged = {"unjudged": left} if left else {}
-    if not isinstance(criterion, Criterion | PeerImportance):
-        return {"importance": type(criterion).__name__, **unjudged}
-    data = {}
-    if criterion.calibration is not None:
-        loss = getattr(criterion.loss, "__name__", type(criterion.loss).__name__) if criterion.loss else None
-        data = {"calibration": type(criterion.calibration).__name__, "loss": loss}
-    return {"importance": str(criterion), **data, **unjudged}
-
-
-def _one_budget(
-    macs: float | None, params: float | None, ratio: float | None, plan: Plan | None, lossless: bool
-) -> Budget | None:
-    given = {"macs": macs, "params": params, "ratio": ratio}
-    chosen = [(kind, value) for kind, value in given.items() if value is not None]
-    count = len(chosen) + (plan is not None) + lossless
-    if count != 1:
-        raise InputError(
-            f"{count} budgets are given", "give exactly one of macs, params, ratio, lossless and plan"
-        )
-    return Budget(*chosen[0]) if chosen else None
 
 
 def _refusal(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) -> VerificationError:

@@ -121,8 +121,8 @@ def test_results_do_not_depend_on_hash_order() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "0 budgets"),
-        ({"macs": 0.5, "params": 0.5}, "2 budgets"),
+        ({}, "no budget is given"),
+        ({"macs": 0.5, "ratio": 0.5}, "macs and ratio are given together"),
         ({"macs": 1.5}, "out of range"),
         ({"ratio": 1.0}, "out of range"),
         ({"macs": 0.5, "importance": "l3"}, "unknown importance"),

@@ -24,9 +24,10 @@ ORDER = {
     "verifying": {"errors", "capture", "axes", "planning"},
     "laws": {"errors", "capture", "axes", "planning", "rewriting", "verifying"},
     "exporting": {"errors", "arguments"},
+    "profiling": {"errors", "clock", "capture", "axes", "exporting"},
     "report": {"errors", "axes", "capture"},
 }
-EDGE = {"pipeline", "result", "onnx_checks", "cli", "__init__"}
+EDGE = {"pipeline", "request", "proposal", "result", "onnx_checks", "cli", "__init__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -1,7 +1,8 @@
-"""The cost of a model as a polynomial in the sizes of its atoms.
+"""What a model costs, as a function of the sizes of its atoms.
 
 An operator's multiply-accumulates are the product of the sizes of the axes it loops over, and a tensor's
-elements the product of its dimensions, so both are known for every plan without tracing anything again.
+elements the product of its dimensions, so both are known for every plan without tracing anything again. Bytes and
+seconds are such sums too, with a price for each product. Whatever is a `CostFunction` can be given a budget.
 """
 
 from __future__ import annotations
@@ -9,10 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 from graphprune.axes.terms import Atom, Term, atoms, size_of
 
-__all__ = ["Monomial", "Polynomial"]
+__all__ = ["CostFunction", "Monomial", "Polynomial"]
+
+
+class CostFunction(Protocol):
+    """A cost of a model at given sizes of its atoms. It never falls when a size grows."""
+
+    def value(self, sizes: Mapping[Atom, int]) -> float:
+        """The cost at ``sizes``; atoms that are not in it keep their size."""
+
+    def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> float:
+        """By how much the cost changes when ``atom`` alone gets ``size``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,10 +32,10 @@ class Monomial:
     """``constant`` times the product of the sizes of ``terms``; ``name`` is the operator or tensor."""
 
     name: str
-    constant: int
+    constant: float
     terms: tuple[Term, ...]
 
-    def value(self, sizes: Mapping[Atom, int]) -> int:
+    def value(self, sizes: Mapping[Atom, int]) -> float:
         """Its value at ``sizes``."""
         result = self.constant
         for term in self.terms:
@@ -33,19 +45,28 @@ class Monomial:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A sum of monomials: multiply-accumulates of one example, or parameters."""
+    """A sum of monomials: multiply-accumulates of one example, or parameters; whole where its constants are."""
 
     monomials: tuple[Monomial, ...]
     unit: Mapping[Atom, int] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, products: Iterable[tuple[str, tuple[Term, ...]]], free: set[Atom], unit: Mapping[Atom, int]
+        cls,
+        products: Iterable[tuple[str, tuple[Term, ...]]],
+        free: set[Atom],
+        unit: Mapping[Atom, int],
+        prices: Mapping[str, float] | None = None,
     ) -> Polynomial:
-        """Of named products of terms. Terms without ``free`` atoms become constants, at the sizes ``unit``."""
+        """Of named products of terms. Terms without ``free`` atoms become constants, at the sizes ``unit``.
+
+        Args:
+            prices: name → what one costs, 1 where it says nothing.
+        """
         monomials = []
         for name, terms in products:
-            constant, variable = 1, []
+            constant: float = (prices or {}).get(name, 1)
+            variable = []
             for term in terms:
                 if any(atom in free for atom in atoms(term)):
                     variable.append(term)
@@ -65,11 +86,11 @@ class Polynomial:
                     found.setdefault(atom, {})[monomial] = None
         return {atom: tuple(monomials) for atom, monomials in found.items()}
 
-    def value(self, sizes: Mapping[Atom, int]) -> int:
+    def value(self, sizes: Mapping[Atom, int]) -> float:
         """The whole cost at ``sizes``; atoms that are not in it keep their size."""
         sizes = {**self.unit, **sizes}
         known: dict[Term, int] = {}
-        total = 0
+        total: float = 0
         for monomial in self.monomials:
             product = monomial.constant
             for term in monomial.terms:
@@ -79,7 +100,7 @@ class Polynomial:
             total += product
         return total
 
-    def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> int:
+    def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> float:
         """By how much the cost changes when ``atom`` alone gets ``size``."""
         sizes = {**self.unit, **sizes}
         changed = {**sizes, atom: size}

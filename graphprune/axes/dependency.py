@@ -11,6 +11,7 @@ import networkx as nx
 from graphprune.axes.analysis import Analysis, analyse
 from graphprune.axes.cost import Polynomial
 from graphprune.axes.groups import Group, find_groups
+from graphprune.axes.memory import PeakMemory, peak_memory
 from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.capture.operations import Value
 from graphprune.capture.program import Program
@@ -90,10 +91,16 @@ class DependencyGraph:
         )
         return Polynomial.of(products, free, {})
 
+    @cached_property
+    def memory(self) -> PeakMemory:
+        """Peak activation memory of one example (of the captured batch, where that is fixed), in bytes."""
+        sizes = self.batch_sizes(dict.fromkeys(self.program.batch_primes, 1))
+        return peak_memory(self.program, self.analysis.terms, {group.atom for group in self.groups}, sizes)
+
     def cost(self, sizes: Mapping[str, int] | None = None) -> Cost:
         """The cost of the model, with ``sizes`` (group name → units kept) instead of the original widths."""
         by_atom = {self.by_name[name].atom: size for name, size in (sizes or {}).items()}
-        return Cost(self.macs.value(by_atom), self.params.value(by_atom))
+        return Cost(int(self.macs.value(by_atom)), int(self.params.value(by_atom)))
 
     def to_networkx(self) -> nx.Graph:
         """Nodes ("operator", name), ("tensor", name) and ("axis", number).

@@ -11,7 +11,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 
 from graphprune.errors import InputError
 
-__all__ = ["bound", "defaults", "find_operator", "overloads_of", "tensor_arguments"]
+__all__ = ["bound", "defaults", "find_operator", "makes_view", "overloads_of", "tensor_arguments"]
 
 _NAME = re.compile(r"([A-Za-z_]\w*)(?:::|\.)([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?")
 
@@ -45,6 +45,18 @@ def overloads_of(operator: OpOverload | OpOverloadPacket) -> tuple[OpOverload, .
         return (operator,)
     found = (getattr(operator, name) for name in operator.overloads())
     return tuple(overload for overload in found if tensor_arguments(overload))
+
+
+def makes_view(operator: str) -> bool:
+    """Whether an operator's schema says that its results share the memory of its first argument.
+
+    False where this process does not know the operator.
+    """
+    try:
+        overloads = overloads_of(find_operator(operator))
+    except InputError:
+        return False
+    return any(result.alias_info is not None for item in overloads for result in item._schema.returns)
 
 
 def tensor_arguments(operator: OpOverload) -> dict[str, bool]:

@@ -51,6 +51,8 @@ def start(
     epilog=examples(
         "graphprune shrink zoo:mtcnn_rnet --macs 0.5 -o slim",
         "graphprune shrink resnet50 --params 0.6 --align 8 --protect fc -o slim",
+        "graphprune shrink mobilenet_v2 --latency 0.6 --onnx-bytes 10MB -o slim",
+        "graphprune shrink vit_b_16 --macs 0.5 --dry-run",
         "graphprune shrink net.py:make --input-shape 1,3,32,32 --ratio 0.5 -o slim",
         "graphprune shrink net.py:make --lossless --weights masked.safetensors -o slim",
         "graphprune shrink zoo:mtcnn_rnet --plan slim/plan.json -o again",
@@ -59,16 +61,34 @@ def start(
 def shrink(
     model: Model,
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--output", "-o", metavar="DIR", help="Where the result is written.", show_default=False
         ),
-    ],
+    ] = None,
     macs: Annotated[
-        float | None, typer.Option(metavar="F", help="Share of the multiply-accumulates to keep, 0 to 1.")
+        str | None,
+        typer.Option(
+            metavar="F",
+            help="Share of the multiply-accumulates to keep, 0 to 1, or an amount such as 300M. Of the budgets down "
+            "to --latency several may be given, and all are met.",
+        ),
     ] = None,
     params: Annotated[
-        float | None, typer.Option(metavar="F", help="Share of the parameters to keep, 0 to 1.")
+        str | None, typer.Option(metavar="F", help="Share of the parameters to keep, or 5M.")
+    ] = None,
+    onnx_bytes: Annotated[
+        str | None, typer.Option(metavar="F", help="Share of the ONNX file's bytes to keep, or 12MB.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="F", help="Share of one example's peak activation memory to keep, or 4MB."),
+    ] = None,
+    latency: Annotated[
+        str | None,
+        typer.Option(
+            metavar="F", help="Share of the time of one run in onnxruntime to keep, measured here, or 4ms."
+        ),
     ] = None,
     ratio: Annotated[
         float | None, typer.Option(metavar="F", help="Share of the units to remove from every group.")
@@ -103,7 +123,14 @@ def shrink(
         str | None,
         typer.Option(metavar="FILE", help="For gradients: file.py:function of the outputs, and the batch."),
     ] = None,
-    align: Annotated[int, typer.Option(metavar="N", help="Widths are multiples of N.")] = 1,
+    align: Annotated[
+        str,
+        typer.Option(
+            metavar="N",
+            help="Widths are multiples of N, 1 for any; auto for the multiples that onnxruntime likes here, learned "
+            "once.",
+        ),
+    ] = "auto",
     min_keep: Annotated[int, typer.Option(metavar="N", help="Units that every group keeps at least.")] = 1,
     protect: Annotated[
         list[str],
@@ -141,6 +168,14 @@ def shrink(
     ] = None,
     input_shape: Shapes = [],  # noqa: B006
     seed: Annotated[int, typer.Option(metavar="N", help="Of random weights, importance and checks.")] = 0,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of onnxruntime where it is timed.")] = 1,
+    batch: Annotated[int, typer.Option(metavar="N", help="Examples in a run that is timed.")] = 1,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", metavar="", help="Show the plan and what is in reach; cut and write nothing."
+        ),
+    ] = False,
     no_latency: Annotated[
         bool, typer.Option("--no-latency", metavar="", help="Do not time the models in onnxruntime.")
     ] = False,
@@ -156,6 +191,9 @@ def shrink(
         output=output,
         macs=macs,
         params=params,
+        onnx_bytes=onnx_bytes,
+        memory=memory,
+        latency=latency,
         ratio=ratio,
         lossless=lossless,
         plan=plan,
@@ -172,7 +210,10 @@ def shrink(
         weights=weights,
         shapes=tuple(input_shape),
         seed=seed,
-        latency=not no_latency,
+        threads=threads,
+        batch=batch,
+        timed=not no_latency,
+        dry_run=dry_run,
     )
     command.shrink(request, json, quiet)
 

@@ -19,10 +19,12 @@ from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_shapes
 from graphprune.errors import InputError
-from graphprune.planning import Budget, Constraints, Plan, check_ranking
+from graphprune.planning import Plan
 from graphprune.report.lossless import lossless_tables
+from graphprune.report.plan import reach_table, width_table
 from graphprune.report.tables import shrink_table, verdict_line
-from graphprune.scoring import Criterion, Importance, find_importance
+from graphprune.request import Options, make_request
+from graphprune.scoring import Importance, find_importance
 
 __all__ = ["Request", "shrink"]
 
@@ -32,16 +34,19 @@ class Request:
     """The options of one shrink; None or empty where the user said nothing."""
 
     model: str
-    output: Path
-    macs: float | None = None
-    params: float | None = None
+    output: Path | None = None
+    macs: str | None = None
+    params: str | None = None
+    onnx_bytes: str | None = None
+    memory: str | None = None
+    latency: str | None = None
     ratio: float | None = None
     lossless: bool = False
     plan: Path | None = None
     importance: str = "l2"
     calibration: str | None = None
     loss: str | None = None
-    align: int = 1
+    align: str = "auto"
     min_keep: int = 1
     protect: tuple[str, ...] = ()
     ranking: str = "global"
@@ -51,7 +56,10 @@ class Request:
     weights: str | None = None
     shapes: tuple[str, ...] = ()
     seed: int = 0
-    latency: bool = True
+    threads: int = 1
+    batch: int = 1
+    timed: bool = True
+    dry_run: bool = False
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -72,10 +80,26 @@ class Request:
         return found
 
     @property
-    def budgets(self) -> dict[str, float]:
-        """Those that are given."""
-        given = {"macs": self.macs, "params": self.params, "ratio": self.ratio}
-        return {kind: value for kind, value in given.items() if value is not None}
+    def options(self) -> Options:
+        """What `graphprune.shrink` is to be told, but for the criterion."""
+        return {
+            "macs": self.macs,
+            "params": self.params,
+            "onnx_bytes": self.onnx_bytes,
+            "memory": self.memory,
+            "latency": self.latency,
+            "ratio": self.ratio,
+            "align": self.align,
+            "min_keep": self.min_keep,
+            "protect": self.protect,
+            "ranking": self.ranking,
+            "max_ratio": self.max_ratio,
+            "ratios": self.ratios,
+            "outputs": self.outputs,
+            "threads": self.threads,
+            "batch": self.batch,
+            "seed": self.seed,
+        }
 
 
 def shrink(request: Request, json: bool, quiet: bool) -> None:
@@ -90,9 +114,15 @@ def shrink(request: Request, json: bool, quiet: bool) -> None:
         with stdout_is_kept():
             importance = _importance(request)
             source = resolve(request.model, request.weights, parse_shapes(request.shapes), request.seed)
+        options: Options = {**request.options, "importance": importance}
         with silence():
-            report = _shrunk(request, source, importance, plan, progress)
-    if json:
+            if request.output is None:
+                report = pipeline.plan(source.model, source.inputs, progress=progress, **options).to_dict()
+            else:
+                report = _shrunk(request, request.output, source, options, plan, progress)
+    if request.output is None:
+        _show_plan(report, json, quiet)
+    elif json:
         print_json({"directory": str(request.output), **report})
     elif not quiet:
         _show(report, request.output)
@@ -100,21 +130,20 @@ def shrink(request: Request, json: bool, quiet: bool) -> None:
 
 def _checked(request: Request) -> Plan | None:
     """Everything that can be refused before the long work; the plan, if one is to be replayed."""
-    budgets = request.budgets
-    given = [f"--{kind}" for kind in budgets] + (["--lossless"] if request.lossless else [])
-    given += ["--plan"] if request.plan else []
-    if len(given) != 1:
-        what = f"{' and '.join(given)} are given together" if given else "no budget is given"
-        raise InputError(what, "give exactly one of --macs, --params, --ratio, --lossless and --plan")
-    for kind, value in budgets.items():
-        Budget(kind, value)
-    Constraints(request.align, request.min_keep, request.protect, request.max_ratio, request.ratios)
-    check_ranking(request.ranking)
-    Criterion.parse(request.importance)
+    other = ["lossless"] * request.lossless + ["plan"] * (request.plan is not None)
+    make_request({**request.options, "importance": request.importance}, other)
     if request.lossless and request.importance != Request.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     parse_shapes(request.shapes)
-    exporting.ensure_writable(request.output)
+    if request.dry_run and other:
+        raise InputError(f"--dry-run has no effect on --{other[0]}", "leave it out, or give a budget")
+    if request.output is None:
+        if not request.dry_run:
+            raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
+    elif request.dry_run:
+        raise InputError("--dry-run writes nothing to --output", "leave one of them out")
+    else:
+        exporting.ensure_writable(request.output)
     return _read_plan(request, request.plan) if request.plan else None
 
 
@@ -154,7 +183,12 @@ def _importance(request: Request) -> Importance:
 
 
 def _shrunk(
-    request: Request, source: Source, importance: Importance, plan: Plan | None, progress: Stages
+    request: Request,
+    directory: Path,
+    source: Source,
+    options: Options,
+    plan: Plan | None,
+    progress: Stages,
 ) -> dict[str, Any]:
     figures = _Figures(source)
     if figures.wanted:
@@ -163,27 +197,16 @@ def _shrunk(
     result = pipeline.shrink(
         source.model,
         source.inputs,
-        macs=request.macs,
-        params=request.params,
-        ratio=request.ratio,
         lossless=request.lossless,
-        importance=importance,
-        align=request.align,
-        min_keep=request.min_keep,
-        protect=request.protect,
-        ranking=request.ranking,
-        max_ratio=request.max_ratio,
-        ratios=request.ratios,
-        outputs=request.outputs,
-        seed=request.seed,
         plan=plan,
         progress=progress,
+        **options,
     )
     if figures.wanted:
         progress("evaluate the slim model")
         figures.add("after", result.model)
     extra = {"source": _recorded(source, result.graph, figures.notes), **figures.extra}
-    return result.save(request.output, latency=request.latency, progress=progress, extra=extra)
+    return result.save(directory, latency=request.timed, progress=progress, extra=extra)
 
 
 class _Figures:
@@ -234,10 +257,17 @@ def _show(report: Mapping[str, Any], directory: Path) -> None:
     )
 
 
+def _show_plan(proposal: Mapping[str, Any], json: bool, quiet: bool) -> None:
+    if json:
+        print_json(proposal)
+    elif not quiet:
+        show(reach_table(proposal), width_table(proposal), Text("Nothing was cut or written."))
+
+
 def _hints(report: Mapping[str, Any]) -> Iterable[str]:
     """What to try next where the figures disappoint."""
     if report.get("latency", {}).get("ratio", 0) > 1 and report["request"].get("align") == 1:
-        yield "smaller, but slower here: onnxruntime likes multiples of 8, try --align 8"
+        yield "smaller, but slower here: try --align auto"
     figures = report.get("evaluation", {})
     before, after = (next(iter(figures.get(when, {}).values()), 0.0) for when in ("before", "after"))
     if after < before - 0.01:

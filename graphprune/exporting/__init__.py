@@ -8,7 +8,7 @@ from __future__ import annotations
 from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
 from graphprune.exporting.parity import Parity, parity
-from graphprune.exporting.runtime import Latency, latency, session
+from graphprune.exporting.runtime import Latency, fastest, feeder, latency, session
 from graphprune.exporting.source import module_source
 from graphprune.exporting.store import graph_from_json, graph_to_json, load_model, save_model
 
@@ -20,6 +20,8 @@ __all__ = [
     "Parity",
     "ensure_writable",
     "export_onnx",
+    "fastest",
+    "feeder",
     "graph_from_json",
     "graph_to_json",
     "latency",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy
 from graphprune.errors import ExportError
 from graphprune.exporting.feeds import match_inputs, to_numpy
 
-__all__ = ["Array", "Latency", "latency", "runner", "session"]
+__all__ = ["Array", "Latency", "fastest", "feeder", "latency", "runner", "session"]
 
 Array = numpy.ndarray[Any, Any]
 
@@ -36,8 +36,8 @@ class Latency:
     runs: int
 
 
-def session(path: Path, threads: int = 1) -> Any:
-    """An `onnxruntime.InferenceSession` of the file on the CPU.
+def session(model: Path | bytes, threads: int = 1) -> Any:
+    """An `onnxruntime.InferenceSession` of a file, or of a serialised model, on the CPU.
 
     Raises:
         ExportError: onnxruntime cannot load the file.
@@ -49,10 +49,12 @@ def session(path: Path, threads: int = 1) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = model if isinstance(model, bytes) else str(model)
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base class
+        what = "a model" if isinstance(model, bytes) else model
         raise ExportError(
-            f"onnxruntime cannot load {path}: {_first_line(error)}", "export the model again"
+            f"onnxruntime cannot load {what}: {_first_line(error)}", "export the model again"
         ) from error
 
 
@@ -101,7 +103,13 @@ def latency(
 def runner(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], list[Array]]:
     """One run on these arguments, which are converted here and not at every run."""
     names = [value.name for value in loaded.get_inputs()]
-    feed = {name: to_numpy(tensor) for name, tensor in match_inputs(names, args, kwargs).items()}
+    return feeder(
+        loaded, {name: to_numpy(tensor) for name, tensor in match_inputs(names, args, kwargs).items()}
+    )
+
+
+def feeder(loaded: Any, feed: Mapping[str, Array]) -> Callable[[], list[Array]]:
+    """One run on these inputs."""
 
     def run() -> list[Array]:
         try:
@@ -112,6 +120,14 @@ def runner(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Cal
             ) from error
 
     return run
+
+
+def fastest(runs: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+    """Seconds of the fastest of ``rounds`` calls of each; all are called in turn, so that all see the same machine."""
+    best = [_timed(run) for run in runs]
+    for _ in range(rounds):
+        best = [min(before, _timed(run)) for before, run in zip(best, runs, strict=True)]
+    return best
 
 
 def _timed(run: Callable[[], Any]) -> float:

@@ -1,20 +1,25 @@
 """Scores and budgets → `Plan`."""
 
-from graphprune.planning.budgets import Budget, choose
-from graphprune.planning.constraints import Constraints, find_limits
+from graphprune.planning.budgets import UNITS, Budget, Target
+from graphprune.planning.choosing import choose, known_costs
+from graphprune.planning.constraints import Constraints, Limit, find_limits
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks, make_plan
 from graphprune.planning.ranking import RANKINGS, check_ranking
 
 __all__ = [
     "RANKINGS",
+    "UNITS",
     "Budget",
     "Constraints",
+    "Limit",
     "Masks",
     "Plan",
+    "Target",
     "check_ranking",
     "choose",
     "find_limits",
+    "known_costs",
     "make_masks",
     "make_plan",
 ]

@@ -1,199 +1,121 @@
-"""How many units every group keeps: a uniform ratio, or an exact budget by ranking all units together."""
+"""What is asked for: the share of a cost to keep, or an absolute amount of it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-import torch
-from torch import Tensor
-
-from graphprune.axes.cost import Polynomial
-from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.groups import Group
-from graphprune.axes.terms import Atom
+from graphprune.axes.cost import CostFunction
 from graphprune.errors import BudgetError, InputError
-from graphprune.planning.constraints import Limit
-from graphprune.planning.ranking import EVEN, check_ranking, rank
 
-__all__ = ["Budget", "choose"]
+__all__ = ["UNITS", "Budget", "Target"]
+
+_COUNT = {"M": 1e6, "k": 1e3, "G": 1e9}
+_BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+# what can have a budget → the units in which an amount may be given; amounts are shown in the first
+UNITS: Mapping[str, Mapping[str, float]] = {
+    "macs": _COUNT,
+    "params": _COUNT,
+    "onnx_bytes": {"": 1.0, **_BYTES},
+    "memory": _BYTES,
+    "latency": {"ms": 1.0, "s": 1e3},
+}
+_AMOUNT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)\s*")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What is asked for: ``kind`` "macs" or "params" with the share to *keep*, or "ratio", the share to *remove*.
+    """A budget of ``kind``: a cost of `UNITS` and what to *keep* of it, or "ratio", the share of units to *remove*.
+
+    Args:
+        value: a share; with ``absolute`` an amount: a number, bytes, or milliseconds.
 
     Raises:
-        InputError: ``value`` is not between 0 and 1.
+        InputError: ``value`` is out of range.
     """
 
     kind: str
     value: float
+    absolute: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("macs", "params", "ratio"):
-            raise InputError(f"unknown budget {self.kind!r}", "use macs, params or ratio")
+        if self.kind != "ratio" and self.kind not in UNITS:
+            raise InputError(f"unknown budget {self.kind!r}", f"use {', '.join(UNITS)} or ratio")
+        if self.absolute and self.value > 0:
+            return
         allowed = 0 <= self.value < 1 if self.kind == "ratio" else 0 < self.value <= 1
         if not allowed:
             meaning = "the share of units to remove" if self.kind == "ratio" else "the share to keep"
             raise InputError(f"{self.kind}={self.value} is out of range", f"give {meaning}, between 0 and 1")
 
+    @classmethod
+    def parse(cls, kind: str, given: float | str) -> Budget:
+        """From a share such as 0.5 or "0.5", or an amount such as "4ms", "12MB", "300M" or 1_000_000.
 
-def choose(
-    graph: DependencyGraph,
-    scores: Mapping[str, Tensor | None],
-    budget: Budget,
-    limits: Mapping[str, Limit],
-    ranking: str = "global",
-) -> dict[str, Tensor]:
-    """Kept units of every group: boolean ``[size]``, or ``[fibre size, size]`` with equal counts per row.
+        Raises:
+            InputError: it is neither, in none of the kind's units, or out of range.
+        """
+        units = UNITS.get(kind, {})
+        try:
+            number, unit = float(given), ""
+        except ValueError:
+            match = _AMOUNT.fullmatch(str(given))
+            number, unit = (float(match[1]), match[2]) if match else (0.0, "?")
+        if unit not in {"", *units}:
+            known = ", ".join(f"1{name}" for name in units if name)
+            amounts = f", or an amount with its unit, such as {known}" if known else ""
+            raise InputError(f"{kind}={given!r} is not understood", f"give a share between 0 and 1{amounts}")
+        # one parameter and a half is a mistaken share
+        if unit or (number > 1 and number.is_integer() and "" in units):
+            return cls(kind, number * units[unit], absolute=True)
+        return cls(kind, number)
 
-    A budget of cost cuts along ``ranking``: "global" compares scores between groups as they are, "uniform" takes the
-    same share of every group, "isomorphic" ranks among groups of the same structure, "per_cost" by score over cost
-    saved. A group without scores (None) stays whole.
+    @property
+    def request(self) -> float | str:
+        """As `parse` reads it: a share, or an amount with its unit."""
+        return amount(self.kind, self.value) if self.absolute else self.value
 
-    Raises:
-        BudgetError: even the smallest permitted widths cost more; the message gives the smallest share.
-        InputError: scores are missing, misshapen or not finite, or there are none for any group; the ranking is
-            unknown, or a ratio is asked for, which ranks nothing.
+
+def amount(kind: str, value: float) -> str:
+    """With the unit in which amounts of that kind are shown."""
+    unit, factor = next(iter(UNITS[kind].items()))
+    return f"{value / factor:.10g}{unit}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A budget of a given model.
+
+    Args:
+        budget: what was asked for.
+        cost: the cost it speaks of.
+        scale: what the search must aim at, over what was asked for; see `graphprune.pipeline` on measured budgets.
     """
-    check_ranking(ranking)
-    if budget.kind == "ratio" and ranking != "global":
-        raise InputError(
-            f"ranking={ranking!r} has no effect on a ratio", "ask for macs or params, or leave it out"
+
+    budget: Budget
+    cost: CostFunction
+    scale: float = 1.0
+
+    @property
+    def limit(self) -> float:
+        """The most that the slim model may cost."""
+        asked = self.budget.value if self.budget.absolute else self.budget.value * self.cost.value({})
+        return asked * self.scale
+
+    def refuse(self, smallest: float) -> BudgetError:
+        """The error to raise where no model costs less than ``smallest``."""
+        full = self.cost.value({}) or 1
+        kind = self.budget.kind
+        if self.budget.absolute:
+            least, advised = f"takes {amount(kind, smallest)}", amount(kind, smallest)
+        else:
+            least, advised = f"keeps {smallest / full:.4f}", _round_up(smallest / full)
+        return BudgetError(
+            f"{kind}={self.budget.request} cannot be reached: with these constraints the smallest model {least}",
+            f"ask for {kind}={advised} or more, or loosen align, min_keep or protect",
         )
-    known = _checked_scores(graph, scores)
-    limits = {name: limit if name in known else limit.whole() for name, limit in limits.items()}
-    known |= {name: torch.ones(_shape(graph.by_name[name])) for name in limits if name not in known}
-    sizes = _sizes(graph, known, budget, limits, ranking)
-    return {name: _best(known[name], size) for name, size in sizes.items()}
-
-
-def _sizes(
-    graph: DependencyGraph,
-    scores: Mapping[str, Tensor],
-    budget: Budget,
-    limits: Mapping[str, Limit],
-    ranking: str,
-) -> dict[str, int]:
-    if budget.kind == "ratio":
-        return {name: limit.near(limit.size * (1 - budget.value)) for name, limit in limits.items()}
-    cost = graph.macs if budget.kind == "macs" else graph.params
-    ranked = rank(graph, {name: scores[name] for name in limits}, cost, ranking)
-    return _Search(graph, ranked, limits, cost, even=ranking in EVEN).solve(budget)
-
-
-def _shape(group: Group) -> tuple[int, ...]:
-    return (group.size,) if group.fibre is None else (group.fibre.size, group.size)
-
-
-def _checked_scores(graph: DependencyGraph, scores: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-    """Scores of the groups that can be judged."""
-    known: dict[str, Tensor] = {}
-    for group in graph.groups:
-        shape, score = _shape(group), scores.get(group.name)
-        if group.name not in scores or (score is not None and tuple(score.shape) != shape):
-            given = "nothing" if score is None else f"shape {tuple(score.shape)}"
-            raise InputError(f"the importance gives {given} for group {group.name}", f"it must give {shape}")
-        if score is not None:
-            known[group.name] = score
-            if not torch.isfinite(score).all():
-                raise InputError(
-                    f"the importance of group {group.name} is not finite",
-                    "check the weights and the calibration data for NaN",
-                )
-    if graph.groups and not known:
-        raise InputError("the importance can judge none of the model's groups", "use another importance")
-    return known
-
-
-def _best(scores: Tensor, size: int) -> Tensor:
-    """The ``size`` best units of every row; ties go to the first."""
-    order = torch.argsort(scores, dim=-1, descending=True, stable=True)[..., :size]
-    return torch.zeros(scores.shape, dtype=torch.bool).scatter(-1, order, True)
-
-
-class _Search:
-    """Finds the threshold on the ranking's keys at which the cost meets the budget."""
-
-    def __init__(
-        self,
-        graph: DependencyGraph,
-        ranked: Mapping[str, Tensor],
-        limits: Mapping[str, Limit],
-        cost: Polynomial,
-        even: bool,
-    ) -> None:
-        self.limits = limits
-        self.cost = cost
-        self.atoms = {group.name: group.atom for group in graph.groups}
-        self.ranked = ranked
-        self.even = even
-
-    def sizes_at(self, threshold: float) -> dict[str, int]:
-        """Units whose key exceeds ``threshold``, within the limits."""
-        sizes = {}
-        for name, limit in self.limits.items():
-            removed = int(torch.searchsorted(self.ranked[name], threshold, right=True))
-            sizes[name] = limit.near(limit.size - removed)
-        return sizes
-
-    def value(self, sizes: Mapping[str, int]) -> int:
-        return self.cost.value(self.by_atom(sizes))
-
-    def by_atom(self, sizes: Mapping[str, int]) -> dict[Atom, int]:
-        return {self.atoms[name]: size for name, size in sizes.items()}
-
-    def solve(self, budget: Budget) -> dict[str, int]:
-        """The largest widths along the ranking that cost no more than the budget."""
-        full = self.cost.value({})
-        target = full * budget.value
-        least = {name: limit.least for name, limit in self.limits.items()}
-        smallest = self.value(least)
-        if smallest > target:
-            raise BudgetError(
-                f"{budget.kind}={budget.value:g} cannot be reached: with these constraints the smallest model "
-                f"keeps {smallest / full:.4f}",
-                f"ask for {budget.kind}={_round_up(smallest / full)} or more, or loosen align, min_keep or protect",
-            )
-        if not self.ranked:
-            return {}
-        thresholds = torch.unique(torch.cat(list(self.ranked.values())))
-        low, high = 0, len(thresholds)  # the first threshold at which the cost fits
-        while low < high:
-            middle = (low + high) // 2
-            if self.value(self.sizes_at(float(thresholds[middle]))) <= target:
-                high = middle
-            else:
-                low = middle + 1
-        sizes = self.sizes_at(float(thresholds[low])) if low < len(thresholds) else least
-        if self.value(sizes) > target:
-            sizes = least
-        return self._fill(sizes, target)
-
-    def _fill(self, sizes: dict[str, int], target: float) -> dict[str, int]:
-        """Gives back steps, the best units first, while they fit into what is left of the budget."""
-        by_atom = self.by_atom(sizes)
-        left = target - self.cost.value(by_atom)
-        candidates = set(sizes)
-        while candidates:
-            name = max(sorted(candidates), key=lambda name: self._next_score(name, sizes[name]))
-            limit, atom = self.limits[name], self.atoms[name]
-            larger = limit.above(sizes[name])
-            price = self.cost.change(by_atom, atom, larger)
-            if larger == sizes[name] or price > left:
-                candidates.discard(name)
-                continue
-            sizes[name] = by_atom[atom] = larger
-            left -= price
-            if self.even:  # or cheap groups would soak up what is left, and stay whole
-                candidates.discard(name)
-        return sizes
-
-    def _next_score(self, name: str, size: int) -> float:
-        ranked = self.ranked[name]
-        return float(ranked[len(ranked) - size - 1]) if size < len(ranked) else float("-inf")
 
 
 def _round_up(share: float) -> str:

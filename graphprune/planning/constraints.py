@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import ceil
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
-from graphprune.axes.terms import Atom, Product, Term
 from graphprune.errors import InputError
+from graphprune.planning.alignment import steps
 
 __all__ = ["Constraints", "Limit", "find_limits"]
 
@@ -22,7 +22,8 @@ class Constraints:
 
     Args:
         align: widths are multiples of this, or stay as they are. Each part of a concatenation is aligned by
-            itself; parts narrower than this cannot be.
+            itself; parts narrower than this cannot be. Or multiples by kind of layer (`graphprune.axes.kinds`), as a
+            runtime likes them: these are wishes, halved in groups that are too narrow, and where a budget needs it.
         min_keep: units that every group keeps at least (for every position of its fibre).
         protect: patterns (``fnmatch``) of layers none of whose tensors may change.
         max_ratio: the share of its units that any group may lose.
@@ -33,7 +34,7 @@ class Constraints:
         InputError: a number is out of range.
     """
 
-    align: int = 1
+    align: int | Mapping[str, int] = 1
     min_keep: int = 1
     protect: Sequence[str] = ()
     max_ratio: float = 1.0
@@ -42,6 +43,8 @@ class Constraints:
     def __post_init__(self) -> None:
         for name in ("align", "min_keep"):
             value = getattr(self, name)
+            if name == "align" and isinstance(value, Mapping):
+                continue
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}={value!r} is not a positive whole number", f"give {name}=1 or more")
         if not 0 <= self.max_ratio <= 1:
@@ -58,13 +61,22 @@ class Constraints:
 class Limit:
     """The sizes a group may take: multiples of ``step`` from ``least`` on, or its full ``size``.
 
-    With ``fixed`` it takes that one alone, whatever is wanted.
+    With ``fixed`` it takes that one alone, whatever is wanted. With ``floor`` the step is only a wish, and that is the
+    least size whatever the step.
     """
 
     size: int
     step: int
     least: int
     fixed: int | None = None
+    floor: int | None = None
+
+    def finer(self) -> Limit:
+        """With steps half as wide, where they are a wish and not one yet."""
+        if self.floor is None or self.fixed is not None or self.step == 1:
+            return self
+        step = self.step // 2
+        return replace(self, step=step, least=min(-(-self.floor // step) * step, self.size))
 
     def whole(self) -> Limit:
         """The limit of a group that nothing may be removed from."""
@@ -96,18 +108,26 @@ def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, L
     """
     protected = _protected(graph, constraints.protect)
     ratios = _ratios(graph, constraints.ratios)
-    steps = _steps(graph, constraints.align)
+    multiples = steps(graph, constraints.align)
     limits = {}
     for group in graph.groups:
-        step = steps.get(group.atom, 1)
         # rounded, since 0.7 of 10 units is a little less than 7
         kept = max(constraints.min_keep, ceil(round(group.size * (1 - constraints.max_ratio), 9)), 1)
-        least = -(-kept // step) * step
-        fixed = group.name in protected or least >= group.size
-        limit = Limit(group.size, step, group.size if fixed else least)
+        wish = not isinstance(constraints.align, int) and group.name not in protected
+        limit = _limit(group.size, multiples.get(group.atom, 1), kept, wish)
+        if group.name in protected:
+            limit = limit.whole()
         pattern, ratio = ratios.get(group.name, ("", None))
         limits[group.name] = limit if ratio is None else _with_ratio(group, limit, pattern, ratio, protected)
     return limits
+
+
+def _limit(size: int, step: int, kept: int, wish: bool) -> Limit:
+    least = min(-(-kept // step) * step, size)
+    limit = Limit(size, step, least, floor=min(kept, size) if wish else None)
+    while limit.least == size > kept and limit != limit.finer():
+        limit = limit.finer()
+    return limit
 
 
 def _with_ratio(group: Group, limit: Limit, pattern: str, ratio: float, protected: set[str]) -> Limit:
@@ -173,38 +193,3 @@ def _protected(graph: DependencyGraph, patterns: Iterable[str]) -> set[str]:
         for group in graph.groups
         if any(member.tensor in chosen or member.layer in chosen for member in group.members)
     }
-
-
-def _steps(graph: DependencyGraph, align: int) -> dict[Atom, int]:
-    """Which atoms must take multiples of ``align`` for every stored dimension to be one.
-
-    In a product one aligned factor is enough: the innermost that is wide enough itself. A pinned factor that
-    is a multiple already serves.
-    """
-    steps: dict[Atom, int] = {}
-    if align == 1:
-        return steps
-    free: Mapping[Atom, Group] = {group.atom: group for group in graph.groups}
-    for terms in graph.tensor_terms.values():
-        for term in terms:
-            for atom in _aligned(term, free, align):
-                steps[atom] = align
-    return steps
-
-
-def _aligned(term: Term, free: Mapping[Atom, Group], align: int) -> Iterable[Atom]:
-    if isinstance(term, Atom):
-        if term in free:
-            yield term
-        return
-    if not isinstance(term, Product):
-        for part in term.parts:
-            yield from _aligned(part, free, align)
-        return
-    pinned = 1
-    candidates = [part for part in term.parts if isinstance(part, Atom) and part in free]
-    for part in term.parts:
-        pinned *= 1 if any(part is other for other in candidates) else part.size
-    if pinned % align and candidates:
-        wide = [atom for atom in candidates if atom.size >= align]
-        yield wide[-1] if wide else max(candidates, key=lambda atom: atom.size)

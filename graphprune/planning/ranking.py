@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from graphprune.axes.cost import Polynomial
+from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.errors import InputError
@@ -17,7 +17,7 @@ __all__ = ["EVEN", "RANKINGS", "check_ranking", "rank", "structure"]
 Ranked = dict[str, Tensor]
 
 
-def _uniform(graph: DependencyGraph, ranked: Ranked, cost: Polynomial) -> Ranked:
+def _uniform(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Ranked:
     """Each unit by its place in its own group, so that all groups lose the same share."""
     return {
         name: torch.arange(1, len(scores) + 1, dtype=torch.float64) / len(scores)
@@ -25,7 +25,7 @@ def _uniform(graph: DependencyGraph, ranked: Ranked, cost: Polynomial) -> Ranked
     }
 
 
-def _isomorphic(graph: DependencyGraph, ranked: Ranked, cost: Polynomial) -> Ranked:
+def _isomorphic(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Ranked:
     """Each unit by its place among all units of groups of the same structure; all structures lose the same share.
 
     Fang et al., "Isomorphic Pruning for Vision Models" (2024, section 3.2).
@@ -51,7 +51,7 @@ def structure(graph: DependencyGraph, group: Group) -> tuple[object, ...]:
     return (group.fibre is not None, *members)
 
 
-def _per_cost(graph: DependencyGraph, ranked: Ranked, cost: Polynomial) -> Ranked:
+def _per_cost(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Ranked:
     """Saliency over what one unit of the group costs in the whole model, as in Liu et al., "Group Fisher Pruning"
     (2021, section 3.3); a group that costs nothing goes last.
 
@@ -72,7 +72,7 @@ def _per_cost(graph: DependencyGraph, ranked: Ranked, cost: Polynomial) -> Ranke
 
 
 # name → keys of every group's units, ascending; units with the smallest keys go first
-RANKINGS: dict[str, Callable[[DependencyGraph, Ranked, Polynomial], Ranked]] = {
+RANKINGS: dict[str, Callable[[DependencyGraph, Ranked, CostFunction], Ranked]] = {
     "global": lambda graph, ranked, cost: ranked,
     "uniform": _uniform,
     "isomorphic": _isomorphic,
@@ -90,7 +90,7 @@ def check_ranking(ranking: str) -> None:
         raise InputError(f"unknown ranking {ranking!r}", f"use one of {', '.join(RANKINGS)}")
 
 
-def rank(graph: DependencyGraph, scores: Mapping[str, Tensor], cost: Polynomial, ranking: str) -> Ranked:
+def rank(graph: DependencyGraph, scores: Mapping[str, Tensor], cost: CostFunction, ranking: str) -> Ranked:
     """Keys of the units of every group, ``[size]``, ascending, comparable between groups.
 
     A fibred group loses one unit of every row at once, so its sorted rows are averaged.

@@ -186,7 +186,7 @@ def _macs(graph: DependencyGraph, masks: Masks, counted: int, batches: dict[int,
 
     def without(uncounted: tuple[str, ...]) -> int:
         counts = tuple(m for m in polynomial.monomials if not ops[m.name].startswith(uncounted))
-        return replace(polynomial, monomials=counts).value(masks.sizes)
+        return int(replace(polynomial, monomials=counts).value(masks.sizes))
 
     expected, surely = without(_UNCOUNTED), without((*_UNCOUNTED, *_SOMETIMES_COUNTED, *users))
     # operators without a rule are pinned whole and not in the prediction, nor need those of users be

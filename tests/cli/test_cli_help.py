@@ -44,8 +44,11 @@ def test_version(run: Callable[..., Any]) -> None:
     [
         (("shrnik",), "No such command 'shrnik'. Did you mean 'shrink'? — see graphprune --help"),
         (("shrink",), "Missing argument 'MODEL' — see graphprune shrink --help"),
-        (("shrink", "zoo:mlp", "--macs", "0.5"), "'--output'"),
-        (("shrink", "zoo:mlp", "--macs", "half", "-o", "x"), "Invalid value for '--macs'"),
+        (("shrink", "zoo:mlp", "--macs", "0.5"), "no directory is given — add --output DIR"),
+        (
+            ("shrink", "zoo:mlp", "--macs", "half", "-o", "x"),
+            "macs='half' is not understood — give a share between 0 and 1, or an amount",
+        ),
         (("explain", "zoo:mlp"), "Missing argument 'LAYER' — see graphprune explain --help"),
         (("inspect", "zoo:mlp", "--nope"), "No such option: --nope — see graphprune inspect --help"),
     ],

@@ -1,0 +1,154 @@
+"""The widths that meet budgets: a threshold along a ranking, then single steps back up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from graphprune.axes.terms import Atom
+from graphprune.planning.budgets import Target
+from graphprune.planning.constraints import Limit
+
+__all__ = ["NEAR", "Search"]
+
+NEAR = 0.01  # how far below a budget is near enough not to give up liked widths for it
+
+Sizes = dict[str, int]
+Limits = Mapping[str, Limit]
+
+
+class Search:
+    """Finds the largest widths along a ranking that meet all budgets. It only asks that costs be monotone.
+
+    Args:
+        atoms: group → its atom.
+        ranked: group → keys of its units, ascending; see `graphprune.planning.ranking`.
+        limits: group → the widths it may take.
+        targets: at least one.
+        even: the ranking promises equal shares, so that no group gets more than one step back.
+    """
+
+    def __init__(
+        self,
+        atoms: Mapping[str, Atom],
+        ranked: Mapping[str, Tensor],
+        limits: Limits,
+        targets: Sequence[Target],
+        even: bool,
+    ) -> None:
+        self.atoms = atoms
+        self.ranked = ranked
+        self.limits = limits
+        self.targets = targets
+        self.even = even
+        self.bounds = [target.limit for target in targets]
+
+    def solve(self) -> Sizes:
+        """The sizes of all groups.
+
+        Widths that are only a wish give way by halves where a budget cannot be reached or met closely with them: first
+        for the last steps, in as few groups as need be, then for all groups.
+
+        Raises:
+            BudgetError: even the smallest permitted widths cost more; the message gives the smallest share.
+        """
+        ladder = list(_ladder(self.limits))
+        reachable = [limits for limits in ladder if self._fits(_least(limits))]
+        if not reachable:
+            least = self._by_atom(_least(ladder[-1]))
+            smallest = [target.cost.value(least) for target in self.targets]
+            pairs = zip(self.targets, smallest, self.bounds, strict=True)
+            raise next(target.refuse(least) for target, least, bound in pairs if least > bound)
+        best: Sizes = {}
+        for place in range(len(reachable)):
+            found = self._closest(reachable[place:])
+            best = min(best or found, found, key=self._slack)
+            if self._slack(best) <= NEAR:
+                break
+        return best
+
+    def _closest(self, ladder: Sequence[Limits]) -> Sizes:
+        """Along the ranking with the first limits; finer ones only for what is then left of a budget."""
+        sizes = self._fill(self._along_ranking(ladder[0]), ladder[0], 0.0)
+        for limits in ladder[1:]:
+            sizes = self._fill(sizes, limits, NEAR)
+        return sizes
+
+    def _by_atom(self, sizes: Mapping[str, int]) -> dict[Atom, int]:
+        return {self.atoms[name]: size for name, size in sizes.items()}
+
+    def _fits(self, sizes: Mapping[str, int]) -> bool:
+        by_atom = self._by_atom(sizes)
+        return all(t.cost.value(by_atom) <= bound for t, bound in zip(self.targets, self.bounds, strict=True))
+
+    def _slack(self, sizes: Mapping[str, int]) -> float:
+        """How far below its budget the cost nearest to its own is."""
+        by_atom = self._by_atom(sizes)
+        pairs = zip(self.targets, self.bounds, strict=True)
+        return min(1 - target.cost.value(by_atom) / bound if bound else 0.0 for target, bound in pairs)
+
+    def _at(self, threshold: float, limits: Limits) -> Sizes:
+        """Units whose key exceeds ``threshold``, within the limits."""
+        sizes = {}
+        for name, limit in limits.items():
+            removed = int(torch.searchsorted(self.ranked[name], threshold, right=True))
+            sizes[name] = limit.near(limit.size - removed)
+        return sizes
+
+    def _along_ranking(self, limits: Limits) -> Sizes:
+        """At the first threshold that fits."""
+        if not self.ranked:
+            return {}
+        thresholds = torch.unique(torch.cat(list(self.ranked.values())))
+        low, high = 0, len(thresholds)
+        while low < high:
+            middle = (low + high) // 2
+            if self._fits(self._at(float(thresholds[middle]), limits)):
+                high = middle
+            else:
+                low = middle + 1
+        sizes = self._at(float(thresholds[low]), limits) if low < len(thresholds) else _least(limits)
+        return sizes if self._fits(sizes) else _least(limits)
+
+    def _fill(self, sizes: Sizes, limits: Limits, enough: float) -> Sizes:
+        """Gives back steps, the best units first, while they fit and more than ``enough`` of a budget is left."""
+        sizes, by_atom = dict(sizes), self._by_atom(sizes)
+        left = [
+            bound - target.cost.value(by_atom)
+            for target, bound in zip(self.targets, self.bounds, strict=True)
+        ]
+        candidates = set(sizes)
+        while candidates and all(
+            rest > enough * bound for rest, bound in zip(left, self.bounds, strict=True)
+        ):
+            name = max(sorted(candidates), key=lambda name: self._next_score(name, sizes[name]))
+            larger = limits[name].above(sizes[name])
+            prices = [target.cost.change(by_atom, self.atoms[name], larger) for target in self.targets]
+            if larger == sizes[name] or any(price > rest for price, rest in zip(prices, left, strict=True)):
+                candidates.discard(name)
+                continue
+            sizes[name] = by_atom[self.atoms[name]] = larger
+            left = [rest - price for rest, price in zip(left, prices, strict=True)]
+            if self.even:  # or cheap groups would soak up what is left, and stay whole
+                candidates.discard(name)
+        return sizes
+
+    def _next_score(self, name: str, size: int) -> float:
+        ranked = self.ranked[name]
+        return float(ranked[len(ranked) - size - 1]) if size < len(ranked) else float("-inf")
+
+
+def _ladder(limits: Limits) -> Iterator[Limits]:
+    """The limits, then finer and finer ones as far as they are wishes."""
+    finer: Limits | None = limits
+    while finer is not None:
+        yield finer
+        limits, finer = finer, {name: limit.finer() for name, limit in finer.items()}
+        if finer == limits:
+            finer = None
+
+
+def _least(limits: Limits) -> Sizes:
+    return {name: limit.least for name, limit in limits.items()}

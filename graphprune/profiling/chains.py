@@ -1,0 +1,88 @@
+"""Small ONNX models to time: a few layers of one kind and one width, one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+__all__ = ["OPSET", "chain", "serialised"]
+
+OPSET, IR = 18, 9
+LENGTH = 3  # layers, so that what happens at inputs and outputs weighs little
+GROUPS = 2
+HEADS = 4
+PIXELS, TOKENS = {"depthwise": 28}, 64  # a depthwise layer has little to do for each
+
+
+def chain(kind: str, width: int) -> tuple[bytes, dict[str, Any]]:
+    """A model and a feed for it: `LENGTH` layers of ``kind``, all of them ``width`` channels wide.
+
+    A grouped layer has `GROUPS` groups of that many channels, attention `HEADS` heads of a quarter of it.
+    """
+    pixels = PIXELS.get(kind, 10)
+    shape = {"linear": (1, TOKENS, width), "attention": (1, HEADS, TOKENS, width)}.get(
+        kind, (1, width * (GROUPS if kind == "grouped" else 1), pixels, pixels)
+    )
+    nodes: list[Any] = []
+    weights: dict[str, Any] = {}
+    value = "x"
+    for place in range(LENGTH):
+        made, weight, value = _layer(kind, shape, value, str(place))
+        nodes += made
+        weights |= weight
+    feed = {"x": _random(shape)}
+    return serialised(nodes, feed, weights, (value,)), feed
+
+
+def _layer(
+    kind: str, shape: tuple[int, ...], source: str, name: str
+) -> tuple[list[Any], dict[str, Any], str]:
+    """Nodes, weights and the value they make."""
+    from onnx import helper
+
+    if kind == "attention":
+        return _attention(source, name), {}, f"y{name}"
+    if kind == "linear":
+        weight = _random((shape[-1], shape[-1]))
+        node = helper.make_node("MatMul", [source, f"w{name}"], [f"m{name}"])
+    else:
+        groups = {"depthwise": shape[1], "grouped": GROUPS}.get(kind, 1)
+        weight = _random((shape[1], shape[1] // groups, 3, 3))
+        node = helper.make_node(
+            "Conv", [source, f"w{name}"], [f"m{name}"], group=groups, kernel_shape=[3, 3], pads=[1] * 4
+        )
+    return [node, helper.make_node("Relu", [f"m{name}"], [f"y{name}"])], {f"w{name}": weight}, f"y{name}"
+
+
+def _attention(source: str, name: str) -> list[Any]:
+    from onnx import helper
+
+    return [
+        helper.make_node("Transpose", [source], [f"t{name}"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", [source, f"t{name}"], [f"s{name}"]),
+        helper.make_node("Softmax", [f"s{name}"], [f"p{name}"]),
+        helper.make_node("MatMul", [f"p{name}", source], [f"y{name}"]),
+    ]
+
+
+def serialised(
+    nodes: list[Any], feed: dict[str, Any], weights: dict[str, Any], outputs: tuple[str, ...]
+) -> bytes:
+    """The model with these nodes, inputs as in ``feed``, float32."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        nodes,
+        "timed",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in feed.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    return bytes(model.SerializeToString())
+
+
+def _random(shape: tuple[int, ...]) -> Any:
+    """Small values: neither zeros nor denormal numbers, which some processors treat otherwise."""
+    return numpy.random.default_rng(0).normal(0, 0.05, shape).astype(numpy.float32)

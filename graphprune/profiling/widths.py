@@ -1,0 +1,76 @@
+"""Which widths the runtime likes, learned from the runtime itself.
+
+Kernels walk through channels in blocks and treat what is left over by slower code, or not in blocks at all. How wide
+the blocks are depends on the processor, the runtime and the kind of layer. So a few small chains of layers are timed
+at widths that are multiples of 16 but of nothing larger, of 8, of 4, of 2, and odd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+
+from graphprune import exporting
+from graphprune.axes.kinds import KINDS
+from graphprune.profiling import cache
+from graphprune.profiling.chains import chain
+
+__all__ = ["learn", "liked_multiples", "smallest_liked"]
+
+Timer = Callable[[str, Sequence[int]], Mapping[int, float]]
+
+REFERENCES = (96, 128)  # multiples of 32
+# multiple → widths between the references that are multiples of it, and of no larger power of two
+PROBES = {16: (112,), 8: (104, 120), 4: (100, 108, 116, 124), 2: (98, 110, 126), 1: (97, 111, 127)}
+TOLERANCE = 0.05  # time over what a smooth kernel would take at that width
+ROUNDS = 50
+
+
+def liked_multiples() -> dict[str, int]:
+    """Kind of layer → the multiple that its widths should be, from the cache or by timing (some seconds).
+
+    Raises:
+        ExportError: onnxruntime cannot be timed.
+    """
+    known = cache.read(KINDS)
+    if known is None:
+        known = learn()
+        cache.store(known)
+    return known
+
+
+def learn(timer: Timer | None = None) -> dict[str, int]:
+    """Kind of layer → the multiple that its widths should be.
+
+    Args:
+        timer: (kind, widths) → seconds of a chain of such layers at each width; onnxruntime by default.
+    """
+    widths = sorted({*REFERENCES, *(width for probes in PROBES.values() for width in probes)})
+    return {kind: smallest_liked((timer or _times)(kind, widths)) for kind in KINDS}
+
+
+def smallest_liked(seconds: Mapping[int, float]) -> int:
+    """The smallest multiple from which on widths take no longer than those between which they lie let expect.
+
+    Args:
+        seconds: by width, for all widths of `REFERENCES` and `PROBES`.
+    """
+    liked = 2 * max(PROBES)
+    for multiple, probes in sorted(PROBES.items(), reverse=True):
+        if median(seconds[width] / _expected(seconds, width) for width in probes) > 1 + TOLERANCE:
+            break
+        liked = multiple
+    return liked
+
+
+def _expected(seconds: Mapping[int, float], width: int) -> float:
+    """On the line between the references."""
+    low, high = REFERENCES
+    share = (width - low) / (high - low)
+    return (1 - share) * seconds[low] + share * seconds[high]
+
+
+def _times(kind: str, widths: Sequence[int]) -> dict[int, float]:
+    chains = [chain(kind, width) for width in widths]
+    runs = [exporting.feeder(exporting.session(model), feed) for model, feed in chains]
+    return dict(zip(widths, exporting.fastest(runs, ROUNDS), strict=True))

@@ -1,0 +1,25 @@
+"""No test depends on how fast this machine is: the runtime is said to like any width, unless a test says otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from graphprune.axes.kinds import KINDS
+from graphprune.profiling import cache
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _any_width_will_do() -> Iterator[None]:
+    # in the environment, so that processes that tests start see it too
+    before = os.environ.get(cache.FOLDER)
+    with TemporaryDirectory() as folder:
+        os.environ[cache.FOLDER] = folder
+        cache.store(dict.fromkeys(KINDS, 1))
+        yield
+    os.environ.pop(cache.FOLDER)
+    if before is not None:
+        os.environ[cache.FOLDER] = before
