@@ -178,6 +178,7 @@ def shrink(
         with clock("plan"):
             plan = prepared.plan()
     else:
+        scores = {}
         plan.check(graph)
     with clock("rewrite"):
         slim = rewrite(graph, plan)
@@ -187,7 +188,7 @@ def shrink(
         if not verdict.passed:
             raise _refusal(graph, plan, verdict, seed)
     sizes = {name: kept.shape[-1] for name, kept in plan.groups.items()}
-    return Result(module, plan, verdict, graph, graph.cost(), graph.cost(sizes), clock.seconds)
+    return Result(module, plan, verdict, graph, graph.cost(), graph.cost(sizes), clock.seconds, scores=scores)
 
 
 def _shrink_lossless(

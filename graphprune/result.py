@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from graphprune import exporting
 from graphprune.axes.dependency import Cost, DependencyGraph
@@ -20,6 +19,8 @@ from graphprune.errors import InputError, VerificationError
 from graphprune.lossless import LosslessReport
 from graphprune.onnx_checks import write_checked
 from graphprune.planning import Plan
+from graphprune.report.facts import network_facts
+from graphprune.report.page import render
 from graphprune.verifying import Verdict
 
 __all__ = ["Result", "load"]
@@ -37,6 +38,7 @@ class Result:
         before, after: multiply-accumulates of one example, and parameters.
         seconds: wall seconds of every stage.
         lossless: of a lossless shrink, what was removed, what is dead and stayed, and why; otherwise None.
+        scores: group → score of every unit, None for a group that could not be judged; empty where nothing was scored.
     """
 
     model: fx.GraphModule
@@ -47,6 +49,7 @@ class Result:
     after: Cost
     seconds: Mapping[str, float] = field(default_factory=dict)
     lossless: LosslessReport | None = None
+    scores: Mapping[str, Tensor | None] = field(default_factory=dict, repr=False)
 
     def save(
         self,
@@ -56,7 +59,7 @@ class Result:
         extra: Mapping[str, Any] | None = None,
         onnx: bool = True,
     ) -> dict[str, Any]:
-        """Writes model.onnx, model.safetensors, model.py, plan.json and report.json; returns the report.
+        """Writes model.onnx, model.safetensors, model.py, plan.json, report.json and report.html; returns the report.
 
         The ONNX file is checked, and compared with the model in onnxruntime at two batch sizes, on the model's
         tensors and on random ones; with ``latency`` it is timed against the original in alternation. The
@@ -124,7 +127,12 @@ def _save(
 
     def write_report(path: Path) -> None:
         report["seconds"] = {**result.seconds, **clock.seconds}
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        _write_text(path, exporting.rows_to_json(report))
+
+    def write_page(path: Path) -> None:
+        title = str(report.get("source", {}).get("model", report["name"]))
+        units = {name: kept.tolist() for name, kept in result.plan.groups.items()}
+        _write_text(path, render(report, title, units))
 
     summary = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in tensor_leaves(program.example))
     source = exporting.module_source(result.model, _title(result), summary)
@@ -136,13 +144,14 @@ def _save(
             "model.py": lambda path: _write_text(path, source),
             "plan.json": lambda path: _write_text(path, result.plan.to_json()),
             "report.json": write_report,
+            "report.html": write_page,
         },
     )
     return report
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def _title(result: Result) -> str:
@@ -154,18 +163,16 @@ def _report(result: Result) -> dict[str, Any]:
     program = result.graph.program
     return {
         "format": 1,
+        "name": type(program.model).__name__ if program.model is not None else "model",
         "versions": {name: version(name) for name in ("graphprune", "torch", "onnx", "onnxruntime")},
         "request": result.plan.request,
         "dynamic_batch": program.dynamic_batch,
         "notes": list(program.notes),
         "before": asdict(result.before),
         "after": asdict(result.after),
-        "groups": {
-            name: {"size": result.graph.by_name[name].size, "kept": kept.shape[-1]}
-            for name, kept in result.plan.groups.items()
-        },
         "verdict": result.verdict.to_dict(),
         **({"lossless": result.lossless.to_dict()} if result.lossless is not None else {}),
+        **network_facts(result.graph, result.plan.groups, result.scores),
     }
 
 

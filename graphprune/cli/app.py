@@ -218,18 +218,33 @@ def shrink(
     command.shrink(request, json, quiet)
 
 
-@app.command(epilog=examples("graphprune inspect zoo:mtcnn_rnet", "graphprune inspect vit_b_16 --json"))
+@app.command(
+    epilog=examples(
+        "graphprune inspect zoo:mtcnn_rnet",
+        "graphprune inspect vit_b_16 --html vit.html",
+        "graphprune inspect resnet18 --dot resnet18.dot --mermaid resnet18.mmd",
+    )
+)
 def inspect(
     model: Model,
     keep_output: Outputs = [],  # noqa: B006
     input_shape: Shapes = [],  # noqa: B006
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with the picture of it.")
+    ] = None,
+    dot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write its layers for Graphviz.")] = None,
+    graphml: Annotated[Path | None, typer.Option(metavar="FILE", help="Write its layers as GraphML.")] = None,
+    mermaid: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write its layers for Mermaid.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Shows what can be removed from a model, and what cannot and why."""
     from graphprune.cli import inspect as command
 
-    command.inspect(model, input_shape, json, keep_output)
+    files = {"html": html, "dot": dot, "graphml": graphml, "mermaid": mermaid}
+    command.inspect(model, input_shape, json, keep_output, files)
 
 
 @app.command(epilog=examples("graphprune explain resnet18 layer1.0.conv1"))
@@ -266,6 +281,22 @@ def verify(
     from graphprune.cli import verify as command
 
     command.verify(directory, model, weights, json, quiet)
+
+
+@app.command(epilog=examples("graphprune report slim", "graphprune report slim --sensitivity curves.json"))
+def report(
+    directory: Result,
+    sensitivity: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Curves of `graphprune sensitivity --json`.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Writes report.html of a result directory anew."""
+    from graphprune.cli import report as command
+
+    command.report(directory, sensitivity, json, quiet)
 
 
 @app.command(epilog=examples("graphprune zoo", "graphprune zoo --evaluate mtcnn_rnet"))

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from graphprune import pipeline
+from graphprune import exporting, pipeline
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept, width
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_shapes
 from graphprune.report.explanation import explanation
+from graphprune.report.facts import network_facts
+from graphprune.report.graph_files import WRITERS
 from graphprune.report.inspection import inspection
+from graphprune.report.page import render
+from graphprune.report.picture import layer_graph
 from graphprune.report.tables import cost_line, group_table, pin_table
 
 __all__ = ["explain", "inspect"]
@@ -26,15 +32,29 @@ WEIGHTS = "none"
 OVERLAP = "Shares overlap: a layer between two groups counts for both."
 
 
-def inspect(model: str, shapes: Sequence[str], json: bool, outputs: Sequence[str] = ()) -> None:
+def inspect(
+    model: str,
+    shapes: Sequence[str],
+    json: bool,
+    outputs: Sequence[str] = (),
+    files: Mapping[str, Path | None] | None = None,
+) -> None:
     """Shows what can be removed from a model and what cannot.
 
+    Args:
+        files: "html", or one of `graph_files.WRITERS` → the file to write.
+
     Raises:
-        GraphpruneError: there is no such model, or it cannot be captured.
+        GraphpruneError: there is no such model, it cannot be captured, or a file cannot be written.
     """
     with stages() as progress:
         source, graph = _traced(model, shapes, progress, outputs)
         found = inspection(graph)
+        asked = {"source": {"command": _command(source, outputs)}}
+        for kind, path in (files or {}).items():
+            if path is not None:
+                progress(f"write {path.name}")
+                exporting.write_text(path, _file(kind, source, graph, {**found, **asked}))
     if json:
         print_json({"model": source.spec, **found})
     else:
@@ -66,6 +86,19 @@ def _traced(
     progress("capture and analyse")
     with silence():
         return source, pipeline.trace(source.model, source.inputs, outputs=outputs)
+
+
+def _file(kind: str, source: Source, graph: DependencyGraph, found: Mapping[str, Any]) -> str:
+    if kind == "html":
+        return render({**found, **network_facts(graph)}, source.spec)
+    return WRITERS[kind](layer_graph(graph))
+
+
+def _command(source: Source, outputs: Sequence[str]) -> str:
+    words = ["graphprune", "inspect", source.spec]
+    words += [word for output in outputs for word in ("--keep-output", output)]
+    words += [word for shape in source.shapes for word in ("--input-shape", ",".join(map(str, shape)))]
+    return shlex.join([*words, "--html", "FILE"])
 
 
 def _parts(source: Source, found: dict[str, Any]) -> list[RenderableType]:

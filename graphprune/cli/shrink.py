@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,7 +27,7 @@ from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.request import Options, make_request
 from graphprune.scoring import Importance, find_importance
 
-__all__ = ["Request", "shrink"]
+__all__ = ["Request", "command_line", "shrink"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,24 @@ class Request:
             "batch": self.batch,
             "seed": self.seed,
         }
+
+
+_SPELLINGS = {"shapes": "input-shape", "timed": "no-latency"}
+
+
+def command_line(request: Request) -> str:
+    """The command that asks for ``request``, ready for a shell; options that have their defaults are left out."""
+    words = ["graphprune", "shrink", request.model]
+    for item in fields(Request):
+        value = getattr(request, item.name)
+        if item.name in ("model", "output") or value == item.default:
+            continue
+        option = f"--{_SPELLINGS.get(item.name, item.name.replace('_', '-'))}"
+        values = value if isinstance(value, tuple) else (value,)
+        words += [
+            word for one in values for word in ((option,) if isinstance(one, bool) else (option, str(one)))
+        ]
+    return shlex.join([*words, "--output", str(request.output)])
 
 
 def shrink(request: Request, json: bool, quiet: bool) -> None:
@@ -205,7 +224,7 @@ def _shrunk(
     if figures.wanted:
         progress("evaluate the slim model")
         figures.add("after", result.model)
-    extra = {"source": _recorded(source, result.graph, figures.notes), **figures.extra}
+    extra = {"source": _recorded(request, source, result.graph, figures.notes), **figures.extra}
     return result.save(directory, latency=request.timed, progress=progress, extra=extra)
 
 
@@ -233,10 +252,13 @@ class _Figures:
         return {"evaluation": self.found} if self.found else {}
 
 
-def _recorded(source: Source, graph: DependencyGraph, notes: Sequence[str]) -> dict[str, Any]:
-    """What `graphprune verify` needs to make the original again."""
+def _recorded(
+    request: Request, source: Source, graph: DependencyGraph, notes: Sequence[str]
+) -> dict[str, Any]:
+    """What `graphprune verify` needs to make the original again, and the command that made the result."""
     return {
         "model": source.spec,
+        "command": command_line(request),
         "weights": source.weights,
         "seed": source.seed,
         "input_shapes": [list(shape) for shape in source.shapes],

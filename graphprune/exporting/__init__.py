@@ -6,6 +6,7 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 from __future__ import annotations
 
 from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
+from graphprune.exporting.documents import rows_to_json, write_text
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
 from graphprune.exporting.parity import Parity, parity
 from graphprune.exporting.runtime import Latency, fastest, feeder, latency, session
@@ -28,7 +29,9 @@ __all__ = [
     "load_model",
     "module_source",
     "parity",
+    "rows_to_json",
     "save_model",
     "session",
     "write_directory",
+    "write_text",
 ]

@@ -1,0 +1,63 @@
+"""``graphprune report``."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from graphprune import exporting
+from graphprune.cli.output import print_json, show
+from graphprune.errors import InputError
+from graphprune.report.page import render
+
+__all__ = ["report"]
+
+NEEDED = ("before", "after", "groups", "layers", "edges", "pins")
+
+
+def report(directory: Path, sensitivity: Path | None, json: bool, quiet: bool) -> None:
+    """Writes report.html from report.json and plan.json.
+
+    Args:
+        sensitivity: a file with curves, see `graphprune.report.page.render`.
+
+    Raises:
+        InputError: it is no result directory, or one of a version that did not record its layers.
+    """
+    found = _read(directory / "report.json", "give a directory that `graphprune shrink` wrote")
+    if missing := [name for name in NEEDED if name not in found]:
+        raise InputError(
+            f"{directory}/report.json has no {missing[0]}: an older version wrote it",
+            "shrink the model again; `shrink MODEL --plan` makes the same choice",
+        )
+    plan = _read(directory / "plan.json", "give a directory that `graphprune shrink` wrote")
+    curves = _read(sensitivity, "give what `graphprune sensitivity --json` printed") if sensitivity else None
+    title = str(found.get("source", {}).get("model", found.get("name", directory.name)))
+    page = directory / "report.html"
+    try:
+        text = render(found, title, plan.get("groups", {}), curves)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
+        raise InputError(
+            f"{directory}/report.json cannot be shown: {type(error).__name__} {error}",
+            "shrink the model again",
+        ) from error
+    exporting.write_text(page, text)
+    if json:
+        print_json({"page": str(page), "bytes": page.stat().st_size})
+    elif not quiet:
+        show(Text(f"Written to {page}"))
+
+
+def _read(path: Path, remedy: str) -> Mapping[str, Any]:
+    try:
+        document = json_module.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise InputError(f"{path} cannot be read: {reason}", remedy) from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path} holds no JSON object", remedy)
+    return document

@@ -1,0 +1,60 @@
+"""Text files: written aside and renamed, and JSON whose tables have one line per row."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from graphprune.errors import InputError
+
+__all__ = ["rows_to_json", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` to ``path``; an earlier file is replaced only when the new one is complete.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            draft = Path(folder) / path.name
+            draft.write_text(text, encoding="utf-8")
+            os.replace(draft, path)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}", "choose a writable place"
+        ) from error
+
+
+def rows_to_json(document: Mapping[str, Any]) -> str:
+    """``document`` as JSON: indented, but every row of a table on one line.
+
+    >>> print(rows_to_json({"a": 1, "rows": [{"x": [1, 2]}, {"x": [3]}]}), end="")
+    {
+      "a": 1,
+      "rows": [
+        {"x": [1, 2]},
+        {"x": [3]}
+      ]
+    }
+    """
+    return _text(document, 0) + "\n"
+
+
+def _text(value: Any, depth: int) -> str:
+    if isinstance(value, dict) and value and depth < 2:
+        rows = [f"{json.dumps(key)}: {_text(item, depth + 1)}" for key, item in value.items()]
+        return _lines("{", rows, "}", depth)
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return _lines("[", [json.dumps(item) for item in value], "]", depth)
+    return json.dumps(value)
+
+
+def _lines(begin: str, rows: list[str], end: str, depth: int) -> str:
+    indent = "  " * depth
+    return begin + ",".join(f"\n{indent}  {row}" for row in rows) + f"\n{indent}{end}"

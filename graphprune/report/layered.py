@@ -1,0 +1,59 @@
+"""Columns and rows of a directed acyclic graph: Sugiyama's layered layout, by fast-sugiyama.
+
+Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchical system structures" (1981).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import networkx as nx
+
+__all__ = ["Place", "layered"]
+
+Place = tuple[float, int]
+Edge = tuple[int, int]
+
+LONG = 16  # dense blocks have thousands of edges over more rows than this; each would need a lane of its own
+
+
+def layered(graph: nx.DiGraph) -> tuple[dict[int, Place], dict[Edge, list[Place]]]:
+    """Places of the nodes, as (column, row), and of the points that each edge passes on its way.
+
+    An edge over very many rows has no route; the caller draws it aside.
+    """
+    from fast_sugiyama import from_edges
+
+    places: dict[int, Place] = {}
+    routes: dict[Edge, list[Place]] = {}
+    left = 0.0
+    for found, width, height, links in from_edges(_routed(graph), vertex_spacing=1, dummy_vertices=True):
+        here = {node: (left + x, round(height - y)) for node, (x, y) in found}
+        places |= {node: place for node, place in here.items() if node in graph}
+        onward = {start: end for start, end in links if start not in graph}
+        for start, step in links:
+            if start in graph:
+                end, passed = _followed(step, onward)
+                routes[start, end] = [here[node] for node in passed]
+        left += width + 1
+    return places, routes
+
+
+def _followed(step: int, onward: Mapping[int, int]) -> tuple[int, list[int]]:
+    passed = []
+    while step in onward:
+        passed.append(step)
+        step = onward[step]
+    return step, passed
+
+
+def _routed(graph: nx.DiGraph) -> list[Edge]:
+    """All edges but long ones, of which those stay without which the graph would fall apart."""
+    rows = {node: row for row, nodes in enumerate(nx.topological_generations(graph)) for node in nodes}
+    joined = nx.utils.UnionFind(graph)
+    chosen = []
+    for start, end in sorted(graph.edges, key=lambda edge: (rows[edge[1]] - rows[edge[0]], edge)):
+        if rows[end] - rows[start] <= LONG or joined[start] != joined[end]:
+            joined.union(start, end)
+            chosen.append((start, end))
+    return sorted(chosen)

@@ -1,0 +1,131 @@
+"""The picture of a network in pixels: bars as wide as their layers, one under the other, and lines between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+import networkx as nx
+
+from graphprune.report.layered import Place, layered
+
+__all__ = ["Box", "Layout", "lay_out"]
+
+Point = tuple[float, float]
+
+PAGE = 700.0  # what a picture of few columns is spread over
+COLUMN = (210.0, 300.0)  # least and most from one column to the next
+LABEL, BAR, NORM, GAP = (
+    15.0,
+    13.0,
+    5.0,
+    15.0,
+)  # heights of a label, of a layer, of a norm under it, and between rows
+LANE = 30.0  # for edges that are too long for a way of their own
+
+
+@dataclass(frozen=True)
+class Box:
+    """The bar of one layer: its centre, its widths before and after, its top and bottom, all in pixels.
+
+    ``host`` is the layer under whose label it stands, itself for most.
+    """
+
+    centre: float
+    before: float
+    after: float
+    top: float
+    bottom: float
+    host: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A picture of ``width`` × ``height`` pixels: node → bar, and edge → corners of its line.
+
+    ``column`` is the distance between columns: the room that a bar and its label have.
+    """
+
+    width: float
+    height: float
+    column: float
+    boxes: Mapping[int, Box]
+    lines: Mapping[tuple[int, int], list[Point]]
+
+
+def lay_out(network: nx.DiGraph) -> Layout:
+    """Places the nodes of `layer_graph` from top to bottom. What is joined to nothing is left out."""
+    network = network.subgraph([node for node in network if network.degree(node)])
+    hosts = _hosts(network)
+    guests: dict[int, list[int]] = {}
+    for node, host in hosts.items():
+        guests.setdefault(host, []).append(node)
+    coarse = nx.DiGraph((hosts[a], hosts[b]) for a, b in network.edges if hosts[a] != hosts[b])
+    if not coarse:
+        return Layout(0, 0, 0, {}, {})
+    places, routes = layered(coarse)
+    columns = 1 + max(column for column, _ in places.values())
+    grid = _Grid(places, {host: len(nodes) for host, nodes in guests.items()}, columns)
+    scale = (grid.column - 20) / max(1, *(data["width"][0] for _, data in network.nodes(data=True)))
+    boxes = {
+        node: box
+        for host, nodes in guests.items()
+        for node, box in _boxes(network, nodes, *grid.at(places[host]), scale)
+    }
+    lane = grid.column * columns + LANE / 2
+    lines = {}
+    for start, end in coarse.edges:
+        points = list(grid.corners(routes[start, end])) if (start, end) in routes else []
+        if not points and (start, end) not in routes:
+            points = [(lane, grid.tops[places[start][1] + 1]), (lane, grid.tops[places[end][1]])]
+        begin = boxes[start].centre, max(boxes[node].bottom for node in guests[start])
+        lines[start, end] = [begin, *points, (boxes[end].centre, boxes[end].top - LABEL)]
+    wide = len(routes) < coarse.number_of_edges()
+    return Layout(grid.column * columns + (LANE if wide else 0), grid.tops[-1], grid.column, boxes, lines)
+
+
+class _Grid:
+    """Pixels of columns and rows; a row is as high as its highest node."""
+
+    def __init__(self, places: Mapping[int, Place], members: Mapping[int, int], columns: float) -> None:
+        self.column = min(max(PAGE / columns, COLUMN[0]), COLUMN[1])
+        heights = [0.0] * (1 + max(row for _, row in places.values()))
+        for node, (_, row) in places.items():
+            heights[row] = max(heights[row], LABEL + BAR + NORM * (members[node] - 1))
+        self.tops = [0.0, *accumulate(height + GAP for height in heights)]
+
+    def at(self, place: Place) -> Point:
+        """The middle of the column, and the top of the row."""
+        return self.column * (place[0] + 0.5), self.tops[place[1]]
+
+    def corners(self, route: list[Place]) -> Iterator[Point]:
+        """Down through the rows that an edge passes, in the gaps between them from one column to the next."""
+        for column, row in route:
+            across, top = self.at((column, row))
+            yield across, top
+            yield across, self.tops[row + 1] - GAP
+
+
+def _hosts(network: nx.DiGraph) -> dict[int, int]:
+    """Norms and scales that alone follow a layer and keep its width stand under it."""
+    hosts: dict[int, int] = {}
+    for node, data in sorted(network.nodes(data=True)):
+        before = list(network.predecessors(node))
+        alone = len(before) == 1 and network.out_degree(before[0]) == 1
+        under = alone and data["tensors"] and not data["macs"][0]
+        host = network.nodes[before[0]] if under else data
+        fits = under and host["tensors"] and host["width"] == data["width"]
+        hosts[node] = hosts[before[0]] if fits else node
+    return hosts
+
+
+def _boxes(
+    network: nx.DiGraph, nodes: list[int], centre: float, top: float, scale: float
+) -> Iterator[tuple[int, Box]]:
+    top += LABEL
+    for node in nodes:
+        before, after = network.nodes[node]["width"]
+        height = BAR if node == nodes[0] else NORM - 1
+        yield node, Box(centre, before * scale, after * scale, top, top + height, nodes[0])
+        top += height + 1

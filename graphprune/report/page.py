@@ -1,0 +1,54 @@
+"""report.html: one file with everything in it, made from a report's dictionary alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from graphprune.report.content import content
+from graphprune.report.library import vega_script
+
+__all__ = ["render"]
+
+Report = Mapping[str, Any]
+
+SPECS = ("network", "cost", "spread", "histogram", "curves", "theme")
+
+
+def render(
+    report: Report, title: str, units: Mapping[str, Any] | None = None, sensitivity: Report | None = None
+) -> str:
+    """The page as HTML, which fetches nothing.
+
+    Args:
+        report: of `Result.save`, or `facts` and `inspection` of a model together.
+        title: the model's name.
+        units: group → kept units, as in a plan's document.
+        sensitivity: curves, ``{"metric": name, "groups": {group: [[share removed, figure], ...]}}``.
+    """
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    shown, data = content(report, title, units or {}, sensitivity)
+    environment.filters |= shown.pop("filters")
+    data["specs"] = {name: json.loads(_read(f"{name}.json")) for name in SPECS}
+    return environment.from_string(_read("page.html")).render(
+        **shown,
+        css=Markup(_read("page.css")),
+        script=Markup(_read("page.js")),
+        library=Markup(vega_script()),
+        data=Markup(_embedded(data)),
+    )
+
+
+def _read(name: str) -> str:
+    return (files("graphprune.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _embedded(data: Any) -> str:
+    """JSON that cannot end its script element, whatever the names in it."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,285 @@
+"use strict";
+(async () => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const find = (id) => document.getElementById(id);
+  const make = (tag, text, ...classes) => {
+    const element = document.createElement(tag);
+    if (text !== undefined) element.textContent = text;
+    element.classList.add(...classes);
+    return element;
+  };
+
+  // light or dark: the system's wish, until the button says otherwise
+  const root = document.documentElement;
+  const wish = matchMedia("(prefers-color-scheme: dark)");
+  const theme = (name) => {
+    root.dataset.theme = name;
+    find("theme").textContent = name === "dark" ? "Light" : "Dark";
+  };
+  theme(wish.matches ? "dark" : "light");
+  wish.addEventListener("change", () => theme(wish.matches ? "dark" : "light"));
+  find("theme").addEventListener("click", () => theme(root.dataset.theme === "dark" ? "light" : "dark"));
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.addEventListener("click", async () => {
+      getSelection().selectAllChildren(find(button.dataset.copy));
+      document.execCommand("copy");
+      button.textContent = "Copied";
+    });
+  }
+
+  const draw = async (id, spec, datasets) => {
+    const options = { renderer: "svg", actions: false, mode: "vega-lite", config: data.specs.theme };
+    return (await vegaEmbed(find(id), { ...spec, datasets }, options)).view;
+  };
+
+  // the network
+  const layers = data.layers;
+  const groups = new Map(data.groups.map((group) => [group.name, group]));
+  const readers = new Map(); // tensor → numbers of the layers that read it
+  layers.forEach((layer) => layer.tensors.forEach((name) => readers.set(name, [...(readers.get(name) || []), layer.id])));
+  const order = ["produces", "carries", "consumes", "passes"];
+  const rolesOf = (name) => Object.fromEntries(layers.filter((layer) => layer.roles[name]).map((layer) => [layer.id, layer.roles[name]]));
+  const groupsOf = (id) => {
+    const roles = Object.entries(layers[id].roles);
+    return roles.sort(([, one], [, other]) => order.indexOf(one) - order.indexOf(other));
+  };
+  const mainGroup = (id) => (groupsOf(id)[0] || [""])[0];
+
+  data.specs.network.layer.at(-1).mark.limit = data.column - 8;
+  const picture = { ...data.specs.network, width: data.width, height: data.height };
+  picture.encoding.x.scale = { domain: [0, data.width], nice: false };
+  picture.encoding.y.scale = { domain: [0, data.height], nice: false, reverse: true };
+  const view = await draw("picture", picture, { bars: data.bars, lines: data.lines });
+  const svg = find("picture").querySelector("svg");
+  const marks = new Map();
+  for (const element of svg.querySelectorAll("g.bars_marks > path")) marks.set(element.__data__.datum.id, element);
+  const shown = [...marks.keys()].sort((a, b) => a - b);
+  const picked = { layer: -1, group: "" };
+  for (const [id, element] of marks) {
+    element.dataset.layer = layers[id].name;
+    element.setAttribute("tabindex", "-1");
+    element.setAttribute("role", "button");
+    element.addEventListener("focus", () => choose(id));
+  }
+  if (shown.length) marks.get(shown[0]).setAttribute("tabindex", "0");
+
+  const light = (layer, group) => view.signal("picked", { layer, group, roles: group ? rolesOf(group) : {} }).runAsync();
+  const choose = (id, group = mainGroup(id)) => {
+    if (picked.layer === id && picked.group === group) return;
+    if (marks.has(picked.layer)) marks.get(picked.layer).setAttribute("tabindex", "-1");
+    Object.assign(picked, { layer: id, group });
+    if (marks.has(id)) marks.get(id).setAttribute("tabindex", "0");
+    describe(id, group);
+    light(id, group);
+  };
+  const nothing = () => find("details").replaceChildren(make("p", "No layer is chosen.", "soft"));
+  const release = () => {
+    Object.assign(picked, { layer: -1, group: "" });
+    nothing();
+    light(-1, "");
+  };
+  const goTo = (id, focus = true) => {
+    choose(id);
+    const box = find("scroller").getBoundingClientRect();
+    const mark = marks.get(id).getBoundingClientRect();
+    find("scroller").scrollBy(mark.left + mark.width / 2 - box.left - box.width / 2, mark.top - box.top - box.height / 3);
+    if (focus) marks.get(id).focus({ preventScroll: true });
+  };
+  const layerButton = (id, text) => {
+    const button = make("button", text, "link");
+    button.type = "button";
+    button.addEventListener("click", () => goTo(id));
+    return button;
+  };
+
+  const bars = new Map(data.bars.map((bar) => [bar.id, bar]));
+  const describe = (id, chosen) => {
+    const layer = layers[id];
+    const bar = bars.get(id);
+    const parts = [make("h3", bar.name), make("p", layer.kind, "soft")];
+    const facts = make("dl");
+    for (const [name, value] of [["width", bar.widths], ["parameters", bar.params], ["MACs", bar.macs]]) {
+      const row = make("div");
+      row.append(make("dt", name), make("dd", value));
+      facts.append(row);
+    }
+    parts.push(facts);
+    const own = groupsOf(id);
+    if (own.length > 1) {
+      parts.push(make("h4", "In groups"));
+      const list = make("ul");
+      for (const [name, role] of own) {
+        const item = make("li", undefined, role);
+        const button = make("button", name, "link", ...(name === chosen ? ["chosen"] : []));
+        button.type = "button";
+        button.addEventListener("click", () => choose(id, name));
+        item.append(button, ` ${role}`);
+        list.append(item);
+      }
+      parts.push(list);
+    }
+    if (chosen) parts.push(...describeGroup(groups.get(chosen)));
+    if (layer.pins.length) {
+      parts.push(make("h4", "Pinned"));
+      const list = make("ul");
+      for (const [tensor, dim, size, reason] of layer.pins) list.append(make("li", `${tensor}[${dim}], ${size}: ${reason}`, "pin"));
+      parts.push(list);
+    }
+    find("details").replaceChildren(...parts);
+  };
+  const describeGroup = (group) => {
+    const each = group.each_of ? ` for each of ${group.each_of}` : "";
+    const width = data.shrunk ? `${group.size} → ${group.kept} units${each}` : `${group.size} units${each}`;
+    const list = make("ul");
+    for (const member of group.members) {
+      const item = make("li", undefined, member.role);
+      const [id] = readers.get(member.tensor) || [];
+      const text = `${member.tensor}[${member.dim}]`;
+      item.append(id === undefined ? text : layerButton(id, text), ` ${member.role}`);
+      list.append(item);
+    }
+    const parts = [make("h4", `Group ${group.name}`), make("p", `${width}, ${group.members.length} members, removed together or not at all`, "soft"), list];
+    if (group.units) parts.push(make("h4", "Kept units"), make("p", group.units, "soft"));
+    return parts;
+  };
+
+  const idOf = (item) => (item && item.datum && item.datum.id !== undefined ? item.datum.id : undefined);
+  view.addEventListener("mouseover", (event, item) => {
+    const id = idOf(item);
+    if (id === undefined) return;
+    light(id, mainGroup(id));
+    describe(id, mainGroup(id));
+  });
+  view.addEventListener("mouseout", () => {
+    light(picked.layer, picked.group);
+    if (picked.layer >= 0) describe(picked.layer, picked.group);
+    else nothing();
+  });
+  view.addEventListener("click", (event, item) => {
+    const id = idOf(item);
+    if (id === undefined) return;
+    choose(id);
+    marks.get(id).focus({ preventScroll: true });
+  });
+  svg.addEventListener("keydown", (event) => {
+    const at = shown.indexOf(picked.layer);
+    const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, PageDown: 10, PageUp: -10 };
+    let next;
+    if (event.key in steps) next = Math.min(Math.max(at + steps[event.key], 0), shown.length - 1);
+    else if (event.key === "Home") next = 0;
+    else if (event.key === "End") next = shown.length - 1;
+    else if (event.key === "Escape") return release();
+    else return;
+    event.preventDefault();
+    goTo(shown[next]);
+  });
+
+  // search
+  let hits = [];
+  let hit = -1;
+  const search = find("search");
+  search.addEventListener("input", () => {
+    const text = search.value.trim().toLowerCase();
+    hits = text ? shown.filter((id) => layers[id].name.toLowerCase().includes(text)) : [];
+    hit = -1;
+    find("matches").textContent = text ? `${hits.length} of ${shown.length}` : "";
+    view.signal("found", Object.fromEntries(hits.map((id) => [id, true]))).runAsync();
+    if (hits.length) goTo(hits[0], false);
+  });
+  search.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && hits.length) {
+      hit = (hit + (event.shiftKey ? -1 : 1) + hits.length) % hits.length;
+      find("matches").textContent = `${hit + 1} of ${hits.length}`;
+      goTo(hits[hit], false);
+    }
+  });
+
+  // zoom
+  const size = { width: +svg.getAttribute("width"), height: +svg.getAttribute("height") };
+  let scale = 1;
+  const zoom = (wanted) => {
+    const box = find("scroller");
+    const middle = (box.scrollTop + box.clientHeight / 2) / scale;
+    scale = Math.min(Math.max(wanted, 0.1), 4);
+    svg.style.width = `${size.width * scale}px`;
+    svg.style.height = `${size.height * scale}px`;
+    box.scrollTop = middle * scale - box.clientHeight / 2;
+  };
+  const fit = () => zoom(find("scroller").clientWidth / size.width);
+  find("larger").addEventListener("click", () => zoom(scale * 1.25));
+  find("smaller").addEventListener("click", () => zoom(scale / 1.25));
+  find("fit").addEventListener("click", fit);
+  find("scroller").addEventListener("wheel", (event) => {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    zoom(scale * Math.exp(-event.deltaY / 300));
+  }, { passive: false });
+  zoom(Math.max(Math.min(find("scroller").clientWidth / size.width, 1), 0.85));
+  const start = find("scroller");
+  start.scrollTo(data.bars.length ? data.bars[0].centre * scale - start.clientWidth / 2 : 0, 0);
+
+  for (const button of document.querySelectorAll("[data-group]")) {
+    button.addEventListener("click", () => {
+      const name = button.dataset.group;
+      const roles = rolesOf(name);
+      const ids = Object.keys(roles).map(Number);
+      const id = ids.find((candidate) => roles[candidate] === "produces") ?? ids[0];
+      find("network").scrollIntoView();
+      goTo(id);
+      choose(id, name);
+    });
+  }
+
+  // charts
+  const toLayer = async (chart) => (await chart).addEventListener("click", (event, item) => {
+    const id = idOf(item);
+    if (id === undefined || !marks.has(id)) return;
+    find("network").scrollIntoView();
+    goTo(id);
+  });
+  for (const key of ["macs", "params"]) {
+    const rows = layers.filter((layer) => layer[key][0]);
+    const table = rows.map((layer) => ({ id: layer.id, name: layer.name || layer.kind, before: layer[key][0], after: layer[key][1] }));
+    toLayer(draw(key, data.specs.cost, { layers: table }));
+  }
+  if (find("latency")) toLayer(draw("latency", data.specs.cost, { layers: data.latency }));
+  for (const chart of data.curves) {
+    const spec = structuredClone(data.specs.curves);
+    spec.encoding.x.title = chart.x;
+    spec.encoding.y.title = chart.y;
+    draw(chart.id, spec, { curves: chart.points });
+  }
+
+  const scored = data.groups.filter((group) => group.scores);
+  if (scored.length) {
+    const spread = structuredClone(data.specs.spread);
+    const rows = scored.map((group) => {
+      const [low, lower, median, upper, high] = group.scores.quantiles;
+      return { name: group.name, low, lower, median, upper, high, cut: group.scores.cut };
+    });
+    if (rows.every((row) => row.low > 0)) spread.encoding.x.scale = { type: "log", nice: false };
+    const chart = await draw("spread", spread, { groups: rows });
+    const select = find("group");
+    select.append(...scored.map((group) => new Option(group.name)));
+    const bins = (group) => {
+      const { quantiles, removed, kept } = group.scores;
+      const edge = (place) => quantiles[0] + ((quantiles[4] - quantiles[0]) * place) / kept.length;
+      return ["removed", "kept"].flatMap((fate) =>
+        (fate === "kept" ? kept : removed).map((units, place) => ({ from: edge(place), to: edge(place + 1), units, fate })));
+    };
+    const cuts = (group) => (group.scores.cut === null ? [] : [{ cut: group.scores.cut }]);
+    const histogram = await draw("histogram", data.specs.histogram, { bins: bins(scored[0]), cuts: cuts(scored[0]) });
+    const show = () => {
+      const group = groups.get(select.value);
+      histogram.data("bins", bins(group)).data("cuts", cuts(group)).runAsync();
+    };
+    select.addEventListener("change", show);
+    chart.addEventListener("click", (event, item) => {
+      if (item && item.datum && groups.has(item.datum.name)) {
+        select.value = item.datum.name;
+        show();
+      }
+    });
+  }
+  root.dataset.ready = "true";
+})();
