@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["bytes_text", "count_text", "error_text", "figure_text", "milliseconds_text", "share_text"]
+__all__ = [
+    "bytes_text",
+    "count_text",
+    "error_text",
+    "figure_text",
+    "milliseconds_text",
+    "share_text",
+    "threads_text",
+]
 
 _STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 MISSING = "–"
@@ -66,6 +74,15 @@ def error_text(error: float | None) -> str:
     ('3.2e-07', '0')
     """
     return MISSING if error is None else f"{error:.2g}"
+
+
+def threads_text(number: int) -> str:
+    """A number of threads.
+
+    >>> threads_text(1), threads_text(2)
+    ('1 thread', '2 threads')
+    """
+    return f"{number} thread" if number == 1 else f"{number} threads"
 
 
 def figure_text(figure: float | None) -> str:

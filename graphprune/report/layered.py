@@ -14,13 +14,13 @@ __all__ = ["Place", "layered"]
 Place = tuple[float, int]
 Edge = tuple[int, int]
 
-LONG = 16  # dense blocks have thousands of edges over more rows than this; each would need a lane of its own
+LANES = 2  # rows that edges pass, per node: dense blocks and masks have thousands, each of which would need a place
 
 
 def layered(graph: nx.DiGraph) -> tuple[dict[int, Place], dict[Edge, list[Place]]]:
     """Places of the nodes, as (column, row), and of the points that each edge passes on its way.
 
-    An edge over very many rows has no route; the caller draws it aside.
+    Where edges pass very many rows, the longest have no route; the caller draws them aside.
     """
     from fast_sugiyama import from_edges
 
@@ -48,12 +48,14 @@ def _followed(step: int, onward: Mapping[int, int]) -> tuple[int, list[int]]:
 
 
 def _routed(graph: nx.DiGraph) -> list[Edge]:
-    """All edges but long ones, of which those stay without which the graph would fall apart."""
+    """All edges but the longest where these are many; those stay without which the graph would fall apart."""
     rows = {node: row for row, nodes in enumerate(nx.topological_generations(graph)) for node in nodes}
     joined = nx.utils.UnionFind(graph)
+    room = LANES * len(graph)
     chosen = []
-    for start, end in sorted(graph.edges, key=lambda edge: (rows[edge[1]] - rows[edge[0]], edge)):
-        if rows[end] - rows[start] <= LONG or joined[start] != joined[end]:
+    for passed, start, end in sorted((rows[end] - rows[start] - 1, start, end) for start, end in graph.edges):
+        if passed <= room or joined[start] != joined[end]:
+            room -= passed
             joined.union(start, end)
             chosen.append((start, end))
     return sorted(chosen)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from graphprune.report.content import content
+from graphprune.report.formats import count_text, error_text, share_text
 from graphprune.report.library import vega_script
 
 __all__ = ["render"]
 
 Report = Mapping[str, Any]
 
+FILTERS = {"count": count_text, "percent": share_text, "error": error_text}
 SPECS = ("network", "cost", "spread", "histogram", "curves", "theme")
 
 
@@ -31,9 +34,13 @@ def render(
     from jinja2 import Environment
     from markupsafe import Markup
 
+    def breaks(text: str) -> Markup:
+        """Long names may be broken after a dot."""
+        return Markup("<wbr>").join(re.split(r"(?<=[._/])", text))
+
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {**FILTERS, "breaks": breaks}
     shown, data = content(report, title, units or {}, sensitivity)
-    environment.filters |= shown.pop("filters")
     data["specs"] = {name: json.loads(_read(f"{name}.json")) for name in SPECS}
     return environment.from_string(_read("page.html")).render(
         **shown,

@@ -16,6 +16,7 @@ from graphprune.report.formats import (
     figure_text,
     milliseconds_text,
     share_text,
+    threads_text,
 )
 
 __all__ = [
@@ -48,7 +49,7 @@ def shrink_table(report: Report) -> Table:
         table.add_row(label, text(old), text(new), share_text(new / old if old and new is not None else None))
     if timed := report.get("latency"):
         table.add_row(
-            f"latency, batch {timed['batch']}, {_threads(timed['threads'])}",
+            f"latency, batch {timed['batch']}, {threads_text(timed['threads'])}",
             milliseconds_text(timed["original_ms"]),
             milliseconds_text(timed["slim_ms"]),
             share_text(timed["ratio"]),
@@ -57,10 +58,6 @@ def shrink_table(report: Report) -> Table:
     for name, old in figures.get("before", {}).items():
         table.add_row(Text(name), figure_text(old), figure_text(figures.get("after", {}).get(name)), "")
     return table
-
-
-def _threads(number: int) -> str:
-    return f"{number} thread" if number == 1 else f"{number} threads"
 
 
 def verdict_line(verdict: Report) -> Text:

@@ -17,7 +17,7 @@ import graphprune as gp
 from graphprune.cli import models
 from graphprune.cli import shrink as command
 
-FILES = {"model.onnx", "model.safetensors", "model.py", "plan.json", "report.json"}
+FILES = {"model.onnx", "model.safetensors", "model.py", "plan.json", "report.json", "report.html"}
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@
   const find = (id) => document.getElementById(id);
   const make = (tag, text, ...classes) => {
     const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
+    // long names may break after a dot
+    (text || "").split(/(?<=[._/])/).forEach((part, place) => element.append(...(place ? [document.createElement("wbr")] : []), part));
     element.classList.add(...classes);
     return element;
   };
@@ -41,7 +42,8 @@
   const rolesOf = (name) => Object.fromEntries(layers.filter((layer) => layer.roles[name]).map((layer) => [layer.id, layer.roles[name]]));
   const groupsOf = (id) => {
     const roles = Object.entries(layers[id].roles);
-    return roles.sort(([, one], [, other]) => order.indexOf(one) - order.indexOf(other));
+    const rank = ([name, role]) => order.indexOf(role) - groups.get(name).size / 1e9; // the widest first
+    return roles.sort((one, other) => rank(one) - rank(other));
   };
   const mainGroup = (id) => (groupsOf(id)[0] || [""])[0];
 
@@ -113,7 +115,7 @@
         const button = make("button", name, "link", ...(name === chosen ? ["chosen"] : []));
         button.type = "button";
         button.addEventListener("click", () => choose(id, name));
-        item.append(button, ` ${role}`);
+        item.append(button, make("span", role, "role"));
         list.append(item);
       }
       parts.push(list);
@@ -122,7 +124,11 @@
     if (layer.pins.length) {
       parts.push(make("h4", "Pinned"));
       const list = make("ul");
-      for (const [tensor, dim, size, reason] of layer.pins) list.append(make("li", `${tensor}[${dim}], ${size}: ${reason}`, "pin"));
+      for (const [tensor, dim, size, reason] of layer.pins) {
+        const item = make("li", undefined, "pin");
+        item.append(make("span", `${tensor}[${dim}], all ${size}: ${reason}`));
+        list.append(item);
+      }
       parts.push(list);
     }
     find("details").replaceChildren(...parts);
@@ -135,7 +141,7 @@
       const item = make("li", undefined, member.role);
       const [id] = readers.get(member.tensor) || [];
       const text = `${member.tensor}[${member.dim}]`;
-      item.append(id === undefined ? text : layerButton(id, text), ` ${member.role}`);
+      item.append(id === undefined ? make("span", text) : layerButton(id, text), make("span", member.role, "role"));
       list.append(item);
     }
     const parts = [make("h4", `Group ${group.name}`), make("p", `${width}, ${group.members.length} members, removed together or not at all`, "soft"), list];
@@ -252,7 +258,7 @@
 
   const scored = data.groups.filter((group) => group.scores);
   if (scored.length) {
-    const spread = structuredClone(data.specs.spread);
+    const spread = { ...data.specs.spread, height: 16 * scored.length };
     const rows = scored.map((group) => {
       const [low, lower, median, upper, high] = group.scores.quantiles;
       return { name: group.name, low, lower, median, upper, high, cut: group.scores.cut };

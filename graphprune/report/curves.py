@@ -1,0 +1,56 @@
+"""Curves that a report may have: how sensitive each group is, and how the figure went from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["curves", "layer_times"]
+
+Row = dict[str, Any]
+
+
+def curves(sensitivity: Mapping[str, Any] | None, rounds: Mapping[str, Any] | None) -> Iterator[Row]:
+    """One chart for each that there is.
+
+    Args:
+        sensitivity: ``{"metric": name, "groups": {group: [[share removed, figure], ...]}}``.
+        rounds: ``{"metric": name, "rounds": [{"before tuning": figure, "after tuning": figure}, ...]}``, the names
+            being those of the lines.
+    """
+    if sensitivity:
+        yield {
+            "id": "sensitivity",
+            "title": "Sensitivity",
+            "note": "Each line is one group that alone loses this share of its units; point at one to see which.",
+            "x": "share removed",
+            "y": sensitivity["metric"],
+            "points": [
+                {"line": name, "x": share, "y": figure}
+                for name, curve in sensitivity["groups"].items()
+                for share, figure in curve
+            ],
+        }
+    if rounds:
+        yield {
+            "id": "rounds",
+            "title": "Round by round",
+            "note": "",
+            "x": "round",
+            "y": rounds["metric"],
+            "points": [
+                {"line": line, "x": place, "y": figure}
+                for place, row in enumerate(rounds["rounds"], 1)
+                for line, figure in row.items()
+            ],
+        }
+
+
+def layer_times(milliseconds: Mapping[str, Any] | None, layers: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """One row per layer that was timed, ``{layer: [before, after]}``, in the network's order."""
+    numbers = {layer["name"]: layer["id"] for layer in reversed(list(layers))}
+    rows = [
+        {"id": numbers.get(name, len(numbers)), "name": name, "before": before, "after": after}
+        for name, (before, after) in (milliseconds or {}).items()
+    ]
+    return sorted(rows, key=lambda row: row["id"])
