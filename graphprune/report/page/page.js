@@ -59,18 +59,23 @@
   const picked = { layer: -1, group: "" };
   for (const [id, element] of marks) {
     element.dataset.layer = layers[id].name;
+    element.dataset.number = id;
     element.setAttribute("tabindex", "-1");
     element.setAttribute("role", "button");
     element.addEventListener("focus", () => choose(id));
   }
-  if (shown.length) marks.get(shown[0]).setAttribute("tabindex", "0");
+  // one stop of the tab key: the layer that was chosen last
+  const stopAt = (id) => {
+    for (const element of svg.querySelectorAll('[tabindex="0"]')) element.setAttribute("tabindex", "-1");
+    marks.get(id)?.setAttribute("tabindex", "0");
+  };
+  stopAt(shown[0]);
 
   const light = (layer, group) => view.signal("picked", { layer, group, roles: group ? rolesOf(group) : {} }).runAsync();
   const choose = (id, group = mainGroup(id)) => {
     if (picked.layer === id && picked.group === group) return;
-    if (marks.has(picked.layer)) marks.get(picked.layer).setAttribute("tabindex", "-1");
     Object.assign(picked, { layer: id, group });
-    if (marks.has(id)) marks.get(id).setAttribute("tabindex", "0");
+    stopAt(id);
     describe(id, group);
     light(id, group);
   };
