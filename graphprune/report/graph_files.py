@@ -72,7 +72,7 @@ def _flat(data: dict[str, Any]) -> dict[str, str | int]:
     roles = {role: _joined(group for group, own in data["roles"].items() if own == role) for role in _ROLES}
     pins = _joined(f"{tensor}[{dim}] {reason}" for tensor, dim, _, reason in data["pins"])
     return {
-        "name": data["name"],
+        "layer": data["name"],
         "kind": data["kind"],
         **pairs,
         "groups": _joined(data["roles"]),

@@ -150,7 +150,11 @@
       list.append(item);
     }
     const parts = [make("h4", `Group ${group.name}`), make("p", `${width}, ${group.members.length} members, removed together or not at all`, "soft"), list];
-    if (group.units) parts.push(make("h4", "Kept units"), make("p", group.units, "soft"));
+    if (group.units) {
+      const units = make("details");
+      units.append(make("summary", "Kept units"), make("p", group.units, "soft"));
+      parts.push(units);
+    }
     return parts;
   };
 

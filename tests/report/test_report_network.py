@@ -1,0 +1,175 @@
+"""The layers of a network: their cost adds up, their picture goes down the page, and other tools read it."""
+
+from __future__ import annotations
+
+import re
+import time
+import xml.etree.ElementTree as ElementTree
+
+import networkx as nx
+import pydot
+import pytest
+import torch
+from torch import Tensor, nn
+
+import graphprune as gp
+from graphprune.report.facts import distribution
+from graphprune.report.graph_files import WRITERS
+from graphprune.report.layout import lay_out
+from graphprune.report.picture import layer_graph
+
+
+class Net(nn.Module):
+    """A residual branch, a joint, a layer that is called twice, a parameter of the model's own, and attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Linear(6, 8), nn.LayerNorm(8)
+        self.twice = nn.Linear(8, 8)
+        self.scale = nn.Parameter(torch.ones(8))
+        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x))
+        x = x + self.twice(self.twice(x).relu()) * self.scale
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return self.out((q @ k.transpose(1, 2)).softmax(-1) @ v)
+
+
+@pytest.fixture(scope="module")
+def graph() -> gp.DependencyGraph:
+    return gp.trace(Net(), torch.zeros(2, 4, 6))
+
+
+@pytest.fixture(scope="module")
+def halves(graph: gp.DependencyGraph) -> dict[str, int]:
+    return {group.name: group.size // 2 for group in graph.groups}
+
+
+def test_cost_adds_up(graph: gp.DependencyGraph, halves: dict[str, int]) -> None:
+    rows = [data for _, data in layer_graph(graph, halves).nodes(data=True)]
+    for place, cost in enumerate((graph.cost(), graph.cost(halves))):
+        assert sum(row["params"][place] for row in rows) == cost.params
+        assert sum(row["macs"][place] for row in rows) == cost.macs
+
+
+def test_nodes_and_edges(graph: gp.DependencyGraph, halves: dict[str, int]) -> None:
+    network = layer_graph(graph, halves)
+    shown = [
+        (data["name"], data["kind"], data["width"], sorted(data["roles"].values()))
+        for _, data in network.nodes(data=True)
+    ]
+    assert shown == [
+        ("x", "input", [0, 0], []),
+        ("stem", "Linear", [8, 4], ["produces"]),
+        ("norm", "LayerNorm", [8, 4], ["carries"]),
+        ("twice", "Linear", [8, 4], ["carries"]),
+        ("scale", "mul", [8, 4], ["carries"]),
+        ("", "add", [8, 4], ["passes"]),
+        ("qkv", "Linear", [24, 12], ["consumes", "produces", "produces"]),
+        ("", "matmul", [0, 0], []),
+        ("", "matmul", [8, 4], ["passes"]),
+        ("out", "Linear", [5, 5], ["consumes"]),
+        ("output", "output", [0, 0], []),
+    ]
+    assert sorted(network.edges) == [
+        (0, 1), (1, 2), (2, 3), (2, 5), (3, 4), (4, 5), (5, 6), (6, 7), (6, 8), (7, 8), (8, 9), (9, 10)
+    ]  # fmt: skip
+    assert network.nodes[1]["pins"][0][:3] == ["stem.weight", 1, 6]
+
+
+def test_the_picture_goes_down(graph: gp.DependencyGraph) -> None:
+    network = layer_graph(graph)
+    layout = lay_out(network)
+    assert set(layout.boxes) == set(network)
+    for start, end in network.edges:
+        assert layout.boxes[start].top < layout.boxes[end].top
+    for corners in layout.lines.values():
+        assert [y for _, y in corners] == sorted(y for _, y in corners)
+    assert all(box.centre - box.before / 2 >= 0 for box in layout.boxes.values())
+    assert all(box.centre + box.before / 2 <= layout.width for box in layout.boxes.values())
+    assert layout.boxes[2].host == 1  # the norm stands under its layer
+
+
+@pytest.mark.parametrize("reach", [2, 60])
+def test_large_networks_are_laid_out_quickly(reach: int) -> None:
+    """A chain of 1000 layers, each of which the ``reach`` next ones read, as in a dense block."""
+    network = nx.DiGraph((i, j) for i in range(1000) for j in range(i + 1, min(i + reach, 999) + 1))
+    for node in network:
+        network.nodes[node].update(width=[node, node], tensors=["w"], macs=[1, 1])
+    started = time.perf_counter()
+    layout = lay_out(network)
+    assert time.perf_counter() - started < 5
+    assert len(layout.boxes) == 1000
+    assert len(layout.lines) == network.number_of_edges()
+
+
+def test_nothing_to_draw() -> None:
+    assert lay_out(nx.DiGraph()).boxes == {}
+
+
+def test_distribution() -> None:
+    spread = distribution(torch.tensor([4.0, 1.0, 3.0, 2.0]), torch.tensor([0, 2]))
+    assert (spread["quantiles"], spread["cut"]) == ([1.0, 1.75, 2.5, 3.25, 4.0], 2.5)
+    assert (sum(spread["kept"]), sum(spread["removed"])) == (2, 2)
+    mixed = distribution(torch.tensor([[4.0, 1.0], [3.0, 2.0]]), torch.tensor([[1], [0]]))
+    assert mixed["cut"] is None
+    assert distribution(torch.full((3,), torch.nan), torch.tensor([0]))["cut"] is None
+    assert sum(distribution(torch.ones(3), torch.tensor([0]))["removed"]) == 2
+
+
+def odd_names(network: nx.DiGraph) -> nx.DiGraph:
+    network = network.copy()
+    network.nodes[1]["name"] = 'a"]; <b>\\n & "quoted"'
+    return network
+
+
+def test_graphml_is_read_back(graph: gp.DependencyGraph) -> None:
+    network = odd_names(layer_graph(graph))
+    text = WRITERS["graphml"](network)
+    ElementTree.fromstring(text)
+    read = nx.parse_graphml(text, node_type=int)
+    assert set(read.edges) == set(network.edges)
+    for node, data in network.nodes(data=True):
+        assert read.nodes[node]["layer"] == data["name"]
+        assert read.nodes[node]["width_before"] == data["width"][0]
+        assert read.nodes[node].get("groups", "") == "; ".join(data["roles"])
+    assert read.nodes[2]["carries"] == "stem.weight:0"
+
+
+def test_dot_is_read_back(graph: gp.DependencyGraph) -> None:
+    network = odd_names(layer_graph(graph))
+    (read,) = pydot.graph_from_dot_data(WRITERS["dot"](network))
+    nodes = {node.get_name(): node for node in read.get_nodes() if re.fullmatch(r"n\d+", node.get_name())}
+    assert set(nodes) == {f"n{number}" for number in network}
+    assert {(edge.get_source(), edge.get_destination()) for edge in read.get_edges()} == {
+        (f"n{start}", f"n{end}") for start, end in network.edges
+    }
+    assert nodes["n3"].get("width_before") == '"8"'
+    assert nodes["n1"].get("produces") == '"stem.weight:0"'
+    assert nodes["n1"].get("layer") == r'"a\"]; <b>\\n & \"quoted\""'
+
+
+def test_mermaid_is_read_back(graph: gp.DependencyGraph) -> None:
+    network = odd_names(layer_graph(graph))
+    head, *lines = WRITERS["mermaid"](network).splitlines()
+    assert head == "flowchart TD"
+    labels = dict(
+        re.fullmatch(r'n(\d+)\["([^"]*)"\]', line.strip()).groups() for line in lines if "[" in line
+    )
+    plain = {int(node): re.sub(r"#(\d+);", lambda m: chr(int(m[1])), label) for node, label in labels.items()}
+    assert plain[3] == "twice<br>Linear 8"
+    assert plain[1].startswith(network.nodes[1]["name"])
+    assert set(plain) == set(network)
+    edges = {tuple(map(int, found)) for line in lines for found in re.findall(r"n(\d+) --> n(\d+)", line)}
+    assert edges == set(network.edges)
+    names = dict(found for line in lines for found in re.findall(r"%% (g\d+): (.*)", line))
+    members = {
+        names[group]: {int(node[1:]) for node in nodes.split(",")}
+        for line in lines
+        for nodes, group in re.findall(r"class (\S+) (g\d+)", line)
+    }
+    assert members == {
+        group.name: {node for node, data in network.nodes(data=True) if group.name in data["roles"]}
+        for group in graph.groups
+    }
