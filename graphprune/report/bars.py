@@ -23,12 +23,8 @@ def drawn(network: nx.DiGraph, layout: Layout) -> Row:
         _bar(number, network.nodes[number], box, layout.column if box.host == number else 0)
         for number, box in sorted(layout.boxes.items())
     ]
-    flowing = {
-        number: [group for group, role in roles.items() if role != "consumes"]
-        for number, roles in network.nodes(data="roles")
-    }
     lines = [
-        {"edge": f"{start}-{end}", "groups": flowing[start], "place": place, "x": x, "y": y}
+        {"edge": f"{start}-{end}", "start": start, "place": place, "x": x, "y": y}
         for (start, end), corners in layout.lines.items()
         for place, (x, y) in enumerate(corners)
     ]
