@@ -103,7 +103,8 @@ class Request:
         }
 
 
-_SPELLINGS = {"shapes": "input-shape", "timed": "no-latency"}
+# where an option is not spelled like its field
+_SPELLINGS = {"shapes": "input-shape", "timed": "no-latency", "outputs": "keep-output"}
 
 
 def command_line(request: Request) -> str:
@@ -118,7 +119,8 @@ def command_line(request: Request) -> str:
         words += [
             word for one in values for word in ((option,) if isinstance(one, bool) else (option, str(one)))
         ]
-    return shlex.join([*words, "--output", str(request.output)])
+    words += ["--output", str(request.output)] if request.output is not None else []
+    return shlex.join(words)
 
 
 def shrink(request: Request, json: bool, quiet: bool) -> None:

@@ -20,6 +20,7 @@ DEFAULTS = {
     "ranking": "global",
     "seed": 0,
     "lossless": False,
+    "outputs": [],
 }
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from graphprune.cli.app import app
 from graphprune.cli.shrink import Request, command_line
 
 
@@ -117,7 +121,7 @@ def test_a_file_that_cannot_be_written(refused: Callable[..., str], tmp_path: Pa
 
 def test_the_command_is_what_was_asked_for() -> None:
     request = Request(
-        "my net.py:make", Path("out"), macs=0.5, protect=("head*", "stem"), shapes=("1,3,8,8",), latency=False
+        "my net.py:make", Path("out"), macs="0.5", protect=("head*", "stem"), shapes=("1,3,8,8",), timed=False
     )
     assert command_line(request) == (
         "graphprune shrink 'my net.py:make' --macs 0.5 --protect 'head*' --protect stem --input-shape 1,3,8,8 "
@@ -127,3 +131,19 @@ def test_the_command_is_what_was_asked_for() -> None:
         command_line(Request("net", Path("o"), lossless=True))
         == "graphprune shrink net --lossless --output o"
     )
+
+
+def test_every_option_of_a_request_is_one_of_the_command() -> None:
+    values = {
+        bool: lambda old: not old,
+        int: lambda old: old + 1,
+        float: lambda old: old / 2,
+        tuple: lambda old: ("x",),
+    }
+    defaults = {item.name: item.default for item in fields(Request) if item.name not in ("model", "output", "dry_run")}
+    changed = {name: values.get(type(old), lambda old: "x")(old) for name, old in defaults.items()}
+    words = shlex.split(command_line(Request("net", Path("out"), **changed)))
+    options = {word for word in words if word.startswith("--")}
+    known = {option for item in get_command(app).commands["shrink"].params for option in item.opts}
+    assert len(options) == len(defaults) + 1
+    assert options <= known
