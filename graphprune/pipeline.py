@@ -177,6 +177,7 @@ def shrink(
         prepared = prepare(graph, request, clock, profile)
         with clock("plan"):
             plan = prepared.plan()
+        scores = prepared.scores
     else:
         scores = {}
         plan.check(graph)

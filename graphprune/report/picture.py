@@ -53,8 +53,8 @@ class _Describer:
         found: dict[str, list[int]] = {}
         for monomial in cost.monomials:
             pair = found.setdefault(monomial.name, [0, 0])
-            pair[0] += monomial.value(cost.unit)
-            pair[1] += monomial.value({**cost.unit, **self.sizes})
+            pair[0] += int(monomial.value(cost.unit))
+            pair[1] += int(monomial.value({**cost.unit, **self.sizes}))
         return found
 
     def __call__(self, node: Node) -> dict[str, Any]:

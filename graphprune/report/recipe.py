@@ -12,7 +12,7 @@ Report = Mapping[str, Any]
 
 DEFAULTS = {
     "importance": "l2",
-    "align": 1,
+    "align": "auto",
     "min_keep": 1,
     "protect": [],
     "max_ratio": 1.0,
@@ -21,6 +21,8 @@ DEFAULTS = {
     "seed": 0,
     "lossless": False,
     "outputs": [],
+    "threads": 1,
+    "batch": 1,
 }
 
 

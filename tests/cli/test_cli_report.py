@@ -140,7 +140,9 @@ def test_every_option_of_a_request_is_one_of_the_command() -> None:
         float: lambda old: old / 2,
         tuple: lambda old: ("x",),
     }
-    defaults = {item.name: item.default for item in fields(Request) if item.name not in ("model", "output", "dry_run")}
+    defaults = {
+        item.name: item.default for item in fields(Request) if item.name not in ("model", "output", "dry_run")
+    }
     changed = {name: values.get(type(old), lambda old: "x")(old) for name, old in defaults.items()}
     words = shlex.split(command_line(Request("net", Path("out"), **changed)))
     options = {word for word in words if word.startswith("--")}
