@@ -37,6 +37,7 @@ class Result:
         before, after: multiply-accumulates of one example, and parameters.
         seconds: wall seconds of every stage.
         lossless: of a lossless shrink, what was removed, what is dead and stayed, and why; otherwise None.
+        tuning: of a fine-tuned result, its settings, figures and history; ``verdict`` is of the cut before it.
     """
 
     model: fx.GraphModule
@@ -47,6 +48,7 @@ class Result:
     after: Cost
     seconds: Mapping[str, float] = field(default_factory=dict)
     lossless: LosslessReport | None = None
+    tuning: Mapping[str, Any] | None = None
 
     def save(
         self,
@@ -166,6 +168,7 @@ def _report(result: Result) -> dict[str, Any]:
         },
         "verdict": result.verdict.to_dict(),
         **({"lossless": result.lossless.to_dict()} if result.lossless is not None else {}),
+        **({"tuning": dict(result.tuning)} if result.tuning is not None else {}),
     }
 
 

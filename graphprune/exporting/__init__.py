@@ -5,12 +5,14 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 
 from __future__ import annotations
 
+from graphprune.exporting.digest import digest
 from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
 from graphprune.exporting.parity import Parity, parity
 from graphprune.exporting.runtime import Latency, fastest, feeder, latency, session
 from graphprune.exporting.source import module_source
 from graphprune.exporting.store import graph_from_json, graph_to_json, load_model, save_model
+from graphprune.exporting.tensor_file import read_tensors, write_tensors
 
 __all__ = [
     "RESULT_FILES",
@@ -18,6 +20,7 @@ __all__ = [
     "OnnxFile",
     "OnnxProgram",
     "Parity",
+    "digest",
     "ensure_writable",
     "export_onnx",
     "fastest",
@@ -28,7 +31,9 @@ __all__ = [
     "load_model",
     "module_source",
     "parity",
+    "read_tensors",
     "save_model",
     "session",
     "write_directory",
+    "write_tensors",
 ]
