@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         VerificationError,
         WeightsError,
     )
+    from graphprune.fine_tuning import tune
     from graphprune.laws import RuleReport, check_rule
     from graphprune.pipeline import plan, shrink, trace
     from graphprune.planning import Plan
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from graphprune.proposal import Proposal
     from graphprune.result import Result, load
     from graphprune.scoring import Criterion
+    from graphprune.tuning import GroupLasso, Tuning, group_lasso
     from graphprune.verifying import Check, Verdict
 
 # where each public name lives; imported at its first use, so that the command line's help needs no torch
@@ -46,6 +48,7 @@ _HOMES = {
         "VerificationError",
         "WeightsError",
     ),
+    "fine_tuning": ("tune",),
     "laws": ("RuleReport", "check_rule"),
     "pipeline": ("plan", "shrink", "trace"),
     "planning": ("Plan",),
@@ -53,6 +56,7 @@ _HOMES = {
     "proposal": ("Proposal",),
     "result": ("Result", "load"),
     "scoring": ("Criterion",),
+    "tuning": ("GroupLasso", "Tuning", "group_lasso"),
     "verifying": ("Check", "Verdict"),
 }
 
@@ -65,6 +69,7 @@ __all__ = [
     "DependencyGraph",
     "ExportError",
     "GraphpruneError",
+    "GroupLasso",
     "InputError",
     "Plan",
     "PlanError",
@@ -73,16 +78,19 @@ __all__ = [
     "Result",
     "RuleError",
     "RuleReport",
+    "Tuning",
     "Verdict",
     "VerificationError",
     "WeightsError",
     "check_rule",
+    "group_lasso",
     "load",
     "plan",
     "profile",
     "rule",
     "shrink",
     "trace",
+    "tune",
 ]
 
 

@@ -39,6 +39,7 @@ class Result:
         seconds: wall seconds of every stage.
         lossless: of a lossless shrink, what was removed, what is dead and stayed, and why; otherwise None.
         scores: group → score of every unit, None for a group that could not be judged; empty where nothing was scored.
+        tuning: of a fine-tuned result, its settings, figures and history; ``verdict`` is of the cut before it.
     """
 
     model: fx.GraphModule
@@ -50,6 +51,7 @@ class Result:
     seconds: Mapping[str, float] = field(default_factory=dict)
     lossless: LosslessReport | None = None
     scores: Mapping[str, Tensor | None] = field(default_factory=dict, repr=False)
+    tuning: Mapping[str, Any] | None = None
 
     def save(
         self,
@@ -173,6 +175,7 @@ def _report(result: Result) -> dict[str, Any]:
         "verdict": result.verdict.to_dict(),
         **({"lossless": result.lossless.to_dict()} if result.lossless is not None else {}),
         **network_facts(result.graph, result.plan.groups, result.scores),
+        **({"tuning": dict(result.tuning)} if result.tuning is not None else {}),
     }
 
 

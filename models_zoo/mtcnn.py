@@ -19,7 +19,7 @@ from models_zoo.evaluation import accuracy, predict
 from models_zoo.inputs import gaussian
 from models_zoo.registry import Entry
 
-__all__ = ["ENTRIES"]
+__all__ = ["ENTRIES", "read_faces"]
 
 WHEEL = "facenet-pytorch"
 # The file imports these for the whole detector, which is not used here; the real ones need more packages.
@@ -41,6 +41,12 @@ def load_weights(model: nn.Module, stage: str) -> None:
     wheels.fill(model, wheels.read_state(WHEEL, f"data/{stage.lower()}.pt"), f"{WHEEL} {stage}")
 
 
+def read_faces(size: int) -> tuple[Tensor, Tensor]:
+    """scikit-image's 200 patches, (200, 3, size, size) as the stages take them, and (200,) labels, 1 for a face."""
+    patches = torch.from_numpy(wheels.module("scikit-image", "skimage.data").lfw_subset())
+    return _as_inputs(patches.float(), size), torch.tensor([1] * 100 + [0] * 100)
+
+
 def evaluate(model: Callable[..., Any], size: int) -> dict[str, float]:
     """Tell scikit-image's 100 faces of Labeled Faces in the Wild from its 100 other patches.
 
@@ -48,9 +54,8 @@ def evaluate(model: Callable[..., Any], size: int) -> dict[str, float]:
         accuracy: share of the 200 patches told rightly.
         margin: mean probability of face over faces less that over the others.
     """
-    patches = torch.from_numpy(wheels.module("scikit-image", "skimage.data").lfw_subset())
-    labels = torch.tensor([1] * 100 + [0] * 100)
-    probabilities = predict(model, _as_inputs(patches.float(), size), output=-1)
+    patches, labels = read_faces(size)
+    probabilities = predict(model, patches, output=-1)
     face = probabilities[:, 1].double()
     margin = face[labels == 1].mean() - face[labels == 0].mean()
     return {"accuracy": accuracy(probabilities, labels), "margin": margin.item()}

@@ -25,9 +25,19 @@ ORDER = {
     "laws": {"errors", "capture", "axes", "planning", "rewriting", "verifying"},
     "exporting": {"errors", "arguments"},
     "profiling": {"errors", "clock", "capture", "axes", "exporting"},
+    "tuning": {"errors", "capture", "axes", "scoring", "planning", "exporting"},
     "report": {"errors", "axes", "capture"},
 }
-EDGE = {"pipeline", "request", "proposal", "result", "onnx_checks", "cli", "__init__"}
+EDGE = {
+    "pipeline",
+    "request",
+    "proposal",
+    "fine_tuning",
+    "result",
+    "onnx_checks",
+    "cli",
+    "__init__",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -86,6 +96,7 @@ def test_importing_is_light() -> None:
         "jinja2",
         "vl_convert",
         "fast_sugiyama",
+        "accelerate",
     )
     code = f"import sys, graphprune; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(

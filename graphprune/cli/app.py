@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from graphprune.cli import tune_command
 from graphprune.cli.failures import Commands
 from graphprune.cli.options import Debug, Json, Layer, Model, Outputs, Quiet, Result, Shapes, examples
 
@@ -216,6 +217,9 @@ def shrink(
         dry_run=dry_run,
     )
     command.shrink(request, json, quiet)
+
+
+app.command(epilog=tune_command.EXAMPLES)(tune_command.tune)
 
 
 @app.command(

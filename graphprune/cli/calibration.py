@@ -18,7 +18,7 @@ __all__ = ["read_calibration", "read_loss"]
 REMEDY = "give a .npy, .npz or .safetensors file, or path/to/file.py:function that returns batches"
 
 
-def read_calibration(spec: str) -> Any:
+def read_calibration(spec: str, option: str = "--calibration", remedy: str = REMEDY) -> Any:
     """The batches that ``spec`` names, as `graphprune.scoring.Calibration` takes them.
 
     A ``.npy`` file holds the one input, the batch first; ``.npz`` and ``.safetensors`` files hold an array for each
@@ -33,14 +33,14 @@ def read_calibration(spec: str) -> Any:
         return called(Path(path), name, "return batches")
     file = Path(spec)
     if file.suffix not in READERS:
-        raise InputError(f"--calibration {spec!r} is no file of arrays", REMEDY)
+        raise InputError(f"{option} {spec!r} is no file of arrays", remedy)
     if not file.is_file():
-        raise InputError(f"there is no file {file}", REMEDY)
+        raise InputError(f"there is no file {file}", remedy)
     try:
         return READERS[file.suffix](file)
     except (ValueError, OSError, EOFError, TypeError, SafetensorError) as error:
         reason = (str(error).splitlines() or ["it is damaged"])[0]
-        raise InputError(f"the calibration data {file} cannot be read: {reason}", REMEDY) from error
+        raise InputError(f"the data {file} cannot be read: {reason}", remedy) from error
 
 
 def read_loss(spec: str) -> Callable[..., Tensor]:

@@ -70,8 +70,11 @@ class Files:
         return found if isinstance(found, Mapping) else {}
 
 
-def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]) -> Files:
+def check_files(directory: Path, checks: Checks, progress: Callable[[str], None], onnx: bool = True) -> Files:
     """Reads a result directory, without pickle and without running its model.py, and checks its files.
+
+    Args:
+        onnx: check and run model.onnx too.
 
     Raises:
         InputError: it is no result directory.
@@ -88,6 +91,8 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
     )
     _check_shapes(files, checks)
     _check_parameters(files, checks)
+    if not onnx:
+        return files
     progress("run in onnxruntime")
     _check_onnx(directory / "model.onnx", files, checks)
     return files

@@ -26,6 +26,7 @@ class Stages:
     def __init__(self, shown: bool) -> None:
         # the stream itself, since exporting redirects sys.stderr for a while
         self.console = console(sys.stderr)
+        self.wanted = shown
         self.shown = shown and self.console.is_terminal and not self.console.is_dumb_terminal
         self.live: Live | None = None
         self.stage = ""
@@ -52,6 +53,14 @@ class Stages:
             redirect_stdout=False,
             redirect_stderr=False,
         )
+
+    def say(self, text: str, lasting: bool = False) -> None:
+        """Says how far the running stage is; what is ``lasting`` is a line of its own where there is no terminal."""
+        stop_if_interrupted()
+        if self.live is not None:
+            self.live.update(Spinner("dots", Text(f"{self.stage}  {text}")))
+        elif lasting and self.wanted and not self.shown:
+            self.console.print(Text(f"{self.stage}: {text}"))
 
     def end(self, mark: str, style: str) -> None:
         """Ends the running stage, if there is one."""

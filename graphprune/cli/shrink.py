@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,11 @@ from typing import Any
 from rich.text import Text
 
 from graphprune import exporting, pipeline
-from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.calibration import read_calibration, read_loss
-from graphprune.cli.digest import digest
-from graphprune.cli.examples import describe_inputs
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
+from graphprune.cli.record import Figures, recorded
 from graphprune.cli.shapes import parse_shapes
 from graphprune.errors import InputError
 from graphprune.planning import Plan
@@ -211,7 +209,8 @@ def _shrunk(
     plan: Plan | None,
     progress: Stages,
 ) -> dict[str, Any]:
-    figures = _Figures(source)
+    # random weights have nothing to lose
+    figures = Figures(source.evaluate if source.weights != "none" else None)
     if figures.wanted:
         progress("evaluate the original")
         figures.add("before", source.model)
@@ -226,48 +225,8 @@ def _shrunk(
     if figures.wanted:
         progress("evaluate the slim model")
         figures.add("after", result.model)
-    extra = {"source": _recorded(request, source, result.graph, figures.notes), **figures.extra}
+    extra = {"source": recorded(source, result.graph, figures.notes, command_line(request)), **figures.extra}
     return result.save(directory, latency=request.timed, progress=progress, extra=extra)
-
-
-class _Figures:
-    """What the model's own evaluation says before and after; a failure there is a note, not an error."""
-
-    def __init__(self, source: Source) -> None:
-        self.evaluate = source.evaluate
-        # random weights have nothing to lose
-        self.wanted = source.evaluate is not None and source.weights != "none"
-        self.found: dict[str, Mapping[str, float]] = {}
-        self.notes: list[str] = []
-
-    def add(self, when: str, model: Any) -> None:
-        assert self.evaluate is not None
-        try:
-            self.found[when] = self.evaluate(model)
-        except Exception as error:  # a fixed input shape, a missing package, anything the data asks for
-            self.wanted = False
-            self.found = {}
-            self.notes.append(f"not evaluated: {' '.join(str(error).split())[:200]}")
-
-    @property
-    def extra(self) -> dict[str, Any]:
-        return {"evaluation": self.found} if self.found else {}
-
-
-def _recorded(
-    request: Request, source: Source, graph: DependencyGraph, notes: Sequence[str]
-) -> dict[str, Any]:
-    """What `graphprune verify` needs to make the original again, and the command that made the result."""
-    return {
-        "model": source.spec,
-        "command": command_line(request),
-        "weights": source.weights,
-        "seed": source.seed,
-        "input_shapes": [list(shape) for shape in source.shapes],
-        "inputs": describe_inputs(source.inputs),
-        "digest": digest(graph.program.tensors),
-        "notes": [*source.notes, *notes],
-    }
 
 
 def _show(report: Mapping[str, Any], directory: Path) -> None:
@@ -294,5 +253,5 @@ def _hints(report: Mapping[str, Any]) -> Iterable[str]:
         yield "smaller, but slower here: try --align auto"
     figures = report.get("evaluation", {})
     before, after = (next(iter(figures.get(when, {}).values()), 0.0) for when in ("before", "after"))
-    if after < before - 0.01:
-        yield "nothing has been trained yet: fine-tune the slim model to win back what it lost"
+    if after < before - 0.01 and not report.get("tuning"):
+        yield "nothing has been trained yet: graphprune tune wins back what it lost"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import typer
@@ -13,10 +11,9 @@ from rich.text import Text
 from graphprune import pipeline
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.checks import Checks, Files, check_files, tensors_of
-from graphprune.cli.digest import digest
 from graphprune.cli.failures import complain
-from graphprune.cli.models import FACTORY, Source, resolve
-from graphprune.cli.output import print_json, show, silence, stdout_is_kept
+from graphprune.cli.original import original, other_weights, unknown_original
+from graphprune.cli.output import print_json, show, silence
 from graphprune.cli.progress import Stages, stages
 from graphprune.errors import GraphpruneError, InputError, VerificationError
 from graphprune.report.tables import check_table
@@ -70,60 +67,26 @@ def _check_replay(
         checks.skip(REPLAY, "the model or the plan is missing")
         return
     recorded = files.reported("source")
-    if why := _unknown_original(recorded, model):
+    if why := unknown_original(recorded, model, "--model"):
         checks.skip(REPLAY, why)
         return
     try:
-        source, graph = _original(recorded, model, weights, files.plan.outputs, progress)
+        source, graph = original(recorded, model, weights, files.plan.outputs, progress)
     except GraphpruneError as error:
         if model is not None or weights is not None:
             raise
         checks.skip(REPLAY, f"the original cannot be made here: {error.message}")
         return
-    expected = recorded.get("digest")
-    if expected is not None and digest(graph.program.tensors) != expected:
-        why = f"{source.spec} has other weights here than those that were shrunk"
+    if why := other_weights(recorded, source, graph):
         if model is not None or weights is not None:
             raise InputError(why, "name the original with --model and its weights with --weights")
         checks.skip(REPLAY, why)
         return
+    if files.report and "tuning" in files.report:
+        checks.skip(REPLAY, "the tensors were fine-tuned after the cut")
+        return
     with checks.attempt(REPLAY):
         _replay(files, graph, source.seed, checks, progress)
-
-
-def _unknown_original(recorded: Mapping[str, Any], model: str | None) -> str:
-    """Why the original is not to be made, or nothing."""
-    if model is not None:
-        return ""
-    spec = recorded.get("model")
-    if not isinstance(spec, str):
-        return "the report records no model; name it with --model"
-    if spec.rpartition(":")[0].endswith(".py"):
-        # a report is data: it must not make us run a file
-        return f"the original is made by a file of Python, which is run only if named: --model {spec}"
-    return ""
-
-
-def _original(
-    recorded: Mapping[str, Any],
-    model: str | None,
-    weights: str | None,
-    outputs: tuple[str, ...],
-    progress: Stages,
-) -> tuple[Source, DependencyGraph]:
-    progress("build the original")
-    used = weights if weights is not None else recorded.get("weights")
-    try:
-        shapes = [tuple(map(int, shape)) for shape in recorded.get("input_shapes", ())]
-        seed = int(recorded.get("seed", 0))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the report's source cannot be read: {error}", "shrink the model again") from error
-    spec = model if model is not None else str(recorded["model"])
-    with stdout_is_kept():
-        source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed)
-    progress("capture the original")
-    with silence():
-        return source, pipeline.trace(source.model, source.inputs, outputs=outputs)
 
 
 def _replay(files: Files, graph: DependencyGraph, seed: int, checks: Checks, progress: Stages) -> None:

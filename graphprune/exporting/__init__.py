@@ -5,6 +5,7 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 
 from __future__ import annotations
 
+from graphprune.exporting.digest import digest
 from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
 from graphprune.exporting.documents import rows_to_json, write_text
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
@@ -12,6 +13,7 @@ from graphprune.exporting.parity import Parity, parity
 from graphprune.exporting.runtime import Latency, fastest, feeder, latency, session
 from graphprune.exporting.source import module_source
 from graphprune.exporting.store import graph_from_json, graph_to_json, load_model, save_model
+from graphprune.exporting.tensor_file import read_tensors, write_tensors
 
 __all__ = [
     "RESULT_FILES",
@@ -19,6 +21,7 @@ __all__ = [
     "OnnxFile",
     "OnnxProgram",
     "Parity",
+    "digest",
     "ensure_writable",
     "export_onnx",
     "fastest",
@@ -29,9 +32,11 @@ __all__ = [
     "load_model",
     "module_source",
     "parity",
+    "read_tensors",
     "rows_to_json",
     "save_model",
     "session",
     "write_directory",
+    "write_tensors",
     "write_text",
 ]

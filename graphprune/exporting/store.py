@@ -5,15 +5,10 @@ Nothing is pickled and nothing in the file is executed: see `targets` for what a
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import fx
 
 from graphprune.errors import InputError
@@ -24,6 +19,7 @@ from graphprune.exporting.graph_json import (
     read_graph,
     stored_tensors,
 )
+from graphprune.exporting.tensor_file import read_tensors, write_tensors
 
 __all__ = ["graph_from_json", "graph_to_json", "load_model", "save_model"]
 
@@ -41,21 +37,7 @@ def save_model(model: fx.GraphModule, path: Path) -> None:
             lacks, or the file cannot be written.
     """
     text = graph_to_json(model)
-    # Copies, since safetensors refuses tensors that are views or share memory.
-    tensors = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in stored_tensors(model).items()
-    }
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            draft = Path(folder) / path.name
-            save_file(tensors, draft, metadata={GRAPH_KEY: text, VERSION_KEY: str(FORMAT_VERSION)})
-            _sort_header(draft)
-            os.replace(draft, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}", "choose a writable place") from error
-    except (SafetensorError, KeyError) as error:
-        raise InputError(f"the weights cannot be stored as safetensors: {error}") from error
+    write_tensors(path, stored_tensors(model), {GRAPH_KEY: text, VERSION_KEY: str(FORMAT_VERSION)})
 
 
 def load_model(path: Path, operators: Collection[str] = ()) -> fx.GraphModule:
@@ -68,7 +50,7 @@ def load_model(path: Path, operators: Collection[str] = ()) -> fx.GraphModule:
         InputError: the file is missing, truncated, a pickle, no safetensors file or not from graphprune; or
             its graph is damaged or calls something that it may not.
     """
-    metadata, tensors = _read(path)
+    metadata, tensors = read_tensors(path)
     if GRAPH_KEY not in metadata:
         raise InputError(f"{path} has weights but no graph", "give a model.safetensors that graphprune wrote")
     if metadata.get(VERSION_KEY) != str(FORMAT_VERSION):
@@ -92,42 +74,3 @@ def load_model(path: Path, operators: Collection[str] = ()) -> fx.GraphModule:
     if unused:
         raise InputError(f"{path} holds the tensor {min(unused)!r}, which its graph does not know")
     return model
-
-
-def _read(path: Path) -> tuple[Mapping[str, str], dict[str, torch.Tensor]]:
-    """Metadata and tensors, the tensors in memory of their own, so that the file may change afterwards."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-        with safe_open(path, framework="pt") as archive:
-            names = list(archive.keys())
-            return archive.metadata() or {}, {name: archive.get_tensor(name).clone() for name in names}
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}", "check the path") from error
-    except SafetensorError as error:
-        raise _not_safetensors(path, head, str(error)) from error
-
-
-def _not_safetensors(path: Path, head: bytes, reason: str) -> InputError:
-    # Only after safetensors has refused the file: a header of 640 bytes begins like a pickle of protocol 2.
-    if head.startswith(b"PK\x03\x04"):
-        kind = "a zip archive, as torch.save writes its pickles"
-    elif head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        kind = "a pickle"
-    else:
-        return InputError(f"{path} is not a complete safetensors file: {reason}", "write the file again")
-    return InputError(
-        f"{path} is {kind}; unpickling can run any code, so it is refused",
-        "give a model.safetensors that graphprune wrote",
-    )
-
-
-def _sort_header(path: Path) -> None:
-    """Order the metadata by key: safetensors writes it in a random order, equal models give equal files."""
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        file.seek(8)
-        file.write(text.ljust(size))

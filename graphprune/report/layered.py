@@ -22,8 +22,10 @@ def layered(graph: nx.DiGraph) -> tuple[dict[int, Place], dict[Edge, list[Place]
 
     Where edges pass very many rows, the longest have no route; the caller draws them aside.
     """
-    from fast_sugiyama import from_edges
-
+    try:
+        from fast_sugiyama import from_edges
+    except ImportError:
+        return _in_rows(graph), {}
     places: dict[int, Place] = {}
     routes: dict[Edge, list[Place]] = {}
     left = 0.0
@@ -37,6 +39,17 @@ def layered(graph: nx.DiGraph) -> tuple[dict[int, Place], dict[Edge, list[Place]
                 routes[start, end] = [here[node] for node in passed]
         left += width + 1
     return places, routes
+
+
+def _in_rows(graph: nx.DiGraph) -> dict[int, Place]:
+    """Where fast-sugiyama cannot be had (Python 3.10): the rows alone, in the order of the graph, centred."""
+    rows = list(nx.topological_generations(graph))
+    widest = max(map(len, rows), default=0)
+    return {
+        node: ((widest - len(nodes)) / 2 + column, row)
+        for row, nodes in enumerate(rows)
+        for column, node in enumerate(sorted(nodes))
+    }
 
 
 def _followed(step: int, onward: Mapping[int, int]) -> tuple[int, list[int]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import atoms
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.calibration import forward
+from graphprune.scoring.calibration import forward, over_processes
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.sites import Site
 from graphprune.scoring.units import per_unit, unit_maps
@@ -61,6 +61,16 @@ def collect_moments(view: View) -> _Collected:
                 found.setdefault((name, dim), Moments()).add(value, dim)
 
     forward(view.graph.program, view.tensors, view.calibration, observe)
+    named = ((place, vars(moments)) for place, moments in found.items())
+    sums = over_processes(
+        {
+            (place, name): torch.as_tensor(value).double()
+            for place, held in named
+            for name, value in held.items()
+        }
+    )
+    for (place, name), value in sums.items():
+        setattr(found[place], name, value if name != "count" else int(value))
     return found
 
 

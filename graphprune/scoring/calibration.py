@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx
@@ -15,8 +15,19 @@ from graphprune.capture import normalise_inputs, run, tensor_leaves
 from graphprune.capture.program import Constant, Program
 from graphprune.errors import GraphpruneError, InputError
 
-__all__ = ["Calibration", "Gradients", "Loss", "Observe", "forward", "gradients", "signs_loss"]
+__all__ = [
+    "Calibration",
+    "Gradients",
+    "Loss",
+    "Observe",
+    "bind_batch",
+    "forward",
+    "gradients",
+    "over_processes",
+    "signs_loss",
+]
 
+Key = TypeVar("Key")
 Pair = tuple[Tensor, Tensor]
 Loss = Callable[..., Tensor]
 Observe = Callable[[str, Tensor], None]
@@ -57,9 +68,28 @@ class Calibration:
         count = 0
         for batch in _batches(self.batches, program):
             count += 1
-            yield batch, _leaves(batch, program, count)
+            yield batch, bind_batch(batch, program, f"calibration batch {count}")[0]
         if not count:
             raise InputError("the calibration data has no batches", REMEDY)
+
+
+def over_processes(sums: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
+    """The sums of all processes of `torch.distributed`, where it is initialised; else ``sums`` as they are.
+
+    Every process must collect from batches of its own (or all from the same ones), and call this alike.
+
+    Args:
+        sums: float64, of the same keys and shapes in every process.
+    """
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() < 2:
+        return dict(sums)
+    # NCCL adds up on its own device alone; one message, since sums are small
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    flat = torch.cat([value.double().flatten() for value in sums.values()] or [torch.zeros(0)]).to(device)
+    distributed.all_reduce(flat)
+    parts = flat.cpu().split([value.numel() for value in sums.values()])
+    return {key: part.reshape(sums[key].shape) for key, part in zip(sums, parts, strict=True)}
 
 
 def _batches(given: Any, program: Program) -> Iterable[Any]:
@@ -92,9 +122,17 @@ def _bound(batch: Any, program: Program) -> tuple[tuple[Any, ...], dict[str, Any
     return (args, {name: kwargs[name] for name in keywords}) if set(kwargs) == set(keywords) else None
 
 
-def _leaves(batch: Any, program: Program, number: int) -> list[Any]:
+def bind_batch(batch: Any, program: Program, what: str) -> tuple[list[Any], Any]:
+    """The leaves of one call of the program, and the labels.
+
+    There are labels in a pair of inputs and labels, and in a dict that has ``labels`` beside the model's inputs; else
+    None.
+
+    Raises:
+        InputError: the batch does not fit; the message calls it ``what``.
+    """
     wanted = program.flat_inputs(*program.example)
-    for candidate in (batch, batch[0]) if isinstance(batch, tuple | list) and len(batch) == 2 else (batch,):
+    for candidate, labels in _readings(batch):
         try:
             call = _bound(candidate, program)
         except InputError:
@@ -102,11 +140,20 @@ def _leaves(batch: Any, program: Program, number: int) -> list[Any]:
         leaves = program.flat_inputs(*call) if call else []
         if len(leaves) == len(wanted):
             pairs = zip(leaves, wanted, program.inputs, strict=True)
-            return [_fitted(leaf, like, name, program, number) for leaf, like, name in pairs]
-    raise InputError(f"calibration batch {number} does not hold the model's {len(wanted)} inputs", REMEDY)
+            return [_fitted(leaf, like, name, program, what) for leaf, like, name in pairs], labels
+    raise InputError(f"{what} does not hold the model's {len(wanted)} inputs", REMEDY)
 
 
-def _fitted(leaf: Any, like: Any, name: str, program: Program, number: int) -> Any:
+def _readings(batch: Any) -> Iterator[tuple[Any, Any]]:
+    """What may be inputs in a batch, and what would be labels then."""
+    yield batch, None
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        yield batch[0], batch[1]
+    if isinstance(batch, Mapping) and "labels" in batch:
+        yield {name: value for name, value in batch.items() if name != "labels"}, batch["labels"]
+
+
+def _fitted(leaf: Any, like: Any, name: str, program: Program, what: str) -> Any:
     """``leaf`` on the device and with the floating dtype of the example."""
     if not isinstance(like, Tensor):
         return leaf
@@ -120,7 +167,7 @@ def _fitted(leaf: Any, like: Any, name: str, program: Program, number: int) -> A
     if not fits or leaf.is_floating_point() != like.is_floating_point():
         shape = ", ".join("any" if can else str(size) for can, size in zip(free, sizes, strict=True))
         raise InputError(
-            f"input {name} of calibration batch {number} is {getattr(leaf, 'dtype', type(leaf).__name__)} "
+            f"input {name} of {what} is {getattr(leaf, 'dtype', type(leaf).__name__)} "
             f"{given}, the model was captured for {like.dtype} ({shape})",
             "give batches like the example inputs" + ("" if any(free) else ", of the same batch size"),
         )

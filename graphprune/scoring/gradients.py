@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphprune.axes.groups import Group
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.calibration import gradients
+from graphprune.scoring.calibration import Key, gradients, over_processes
 from graphprune.scoring.measures import Measure, View, parameters_of, summed
 from graphprune.scoring.sites import Site, tapped
 from graphprune.scoring.units import per_unit, shape_of, unit_maps
@@ -27,6 +27,12 @@ def _members(view: View) -> dict[str, set[int]]:
         for member, _ in parameters_of(view, group):
             dims.setdefault(member.tensor, set()).add(member.dim)
     return dims
+
+
+def _means(sums: Mapping[Key, Tensor], count: int) -> dict[Key, Tensor]:
+    """Over the batches or examples of all processes."""
+    total = over_processes({"count": torch.tensor(float(count), dtype=torch.float64)})["count"]
+    return {key: value / total for key, value in over_processes(sums).items()}
 
 
 def _along(values: Tensor, dim: int) -> Tensor:
@@ -48,7 +54,7 @@ def collect_products(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[[V
                 product = combine(weight, grad)
                 for dim in dims.get(name, ()):
                     sums[name, dim] = sums.get((name, dim), torch.zeros(())) + _along(product, dim)
-        return {key: value / count for key, value in sums.items()}
+        return _means(sums, count)
 
     return collect
 
@@ -73,8 +79,9 @@ def collect_taylor(view: View) -> _Scores:
                     key = (member.tensor, member.dim, place)
                     before = known[key].scores if key in known else 0
                     known[key] = Part(member.role, before + squares)
+    means = _means({(name, key): part.scores for name, p in totals.items() for key, part in p.items()}, count)
     return {
-        name: [Part(part.role, part.scores / count) for part in parts.values()]
+        name: [Part(part.role, means[name, key]) for key, part in parts.items()]
         for name, parts in totals.items()
     }
 
@@ -95,7 +102,7 @@ def collect_fisher(view: View) -> _Scores:
                 rows = len(total)
                 totals[group.name] = totals.get(group.name, torch.zeros(())) + total.square().sum(0)
         examples += rows
-    return {name: [Part("consumes", total / max(examples, 1))] for name, total in totals.items()}
+    return {name: [Part("consumes", mean)] for name, mean in _means(totals, max(examples, 1)).items()}
 
 
 def _mask_gradients(

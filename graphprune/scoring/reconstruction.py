@@ -10,7 +10,7 @@ from torch import Tensor
 from graphprune.axes.groups import Group
 from graphprune.errors import InputError
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.calibration import forward
+from graphprune.scoring.calibration import forward, over_processes
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.sites import Site
 from graphprune.scoring.units import rows_of, shape_of, unit_maps, units_of
@@ -83,7 +83,8 @@ def _collect(view: View) -> dict[tuple[str, int, str], Tensor]:
                     counts[key] = counts.get(key, 0) + rows.shape[-1]
 
     forward(view.graph.program, view.tensors, view.calibration, observe)
-    return {key: total / counts[key] for key, total in sums.items()}
+    numbers = over_processes({key: torch.tensor(count, dtype=torch.float64) for key, count in counts.items()})
+    return {key: total / numbers[key] for key, total in over_processes(sums).items()}
 
 
 def reconstruction(view: View, group: Group) -> Iterator[Part]:

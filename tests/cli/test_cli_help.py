@@ -13,7 +13,7 @@ import pytest
 
 import graphprune
 
-COMMANDS = ["shrink", "inspect", "explain", "verify", "zoo"]
+COMMANDS = ["shrink", "tune", "inspect", "explain", "verify", "zoo"]
 PACKAGE = Path(graphprune.__file__).parent
 
 

@@ -137,7 +137,7 @@ def test_a_failed_save_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pytes
     def interrupted(_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("graphprune.exporting.store._sort_header", interrupted)
+    monkeypatch.setattr("graphprune.exporting.tensor_file._sort_header", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_model(traced(ConvNet()), path)
     assert path.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.report.facts import distribution
 from graphprune.report.graph_files import WRITERS
+from graphprune.report.layered import layered
 from graphprune.report.layout import lay_out
 from graphprune.report.picture import layer_graph
 
@@ -173,3 +175,10 @@ def test_mermaid_is_read_back(graph: gp.DependencyGraph) -> None:
         group.name: {node for node, data in network.nodes(data=True) if group.name in data["roles"]}
         for group in graph.groups
     }
+
+
+def test_without_fast_sugiyama_rows_alone_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fast_sugiyama", None)  # as on Python 3.10
+    places, routes = layered(nx.DiGraph([(0, 1), (0, 2), (1, 3), (2, 3)]))
+    assert places == {0: (0.5, 0), 1: (0.0, 1), 2: (1.0, 1), 3: (0.5, 2)}
+    assert routes == {}

@@ -1,0 +1,204 @@
+"""``--data``: batches for fine-tuning from a folder of images, arrays, the zoo, or the user's own Python file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from graphprune.capture import tensor_leaves
+from graphprune.cli.calibration import read_calibration
+from graphprune.cli.user_file import called
+from graphprune.errors import InputError
+
+__all__ = ["DEVIATION", "MEAN", "DataOptions", "parse_channels", "read_data"]
+
+REMEDY = (
+    "give a folder of images, zoo:NAME, a .npz or .safetensors file, or path/to/file.py:function of batches"
+)
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+# of ImageNet, in RGB between 0 and 1, which most published models were trained with
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How batches are made of what is not batches yet.
+
+    Args:
+        batch: examples of one step, over all processes.
+        workers: processes that read images.
+        mean, deviation: of every channel, for images between 0 and 1.
+        augment: crop images at random, and mirror half of them.
+    """
+
+    batch: int = 32
+    workers: int = 0
+    mean: tuple[float, ...] = MEAN
+    deviation: tuple[float, ...] = DEVIATION
+    augment: bool = False
+
+
+def read_data(spec: str, example: Any, options: DataOptions) -> Any:
+    """The batches that ``spec`` names, for a model that takes ``example``.
+
+    A folder holds images, which have no labels, or folders of images, one for each class in the order of their names.
+    A file holds arrays, one for each input, and perhaps ``labels``. ``file.py:function`` is run, and returns batches
+    or a `torch.utils.data.Dataset`.
+
+    Raises:
+        InputError: there is no such data, it cannot be read, or the user's code fails.
+    """
+    path, colon, name = spec.rpartition(":")
+    if path == "zoo":
+        from models_zoo.data import read_data as read_zoo
+
+        return _loader(TensorDataset(*read_zoo(name, _shape(example))), options)
+    if colon and path.endswith(".py"):
+        found = called(Path(path), name, "return batches")
+        return _loader(found, options) if isinstance(found, Dataset) else found
+    if Path(spec).is_dir():
+        return _loader(_images(Path(spec), _shape(example), options), options)
+    if not Path(spec).exists():
+        raise InputError(f"there is no data {spec}", REMEDY)
+    return _loader(_Arrays(read_calibration(spec, "--data", REMEDY)), options)
+
+
+def parse_channels(option: str, text: str | None, default: tuple[float, ...]) -> tuple[float, ...]:
+    """Numbers with commas between them.
+
+    Raises:
+        InputError: they are not.
+    """
+    try:
+        return default if text is None else tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is no list of numbers", "write it as 0.5,0.5,0.5") from error
+
+
+def _shape(example: Any) -> tuple[int, ...]:
+    """Of the first input, without the batch."""
+    return tuple(tensor_leaves(example)[0].shape[1:])
+
+
+def _loader(dataset: Dataset[Any], options: DataOptions) -> DataLoader[Any]:
+    try:
+        shuffled = len(dataset) > 0  # type: ignore[arg-type]
+    except TypeError:  # a stream
+        return DataLoader(dataset, options.batch, num_workers=options.workers)
+    if not shuffled:
+        raise InputError("the data is empty", REMEDY)
+    return DataLoader(dataset, options.batch, shuffle=True, num_workers=options.workers)
+
+
+class _Arrays(Dataset[Any]):
+    """Rows of arrays: a tensor, a tuple of inputs, or a dict of them with or without labels."""
+
+    def __init__(self, arrays: Any) -> None:
+        lengths = {len(leaf) if leaf.dim() else 0 for leaf in tensor_leaves(arrays)}
+        if len(lengths) != 1:
+            raise InputError(f"the arrays of the data have {sorted(lengths)} rows", "give equally many")
+        self.arrays, self.length = arrays, lengths.pop()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, row: int) -> Any:
+        return torch.utils._pytree.tree_map_only(Tensor, lambda leaf: leaf[row], self.arrays)
+
+
+class _Files(Dataset[Tensor]):
+    """Images without labels."""
+
+    def __init__(self, paths: Sequence[Path], read: Callable[[Any], Any]) -> None:
+        self.paths, self.read = paths, read
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        from PIL import Image
+
+        with Image.open(self.paths[index]) as image:
+            return self.read(image)
+
+
+def _images(folder: Path, shape: Sequence[int], options: DataOptions) -> Dataset[Any]:
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise InputError(
+            f"the model takes {tuple(shape)}, which is no image of 1 or 3 channels",
+            "give arrays, or path/to/file.py:function that returns batches",
+        )
+    read = _transform(shape, options)
+    if any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir()):
+        return _by_class(folder, read)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    if not paths:
+        raise InputError(
+            f"the folder {folder} holds no images", f"give files that end in {', '.join(IMAGES)}"
+        )
+    return _Files(paths, read)
+
+
+def _by_class(folder: Path, read: Callable[[Any], Any]) -> Dataset[Any]:
+    from torchvision.datasets import ImageFolder
+
+    try:
+        found: Dataset[Any] = ImageFolder(str(folder), read)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"the folder {folder} cannot be read: {str(error).splitlines()[0]}",
+            "give every class a folder with images in it",
+        ) from error
+    return found
+
+
+def _transform(shape: Sequence[int], options: DataOptions) -> Callable[[Any], Any]:
+    """From an image to a normalised tensor of ``shape``."""
+    try:
+        from models_zoo.torchvision_ops import ensure
+
+        ensure()
+        from torchvision import transforms
+    except ImportError as error:
+        raise InputError("reading images needs torchvision", "pip install torchvision") from error
+    channels, size = shape[0], list(shape[1:])
+    if options.augment:
+        cut = [transforms.RandomResizedCrop(size, (0.35, 1.0)), transforms.RandomHorizontalFlip()]
+    else:
+        cut = [transforms.Resize(max(size)), transforms.CenterCrop(size)]
+    mean, deviation = (_channels(values, channels) for values in (options.mean, options.deviation))
+    steps = [
+        transforms.Lambda(_Mode("RGB" if channels == 3 else "L")),
+        *cut,
+        transforms.ToTensor(),
+        transforms.Normalize(mean, deviation),
+    ]
+    whole: Callable[[Any], Any] = transforms.Compose(steps)
+    return whole
+
+
+@dataclass(frozen=True)
+class _Mode:
+    """Converts an image; a class, so that workers can be sent it."""
+
+    mode: str
+
+    def __call__(self, image: Any) -> Any:
+        return image.convert(self.mode)
+
+
+def _channels(values: Sequence[float], channels: int) -> list[float]:
+    """As many as there are channels; of the grey mean of three, where there is one."""
+    if len(values) == channels:
+        return list(values)
+    if channels == 1:
+        return [sum(values) / len(values)]
+    if len(values) == 1:
+        return list(values) * channels
+    raise InputError(f"{len(values)} means are given for {channels} channels", "give one, or one for each")

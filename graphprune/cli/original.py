@@ -1,0 +1,64 @@
+"""The original of a result, made again from what its report records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphprune import pipeline
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.cli.models import FACTORY, Source, resolve
+from graphprune.cli.output import silence, stdout_is_kept
+from graphprune.cli.progress import Stages
+from graphprune.errors import InputError
+from graphprune.exporting import digest
+
+__all__ = ["original", "other_weights", "unknown_original"]
+
+
+def unknown_original(recorded: Mapping[str, Any], model: str | None, option: str) -> str:
+    """Why the original is not to be made, or nothing; ``option`` is the one that names it."""
+    if model is not None:
+        return ""
+    spec = recorded.get("model")
+    if not isinstance(spec, str):
+        return f"the report records no model; name it with {option}"
+    if spec.rpartition(":")[0].endswith(".py"):
+        # a report is data: it must not make us run a file
+        return f"the original is made by a file of Python, which is run only if named: {option} {spec}"
+    return ""
+
+
+def original(
+    recorded: Mapping[str, Any],
+    model: str | None,
+    weights: str | None,
+    outputs: tuple[str, ...],
+    progress: Stages,
+) -> tuple[Source, DependencyGraph]:
+    """Builds and captures ``model``, or else the one that is recorded.
+
+    Raises:
+        GraphpruneError: it cannot be made here.
+    """
+    progress("build the original")
+    used = weights if weights is not None else recorded.get("weights")
+    try:
+        shapes = [tuple(map(int, shape)) for shape in recorded.get("input_shapes", ())]
+        seed = int(recorded.get("seed", 0))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the report's source cannot be read: {error}", "shrink the model again") from error
+    spec = model if model is not None else str(recorded["model"])
+    with stdout_is_kept():
+        source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed)
+    progress("capture the original")
+    with silence():
+        return source, pipeline.trace(source.model, source.inputs, outputs=outputs)
+
+
+def other_weights(recorded: Mapping[str, Any], source: Source, graph: DependencyGraph) -> str:
+    """What is wrong if this is not the model that was shrunk, or nothing."""
+    expected = recorded.get("digest")
+    if expected is None or digest(graph.program.tensors) == expected:
+        return ""
+    return f"{source.spec} has other weights here than those that were shrunk"

@@ -1,0 +1,162 @@
+"""``graphprune tune``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from graphprune import exporting, fine_tuning, pipeline
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.cli.calibration import read_loss
+from graphprune.cli.checks import Checks, Files, check_files
+from graphprune.cli.data import DataOptions, read_data
+from graphprune.cli.models import Source
+from graphprune.cli.original import original, other_weights, unknown_original
+from graphprune.cli.output import print_json, show, silence, stdout_is_kept
+from graphprune.cli.progress import Stages, stages
+from graphprune.cli.record import Figures, recorded
+from graphprune.cli.training import end_processes, is_first, on_its_device, show_moment, user_evaluation
+from graphprune.errors import InputError
+from graphprune.report.tables import shrink_table, verdict_line
+from graphprune.result import Result
+from graphprune.tuning import Evaluate, Tuning
+
+__all__ = ["Request", "tune"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of one run; None where the user said nothing."""
+
+    directory: Path
+    data: str
+    output: Path | None = None
+    teacher: str | None = None
+    weights: str | None = None
+    loss: str | None = None
+    evaluate: str | None = None
+    checkpoint: Path | None = None
+    settings: Tuning = field(default_factory=Tuning)
+    options: DataOptions = field(default_factory=DataOptions)
+    latency: bool = True
+
+    @property
+    def place(self) -> Path:
+        """Where the result goes."""
+        return self.directory if self.output is None else self.output
+
+    @property
+    def state(self) -> Path:
+        """The checkpoint; beside the result, which is only there when all is done."""
+        place = self.place.resolve()
+        return self.checkpoint or place.with_name(f"{place.name}.checkpoint.safetensors")
+
+
+def tune(request: Request, json: bool, quiet: bool) -> None:
+    """Fine-tunes a result directory, writes it anew and shows what came of it.
+
+    Under ``torchrun`` or ``accelerate launch`` every process runs this; the first one writes and shows.
+
+    Raises:
+        GraphpruneError: the original cannot be had, the data does not fit, …; see `graphprune.tune`.
+    """
+    first = is_first()
+    with stages(quiet or not first) as progress:
+        exporting.ensure_writable(request.place)
+        result, source, evaluate = _prepared(request, progress)
+        figures = Figures(evaluate if first else None)
+        if figures.wanted:
+            progress("evaluate the original")
+            figures.add("before", source.model)
+        tuned = _tuned(request, result, evaluate, progress)
+        if not first:
+            return
+        if figures.wanted:
+            progress("evaluate the slim model")
+            figures.add("after", tuned.model)
+        extra = {"source": recorded(source, result.graph, figures.notes), **figures.extra}
+        with silence():
+            report = tuned.save(request.place, request.latency, progress, extra)
+        request.state.unlink(missing_ok=True)
+    if json:
+        print_json({"directory": str(request.place), **report})
+    elif not quiet:
+        _show(report, request.place)
+
+
+def _prepared(request: Request, progress: Stages) -> tuple[Result, Source, Evaluate | None]:
+    """The slim model as the directory holds it, its original, and how models are judged."""
+    with silence():
+        files = _files(request.directory, progress)
+    assert files.plan is not None
+    evaluate = None if request.evaluate is None else user_evaluation(request.evaluate)
+    known = files.reported("source")
+    if why := unknown_original(known, request.teacher, "--teacher"):
+        raise InputError(f"there is no teacher: {why}", "the original teaches the slim model")
+    source, graph = original(known, request.teacher, request.weights, files.plan.outputs, progress)
+    if why := other_weights(known, source, graph):
+        raise InputError(why, "name the original with --teacher and its weights with --weights")
+    with silence():
+        result = _result(files, graph, source.seed, progress)
+    if evaluate is None and source.evaluate is not None and source.weights != "none":
+        evaluate = source.evaluate
+    return result, source, evaluate
+
+
+def _files(directory: Path, progress: Stages) -> Files:
+    checks = Checks()
+    files = check_files(directory, checks, progress, onnx=False)
+    if files.model is None or files.plan is None or checks.failed:
+        failed = "; ".join(f"{row['name']}: {row['detail']}" for row in checks.failed)
+        raise InputError(f"{directory} is no complete result ({failed})", "shrink the model again")
+    return files
+
+
+def _result(files: Files, graph: DependencyGraph, seed: int, progress: Stages) -> Result:
+    """The cut, proved again, with the tensors of the directory."""
+    assert files.model is not None
+    result = pipeline.shrink(graph, plan=files.plan, seed=seed, progress=progress)
+    return replace(result, model=files.model.eval())
+
+
+def _tuned(request: Request, result: Result, evaluate: Evaluate | None, progress: Stages) -> Result:
+    with stdout_is_kept():
+        progress("read the data")
+        loss = None if request.loss is None else read_loss(request.loss)
+        data = read_data(request.data, result.graph.program.example, request.options)
+        progress("fine-tune")
+        try:
+            tuned = fine_tuning.tune(
+                result,
+                data,
+                request.settings,
+                loss=loss,
+                evaluate=None if evaluate is None else on_its_device(evaluate),
+                checkpoint=request.state,
+                watch=lambda moment: show_moment(moment, progress),
+            )
+        except KeyboardInterrupt:
+            if request.state.is_file():
+                progress.say(f"stopped; the same command goes on from {request.state}", lasting=True)
+            raise
+    end_processes()
+    return tuned
+
+
+def _show(report: Mapping[str, Any], directory: Path) -> None:
+    tuning = report["tuning"]
+    metric = tuning.get("metric")
+    said = f"Fine-tuned for {tuning['steps']} steps"
+    if metric:
+        said += f": the slim model's figure went from {metric['before']:.4g} to {metric['best']:.4g}"
+    show(
+        shrink_table(report),
+        Text(said),
+        *(Text(f"Note: {note}") for note in (*report["source"]["notes"], *report["notes"])),
+        verdict_line(report["verdict"]),
+        Text(f"Written to {directory}"),
+    )

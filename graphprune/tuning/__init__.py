@@ -1,0 +1,18 @@
+"""Winning back accuracy: fine-tuning with the original as teacher. Importing this imports no accelerate."""
+
+from graphprune.tuning.losses import TaskLoss
+from graphprune.tuning.settings import Tuning
+from graphprune.tuning.sparsity import GroupLasso, group_lasso
+from graphprune.tuning.trainer import Evaluate, Moment, Tuned, Watch, fine_tune
+
+__all__ = [
+    "Evaluate",
+    "GroupLasso",
+    "Moment",
+    "TaskLoss",
+    "Tuned",
+    "Tuning",
+    "Watch",
+    "fine_tune",
+    "group_lasso",
+]

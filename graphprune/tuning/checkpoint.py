@@ -1,0 +1,137 @@
+"""The whole state of a run in one safetensors file: tensors, and a JSON document beside them. No pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.errors import InputError
+from graphprune.exporting import read_tensors, write_tensors
+
+__all__ = ["Checkpoint", "all_tensors", "fill", "pack_optimizer", "unpack_optimizer"]
+
+KEY = "graphprune_tuning"
+FORMAT = 1
+ANOTHER = "delete the file to start anew, or name another one"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and everything that is no tensor, for JSON."""
+
+    tensors: Mapping[str, Tensor]
+    record: Mapping[str, Any]
+
+    def write(self, path: Path) -> None:
+        """An existing file is replaced only when the new one is complete.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_drafts(path)
+        text = json.dumps({"format": FORMAT, **self.record}, sort_keys=True)
+        write_tensors(path, self.tensors, {KEY: text})
+
+    @classmethod
+    def read(cls, path: Path, expected: Mapping[str, Any]) -> Checkpoint:
+        """Reads a checkpoint of the run that ``expected`` describes.
+
+        Raises:
+            InputError: it is no checkpoint, or one of another model, of other settings or of other data.
+        """
+        metadata, tensors = read_tensors(path)
+        try:
+            record = json.loads(metadata[KEY])
+            if record["format"] != FORMAT:
+                raise InputError(
+                    f"the checkpoint {path} has format {record['format']}, not {FORMAT}", ANOTHER
+                )
+            found = record["run"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{path} is no checkpoint of a fine-tuning", "name another file") from error
+        _compare(path, found, expected)
+        return cls(tensors, record)
+
+    @property
+    def parts(self) -> dict[str, dict[str, Tensor]]:
+        """The tensors ``part/name`` by part."""
+        found: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key, tensor in self.tensors.items():
+            part, _, name = key.partition("/")
+            found[part][name] = tensor
+        return found
+
+
+def _compare(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    if found.get("model") != expected["model"]:
+        raise InputError(f"{path} is the checkpoint of another model", ANOTHER)
+    names = [name for name in expected if found.get(name) != expected[name]]
+    if names:
+        first = names[0]
+        raise InputError(
+            f"the checkpoint {path} was made with {first}={found.get(first)!r}, now it is {expected[first]!r}",
+            "go on with the same settings and data, or " + ANOTHER,
+        )
+
+
+def _remove_drafts(path: Path) -> None:
+    """What a killed run left of a checkpoint that it was writing."""
+    for draft in path.parent.glob(f".{path.name}.*"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def all_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, those that are in no state dict too; tied ones once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copies ``tensors``, named as by `all_tensors`, into the model's own."""
+    with torch.no_grad():
+        for name, tensor in all_tensors(model).items():
+            tensor.copy_(tensors[name])
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of an optimizer's state as ``number/key``, and the rest for JSON."""
+    state = optimizer.state_dict()
+    entries = list(_entries(state["state"]))
+    tensors = {f"{number}/{key}": value for number, key, value in entries if isinstance(value, Tensor)}
+    others = [[number, key, value] for number, key, value in entries if not isinstance(value, Tensor)]
+    return tensors, {"groups": state["param_groups"], "others": others}
+
+
+def _entries(state: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[int, str, Any]]:
+    for number, values in state.items():
+        for key, value in values.items():
+            yield number, key, value
+
+
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
+) -> None:
+    """Puts back what `pack_optimizer` gave."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        number, _, key = name.partition("/")
+        state.setdefault(int(number), {})[key] = tensor
+    for number, key, value in record["others"]:
+        state.setdefault(number, {})[key] = value
+    # JSON makes lists of tuples such as Adam's betas
+    groups = [
+        {
+            key: tuple(value) if isinstance(value, list) and key != "params" else value
+            for key, value in g.items()
+        }
+        for g in record["groups"]
+    ]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

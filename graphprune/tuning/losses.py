@@ -1,0 +1,191 @@
+"""What is minimised: the task's loss, the distance to the original's outputs, and to its layers'."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from graphprune.capture import tensor_leaves
+from graphprune.errors import GraphpruneError, InputError
+from graphprune.tuning.features import Tap, kept_part
+from graphprune.tuning.settings import Tuning
+
+__all__ = ["Objective", "TaskLoss"]
+
+TaskLoss = Callable[..., Tensor]
+
+IGNORED = -100  # the label that cross-entropy leaves out
+FAINT = 1e-6  # mean square of what counts as nothing, so that an error beside it is not divided by zero
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of one batch, a mean over its examples, so that shares of a batch average to the whole.
+
+    Args:
+        settings: weights of the parts, and the distance of outputs.
+        loss: of the task, ``loss(outputs)`` or ``loss(outputs, batch)``; None takes cross-entropy where labels are
+            whole numbers and the squared error where they are not, of the only output.
+        taps: the layers that are compared.
+    """
+
+    settings: Tuning
+    loss: TaskLoss | None
+    taps: Sequence[Tap]
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the original has to be run."""
+        return self.settings.distillation > 0 or self.settings.features > 0
+
+    def parts(
+        self,
+        student: tuple[Any, Sequence[Tensor]],
+        teacher: tuple[Any, Sequence[Tensor]] | None,
+        labels: Any,
+        batch: Any,
+    ) -> dict[str, Tensor]:
+        """The weighted parts by name; models give their outputs and what their taps see.
+
+        Raises:
+            InputError: labels do not fit the outputs, or the user's loss fails.
+        """
+        outputs, features = student
+        found: dict[str, Tensor] = {}
+        if self.settings.task and (self.loss is not None or labels is not None):
+            found["task"] = self.settings.task * self._task(outputs, labels, batch)
+        if teacher is not None and self.settings.distillation:
+            distance = _DISTANCES[self._match(labels)]
+            pairs = _pairs(outputs, teacher[0])
+            terms = [distance(one, other, self.settings.temperature) for one, other in pairs]
+            found["distillation"] = self.settings.distillation * torch.stack(terms).mean()
+        if teacher is not None and self.settings.features:
+            terms = [
+                _relative_error(one, kept_part(other, tap), 1.0)
+                for one, other, tap in zip(features, teacher[1], self.taps, strict=True)
+            ]
+            found["features"] = self.settings.features * torch.stack(terms).mean()
+        if not found:
+            raise InputError(
+                "there is nothing to train on: the batches have no labels, and distillation is off",
+                "give labels or a loss, or leave distillation on",
+            )
+        return found
+
+    def _match(self, labels: Any) -> str:
+        if self.settings.match != "auto":
+            return self.settings.match
+        return "kl" if _are_classes(labels) else "mse"
+
+    def _task(self, outputs: Any, labels: Any, batch: Any) -> Tensor:
+        if self.loss is None:
+            return _default_loss(outputs, labels)
+        try:
+            value = self.loss(outputs, batch) if _takes_two(self.loss) else self.loss(outputs)
+        except GraphpruneError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the loss fails: {type(error).__name__}: {error}",
+                "it is called with the model's outputs, or with them and the batch",
+            ) from error
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+            raise InputError(
+                "the loss does not return one number that depends on the model",
+                "return a tensor of one element, computed from the outputs with torch",
+            )
+        return value.reshape(())
+
+
+def _takes_two(loss: TaskLoss) -> bool:
+    try:
+        inspect.signature(loss).bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _are_classes(labels: Any) -> bool:
+    return isinstance(labels, Tensor) and not labels.is_floating_point()
+
+
+def _default_loss(outputs: Any, labels: Any) -> Tensor:
+    leaves = tensor_leaves(outputs)
+    remedy = "give a loss, a function of the outputs and the batch, or set task to 0"
+    if len(leaves) != 1 or not isinstance(labels, Tensor):
+        raise InputError(
+            f"there is no loss of its own for {len(leaves)} outputs and labels that are a {type(labels).__name__}",
+            remedy,
+        )
+    scores = leaves[0]
+    if not _are_classes(labels):
+        if labels.shape != scores.shape:
+            raise InputError(
+                f"the labels are {tuple(labels.shape)}, the output {tuple(scores.shape)}", remedy
+            )
+        return F.mse_loss(scores, labels.to(scores.dtype))
+    if scores.dim() < 2 or labels.shape != scores.shape[:1] + scores.shape[2:]:
+        raise InputError(
+            f"labels {tuple(labels.shape)} are no classes of an output {tuple(scores.shape)}",
+            "give one label for each example, or a loss",
+        )
+    _check_range(labels, scores.shape[1])
+    return F.cross_entropy(scores, labels.long(), ignore_index=IGNORED)
+
+
+def _check_range(labels: Tensor, classes: int) -> None:
+    counted = labels[labels != IGNORED]
+    if counted.numel() and (int(counted.min()) < 0 or int(counted.max()) >= classes):
+        raise InputError(
+            f"the labels run from {int(counted.min())} to {int(counted.max())}, the model has {classes} classes",
+            f"number the classes from 0 to {classes - 1}, or give {IGNORED} to what is not to count",
+        )
+
+
+def _pairs(outputs: Any, targets: Any) -> list[tuple[Tensor, Tensor]]:
+    """Floating outputs of both models; their shapes are the same, since outputs are never cut."""
+    pairs = zip(tensor_leaves(outputs), tensor_leaves(targets), strict=True)
+    floating = [(one, other) for one, other in pairs if one.is_floating_point() and one.requires_grad]
+    if not floating:
+        raise InputError("no output of the model can be distilled", "give a loss, and set distillation to 0")
+    return floating
+
+
+def _rows(value: Tensor) -> Tensor:
+    """One row for each example, float32: half precision overflows in squares."""
+    return value.float().reshape(value.shape[0] if value.dim() else 1, -1)
+
+
+def _relative_error(one: Tensor, other: Tensor, temperature: float) -> Tensor:
+    one, other = _rows(one), _rows(other)
+    return ((one - other).square().mean(1) / (other.square().mean(1) + FAINT)).mean()
+
+
+def _divergence(one: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """Hinton et al. (2015, section 2): gradients keep their size when the temperature changes."""
+    if one.dim() < 2 or one.shape[1] < 2:
+        raise InputError(
+            f"match='kl' needs scores of classes along dimension 1, an output is {tuple(one.shape)}",
+            "use match='mse' or 'cosine'",
+        )
+    ours = F.log_softmax(one.float() / temperature, dim=1)
+    theirs = F.log_softmax(other.float() / temperature, dim=1)
+    each = F.kl_div(ours, theirs, log_target=True, reduction="none").sum(1)
+    return each.mean() * temperature**2
+
+
+def _angle(one: Tensor, other: Tensor, temperature: float) -> Tensor:
+    return (1 - F.cosine_similarity(_rows(one), _rows(other))).mean()
+
+
+_DISTANCES: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "kl": _divergence,
+    "mse": _relative_error,
+    "cosine": _angle,
+}

@@ -1,0 +1,45 @@
+"""Two processes of torchrun give what one gives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from run_tune import batches, scores, shared
+from safetensors.torch import load_file
+from torch import Tensor
+from tuning_models import tensors
+
+SCRIPT = Path(__file__).with_name("run_tune.py")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], ...]:
+    """What each of two processes found: the tuned tensors, and scores of its own half of the calibration."""
+    output = tmp_path_factory.mktemp("two") / "found"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = [str(SCRIPT), "none", "share", str(output)]
+    done = subprocess.run([*torchrun, *script], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert done.returncode == 0
+    return tuple(load_file(f"{output}.{rank}") for rank in (0, 1))
+
+
+def test_two_processes_give_the_weights_of_one(two: tuple[dict[str, Tensor], ...]) -> None:
+    """Batches of 16 in one process, of 8 and 8 in two; float32 sums in another order differ by 1e-7, and Adam
+    divides small gradients by themselves, so that few steps of at most 5e-3 may drift apart by a little more."""
+    assert all(torch.equal(two[0][name], tensor) for name, tensor in two[1].items())
+    alone = shared()
+    assert alone.tuning["processes"] == 1
+    for name, tensor in tensors(alone.model).items():
+        torch.testing.assert_close(two[0][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_of_all_processes_are_added_up(two: tuple[dict[str, Tensor], ...]) -> None:
+    """Each process saw two of the four batches; the sums are float64 of float32 activations."""
+    for name, score in scores(batches()).items():
+        torch.testing.assert_close(two[0][name], score, rtol=1e-5, atol=1e-7)
+        assert score.std() > 0
