@@ -59,4 +59,4 @@ def tune(
         checkpoint=place,
         watch=watch,
     )
-    return replace(result, model=tuned.model, tuning=tuned.report)
+    return replace(result, model=tuned.model, tuning=tuned.report, coarser=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,10 +15,11 @@ from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
 from graphprune.errors import InputError, PlanError, VerificationError
 from graphprune.lossless import find_lossless, make_report
+from graphprune.measured import measured_plan
 from graphprune.planning import Constraints, Plan, find_limits, make_plan
 from graphprune.profiling import Profile
 from graphprune.proposal import Proposal, prepare, propose, recorded_outputs
-from graphprune.request import Options, make_request
+from graphprune.request import AUTO, Options, Request, make_request
 from graphprune.result import Result
 from graphprune.rewriting import rewrite
 from graphprune.scoring import Importance, Loss
@@ -174,13 +175,37 @@ def shrink(
     if lossless or (plan is not None and plan.request.get("lossless")):
         return _shrink_lossless(graph, request.constraints, plan, seed, clock)
     if plan is None:
-        prepared = prepare(graph, request, clock, profile)
+        return _shrink_planned(graph, request, profile, clock)
+    plan.check(graph)
+    return _carried_out(graph, plan, seed, clock)
+
+
+def _shrink_planned(
+    graph: DependencyGraph, request: Request, profile: Profile | None, clock: Clock
+) -> Result:
+    """By budgets; a result with the runtime's liked widths can be asked for coarser ones."""
+    prepared = prepare(graph, request, clock, profile)
+    if any(budget.kind == "latency" for budget in request.budgets):
+        plan = measured_plan(prepared, clock)
+    else:
         with clock("plan"):
             plan = prepared.plan()
-        scores = prepared.scores
-    else:
-        scores = {}
-        plan.check(graph)
+
+    def coarser() -> Result:
+        wider = replace(request, coarser=request.coarser * 2)
+        return _shrink_planned(graph, wider, prepared.profile, Clock(clock.progress))
+
+    return replace(
+        _carried_out(graph, plan, request.seed, clock),
+        scores=prepared.scores,
+        profile=prepared.profile,
+        threads=request.threads,
+        batch=request.batch,
+        coarser=coarser if request.align == AUTO else None,
+    )
+
+
+def _carried_out(graph: DependencyGraph, plan: Plan, seed: int, clock: Clock) -> Result:
     with clock("rewrite"):
         slim = rewrite(graph, plan)
         module = raise_program(slim)
@@ -189,7 +214,7 @@ def shrink(
         if not verdict.passed:
             raise _refusal(graph, plan, verdict, seed)
     sizes = {name: kept.shape[-1] for name, kept in plan.groups.items()}
-    return Result(module, plan, verdict, graph, graph.cost(), graph.cost(sizes), clock.seconds, scores=scores)
+    return Result(module, plan, verdict, graph, graph.cost(), graph.cost(sizes), clock.seconds)
 
 
 def _shrink_lossless(

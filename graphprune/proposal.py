@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -75,6 +76,16 @@ class Prepared:
     profile: Profile | None
     record: Mapping[str, Any]
 
+    @cached_property
+    def smallest(self) -> dict[str, float]:
+        """The least of every cost that the constraints allow."""
+        return self.cost({name: _finest(limit).least for name, limit in self.limits.items()})
+
+    def cost(self, sizes: Mapping[str, int]) -> dict[str, float]:
+        """Every cost at these sizes of groups."""
+        by_atom = {self.graph.by_name[name].atom: size for name, size in sizes.items()}
+        return {kind: function.value(by_atom) for kind, function in self.costs.items()}
+
     def plan(self, scales: Mapping[str, float] | None = None) -> Plan:
         """The plan that meets the budgets.
 
@@ -113,7 +124,8 @@ def prepare(
     if align == AUTO:
         with clock("learn the runtime's widths"):
             multiples = liked_multiples()
-        constraints = replace(request.constraints, align=multiples)
+        coarser = {kind: multiple * request.coarser for kind, multiple in multiples.items()}
+        constraints = replace(request.constraints, align=coarser)
     else:
         constraints = request.constraints
     limits = find_limits(graph, constraints)
@@ -138,17 +150,9 @@ def _profiled(request: Request) -> bool:
 
 def propose(prepared: Prepared, plan: Plan) -> Proposal:
     """What a plan costs, and what could be reached."""
-    graph = prepared.graph
-    atoms = {group.name: group.atom for group in graph.groups}
     kept = {name: indices.shape[-1] for name, indices in plan.groups.items()}
-    finest = {name: _finest(limit).least for name, limit in prepared.limits.items()}
-
-    def cost(sizes: Mapping[str, int]) -> dict[str, float]:
-        by_atom = {atoms[name]: size for name, size in sizes.items()}
-        return {kind: function.value(by_atom) for kind, function in prepared.costs.items()}
-
-    widths = {name: (graph.by_name[name].size, size) for name, size in kept.items()}
-    return Proposal(plan, cost({}), cost(kept), cost(finest), widths)
+    widths = {name: (prepared.graph.by_name[name].size, size) for name, size in kept.items()}
+    return Proposal(plan, prepared.cost({}), prepared.cost(kept), prepared.smallest, widths)
 
 
 def _finest(limit: Limit) -> Limit:

@@ -47,6 +47,7 @@ class Request:
         budgets: one ratio, or budgets of costs.
         constraints: what a plan must respect; its ``align`` counts unless that of the request is "auto".
         align: a multiple, or "auto" for those that the runtime likes.
+        coarser: how many times as wide steps to take as the runtime likes.
     """
 
     budgets: tuple[Budget, ...]
@@ -57,6 +58,7 @@ class Request:
     threads: int = 1
     batch: int = 1
     seed: int = 0
+    coarser: int = 1
 
 
 def make_request(options: Options, other: Sequence[str] = ()) -> Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +12,13 @@ from torch import Tensor, fx, nn
 
 from graphprune import exporting
 from graphprune.axes.dependency import Cost, DependencyGraph
-from graphprune.capture import graft, tensor_leaves, with_batch
-from graphprune.capture.raising import raise_program
+from graphprune.capture import graft, tensor_leaves
 from graphprune.clock import Clock, Progress
 from graphprune.errors import InputError, VerificationError
 from graphprune.lossless import LosslessReport
 from graphprune.onnx_checks import write_checked
 from graphprune.planning import Plan
+from graphprune.profiling import Profile, profile
 from graphprune.report.facts import network_facts
 from graphprune.report.page import render
 from graphprune.verifying import Verdict
@@ -37,6 +37,10 @@ class Result:
         graph: the dependency graph of the original.
         before, after: multiply-accumulates of one example, and parameters.
         seconds: wall seconds of every stage.
+        profile: the original's ONNX file, where a budget needed it.
+        threads, batch: with which the model is timed.
+        coarser: the same request once more, with widths of twice the multiples that the runtime likes; None unless
+            they were left to the runtime. Of use where a slim model is slower than its original.
         lossless: of a lossless shrink, what was removed, what is dead and stayed, and why; otherwise None.
         scores: group → score of every unit, None for a group that could not be judged; empty where nothing was scored.
         tuning: of a fine-tuned result, its settings, figures and history; ``verdict`` is of the cut before it.
@@ -52,6 +56,10 @@ class Result:
     lossless: LosslessReport | None = None
     scores: Mapping[str, Tensor | None] = field(default_factory=dict, repr=False)
     tuning: Mapping[str, Any] | None = None
+    profile: Profile | None = field(default=None, repr=False)
+    threads: int = 1
+    batch: int = 1
+    coarser: Callable[[], Result] | None = field(default=None, repr=False)
 
     def save(
         self,
@@ -180,18 +188,11 @@ def _report(result: Result) -> dict[str, Any]:
 
 
 def _measure(result: Result, slim: Path, report: dict[str, Any], clock: Clock) -> None:
-    """Exports the original beside the slim file, times both in alternation, and removes it again."""
-    program = result.graph.program
-    args, kwargs = program.example
-    original = slim.with_name("original.onnx")
+    """Times the slim file and the original's in alternation."""
     with clock("export the original"):
-        written = exporting.export_onnx(
-            raise_program(program, "Original"), args, kwargs, original, program.dynamic_batch
-        )
+        batch = result.batch if result.graph.program.dynamic_batch else 1
+        original = result.profile or profile(result.graph, result.threads, batch)
     with clock("time"):
-        one = with_batch(program.example, 1) if program.dynamic_batch else program.example
-        timed = exporting.latency(original, slim, *one)
-    report["before"]["onnx_bytes"] = written.bytes
-    report["latency"] = {"batch": 1, "threads": 1, **asdict(timed)}
-    for file in original.parent.glob("original.onnx*"):
-        file.unlink()
+        timed = original.measure(slim)
+    report["before"]["onnx_bytes"] = original.bytes
+    report["latency"] = {"batch": original.batch, "threads": original.threads, **asdict(timed)}

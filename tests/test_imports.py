@@ -32,6 +32,7 @@ EDGE = {
     "pipeline",
     "request",
     "proposal",
+    "measured",
     "fine_tuning",
     "result",
     "onnx_checks",

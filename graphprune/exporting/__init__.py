@@ -10,7 +10,16 @@ from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_
 from graphprune.exporting.documents import rows_to_json, write_text
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
 from graphprune.exporting.parity import Parity, parity
-from graphprune.exporting.runtime import Latency, fastest, feeder, latency, session
+from graphprune.exporting.runtime import (
+    Latency,
+    NodeTime,
+    fastest,
+    feeder,
+    latency,
+    make_feed,
+    node_times,
+    session,
+)
 from graphprune.exporting.source import module_source
 from graphprune.exporting.store import graph_from_json, graph_to_json, load_model, save_model
 from graphprune.exporting.tensor_file import read_tensors, write_tensors
@@ -18,6 +27,7 @@ from graphprune.exporting.tensor_file import read_tensors, write_tensors
 __all__ = [
     "RESULT_FILES",
     "Latency",
+    "NodeTime",
     "OnnxFile",
     "OnnxProgram",
     "Parity",
@@ -30,7 +40,9 @@ __all__ = [
     "graph_to_json",
     "latency",
     "load_model",
+    "make_feed",
     "module_source",
+    "node_times",
     "parity",
     "read_tensors",
     "rows_to_json",

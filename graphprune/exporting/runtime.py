@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +16,21 @@ import numpy
 from graphprune.errors import ExportError
 from graphprune.exporting.feeds import match_inputs, to_numpy
 
-__all__ = ["Array", "Latency", "fastest", "feeder", "latency", "runner", "session"]
+__all__ = [
+    "Array",
+    "Latency",
+    "NodeTime",
+    "fastest",
+    "feeder",
+    "latency",
+    "make_feed",
+    "node_times",
+    "runner",
+    "session",
+]
 
 Array = numpy.ndarray[Any, Any]
+_KERNEL = "_kernel_time"  # of the events that onnxruntime's profile has for nodes
 
 
 @dataclass(frozen=True)
@@ -36,8 +50,10 @@ class Latency:
     runs: int
 
 
-def session(model: Path | bytes, threads: int = 1) -> Any:
+def session(model: Path | bytes, threads: int = 1, profile: Path | None = None) -> Any:
     """An `onnxruntime.InferenceSession` of a file, or of a serialised model, on the CPU.
+
+    With ``profile`` the times of all nodes are written to a file whose name begins so.
 
     Raises:
         ExportError: onnxruntime cannot load the file.
@@ -48,6 +64,9 @@ def session(model: Path | bytes, threads: int = 1) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     try:
         source = model if isinstance(model, bytes) else str(model)
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -102,10 +121,13 @@ def latency(
 
 def runner(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], list[Array]]:
     """One run on these arguments, which are converted here and not at every run."""
+    return feeder(loaded, make_feed(loaded, args, kwargs))
+
+
+def make_feed(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Array]:
+    """The arguments' tensors by the names of the inputs that take them."""
     names = [value.name for value in loaded.get_inputs()]
-    return feeder(
-        loaded, {name: to_numpy(tensor) for name, tensor in match_inputs(names, args, kwargs).items()}
-    )
+    return {name: to_numpy(tensor) for name, tensor in match_inputs(names, args, kwargs).items()}
 
 
 def feeder(loaded: Any, feed: Mapping[str, Array]) -> Callable[[], list[Array]]:
@@ -120,6 +142,39 @@ def feeder(loaded: Any, feed: Mapping[str, Array]) -> Callable[[], list[Array]]:
             ) from error
 
     return run
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """A node of a model, by the name and the operator that the runtime gives it, and its milliseconds in each run."""
+
+    name: str
+    operator: str
+    milliseconds: tuple[float, ...]
+
+
+def node_times(
+    model: Path | bytes, feed: Mapping[str, Array], runs: int, threads: int = 1
+) -> tuple[NodeTime, ...]:
+    """The time of every node in each of ``runs`` runs after a first one, by the runtime's own profile.
+
+    Names are those of the model's nodes, or begin with them and "_" where the runtime made others of them.
+
+    Raises:
+        ExportError: onnxruntime cannot load or run the model.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = session(model, threads, Path(folder, "profile"))
+        run = feeder(loaded, feed)
+        for _ in range(runs + 1):
+            run()
+        events = json.loads(Path(loaded.end_profiling()).read_text())
+    times: dict[tuple[str, str], list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(_KERNEL):
+            key = event["name"].removesuffix(_KERNEL), event["args"]["op_name"]
+            times.setdefault(key, []).append(event["dur"] / 1000)
+    return tuple(NodeTime(*key, tuple(spent[1:])) for key, spent in times.items())
 
 
 def fastest(runs: Sequence[Callable[[], Any]], rounds: int) -> list[float]:

@@ -99,6 +99,11 @@ class Target:
     scale: float = 1.0
 
     @property
+    def near(self) -> float:
+        """How far below the limit is near enough not to give up liked widths, on which a latency itself depends."""
+        return 0.03 if self.budget.kind == "latency" else 0.01
+
+    @property
     def limit(self) -> float:
         """The most that the slim model may cost."""
         asked = self.budget.value if self.budget.absolute else self.budget.value * self.cost.value({})

@@ -11,9 +11,7 @@ from graphprune.axes.terms import Atom
 from graphprune.planning.budgets import Target
 from graphprune.planning.constraints import Limit
 
-__all__ = ["NEAR", "Search"]
-
-NEAR = 0.01  # how far below a budget is near enough not to give up liked widths for it
+__all__ = ["Search"]
 
 Sizes = dict[str, int]
 Limits = Mapping[str, Limit]
@@ -65,15 +63,15 @@ class Search:
         for place in range(len(reachable)):
             found = self._closest(reachable[place:])
             best = min(best or found, found, key=self._slack)
-            if self._slack(best) <= NEAR:
+            if self._met(best):
                 break
         return best
 
     def _closest(self, ladder: Sequence[Limits]) -> Sizes:
         """Along the ranking with the first limits; finer ones only for what is then left of a budget."""
-        sizes = self._fill(self._along_ranking(ladder[0]), ladder[0], 0.0)
+        sizes = self._fill(self._along_ranking(ladder[0]), ladder[0], 0)
         for limits in ladder[1:]:
-            sizes = self._fill(sizes, limits, NEAR)
+            sizes = self._fill(sizes, limits, 1)
         return sizes
 
     def _by_atom(self, sizes: Mapping[str, int]) -> dict[Atom, int]:
@@ -82,6 +80,12 @@ class Search:
     def _fits(self, sizes: Mapping[str, int]) -> bool:
         by_atom = self._by_atom(sizes)
         return all(t.cost.value(by_atom) <= bound for t, bound in zip(self.targets, self.bounds, strict=True))
+
+    def _met(self, sizes: Mapping[str, int]) -> bool:
+        """Whether some cost is near its budget."""
+        by_atom = self._by_atom(sizes)
+        pairs = zip(self.targets, self.bounds, strict=True)
+        return any(target.cost.value(by_atom) >= (1 - target.near) * bound for target, bound in pairs)
 
     def _slack(self, sizes: Mapping[str, int]) -> float:
         """How far below its budget the cost nearest to its own is."""
@@ -112,17 +116,16 @@ class Search:
         sizes = self._at(float(thresholds[low]), limits) if low < len(thresholds) else _least(limits)
         return sizes if self._fits(sizes) else _least(limits)
 
-    def _fill(self, sizes: Sizes, limits: Limits, enough: float) -> Sizes:
-        """Gives back steps, the best units first, while they fit and more than ``enough`` of a budget is left."""
+    def _fill(self, sizes: Sizes, limits: Limits, enough: int) -> Sizes:
+        """Gives back steps, the best units first, while they fit; with ``enough`` 1, until some cost is near."""
         sizes, by_atom = dict(sizes), self._by_atom(sizes)
         left = [
             bound - target.cost.value(by_atom)
             for target, bound in zip(self.targets, self.bounds, strict=True)
         ]
+        floors = [enough * t.near * bound for t, bound in zip(self.targets, self.bounds, strict=True)]
         candidates = set(sizes)
-        while candidates and all(
-            rest > enough * bound for rest, bound in zip(left, self.bounds, strict=True)
-        ):
+        while candidates and all(rest > floor for rest, floor in zip(left, floors, strict=True)):
             name = max(sorted(candidates), key=lambda name: self._next_score(name, sizes[name]))
             larger = limits[name].above(sizes[name])
             prices = [target.cost.change(by_atom, self.atoms[name], larger) for target in self.targets]

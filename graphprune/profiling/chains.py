@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-__all__ = ["OPSET", "chain", "serialised"]
+__all__ = ["chain", "random_values", "serialised"]
 
 OPSET, IR = 18, 9
 LENGTH = 3  # layers, so that what happens at inputs and outputs weighs little
@@ -31,7 +31,7 @@ def chain(kind: str, width: int) -> tuple[bytes, dict[str, Any]]:
         made, weight, value = _layer(kind, shape, value, str(place))
         nodes += made
         weights |= weight
-    feed = {"x": _random(shape)}
+    feed = {"x": random_values(shape)}
     return serialised(nodes, feed, weights, (value,)), feed
 
 
@@ -44,11 +44,11 @@ def _layer(
     if kind == "attention":
         return _attention(source, name), {}, f"y{name}"
     if kind == "linear":
-        weight = _random((shape[-1], shape[-1]))
+        weight = random_values((shape[-1], shape[-1]))
         node = helper.make_node("MatMul", [source, f"w{name}"], [f"m{name}"])
     else:
         groups = {"depthwise": shape[1], "grouped": GROUPS}.get(kind, 1)
-        weight = _random((shape[1], shape[1] // groups, 3, 3))
+        weight = random_values((shape[1], shape[1] // groups, 3, 3))
         node = helper.make_node(
             "Conv", [source, f"w{name}"], [f"m{name}"], group=groups, kernel_shape=[3, 3], pads=[1] * 4
         )
@@ -83,6 +83,6 @@ def serialised(
     return bytes(model.SerializeToString())
 
 
-def _random(shape: tuple[int, ...]) -> Any:
+def random_values(shape: tuple[int, ...]) -> Any:
     """Small values: neither zeros nor denormal numbers, which some processors treat otherwise."""
     return numpy.random.default_rng(0).normal(0, 0.05, shape).astype(numpy.float32)

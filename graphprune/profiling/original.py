@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from graphprune import exporting
 from graphprune.axes.cost import CostFunction
@@ -18,8 +19,11 @@ from graphprune.clock import Progress
 from graphprune.errors import InputError
 from graphprune.exporting import Latency
 from graphprune.profiling.file_size import file_size
+from graphprune.profiling.latency import latency_cost
 
 __all__ = ["Profile", "profile"]
+
+RUNS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +49,21 @@ class Profile:
         """Bytes of the ONNX file."""
         return file_size(self.graph, self.path, self.bytes)
 
+    @cached_property
+    def latency(self) -> CostFunction:
+        """Milliseconds of one run, as predicted; see `graphprune.profiling.latency`."""
+        feed = exporting.make_feed(exporting.session(self.path), *self._example)
+        nodes = exporting.node_times(self.path, feed, RUNS, self.threads)
+        return latency_cost(self.graph, nodes, self.threads, self.batch)
+
+    @property
+    def _example(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        program = self.graph.program
+        return with_batch(program.example, self.batch) if program.dynamic_batch else program.example
+
     def measure(self, slim: Path, seconds: float = 5.0) -> Latency:
         """Times a slim model's file against the original's, in alternation."""
-        program = self.graph.program
-        example = with_batch(program.example, self.batch) if program.dynamic_batch else program.example
-        return exporting.latency(self.path, slim, *example, seconds=seconds, threads=self.threads)
+        return exporting.latency(self.path, slim, *self._example, seconds=seconds, threads=self.threads)
 
 
 def profile(

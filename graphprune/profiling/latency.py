@@ -1,0 +1,159 @@
+"""The latency of a model as a function of the sizes of its atoms, learned from a few widths of each of its layers.
+
+A layer's time is modelled as its multiply-accumulates at some rate plus the elements that it reads and makes at some
+rate, as in the roofline model (Williams et al., 2009), except that the two are added. Both rates are fitted for
+every layer to its time alone at a few widths. How much of the whole model's time goes to such layers, and how much to
+all other operators, the runtime's profile says; the others' part is put down to the elements that they make. So the
+latency is a polynomial too, and any budget of it is searched as others are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from statistics import median
+
+import numpy
+
+from graphprune.axes.cost import Polynomial
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.kinds import Layer, layers
+from graphprune.axes.terms import Atom, Term, size_of
+from graphprune.capture.operators import makes_view
+from graphprune.exporting import NodeTime
+from graphprune.profiling.probes import OPERATORS, find_probe, probe_times
+
+__all__ = ["latency_cost"]
+
+SHARES = (1.0, 0.75, 0.5, 0.25)
+BLOCK = 16  # probed widths are multiples of it where they can be, as those of plans will be
+Product = tuple[str, tuple[Term, ...]]
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A layer, and what its time is made of."""
+
+    layer: Layer
+    macs: tuple[tuple[Term, ...], ...]
+    elements: tuple[tuple[Term, ...], ...]
+
+    def amounts(self, sizes: Mapping[Atom, int]) -> tuple[float, float]:
+        """Multiply-accumulates and elements."""
+        macs, elements = (
+            sum(prod(size_of(term, sizes) for term in terms) for terms in products)
+            for products in (self.macs, self.elements)
+        )
+        return macs, elements
+
+
+def latency_cost(graph: DependencyGraph, nodes: Sequence[NodeTime], threads: int, batch: int) -> Polynomial:
+    """Milliseconds of one run.
+
+    Args:
+        nodes: the original's profile.
+    """
+    free = {group.atom for group in graph.groups}
+    unit = graph.batch_sizes(dict.fromkeys(graph.program.batch_primes, batch))
+    timed = _timed_layers(graph)
+    scales = [{**unit, **{atom: _scaled(atom.size, share) for atom in free}} for share in SHARES]
+    rates = _rates(graph, timed, scales, threads)
+    alone = sum(numpy.dot(item.amounts(unit), rate) for item, rate in zip(timed, rates, strict=True))
+    within, rest = _parts(nodes, timed)
+    # alone a layer finds other things in the cache than within the model, and the machine in another mood
+    scale = within / alone if alone else 1.0
+    products: list[Product] = []
+    prices: dict[str, float] = {}
+    for item, (per_mac, per_element) in zip(timed, rates, strict=True):
+        name = item.layer.operation.name
+        products += [(f"{name} macs", terms) for terms in item.macs]
+        products += [(f"{name} elements", terms) for terms in item.elements]
+        prices |= {f"{name} macs": per_mac * scale, f"{name} elements": per_element * scale}
+    others = _others(graph, {item.layer.operation.name for item in timed})
+    made = Polynomial.of(others, free, unit).value({})
+    products += [("others", terms) for _, terms in others] if made else [("others", ())]
+    prices["others"] = rest / (made or 1)
+    return Polynomial.of(products, free, unit, prices)
+
+
+def _parts(nodes: Sequence[NodeTime], timed: Sequence[_Timed]) -> tuple[float, float]:
+    """Milliseconds that the whole model spends on layers that are timed alone, and on everything else."""
+    attention = any(item.layer.kind == "attention" for item in timed)
+    operators = (*OPERATORS, "Softmax") if attention else OPERATORS
+    spent = {node: median(node.milliseconds) for node in nodes}
+    within = sum(time for node, time in spent.items() if node.operator in operators)
+    return within, sum(spent.values()) - within
+
+
+def _scaled(size: int, share: float) -> int:
+    if share == 1:
+        return size
+    wanted = round(size * share)
+    return max(wanted // BLOCK * BLOCK, min(BLOCK, wanted), 1)
+
+
+def _timed_layers(graph: DependencyGraph) -> list[_Timed]:
+    terms = graph.analysis.terms
+    loops: dict[str, list[tuple[Term, ...]]] = {}
+    for loop in graph.analysis.loops:
+        loops.setdefault(loop.operation, []).append(loop.terms)
+    return [
+        _Timed(
+            layer,
+            tuple(loops[layer.operation.name]),
+            tuple(terms[v.name] for v in (*layer.operation.inputs, *layer.operation.outputs)),
+        )
+        for layer in layers(graph.program.operations, terms)
+        if layer.operation.name in loops
+    ]
+
+
+def _rates(
+    graph: DependencyGraph, timed: Sequence[_Timed], scales: Sequence[Mapping[Atom, int]], threads: int
+) -> list[tuple[float, float]]:
+    """Milliseconds per multiply-accumulate and per element of every layer."""
+    program, analysis = graph.program, graph.analysis
+    probes = [
+        [
+            find_probe(
+                item.layer.operation,
+                analysis.terms,
+                analysis.sizes.get(item.layer.operation.name, {}),
+                program.attributes,
+                sizes,
+            )
+            for sizes in scales
+        ]
+        for item in timed
+    ]
+    times = probe_times([probe for row in probes for probe in row], threads)
+    return [
+        _fitted([item.amounts(sizes) for sizes in scales], [times[probe] for probe in row])
+        for item, row in zip(timed, probes, strict=True)
+    ]
+
+
+def _fitted(amounts: Sequence[tuple[float, float]], times: Sequence[float]) -> tuple[float, float]:
+    """The two rates, neither negative, that leave the least squared error relative to the times."""
+    weights = 1 / numpy.maximum(times, 1e-6)
+    table = numpy.array(amounts) * weights[:, None]
+    target = numpy.array(times) * weights
+    both = numpy.linalg.lstsq(table, target, rcond=None)[0]
+    if both.min() >= 0:
+        return float(both[0]), float(both[1])
+    single = [float(column @ target / max(column @ column, 1e-30)) for column in table.T]
+    errors = [
+        numpy.square(column * rate - target).sum() for column, rate in zip(table.T, single, strict=True)
+    ]
+    return (single[0], 0.0) if errors[0] <= errors[1] else (0.0, single[1])
+
+
+def _others(graph: DependencyGraph, known: set[str]) -> list[Product]:
+    """What operators that are not timed by themselves write to memory."""
+    return [
+        (value.name, graph.analysis.terms[value.name])
+        for operation in graph.program.operations
+        if operation.name not in known and not makes_view(operation.op)
+        for value in operation.outputs
+    ]
