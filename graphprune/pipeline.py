@@ -199,8 +199,8 @@ def _shrink_planned(
         _carried_out(graph, plan, request.seed, clock),
         scores=prepared.scores,
         profile=prepared.profile,
-        threads=request.threads,
-        batch=request.batch,
+        threads=prepared.profile.threads if prepared.profile else request.threads,
+        batch=prepared.profile.batch if prepared.profile else request.batch,
         coarser=coarser if request.align == AUTO else None,
     )
 

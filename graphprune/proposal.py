@@ -118,8 +118,8 @@ def prepare(
         InputError: see `graphprune.shrink`.
         ExportError: the runtime's liked widths are unknown and it cannot be timed, or the original cannot be exported.
     """
-    if measured is not None and measured.graph is not graph:
-        raise InputError("the profile is another model's", "give the one that was made of this graph")
+    if measured is not None:
+        _check_profile(measured, graph, request)
     align = request.align
     if align == AUTO:
         with clock("learn the runtime's widths"):
@@ -141,6 +141,16 @@ def prepare(
         }
     record = _record(request, constraints, scores) | recorded_outputs(graph)
     return Prepared(graph, request, scores, limits, costs, measured, record)
+
+
+def _check_profile(measured: Profile, graph: DependencyGraph, request: Request) -> None:
+    if measured.graph is not graph:
+        raise InputError("the profile is another model's", "give the one that was made of this graph")
+    timing = (request.threads, request.batch)
+    if timing not in ((1, 1), (measured.threads, measured.batch)):
+        raise InputError(
+            f"threads={timing[0]}, batch={timing[1]} are not those of the profile", "profile the model with them"
+        )
 
 
 def _profiled(request: Request) -> bool:

@@ -146,3 +146,8 @@ def test_threads_and_batch_are_positive(
 ) -> None:
     with pytest.raises(gp.InputError, match=message):
         gp.shrink(graph, latency=0.5, **options)
+
+
+def test_a_profile_with_other_threads_is_refused(graph: gp.DependencyGraph, clocked: Any) -> None:
+    with pytest.raises(gp.InputError, match="threads=2, batch=1 are not those of the profile"):
+        gp.plan(graph, latency=0.5, threads=2, profile=clocked(LAWS["overhead"]))

@@ -1,0 +1,229 @@
+"""Measured latency in onnxruntime: budgets of latency, and half the multiply-accumulates against torch-pruning.
+
+    python tools/bench_latency.py resnet50 --shares 0.75 0.5 0.3    # budgets of latency
+    python tools/bench_latency.py resnet50 --half                  # the same cost, other tools and alignments
+    python tools/bench_latency.py --table > docs/latency.md
+
+Models are torchvision's, with random weights, one image, one thread. Rows are added to a file, so that models can be
+run one by one on a quiet machine; a row replaces an earlier one. Every figure is the median over pairs of runs of
+the slim and the original file in alternation. A budget is measured again after `graphprune.shrink` has met it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+import graphprune as gp
+from graphprune import exporting
+from models_zoo.sources import torchvision_model
+
+MODELS = ["resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t"]
+PEERS = ["resnet50", "mobilenet_v2", "vit_b_16"]
+HALF = 0.5
+Row = dict[str, Any]
+
+
+def build(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
+    """The model, and one image."""
+    torch.manual_seed(0)
+    model, example_inputs, _ = torchvision_model(name, pretrained=False)
+    (image,), _ = example_inputs(1)
+    return model.eval(), image
+
+
+def measured(profile: gp.Profile, model: torch.nn.Module, image: torch.Tensor) -> Row:
+    """The model's file against the original's."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "slim.onnx")
+        exporting.export_onnx(model, (image,), {}, path, True)
+        timed = profile.measure(path, seconds=8)
+    return {"ratio": timed.ratio, "slim_ms": timed.slim_ms, "original_ms": timed.original_ms}
+
+
+def budgets(name: str, shares: list[float]) -> Iterator[Row]:
+    """One row for every share of the latency that is asked for."""
+    model, image = build(name)
+    graph = gp.trace(model, image)
+    profile = gp.profile(graph)
+    for share in shares:
+        start = time.perf_counter()
+        row: Row = {"table": "latency", "model": name, "case": f"{share:g}"}
+        try:
+            result = gp.shrink(graph, latency=share, profile=profile)
+        except gp.BudgetError as error:
+            yield {**row, "failure": str(error)}
+            continue
+        seconds = time.perf_counter() - start
+        row |= {"seconds": seconds, "trials": result.plan.request["measured"]["trials"]}
+        yield {
+            **row,
+            "macs": result.after.macs / result.before.macs,
+            **measured(profile, result.model, image),
+        }
+
+
+def halves(name: str) -> Iterator[Row]:
+    """One row for each way to half the multiply-accumulates."""
+    model, image = build(name)
+    graph = gp.trace(model, image)
+    profile = gp.profile(graph)
+    for case, align in (("graphprune, default", "auto"), ("graphprune, any width", 1)):
+        result = gp.shrink(graph, macs=HALF, align=align)
+        share = result.after.macs / result.before.macs
+        yield {
+            "table": "half",
+            "model": name,
+            "case": case,
+            "macs": share,
+            **measured(profile, result.model, image),
+        }
+    for multiple in (None, 8, 16):
+        case = f"torch-pruning, {f'multiples of {multiple}' if multiple else 'any width'}"
+        row: Row = {"table": "half", "model": name, "case": case}
+        try:
+            slim, share = pruned_by_peer(name, multiple)
+            yield {**row, "macs": share, **measured(profile, slim, image)}
+        except Exception as error:  # whatever that tool raises
+            yield {**row, "failure": f"{type(error).__name__}: {error}"[:80]}
+
+
+def pruned_by_peer(name: str, multiple: int | None) -> tuple[torch.nn.Module, float]:
+    """torch-pruning's model whose counted cost is nearest to half, and its share."""
+    low, high, best = 0.0, 0.9, (build(name)[0], 1.0)
+    for _ in range(8):
+        ratio = (low + high) / 2
+        model, share = _peer(name, multiple, ratio)
+        if abs(share - HALF) < abs(best[1] - HALF):
+            best = (model, share)
+        low, high = (low, ratio) if share < HALF else (ratio, high)
+    return best
+
+
+def _peer(name: str, multiple: int | None, ratio: float) -> tuple[torch.nn.Module, float]:
+    import torch_pruning
+
+    model, image = build(name)
+    heads = {m: m.num_heads for m in model.modules() if isinstance(m, torch.nn.MultiheadAttention)}
+    before = torch_pruning.utils.count_ops_and_params(model, image)[0]
+    pruner = torch_pruning.pruner.BasePruner(
+        model,
+        image,
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=ratio,
+        round_to=multiple,
+        num_heads=heads,
+        ignored_layers=[
+            m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1000
+        ],
+    )
+    pruner.step()
+    return model, torch_pruning.utils.count_ops_and_params(model, image)[0] / before
+
+
+def add(path: Path, row: Row) -> None:
+    """Adds a row in the place of an earlier one."""
+    key = ("table", "model", "case")
+    rows = [old for old in read(path) if any(old[name] != row[name] for name in key)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(item) + "\n" for item in [*rows, row]))
+
+
+def read(path: Path) -> list[Row]:
+    """All rows so far."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(rows: list[Row]) -> str:
+    """Both tables as Markdown."""
+    names = "onnxruntime torch torchvision torch-pruning".split()
+    of_table = {kind: [row for row in rows if row["table"] == kind] for kind in ("latency", "half")}
+    return TEXT.format(
+        date=date.today().isoformat(),
+        versions=", ".join(f"{name} {version(name)}" for name in names),
+        latency="\n".join(
+            _latency_line(row) for name in MODELS for row in of_table["latency"] if row["model"] == name
+        ),
+        half="\n".join(_half_line(row) for name in PEERS for row in of_table["half"] if row["model"] == name),
+    )
+
+
+def _latency_line(row: Row) -> str:
+    if "failure" in row:
+        return f"| {row['model']} | {row['case']} | {row['failure']} | – | – | – | – | – |"
+    off = row["ratio"] / float(row["case"]) - 1
+    return (
+        f"| {row['model']} | {row['case']} | {row['ratio']:.3f} | {off:+.1%} | {row['macs']:.3f} "
+        f"| {row['original_ms']:.2f} → {row['slim_ms']:.2f} | {row['trials']} | {row['seconds']:.0f} |"
+    )
+
+
+def _half_line(row: Row) -> str:
+    if "failure" in row:
+        return f"| {row['model']} | {row['case']} | – | {row['failure']} | – |"
+    speedup = 1 / row["ratio"]
+    return f"| {row['model']} | {row['case']} | {row['macs']:.3f} | {speedup:.2f} | {speedup * row['macs']:.2f} |"
+
+
+TEXT = """# Latency, measured
+
+Measured on {date} with {versions}, float32, one thread, one image, torchvision's models with random weights, by
+`tools/bench_latency.py`. Every figure is the median over pairs of runs of the slim and the original file in
+alternation.
+
+## Budgets of latency
+
+`gp.shrink(graph, latency=share)`: planned with the latency model, exported, measured, corrected. The ratio is
+measured once more after that. Trials are exports and measurements; seconds are all of `shrink`, verification
+included, for a graph whose original has been profiled.
+
+| model | asked | measured | off | MACs kept | ms | trials | seconds |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{latency}
+
+## Half the multiply-accumulates
+
+Speed-up over the original, and over what the cost alone would give (1 / MACs kept). graphprune's default takes the
+widths that onnxruntime was found to like; torch-pruning's ratio is the one whose counted cost comes nearest to half.
+
+| model | how | MACs kept | speed-up | ÷ ideal |
+| --- | --- | --- | --- | --- |
+{half}
+"""
+
+
+def main() -> None:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", help=f"of torchvision, such as {', '.join(MODELS)}")
+    parser.add_argument("--shares", nargs="+", type=float, default=[], help="of the latency, to be met")
+    parser.add_argument("--half", action="store_true", help="compare at half the multiply-accumulates")
+    parser.add_argument("--rows", type=Path, default=Path("out/latency.jsonl"), help="where rows are kept")
+    parser.add_argument("--table", action="store_true", help="print the tables of all rows")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in options.models:
+        for found in (
+            budgets(name, options.shares) if options.shares else (),
+            halves(name) if options.half else (),
+        ):
+            for row in found:
+                add(options.rows, row)
+                print(json.dumps(row), flush=True)
+    if options.table:
+        print(table(read(options.rows)), end="")
+
+
+if __name__ == "__main__":
+    main()
