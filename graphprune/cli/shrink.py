@@ -24,7 +24,7 @@ from graphprune.report.plan import reach_table, width_table
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.request import AUTO, Options, make_request
 from graphprune.result import Result
-from graphprune.scoring import Importance, find_importance
+from graphprune.scoring import Criterion, Importance, find_importance
 
 __all__ = ["Request", "command_line", "shrink"]
 
@@ -153,7 +153,8 @@ def shrink(request: Request, json: bool, quiet: bool) -> None:
 def _checked(request: Request) -> Plan | None:
     """Everything that can be refused before the long work; the plan, if one is to be replayed."""
     other = ["lossless"] * request.lossless + ["plan"] * (request.plan is not None)
-    make_request({**request.options, "importance": request.importance}, other)
+    Criterion.parse(request.importance)
+    make_request(request.options, other)
     if request.lossless and request.importance != Request.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     parse_shapes(request.shapes)
