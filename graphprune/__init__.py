@@ -6,9 +6,11 @@ result.save("slim")
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from graphprune.axes.dependency import Cost, DependencyGraph
     from graphprune.axes.registration import rule
     from graphprune.errors import (
@@ -82,6 +84,7 @@ __all__ = [
     "Verdict",
     "VerificationError",
     "WeightsError",
+    "__version__",
     "check_rule",
     "group_lasso",
     "load",
@@ -95,6 +98,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # said once, in pyproject.toml
+        return version("graphprune")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"graphprune.{home}"), name)

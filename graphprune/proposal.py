@@ -149,7 +149,8 @@ def _check_profile(measured: Profile, graph: DependencyGraph, request: Request) 
     timing = (request.threads, request.batch)
     if timing not in ((1, 1), (measured.threads, measured.batch)):
         raise InputError(
-            f"threads={timing[0]}, batch={timing[1]} are not those of the profile", "profile the model with them"
+            f"threads={timing[0]}, batch={timing[1]} are not those of the profile",
+            "profile the model with them",
         )
 
 

@@ -21,6 +21,7 @@ from graphprune.planning import Plan
 from graphprune.profiling import Profile, profile
 from graphprune.report.facts import network_facts
 from graphprune.report.page import render
+from graphprune.settings import settings_of, settings_text
 from graphprune.verifying import Verdict
 
 __all__ = ["Result", "load"]
@@ -68,20 +69,24 @@ class Result:
         progress: Progress = lambda stage: None,
         extra: Mapping[str, Any] | None = None,
         onnx: bool = True,
+        settings: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Writes model.onnx, model.safetensors, model.py, plan.json, report.json and report.html; returns the report.
+        """Writes model.onnx, model.safetensors, model.py, plan.json, report.json, report.html and shrink.toml.
+
+        Returns the report.
 
         The ONNX file is checked, and compared with the model in onnxruntime at two batch sizes, on the model's
         tensors and on random ones; with ``latency`` it is timed against the original in alternation. The
         directory appears when all is done. ``extra`` entries are added to the report. ``onnx=False`` leaves the
-        file and its checks out, for models with an operator that ONNX has not.
+        file and its checks out, for models with an operator that ONNX has not. ``settings`` are the options of the
+        command line that shrink.toml holds, by default those that the plan records.
 
         Raises:
             InputError: the directory cannot be written.
             ExportError: the model cannot be exported.
             VerificationError: onnxruntime gives other results than PyTorch.
         """
-        return _save(self, Path(directory), latency, progress, extra or {}, onnx)
+        return _save(self, Path(directory), latency, progress, extra or {}, onnx, settings)
 
     def graft(self) -> nn.Module:
         """The user's own module, copied, with the slim layers in the place of its layers.
@@ -115,7 +120,13 @@ def load(directory: str | Path, operators: Collection[str] = ()) -> fx.GraphModu
 
 
 def _save(
-    result: Result, directory: Path, latency: bool, progress: Progress, extra: Mapping[str, Any], onnx: bool
+    result: Result,
+    directory: Path,
+    latency: bool,
+    progress: Progress,
+    extra: Mapping[str, Any],
+    onnx: bool,
+    settings: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     exporting.ensure_writable(directory)
     program = result.graph.program
@@ -145,6 +156,7 @@ def _save(
         _write_text(path, render(report, title, units))
 
     summary = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in tensor_leaves(program.example))
+    toml = settings_text(settings_of(result.plan.request) if settings is None else settings)
     source = exporting.module_source(result.model, _title(result), summary)
     exporting.write_directory(
         directory,
@@ -153,6 +165,7 @@ def _save(
             "model.safetensors": lambda path: exporting.save_model(result.model, path),
             "model.py": lambda path: _write_text(path, source),
             "plan.json": lambda path: _write_text(path, result.plan.to_json()),
+            "shrink.toml": lambda path: _write_text(path, toml),
             "report.json": write_report,
             "report.html": write_page,
         },

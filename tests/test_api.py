@@ -42,7 +42,15 @@ def test_trace_gives_groups_costs_paths_and_a_graph(saved) -> None:
 def test_the_directory_holds_everything(saved) -> None:
     _, _, result, directory, report = saved
     names = {path.name for path in directory.iterdir()}
-    expected = {"model.onnx", "model.safetensors", "model.py", "plan.json", "report.json", "report.html"}
+    expected = {
+        "model.onnx",
+        "model.safetensors",
+        "model.py",
+        "plan.json",
+        "report.json",
+        "report.html",
+        "shrink.toml",
+    }
     assert names == expected
     assert json.loads((directory / "report.json").read_text()) == json.loads(json.dumps(report))
     assert report["verdict"]["passed"]

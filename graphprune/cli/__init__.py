@@ -10,9 +10,10 @@ __all__ = ["main"]
 def main() -> None:
     """Runs the command line on ``sys.argv`` and exits."""
     from graphprune.cli import signals
-    from graphprune.cli.app import app
 
     signals.install()
+    from graphprune.cli.app import app
+
     for stream in (sys.stdout, sys.stderr):
         # a terminal that lacks a character must not cost the result
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")

@@ -20,7 +20,7 @@ from graphprune.onnx_checks import ONNX_TOLERANCE
 from graphprune.planning import Plan
 from graphprune.result import load
 
-__all__ = ["Checks", "Files", "check_files", "tensors_of"]
+__all__ = ["Checks", "Files", "check_files", "read_object", "tensors_of"]
 
 BATCHES = (1, 3)
 
@@ -85,7 +85,7 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
         raise InputError(f"{directory} holds no result", "give a directory that graphprune shrink wrote")
     progress("read the files")
     files = Files(
-        _attempted(checks, "report.json is readable", lambda: _report(directory)),
+        _attempted(checks, "report.json is readable", lambda: read_object(directory / "report.json")),
         _attempted(checks, "model loads, without pickle", lambda: load(directory)),
         _attempted(checks, "plan.json is readable", lambda: _plan(directory)),
     )
@@ -113,9 +113,14 @@ def _attempted(checks: Checks, name: str, read: Callable[[], Any]) -> Any:
     return None
 
 
-def _report(directory: Path) -> Mapping[str, Any]:
+def read_object(path: Path) -> Mapping[str, Any]:
+    """The JSON object that a file holds.
+
+    Raises:
+        InputError: it holds something else, or cannot be read; the message does not name the file.
+    """
     try:
-        report = json.loads(_text(directory / "report.json"))
+        report = json.loads(_text(path))
     except ValueError as error:
         raise InputError(f"it is not JSON: {error}") from error
     if not isinstance(report, dict):

@@ -7,18 +7,38 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Debug", "Json", "Layer", "Model", "Outputs", "Quiet", "Result", "Shapes", "examples"]
+__all__ = [
+    "DISPLAY",
+    "Debug",
+    "Json",
+    "Layer",
+    "Model",
+    "OrNumber",
+    "Outputs",
+    "Quiet",
+    "Result",
+    "ResultA",
+    "ResultB",
+    "Shapes",
+    "examples",
+]
 
 MODEL = "zoo:NAME, torchvision:NAME, timm:NAME, NAME (found in that order) or path/to/file.py:factory."
+DISPLAY = "What is shown"
+
+# beside an option of text: a configuration file may say a number
+OrNumber = "or a number"
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)]
 Layer = Annotated[
     str,
     typer.Argument(metavar="LAYER", help="A layer or tensor, such as layer1.0.conv1.", show_default=False),
 ]
-Result = Annotated[
-    Path, typer.Argument(metavar="DIR", help="A directory that shrink wrote.", show_default=False)
-]
+WRITTEN = "A directory that shrink wrote."
+
+Result = Annotated[Path, typer.Argument(metavar="DIR", help=WRITTEN, show_default=False)]
+ResultA = Annotated[Path, typer.Argument(metavar="DIR_A", help=WRITTEN, show_default=False)]
+ResultB = Annotated[Path, typer.Argument(metavar="DIR_B", help=WRITTEN, show_default=False)]
 Shapes = Annotated[
     list[str],
     typer.Option(
@@ -39,11 +59,25 @@ Outputs = Annotated[
     ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", metavar="", help="Print one JSON document and nothing else on stdout.")
+    bool,
+    typer.Option(
+        "--json",
+        metavar="",
+        help="Print one JSON document and nothing else on stdout.",
+        rich_help_panel=DISPLAY,
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show neither progress nor tables.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", metavar="", help="Show neither progress nor tables.", rich_help_panel=DISPLAY
+    ),
+]
 # read from the arguments by `failures.Commands`, so that it works before they are parsed
-Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", metavar="", help="Show the traceback of an error.", rich_help_panel=DISPLAY),
+]
 
 
 def examples(*lines: str) -> str:

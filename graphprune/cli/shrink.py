@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.text import Text
 
 from graphprune import exporting, pipeline
 from graphprune.cli.calibration import read_calibration, read_loss
+from graphprune.cli.declared import changed, command_line, run_settings
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.record import Figures, recorded
+from graphprune.cli.request import LIMITS, ORDER, Request
 from graphprune.cli.shapes import parse_shapes
 from graphprune.errors import InputError
 from graphprune.planning import Plan
@@ -26,127 +26,34 @@ from graphprune.request import AUTO, Options, make_request
 from graphprune.result import Result
 from graphprune.scoring import Criterion, Importance, find_importance
 
-__all__ = ["Request", "command_line", "shrink"]
+__all__ = ["shrink"]
 
 COARSER = 2  # times that widths are made coarser where the slim model is slower than its original
 
 
-@dataclass(frozen=True)
-class Request:
-    """The options of one shrink; None or empty where the user said nothing."""
-
-    model: str
-    output: Path | None = None
-    macs: str | None = None
-    params: str | None = None
-    onnx_bytes: str | None = None
-    memory: str | None = None
-    latency: str | None = None
-    ratio: float | None = None
-    lossless: bool = False
-    plan: Path | None = None
-    importance: str = "l2"
-    calibration: str | None = None
-    loss: str | None = None
-    align: str = "auto"
-    min_keep: int = 1
-    protect: tuple[str, ...] = ()
-    ranking: str = "global"
-    max_ratio: float = 1.0
-    layer_ratio: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-    weights: str | None = None
-    shapes: tuple[str, ...] = ()
-    seed: int = 0
-    threads: int = 1
-    batch: int = 1
-    timed: bool = True
-    dry_run: bool = False
-
-    @property
-    def ratios(self) -> dict[str, float]:
-        """``--layer-ratio`` by pattern.
-
-        Raises:
-            InputError: one is no pattern with a number.
-        """
-        found = {}
-        for text in self.layer_ratio:
-            pattern, equals, number = text.rpartition("=")
-            try:
-                found[pattern] = float(number)
-            except ValueError:
-                equals = ""
-            if not equals or not pattern:
-                raise InputError(f"--layer-ratio {text!r} is not PATTERN=F", "write it as 'layer4*=0.5'")
-        return found
-
-    @property
-    def options(self) -> Options:
-        """What `graphprune.shrink` is to be told, but for the criterion."""
-        return {
-            "macs": self.macs,
-            "params": self.params,
-            "onnx_bytes": self.onnx_bytes,
-            "memory": self.memory,
-            "latency": self.latency,
-            "ratio": self.ratio,
-            "align": self.align,
-            "min_keep": self.min_keep,
-            "protect": self.protect,
-            "ranking": self.ranking,
-            "max_ratio": self.max_ratio,
-            "ratios": self.ratios,
-            "outputs": self.outputs,
-            "threads": self.threads,
-            "batch": self.batch,
-            "seed": self.seed,
-        }
-
-
-# where an option is not spelled like its field
-_SPELLINGS = {"shapes": "input-shape", "timed": "no-latency", "outputs": "keep-output"}
-
-
-def command_line(request: Request) -> str:
-    """The command that asks for ``request``, ready for a shell; options that have their defaults are left out."""
-    words = ["graphprune", "shrink", request.model]
-    for item in fields(Request):
-        value = getattr(request, item.name)
-        if item.name in ("model", "output") or value == item.default:
-            continue
-        option = f"--{_SPELLINGS.get(item.name, item.name.replace('_', '-'))}"
-        values = value if isinstance(value, tuple) else (value,)
-        words += [
-            word for one in values for word in ((option,) if isinstance(one, bool) else (option, str(one)))
-        ]
-    words += ["--output", str(request.output)] if request.output is not None else []
-    return shlex.join(words)
-
-
-def shrink(request: Request, json: bool, quiet: bool) -> None:
+def shrink(request: Request) -> None:
     """Shrinks, writes the result directory and shows what changed.
 
     Raises:
         GraphpruneError: see `graphprune.shrink` and `Result.save`; nothing has been written then.
     """
-    with stages(quiet) as progress:
+    with stages(request.quiet) as progress:
         plan = _checked(request)
         progress("build the model")
         with stdout_is_kept():
             importance = _importance(request)
-            source = resolve(request.model, request.weights, parse_shapes(request.shapes), request.seed)
-        options: Options = {**request.options, "importance": importance}
+            source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
+        options: Options = {**_options(request), "importance": importance}
         with silence():
             if request.output is None:
                 report = pipeline.plan(source.model, source.inputs, progress=progress, **options).to_dict()
             else:
                 report = _shrunk(request, request.output, source, options, plan, progress)
     if request.output is None:
-        _show_plan(report, json, quiet)
-    elif json:
+        _show_plan(report, request.json, request.quiet)
+    elif request.json:
         print_json({"directory": str(request.output), **report})
-    elif not quiet:
+    elif not request.quiet:
         _show(report, request.output)
 
 
@@ -154,10 +61,10 @@ def _checked(request: Request) -> Plan | None:
     """Everything that can be refused before the long work; the plan, if one is to be replayed."""
     other = ["lossless"] * request.lossless + ["plan"] * (request.plan is not None)
     Criterion.parse(request.importance)
-    make_request(request.options, other)
+    make_request(_options(request), other)
     if request.lossless and request.importance != Request.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
-    parse_shapes(request.shapes)
+    parse_shapes(request.input_shape)
     if request.dry_run and other:
         raise InputError(f"--dry-run has no effect on --{other[0]}", "leave it out, or give a budget")
     if request.output is None:
@@ -170,24 +77,15 @@ def _checked(request: Request) -> Plan | None:
     return _read_plan(request, request.plan) if request.plan else None
 
 
+def _options(request: Request) -> Options:
+    """What `graphprune.shrink` is to be told, but for the criterion: every name of its options is one of the request."""
+    names = set(Options.__annotations__) - {"importance", "calibration", "loss"}
+    return cast("Options", {name: getattr(request, name) for name in names})
+
+
 def _read_plan(request: Request, path: Path) -> Plan:
-    defaults = {item.name: item.default for item in fields(Request)}
-    for name in (
-        "importance",
-        "calibration",
-        "loss",
-        "align",
-        "min_keep",
-        "protect",
-        "ranking",
-        "max_ratio",
-        "layer_ratio",
-    ):
-        if getattr(request, name) != defaults[name]:
-            option = name.replace("_", "-")
-            raise InputError(
-                f"--{option} has no effect on --plan", "leave it out: the plan says what is kept"
-            )
+    if useless := changed(request, ORDER, LIMITS):
+        raise InputError(f"{useless[0]} has no effect on --plan", "leave it out: the plan says what is kept")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -231,11 +129,14 @@ def _shrunk(
         if figures.wanted:
             progress("evaluate the slim model")
             figures.add("after", result.model)
-        extra = {
-            "source": recorded(source, result.graph, figures.notes, command_line(request)),
-            **figures.extra,
-        }
-        return result.save(directory, latency=request.timed, progress=progress, extra=extra)
+        command = command_line(request, "shrink")
+        return result.save(
+            directory,
+            latency=not request.no_latency,
+            progress=progress,
+            extra={"source": recorded(source, result.graph, figures.notes, command), **figures.extra},
+            settings=run_settings(request),
+        )
 
     report = save(result)
     for _ in range(COARSER):

@@ -34,6 +34,7 @@ RESULT_FILES = frozenset(
         "report.html",
         "report.md",
         "report.txt",
+        "shrink.toml",
         "slim.onnx",
         "slim.onnx.data",
     }

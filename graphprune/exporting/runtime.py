@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy
 
+from graphprune.clock import part
 from graphprune.errors import ExportError
 from graphprune.exporting.feeds import match_inputs, to_numpy
 
@@ -108,9 +109,10 @@ def latency(
         if time.perf_counter() >= warm_until:
             break
     times: list[tuple[float, float]] = []
-    until = time.perf_counter() + seconds
-    while len(times) < pairs or time.perf_counter() < until:
+    start = time.perf_counter()
+    while len(times) < pairs or time.perf_counter() < start + seconds:
         times.append((_timed(runs[0]), _timed(runs[1])))
+        part(min((time.perf_counter() - start) / seconds, len(times) / pairs, 1.0))
     return Latency(
         original_ms=1000 * statistics.median(before for before, _ in times),
         slim_ms=1000 * statistics.median(after for _, after in times),

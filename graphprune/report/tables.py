@@ -21,7 +21,9 @@ from graphprune.report.formats import (
 
 __all__ = [
     "check_table",
+    "comparison_table",
     "cost_line",
+    "difference_table",
     "figure_table",
     "group_table",
     "new_table",
@@ -130,6 +132,37 @@ def check_table(checks: Sequence[Report]) -> Table:
             Text(check["name"] + (f": {detail}" if detail else "")),
             "" if figure is None else error_text(figure),
         )
+    return table
+
+
+def comparison_table(compared: Report) -> Table:
+    """Figures of two results beside those of the original."""
+    texts = {
+        "count": count_text,
+        "bytes": bytes_text,
+        "milliseconds": milliseconds_text,
+        "share": share_text,
+        "figure": figure_text,
+    }
+    table = new_table(("", "left"), ("original", "right"), ("A", "right"), ("B", "right"), ("B / A", "right"))
+    for row in compared["figures"]:
+        text = texts[row["kind"]]
+        values = (text(row[key]) for key in ("original", "one", "other"))
+        table.add_row(Text(row["name"]), *values, share_text(row["ratio"]))
+    table.add_row(
+        "checks passed", "", *(f"{each['passed']} of {each['of']}" for each in compared["checks"]), ""
+    )
+    return table
+
+
+def difference_table(groups: Sequence[Report]) -> Table:
+    """Kept units of groups in two results."""
+    table = new_table(
+        ("group", "left"), ("original", "right"), ("A", "right"), ("B", "right"), ("in both", "right")
+    )
+    for group in groups:
+        common = f"{group['common']:.4g}"
+        table.add_row(Text(group["name"]), *(str(group[key]) for key in ("size", "one", "other")), common)
     return table
 
 

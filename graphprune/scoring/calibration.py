@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture import normalise_inputs, run, tensor_leaves
 from graphprune.capture.program import Constant, Program
+from graphprune.clock import counted
 from graphprune.errors import GraphpruneError, InputError
 
 __all__ = [
@@ -66,7 +67,7 @@ class Calibration:
             InputError: there are none, or one does not fit the program.
         """
         count = 0
-        for batch in _batches(self.batches, program):
+        for batch in counted(_batches(self.batches, program)):
             count += 1
             yield batch, bind_batch(batch, program, f"calibration batch {count}")[0]
         if not count:

@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.nodes import overload
 from graphprune.capture.program import Program
+from graphprune.clock import counted
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.reference import NodeError, Reference, steps
 from graphprune.verifying.verdict import Check
@@ -64,7 +65,7 @@ def compare_nodes(
     node = next(iter(slim.graph.nodes))
     try:
         with torch.no_grad():
-            for node, expected in reference.steps(tensors, cast):
+            for node, expected in counted(reference.steps(tensors, cast), len(slim.graph.nodes)):
                 given = next(value for other, value in ours if other.name == node.name)
                 error = _error(reference, node, expected, given)
                 if not error <= limit:

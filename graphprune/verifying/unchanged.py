@@ -15,6 +15,7 @@ from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.nodes import overload
 from graphprune.capture.program import Program
+from graphprune.clock import within
 from graphprune.planning.plan import Plan
 from graphprune.verifying.nodes import (
     TOLERANCE,
@@ -58,7 +59,8 @@ def verify_unchanged(
     program = original.program
     alone = dataclasses.replace(edited, program=dataclasses.replace(edited.program, model=None))
     exact = Restricted({**Converted(program.stored, torch.float64), **tensors}, plan.kept)
-    checks = [*captured_checks(program, seed), *verify(alone, plan, slim, module, seed).checks]
+    with within(0, 0.8):
+        checks = [*captured_checks(program, seed), *verify(alone, plan, slim, module, seed).checks]
     for batch in _BATCHES if program.dynamic_batch else (0,):
         inputs = random_inputs(program, seed + 1, batch)
         at = f", batch {batch}" if batch else ""

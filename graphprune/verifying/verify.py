@@ -15,6 +15,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import with_batch
 from graphprune.capture.nodes import family, overload
 from graphprune.capture.program import Program, Stored
+from graphprune.clock import counted, within
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.captured import captured_equals_model
@@ -52,15 +53,21 @@ def verify(
     masks = make_masks(graph, plan.groups)
     inputs = random_inputs(program, seed, 2)
     own = Converted(program.stored, None)
-    compared = compare_nodes(
-        "own parameters, every node", graph, plan, slim, own, inputs, coarsest_dtype(program)
-    )
+    # shares of the time, as measured on mobilenet_v2, resnet18, swin_t and vit_b_16
+    with within(0, 0.45):
+        compared = compare_nodes(
+            "own parameters, every node", graph, plan, slim, own, inputs, coarsest_dtype(program)
+        )
+    with within(0.45, 0.55):
+        captured = list(counted(captured_checks(program, seed), 2))
+    with within(0.55, 0.95):
+        random = _compare_random(graph, plan, slim, seed, dtype := _widest(program))
     checks = [
-        *captured_checks(program, seed),
+        *captured,
         _tensors_as_planned(graph, plan, slim),
         _lint(slim),
         _parameters(graph, masks, slim),
-        (random := _compare_random(graph, plan, slim, seed, dtype := _widest(program))).check,
+        random.check,
         compared.check,
     ]
     if not all(check.passed for check in checks):

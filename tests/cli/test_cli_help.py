@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 import graphprune
 
-COMMANDS = ["shrink", "tune", "inspect", "explain", "verify", "zoo"]
+COMMANDS = ["shrink", "tune", "inspect", "explain", "verify", "report", "diff", "zoo"]
 PACKAGE = Path(graphprune.__file__).parent
 
 
@@ -37,6 +38,26 @@ def test_version(run: Callable[..., Any]) -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert result.stdout.startswith(f"graphprune {version('graphprune')} (torch {version('torch')}, onnx ")
+
+
+def test_version_of_the_package() -> None:
+    assert graphprune.__version__ == version("graphprune")
+
+
+def test_completion_knows_commands_and_options() -> None:
+    def completed(words: str) -> list[str]:
+        environment = {
+            **os.environ,
+            "_GRAPHPRUNE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        command = [sys.executable, "-c", "import graphprune.cli; graphprune.cli.main()"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        return done.stdout.split()
+
+    assert completed("graphprune sh") == ["shrink"]
+    assert completed("graphprune shrink zoo:mlp --ma") == ["--macs", "--max-ratio"]
 
 
 @pytest.mark.parametrize(

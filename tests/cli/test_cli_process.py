@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -48,6 +49,36 @@ def test_interrupt_leaves_nothing(tmp_path: Path, number: int, code: int) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("moment", ["import", "build the model", "capture", "verify", "export", "time"])
+def test_ctrl_c_at_any_moment(tmp_path: Path, moment: str) -> None:
+    main, other = pty.openpty()
+    command = [
+        *GRAPHPRUNE,
+        "shrink",
+        "zoo:mlp",
+        "--weights",
+        "none",
+        "--ratio",
+        "0.5",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    environment = {**ENVIRONMENT, "TERM": "xterm-256color", "COLUMNS": "80"}
+    process = subprocess.Popen(command, stdout=other, stderr=other, env=environment)
+    os.close(other)
+    shown = Shown(main)
+    if moment == "import":  # of torch, before the first stage
+        maps = Path(f"/proc/{process.pid}/maps")
+        wait_until(lambda: "libtorch_cpu" in maps.read_text())
+    else:
+        wait_until(lambda: f"{moment} " in shown.read())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert shown.rest().endswith("graphprune: error: interrupted; nothing was written\r\n")
+    assert "Traceback" not in shown.text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_interrupt_keeps_an_earlier_result(result_folder: Path) -> None:
     before = {path: path.read_bytes() for path in result_folder.iterdir()}
     command = [*GRAPHPRUNE, "shrink", "zoo:digits_resnet", "--macs", "0.9", "-o", str(result_folder)]
@@ -76,21 +107,44 @@ def test_characters_that_the_terminal_lacks(tmp_path: Path) -> None:
     assert done.stderr.startswith("graphprune: error: the zoo has no model 'nothing' ? ")
 
 
+class Shown:
+    """What comes out on the other side of a terminal."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.text = ""
+
+    def read(self) -> str:
+        """All until now."""
+        while select.select([self.side], [], [], 0)[0] and self._more():
+            pass
+        return self.text
+
+    def rest(self) -> str:
+        """All until it is closed."""
+        while self._more():
+            pass
+        os.close(self.side)
+        return self.text
+
+    def _more(self) -> bool:
+        try:
+            new = os.read(self.side, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.text += new.decode(errors="replace")
+        return bool(new)
+
+
 def on_a_terminal(environment: dict[str, str], *arguments: str) -> str:
     """What the program shows on a terminal of 80 columns."""
     main, other = pty.openpty()
     variables = {**environment, "TERM": "xterm-256color", "COLUMNS": "80"}
     process = subprocess.Popen([*GRAPHPRUNE, *arguments], stdout=other, stderr=other, env=variables)
     os.close(other)
-    text = b""
-    while True:
-        try:
-            text += os.read(main, 65536)
-        except OSError:  # the other side is closed
-            break
-    os.close(main)
+    text = Shown(main).rest()
     assert process.wait(60) == 0
-    return text.decode()
+    return text
 
 
 def test_stages_on_a_terminal(tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ import graphprune as gp
 from graphprune.cli import models
 from graphprune.cli import shrink as command
 
-FILES = {"model.onnx", "model.safetensors", "model.py", "plan.json", "report.json", "report.html"}
+FILES = {
+    "model.onnx",
+    "model.safetensors",
+    "model.py",
+    "plan.json",
+    "report.json",
+    "report.html",
+    "shrink.toml",
+}
 
 
 @pytest.fixture

@@ -235,7 +235,14 @@ def test_onnx_says_which_operator_it_has_not(result: gp.Result, tmp_path: Path) 
 def test_without_onnx_it_is_saved_and_loaded_by_name(result: gp.Result, tmp_path: Path) -> None:
     report = result.save(tmp_path / "slim", onnx=False)
     names = {path.name for path in (tmp_path / "slim").iterdir()}
-    assert names == {"model.safetensors", "model.py", "plan.json", "report.json", "report.html"}
+    assert names == {
+        "model.safetensors",
+        "model.py",
+        "plan.json",
+        "report.json",
+        "report.html",
+        "shrink.toml",
+    }
     assert report["verdict"]["passed"]
     loaded = gp.load(tmp_path / "slim", operators=["userlib::scale"])
     assert torch.equal(loaded(CONV), result.model(CONV))

@@ -1,0 +1,36 @@
+"""The file shrink.toml of a result: the options of the command line that make the same result again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+__all__ = ["settings_of", "settings_text"]
+
+# of a plan's request: what was given as an object of Python, or found on the way, and not as an option
+RECORDED = {"budget", "ratios", "multiples", "calibration", "loss", "unjudged"}
+# names of Python's arguments that the command line, where they are given one by one, calls otherwise
+RENAMED = {"outputs": "keep_output"}
+NOTE = "graphprune shrink --config shrink.toml -o DIR repeats this run."
+PYTHON = "It was made in Python: add the model, and calibration and loss if it had any."
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """TOML with the command line's names; what is None or empty is left out."""
+    import tomlkit
+
+    notes = (NOTE,) if "model" in settings else (NOTE, PYTHON)
+    said = {
+        name.replace("_", "-"): str(value) if isinstance(value, PurePath) else value
+        for name, value in settings.items()
+        if value is not None and value != []
+    }
+    return "".join(f"# {note}\n" for note in notes) + tomlkit.dumps(said)
+
+
+def settings_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The request that a plan records, as options by name."""
+    ratios = [f"{pattern}={share}" for pattern, share in request.get("ratios", {}).items()]
+    plain = {RENAMED.get(name, name): value for name, value in request.items() if name not in RECORDED}
+    return {**request.get("budget", {}), **plain, "layer_ratio": ratios}

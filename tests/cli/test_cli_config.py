@@ -1,0 +1,144 @@
+"""``--config FILE``: all that a command takes, in a file, and a file with every result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+import torch
+
+import graphprune as gp
+from graphprune.cli.request import Request
+from graphprune.settings import settings_of, settings_text
+
+DISPLAYED = {"json", "quiet", "debug"}
+NAMES = {item.name.replace("_", "-") for item in fields(Request)} - DISPLAYED
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "wish.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def plan_in(folder: Path) -> str:
+    return (folder / "plan.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--macs", "0.6", "--importance", "l1:mean:max", "--align", "2", "--protect", "stem*", "--seed", "3"),
+        ("--params", "0.7", "--ranking", "uniform", "--max-ratio", "0.6", "--layer-ratio", "blocks.0*=0.25"),
+        ("--ratio", "0.5", "--importance", "random", "--weights", "none", "--input-shape", "5,1,8,8"),
+        ("--lossless", "--weights", "none"),
+    ],
+)
+def test_a_result_repeats_itself(run: Callable[..., Any], tmp_path: Path, options: tuple[str, ...]) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    done = run("shrink", "zoo:digits_resnet", *options, "--no-latency", "-o", first)
+    assert done.exit_code == 0, done.output
+    done = run("shrink", "--config", first / "shrink.toml", "-o", again)
+    assert done.exit_code == 0, done.output
+    assert plan_in(again) == plan_in(first)
+    wanted = (first / "shrink.toml").read_text().replace(str(first), str(again))
+    assert (again / "shrink.toml").read_text() == wanted
+
+
+def test_a_result_can_be_repeated_in_its_place(run: Callable[..., Any], net: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("shrink", f"{net}:with_inputs", "--ratio", "0.5", "--no-latency", "-o", out)
+    assert done.exit_code == 0, done.output
+    before = plan_in(out)
+    done = run("shrink", "--config", out / "shrink.toml")
+    assert done.exit_code == 0, done.output
+    assert plan_in(out) == before
+
+
+def test_a_result_from_python_says_how_to_repeat_it(run: Callable[..., Any], tmp_path: Path) -> None:
+    from models_zoo import get, load
+
+    entry = get("digits_resnet")
+    constraints = {
+        "align": 2,
+        "protect": ("blocks.0*",),
+        "ratios": {"blocks.3.conv1*": 0.25},
+        "max_ratio": 0.75,
+    }
+    result = gp.shrink(load("digits_resnet"), entry.example_inputs(1), macs=0.7, seed=1, **constraints)
+    result.save(tmp_path / "first", latency=False, onnx=False)
+    settings = tmp_path / "first" / "shrink.toml"
+    done = run("shrink", "zoo:digits_resnet", "--config", settings, "--no-latency", "-o", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    assert plan_in(tmp_path / "again") == plan_in(tmp_path / "first")
+    assert "# It was made in Python" in settings.read_text()
+
+
+@pytest.mark.parametrize("arguments", [{"macs": 0.7}, {"params": 0.7}, {"ratio": 0.5}, {"lossless": True}])
+def test_what_a_plan_records_are_options(arguments: dict[str, Any]) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    plan = gp.shrink(model, torch.zeros(2, 6), **arguments).plan
+    said = tomlkit.parse(settings_text(settings_of(plan.request))).unwrap()
+    assert set(said) <= NAMES
+    assert arguments.items() <= said.items()
+
+
+def test_the_command_line_goes_before_the_file(
+    run: Callable[..., Any], config: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = config('model = "zoo:mlp"\nratio = 0.5\nno-latency = true\nweights = "none"\n')
+    done = run("shrink", "--config", path, "--ratio", "0.25", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    said = tomlkit.parse((tmp_path / "out" / "shrink.toml").read_text())
+    assert (said["model"], said["ratio"], said["weights"]) == ("zoo:mlp", 0.25, "none")
+    assert set(said) <= NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_option_may_be_in_the_file(
+    refused: Callable[..., str], config: Callable[[str], Path], name: str
+) -> None:
+    # a table is right for none of them, and nothing is run
+    assert f'{name} = {{"x": 1}} should be a valid' in refused("shrink", "--config", config(f"{name}.x = 1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("marcs = 0.5", "has an unknown key 'marcs' — did you mean 'macs'?"),
+        ("max_ration = 0.5", "has an unknown key 'max_ration' — did you mean 'max-ratio'?"),
+        ("[shrink]\nmacs = 0.5", "has an unknown key 'shrink' — "),
+        ('macs = "0.5"', 'macs = "0.5" should be a valid number — correct it'),
+        ("macs = true", "macs = true should be a valid number — correct it"),
+        ("align = 1.5", "align = 1.5 should be a valid integer"),
+        ("lossless = 1", "lossless = 1 should be a valid boolean"),
+        ('protect = "head"', 'protect = "head" should be a valid array'),
+        ("protect = [1]", "protect = [1] should be a valid string"),
+        ("macs = ", "is not TOML: "),
+        ("macs = 1\nmacs = 2", "is not TOML: "),
+    ],
+)
+def test_refused_with_the_place_and_the_remedy(
+    refused: Callable[..., str], config: Callable[[str], Path], text: str, said: str
+) -> None:
+    path = config(text)
+    line = refused("shrink", "zoo:mlp", "-o", "x", "--config", path)
+    assert str(path) in line
+    assert said in line
+
+
+def test_a_file_that_is_not_there(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "No such file" in refused("shrink", "--config", tmp_path / "no.toml")
+
+
+def test_budgets_of_both_are_too_many(refused: Callable[..., str], config: Callable[[str], Path]) -> None:
+    line = refused("shrink", "zoo:mlp", "--config", config("macs = 0.5"), "--params", "0.5", "-o", "x")
+    assert line.startswith("--macs and --params are given together — ")
