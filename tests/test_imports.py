@@ -86,25 +86,48 @@ def test_files_stay_small() -> None:
     assert not long
 
 
+HEAVY = (
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "torchvision",
+    "timm",
+    "transformers",
+    "accelerate",
+    "torch_pruning",
+)
+EDGE_ONLY = (
+    "jinja2",
+    "vl_convert",
+    "fast_sugiyama",
+    "rich",
+    "typer",
+    "tomlkit",
+    "pydantic",
+    "plotly",
+    "matplotlib",
+)
+
+
+def printed(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_importing_is_light() -> None:
-    heavy = (
-        "onnx",
-        "onnxruntime",
-        "torchvision",
-        "timm",
-        "transformers",
-        "rich",
-        "typer",
-        "jinja2",
-        "vl_convert",
-        "fast_sugiyama",
-        "accelerate",
-    )
-    code = f"import sys, graphprune; print([m for m in {heavy} if m in sys.modules])"
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"
+    heavy = (*HEAVY, *EDGE_ONLY, "networkx", "sympy", "safetensors", "torch")
+    assert printed(f"import sys, graphprune; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_importing_takes_no_time_beside_torch() -> None:
+    """In seconds of the processor, since other processes may run; half a second is promised."""
+    code = "import time, torch; t = time.process_time(); import graphprune; print(time.process_time() - t)"
+    assert float(printed(code)) < 0.1
+
+
+def test_every_public_name_together_needs_nothing_heavy() -> None:
+    code = f"from graphprune import *; import sys; print([m for m in {(*HEAVY, *EDGE_ONLY)} if m in sys.modules])"
+    assert printed(code) == "[]"
 
 
 def test_public_names() -> None:
