@@ -112,7 +112,7 @@ def latency(
     start = time.perf_counter()
     while len(times) < pairs or time.perf_counter() < start + seconds:
         times.append((_timed(runs[0]), _timed(runs[1])))
-        part(min((time.perf_counter() - start) / seconds, len(times) / pairs, 1.0))
+        part(min((time.perf_counter() - start) / max(seconds, 1e-9), len(times) / pairs, 1.0))
     return Latency(
         original_ms=1000 * statistics.median(before for before, _ in times),
         slim_ms=1000 * statistics.median(after for _, after in times),
