@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -51,8 +52,13 @@ def changed(options: Any, *panels: str) -> list[str]:
 
 def run_settings(options: Any) -> dict[str, Any]:
     """What a run depends on, by name: all but what is shown of it."""
+    hints = get_type_hints(type(options), include_extras=True)
+    found = {
+        name: getattr(options, name) for name, shown in _panels(type(options)).items() if shown != DISPLAY
+    }
     return {
-        name: getattr(options, name) for name, panel in _panels(type(options)).items() if panel != DISPLAY
+        name: _number(value) if OrNumber in hints[name].__metadata__ else value
+        for name, value in found.items()
     }
 
 
@@ -102,6 +108,14 @@ def _config(options: type) -> Any:
         "one, shrink.toml.",
     )
     return Annotated[Path | None, option]
+
+
+def _number(text: str | None) -> float | str | None:
+    """The number that a text is, or else the text."""
+    for kind in (int, float):
+        with suppress(TypeError, ValueError):
+            return kind(text)  # type: ignore[arg-type]
+    return text
 
 
 def _panels(options: type) -> dict[str, str | None]:

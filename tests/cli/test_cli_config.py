@@ -36,7 +36,20 @@ def plan_in(folder: Path) -> str:
 @pytest.mark.parametrize(
     "options",
     [
-        ("--macs", "0.6", "--importance", "l1:mean:max", "--align", "2", "--protect", "stem*", "--seed", "3"),
+        (
+            "--macs",
+            "0.6",
+            "--params",
+            "150k",
+            "--importance",
+            "l1:mean:max",
+            "--align",
+            "2",
+            "--protect",
+            "stem*",
+            "--seed",
+            "3",
+        ),
         ("--params", "0.7", "--ranking", "uniform", "--max-ratio", "0.6", "--layer-ratio", "blocks.0*=0.25"),
         ("--ratio", "0.5", "--importance", "random", "--weights", "none", "--input-shape", "5,1,8,8"),
         ("--lossless", "--weights", "none"),
@@ -82,7 +95,9 @@ def test_a_result_from_python_says_how_to_repeat_it(run: Callable[..., Any], tmp
     assert "# It was made in Python" in settings.read_text()
 
 
-@pytest.mark.parametrize("arguments", [{"macs": 0.7}, {"params": 0.7}, {"ratio": 0.5}, {"lossless": True}])
+@pytest.mark.parametrize(
+    "arguments", [{"macs": 0.7, "params": 0.8}, {"ratio": 0.5, "align": 2}, {"lossless": True}]
+)
 def test_what_a_plan_records_are_options(arguments: dict[str, Any]) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     plan = gp.shrink(model, torch.zeros(2, 6), **arguments).plan
@@ -116,9 +131,10 @@ def test_every_option_may_be_in_the_file(
         ("marcs = 0.5", "has an unknown key 'marcs' — did you mean 'macs'?"),
         ("max_ration = 0.5", "has an unknown key 'max_ration' — did you mean 'max-ratio'?"),
         ("[shrink]\nmacs = 0.5", "has an unknown key 'shrink' — "),
-        ('macs = "0.5"', 'macs = "0.5" should be a valid number — correct it'),
+        ("weights = 1", "weights = 1 should be a valid string — correct it"),
         ("macs = true", "macs = true should be a valid number — correct it"),
-        ("align = 1.5", "align = 1.5 should be a valid integer"),
+        ("ratio = '0.5'", 'ratio = "0.5" should be a valid number — correct it'),
+        ("min-keep = 1.5", "min-keep = 1.5 should be a valid integer"),
         ("lossless = 1", "lossless = 1 should be a valid boolean"),
         ('protect = "head"', 'protect = "head" should be a valid array'),
         ("protect = [1]", "protect = [1] should be a valid string"),
@@ -140,5 +156,5 @@ def test_a_file_that_is_not_there(refused: Callable[..., str], tmp_path: Path) -
 
 
 def test_budgets_of_both_are_too_many(refused: Callable[..., str], config: Callable[[str], Path]) -> None:
-    line = refused("shrink", "zoo:mlp", "--config", config("macs = 0.5"), "--params", "0.5", "-o", "x")
-    assert line.startswith("--macs and --params are given together — ")
+    line = refused("shrink", "zoo:mlp", "--config", config("macs = 0.5"), "--ratio", "0.5", "-o", "x")
+    assert line.startswith("macs and ratio are given together — ")
