@@ -78,7 +78,7 @@ def _checked(request: Request) -> Plan | None:
 
 
 def _options(request: Request) -> Options:
-    """What `graphprune.shrink` is to be told, but for the criterion: every name of its options is one of the request."""
+    """What `graphprune.shrink` is to be told, but for the criterion. It calls options as the request does."""
     names = set(Options.__annotations__) - {"importance", "calibration", "loss"}
     return cast("Options", {name: getattr(request, name) for name in names})
 
