@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from graphprune.planning import Plan
     from graphprune.profiling import Profile, profile
     from graphprune.proposal import Proposal
+    from graphprune.repair import Repair, RepairReport
     from graphprune.result import Result, load
     from graphprune.scoring import Criterion
     from graphprune.tuning import GroupLasso, Tuning, group_lasso
@@ -56,6 +57,7 @@ _HOMES = {
     "planning": ("Plan",),
     "profiling": ("Profile", "profile"),
     "proposal": ("Proposal",),
+    "repair": ("Repair", "RepairReport"),
     "result": ("Result", "load"),
     "scoring": ("Criterion",),
     "tuning": ("GroupLasso", "Tuning", "group_lasso"),
@@ -77,6 +79,8 @@ __all__ = [
     "PlanError",
     "Profile",
     "Proposal",
+    "Repair",
+    "RepairReport",
     "Result",
     "RuleError",
     "RuleReport",

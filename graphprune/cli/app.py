@@ -70,6 +70,7 @@ def start(
         "graphprune shrink vit_b_16 --macs 0.5 --dry-run",
         "graphprune shrink net.py:make --input-shape 1,3,32,32 --ratio 0.5 -o slim",
         "graphprune shrink net.py:make --lossless --weights masked.safetensors -o slim",
+        "graphprune shrink net.py:make --macs 0.5 --calibration images.npy --repair -o slim",
         "graphprune shrink zoo:mtcnn_rnet --plan slim/plan.json -o again",
         "graphprune shrink --config slim/shrink.toml -o again",
     )

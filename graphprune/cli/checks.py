@@ -98,7 +98,7 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
     return files
 
 
-def tensors_of(model: fx.GraphModule) -> dict[str, Tensor]:
+def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, tied ones under each of their names."""
     return dict(model.named_parameters(remove_duplicate=False)) | dict(
         model.named_buffers(remove_duplicate=False)

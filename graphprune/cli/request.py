@@ -97,9 +97,9 @@ class Request:
         typer.Option(
             metavar="NAME",
             help="Which units matter: l1, l2, linf, lamp, bn_scale, fpgm, cosine or random; with --calibration also "
-            "activation_mean, activation_variance, apoz, wanda, reconstruction, taylor, taylor_abs, obd or fisher. "
-            "NAME:AGGREGATE:NORMALISE adds how members are put together (sum, mean, max, prod, first, producers) "
-            "and units made comparable between groups (none, mean, max, sum, standard, lamp).",
+            "activation_mean, activation_variance, apoz, wanda, reconstruction, refit, taylor, taylor_abs, obd or "
+            "fisher. NAME:AGGREGATE:NORMALISE adds how members are put together (sum, mean, max, prod, first, "
+            "producers) and units made comparable between groups (none, mean, max, sum, standard, lamp).",
             rich_help_panel=ORDER,
         ),
     ] = "l2"
@@ -107,7 +107,7 @@ class Request:
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Data for importance: .npy, .npz, .safetensors, or file.py:function that returns batches.",
+            help="Data for importance and --repair: .npy, .npz, .safetensors, or file.py:function (batches).",
             rich_help_panel=ORDER,
         ),
     ] = None
@@ -164,6 +164,14 @@ class Request:
             rich_help_panel=LIMITS,
         ),
     ] = field(default_factory=list)
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            metavar="",
+            help="After the proof, refit weights, biases and batch norms to --calibration, without training.",
+        ),
+    ] = False
     weights: Annotated[
         str | None,
         typer.Option(

@@ -21,10 +21,11 @@ from graphprune.errors import InputError
 from graphprune.planning import Plan
 from graphprune.report.lossless import lossless_tables
 from graphprune.report.plan import reach_table, width_table
+from graphprune.report.repair import repair_tables
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.request import AUTO, Options, make_request
 from graphprune.result import Result
-from graphprune.scoring import Criterion, Importance, find_importance
+from graphprune.scoring import Criterion, Importance, find_importance, reusable
 
 __all__ = ["shrink"]
 
@@ -41,9 +42,11 @@ def shrink(request: Request) -> None:
         plan = _checked(request)
         progress("build the model")
         with stdout_is_kept():
-            importance = _importance(request)
+            importance, batches = _importance(request)
             source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
         options: Options = {**_options(request), "importance": importance}
+        if request.repair:
+            options["calibration"] = batches
         with silence():
             if request.output is None:
                 report = pipeline.plan(source.model, source.inputs, progress=progress, **options).to_dict()
@@ -62,6 +65,8 @@ def _checked(request: Request) -> Plan | None:
     other = ["lossless"] * request.lossless + ["plan"] * (request.plan is not None)
     Criterion.parse(request.importance)
     make_request(_options(request), other)
+    if request.repair:
+        _check_repair(request)
     if request.lossless and request.importance != Request.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     parse_shapes(request.input_shape)
@@ -77,6 +82,16 @@ def _checked(request: Request) -> Plan | None:
     return _read_plan(request, request.plan) if request.plan else None
 
 
+def _check_repair(request: Request) -> None:
+    if request.calibration is None:
+        raise InputError("--repair looks at data, and there is none", "give it with --calibration FILE")
+    for option in ("lossless", "dry_run"):
+        if getattr(request, option):
+            raise InputError(
+                f"--repair has no effect on --{option.replace('_', '-')}", "leave one of them out"
+            )
+
+
 def _options(request: Request) -> Options:
     """What `graphprune.shrink` is to be told, but for the criterion. It calls options as the request does."""
     names = set(Options.__annotations__) - {"importance", "calibration", "loss"}
@@ -84,7 +99,12 @@ def _options(request: Request) -> Options:
 
 
 def _read_plan(request: Request, path: Path) -> Plan:
-    if useless := changed(request, ORDER, LIMITS):
+    useless = [
+        option
+        for option in changed(request, ORDER, LIMITS)
+        if not (request.repair and option == "--calibration")
+    ]
+    if useless:
         raise InputError(f"{useless[0]} has no effect on --plan", "leave it out: the plan says what is kept")
     try:
         text = path.read_text(encoding="utf-8")
@@ -96,11 +116,11 @@ def _read_plan(request: Request, path: Path) -> Plan:
     return Plan.from_json(text)
 
 
-def _importance(request: Request) -> Importance:
-    """The criterion with its data. Files of the user's are run where they are named."""
-    calibration = None if request.calibration is None else read_calibration(request.calibration)
+def _importance(request: Request) -> tuple[Importance, Any]:
+    """The criterion with its data, and the data. Files of the user's are run where they are named."""
+    batches = None if request.calibration is None else reusable(read_calibration(request.calibration))
     loss = None if request.loss is None else read_loss(request.loss)
-    return find_importance(request.importance, calibration, loss)
+    return find_importance(request.importance, batches, loss, shared=request.repair), batches
 
 
 def _shrunk(
@@ -120,6 +140,7 @@ def _shrunk(
         source.model,
         source.inputs,
         lossless=request.lossless,
+        repair=request.repair,
         plan=plan,
         progress=progress,
         **options,
@@ -157,6 +178,7 @@ def _show(report: Mapping[str, Any], directory: Path) -> None:
     show(
         shrink_table(report),
         *lossless_tables(report.get("lossless")),
+        *repair_tables(report.get("repair")),
         *(Text(f"Note: {note}") for note in notes),
         verdict_line(report["verdict"]),
         Text(f"Written to {directory}"),

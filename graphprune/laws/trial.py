@@ -19,9 +19,9 @@ from graphprune.axes.terms import Atom, atoms
 from graphprune.capture.operations import Operation, Value
 from graphprune.capture.operators import bound
 from graphprune.planning.masks import Masks
+from graphprune.planning.region import Region, region_of
 from graphprune.rewriting.literals import new_literals
 from graphprune.verifying.nodes import TOLERANCE, first_line, relative_error
-from graphprune.verifying.region import Region, region_of
 from graphprune.verifying.restricted import is_restricted, run_restricted
 
 __all__ = ["FAILURES", "LIMIT", "Trial", "halves"]

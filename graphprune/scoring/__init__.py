@@ -1,7 +1,16 @@
 """Importance criteria: how much each unit of each group matters."""
 
-from graphprune.scoring.calibration import Calibration, Loss
+from graphprune.scoring.calibration import Calibration, Loss, reusable
 from graphprune.scoring.criteria import CRITERIA, Criterion, Importance, find_importance
 from graphprune.scoring.peer import PeerImportance
 
-__all__ = ["CRITERIA", "Calibration", "Criterion", "Importance", "Loss", "PeerImportance", "find_importance"]
+__all__ = [
+    "CRITERIA",
+    "Calibration",
+    "Criterion",
+    "Importance",
+    "Loss",
+    "PeerImportance",
+    "find_importance",
+    "reusable",
+]

@@ -25,6 +25,7 @@ __all__ = [
     "forward",
     "gradients",
     "over_processes",
+    "reusable",
     "signs_loss",
 ]
 
@@ -51,7 +52,8 @@ class Calibration:
 
     Args:
         batches: one batch as a tensor, tuple or dict (run in pieces of 32 where the batch size is free), or any
-            iterable of batches, each what ``example_inputs`` may be, or a pair of that and labels. It is walked once.
+            iterable of batches, each what ``example_inputs`` may be, or a pair of that and labels. A criterion walks
+            it once, a repair several times.
         loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number; None takes `signs_loss`.
         seed: of the default loss.
     """
@@ -91,6 +93,11 @@ def over_processes(sums: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
     distributed.all_reduce(flat)
     parts = flat.cpu().split([value.numel() for value in sums.values()])
     return {key: part.reshape(sums[key].shape) for key, part in zip(sums, parts, strict=True)}
+
+
+def reusable(batches: Any) -> Any:
+    """``batches``, to be walked as often as needed: what an iterator gives is held in memory, all at once."""
+    return list(batches) if isinstance(batches, Iterator) else batches
 
 
 def _batches(given: Any, program: Program) -> Iterable[Any]:

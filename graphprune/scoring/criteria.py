@@ -20,10 +20,19 @@ from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.peer import PeerImportance, is_peer
 from graphprune.scoring.reconstruction import RECONSTRUCTION
 from graphprune.scoring.redundancy import REDUNDANCY
+from graphprune.scoring.refit import REFIT
 
 __all__ = ["CRITERIA", "Criterion", "Importance", "find_importance"]
 
-CRITERIA: dict[str, Measure] = {**MAGNITUDE, **REDUNDANCY, **ACTIVATIONS, **GRADIENTS, **RECONSTRUCTION}
+CRITERIA: dict[str, Measure] = {
+    **MAGNITUDE,
+    **REDUNDANCY,
+    **ACTIVATIONS,
+    **GRADIENTS,
+    **RECONSTRUCTION,
+    **REFIT,
+}
+LOSSES = (*GRADIENTS, *REFIT)  # criteria that take a loss
 
 
 class Importance(Protocol):
@@ -46,7 +55,7 @@ class Criterion:
     Args:
         name: a key of `CRITERIA`: "l1", "l2", "linf", "lamp", "bn_scale", "random", "fpgm", "cosine",
             "activation_mean", "activation_variance", "apoz", "wanda", "taylor", "taylor_abs", "obd", "fisher",
-            "reconstruction".
+            "reconstruction", "refit".
         aggregate: over the members of a group: "sum", "mean", "max", "prod", "producers" (their sum) or "first" (the
             first producer).
         normalise: over the units of a group, so that groups can be compared: "none", "mean", "max", "sum",
@@ -126,10 +135,15 @@ def _known(what: str, name: str, table: Iterable[str]) -> None:
         raise InputError(f"unknown {what} {name!r}", f"use one of {', '.join(near)}")
 
 
-def find_importance(importance: Any, calibration: Any = None, loss: Loss | None = None) -> Importance:
+def find_importance(
+    importance: Any, calibration: Any = None, loss: Loss | None = None, shared: bool = False
+) -> Importance:
     """The criterion that ``importance`` spells, see `Criterion.parse`, or the one given, with its data.
 
     Objects of ``torch_pruning.importance`` are adapted, see `PeerImportance`.
+
+    Args:
+        shared: the calibration data are for something else too, so that a criterion that looks at none leaves them.
 
     Raises:
         InputError: no criterion has that name; it needs calibration data and has none, or looks at no data and is
@@ -140,7 +154,7 @@ def find_importance(importance: Any, calibration: Any = None, loss: Loss | None 
     found: Importance = Criterion.parse(importance) if isinstance(importance, str) else importance
     if isinstance(found, Criterion) and found.measure.collect is not None:
         return _with_data(found, calibration, loss)
-    if calibration is not None or loss is not None:
+    if (calibration is not None and not shared) or loss is not None:
         what = str(found) if isinstance(found, Criterion) else type(found).__name__
         raise InputError(
             f"importance {what!r} looks at no data",
@@ -150,7 +164,7 @@ def find_importance(importance: Any, calibration: Any = None, loss: Loss | None 
 
 
 def _with_data(criterion: Criterion, calibration: Any, loss: Loss | None) -> Criterion:
-    if loss is not None and criterion.name not in GRADIENTS:
+    if loss is not None and criterion.name not in LOSSES:
         raise InputError(f"importance {criterion.name!r} takes no gradients", "leave the loss out")
     calibration = criterion.calibration if calibration is None else calibration
     if calibration is None:

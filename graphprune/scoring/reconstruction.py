@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,13 +16,31 @@ from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.sites import Site
 from graphprune.scoring.units import rows_of, shape_of, unit_maps, units_of
 
-__all__ = ["RECONSTRUCTION", "elimination_errors"]
+__all__ = [
+    "RECONSTRUCTION",
+    "RIDGE",
+    "Products",
+    "collect_products",
+    "consumers",
+    "elimination_errors",
+    "regularised",
+]
 
 LIMIT = 8192  # units of one group: their matrix of second moments takes 0.5 GB
 RIDGE = 1e-6  # of the mean second moment: tells what is an exact copy from rounding
 
 
-def elimination_errors(moments: Tensor, weights: Tensor) -> Tensor:
+def regularised(moments: Tensor, ridge: float) -> Tensor:
+    """``[..., size, size]`` moments with ``ridge`` times their mean diagonal added to it; positive definite.
+
+    Where all moments are zero, the ridge takes the place of the diagonal.
+    """
+    scale = ridge * moments.diagonal(dim1=-2, dim2=-1).mean(-1)
+    scale = torch.where(scale > 0, scale, 1.0)
+    return moments + scale[..., None, None] * torch.eye(moments.shape[-1], dtype=moments.dtype)
+
+
+def elimination_errors(moments: Tensor, weights: Tensor, ridge: float = RIDGE) -> Tensor:
     """The squared error at which each unit goes when the cheapest is removed one after the other.
 
     After each removal the consumers are refitted to the units that are left, so the error of the k-th removal, added
@@ -31,13 +50,13 @@ def elimination_errors(moments: Tensor, weights: Tensor) -> Tensor:
     Args:
         moments: mean products of activations, ``[units, units]``.
         weights: what the consumers multiply each unit with, ``[units, outputs]``.
+        ridge: see `regularised`.
 
     Returns:
         ``[units]``, errors summed up to and with the unit's own removal.
     """
     size = len(moments)
-    ridge = RIDGE * float(moments.diagonal().mean()) or 1.0
-    inverse = torch.linalg.inv(moments + ridge * torch.eye(size, dtype=moments.dtype))
+    inverse = torch.linalg.inv(regularised(moments, ridge))
     weights, units = weights.clone(), torch.arange(size)
     errors, total = torch.zeros(size, dtype=moments.dtype), 0.0
     left = torch.ones(size, dtype=torch.bool)
@@ -56,10 +75,23 @@ def elimination_errors(moments: Tensor, weights: Tensor) -> Tensor:
     return errors
 
 
-def _collect(view: View) -> dict[tuple[str, int, str], Tensor]:
-    """Mean products of a group's units at every site that is consumed: ``[fibre size or 1, size, size]``."""
+@dataclass(frozen=True)
+class Products:
+    """Of a group's units at a site: means ``[fibre size or 1, size]``, means of products ``[..., size, size]``, and how
+    many positions that is over."""
+
+    mean: Tensor
+    products: Tensor
+    count: int
+
+
+_Sites = dict[tuple[str, int, str], Products]
+
+
+def collect_products(view: View) -> _Sites:
+    """Of every group, by value, dimension and name, at every site that is consumed."""
     assert view.calibration is not None
-    sums: dict[tuple[str, int, str], Tensor] = {}
+    sums: dict[tuple[str, int, str], list[Tensor]] = {}
     counts: dict[tuple[str, int, str], int] = {}
     wanted: dict[str, list[tuple[int, Group]]] = {}
     for group in view.graph.groups:
@@ -79,32 +111,59 @@ def _collect(view: View) -> dict[tuple[str, int, str], Tensor]:
                 if len(units) == value.shape[dim]:
                     rows = rows_of(value, dim, units, group)
                     key = (name, dim, group.name)
-                    sums[key] = sums.get(key, torch.zeros(())) + rows @ rows.mT
+                    found = [rows.sum(-1), rows @ rows.mT]
+                    known = sums.get(key)
+                    sums[key] = (
+                        found
+                        if known is None
+                        else [one + other for one, other in zip(known, found, strict=True)]
+                    )
                     counts[key] = counts.get(key, 0) + rows.shape[-1]
 
     forward(view.graph.program, view.tensors, view.calibration, observe)
     numbers = over_processes({key: torch.tensor(count, dtype=torch.float64) for key, count in counts.items()})
-    return {key: total / numbers[key] for key, total in over_processes(sums).items()}
+    means, products = (over_processes({key: found[place] for key, found in sums.items()}) for place in (0, 1))
+    return {
+        key: Products(means[key] / number, products[key] / number, int(number))
+        for key, number in numbers.items()
+    }
 
 
 def reconstruction(view: View, group: Group) -> Iterator[Part]:
     """`elimination_errors` at each layer that consumes the group; kernel positions count as outputs of their own."""
+    for site, seen, rows in consumers(view, group, view.collected):
+        found = [elimination_errors(matrix, row) for matrix, row in zip(seen.products, rows, strict=True)]
+        yield Part(site.role, torch.stack(found).reshape(shape_of(group)))
+
+
+def consumers(
+    view: View, group: Group, products: _Sites, scales: Mapping[str, Tensor] | None = None
+) -> Iterator[tuple[Site, Products, Tensor]]:
+    """Layers that consume the group: what `collect_products` found, and their weights.
+
+    Those are ``[fibre size or 1, size, numbers]``, by unit. ``scales`` are multiplied to a consumer's outputs.
+    """
     for site in view.sites[group.name]:
-        moments = view.collected.get((site.value, site.dim, group.name))
-        if site.weight and moments is not None:
-            yield Part("consumes", _errors(view, group, site, moments))
+        collected = products.get((site.value, site.dim, group.name))
+        if site.weight and collected is not None:
+            term, weight = view.graph.tensor_terms[site.weight][site.weight_dim], view.tensors[site.weight]
+            if scales is not None:
+                weight = _scaled(weight, 1 - site.weight_dim, scales.get(site.operation))
+            rows = [rows_of(weight, site.weight_dim, units, group) for units in unit_maps(term, group)]
+            yield site, collected, torch.cat(rows, -1)
 
 
-def _errors(view: View, group: Group, site: Site, moments: Tensor) -> Tensor:
-    term = view.graph.tensor_terms[site.weight][site.weight_dim]
-    weight = view.tensors[site.weight]
-    rows = torch.cat([rows_of(weight, site.weight_dim, units, group) for units in unit_maps(term, group)], -1)
-    found = [elimination_errors(matrix, row) for matrix, row in zip(moments, rows, strict=True)]
-    return torch.stack(found).reshape(shape_of(group))
+def _scaled(weight: Tensor, dim: int, scale: Tensor | None) -> Tensor:
+    """Each output of a weight of two dimensions or more times its scale, if there is one for each."""
+    if scale is None or dim < 0 or weight.dim() < 2 or weight.shape[dim] != len(scale):
+        return weight
+    return weight.detach().double() * scale.reshape(
+        [-1 if place == dim else 1 for place in range(weight.dim())]
+    )
 
 
 RECONSTRUCTION: dict[str, Measure] = {
     "reconstruction": Measure(
-        reconstruction, "error of the consumers, refitted to the kept units (Hassibi 1993)", _collect
+        reconstruction, "error of the consumers, refitted to the kept units (Hassibi 1993)", collect_products
     ),
 }

@@ -2,8 +2,18 @@
 
 from graphprune.verifying.bisect import guilty_groups
 from graphprune.verifying.randomised import Lively
+from graphprune.verifying.repaired import verify_repaired
 from graphprune.verifying.unchanged import verify_unchanged
 from graphprune.verifying.verdict import Check, Verdict
 from graphprune.verifying.verify import check_random, verify
 
-__all__ = ["Check", "Lively", "Verdict", "check_random", "guilty_groups", "verify", "verify_unchanged"]
+__all__ = [
+    "Check",
+    "Lively",
+    "Verdict",
+    "check_random",
+    "guilty_groups",
+    "verify",
+    "verify_repaired",
+    "verify_unchanged",
+]

@@ -15,12 +15,10 @@ from torch import Tensor, fx
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom
 from graphprune.capture.nodes import family, mutates, overload, own_memory
-from graphprune.capture.program import Program
-from graphprune.planning.masks import Masks
-from graphprune.verifying.region import Region, region_of
+from graphprune.planning.region import Region, Regions
 from graphprune.verifying.restricted import is_restricted, run_restricted
 
-__all__ = ["NodeError", "Reference", "actual_batches", "steps", "widened"]
+__all__ = ["NodeError", "Reference", "steps", "widened"]
 
 # memory that nobody has written to yet
 _UNDEFINED = {"aten.empty", "aten.empty_like", "aten.new_empty"}
@@ -96,20 +94,9 @@ class Reference:
     def __init__(self, graph: DependencyGraph, kept: Mapping[Atom, Tensor], inputs: list[Any]) -> None:
         self.graph = graph
         self.inputs = inputs
-        lengths = graph.batch_sizes(actual_batches(graph.program, inputs))
-        self.masks = Masks(kept, graph.fibres, lengths)
-        self._regions: dict[str, Region] = {}
+        self.region = Regions(graph, kept, inputs).of
         self._operations = {operation.name: operation for operation in graph.program.operations}
         self._in_place = any(mutates(node) for node in graph.program.graph.nodes)
-
-    def region(self, name: str) -> Region | None:
-        """The kept region of the value that a node makes; None if it is no tensor."""
-        value = self.graph.program.values.get(name)
-        if value is None:
-            return None
-        if value.name not in self._regions:
-            self._regions[value.name] = region_of(self.graph.analysis.terms[value.name], self.masks)
-        return self._regions[value.name]
 
     def steps(
         self, tensors: Mapping[str, Tensor], dtype: torch.dtype | None
@@ -177,14 +164,3 @@ class _Zeroed(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._tensors)
-
-
-def actual_batches(program: Program, inputs: list[Any]) -> dict[int, int]:
-    """Batch prime → the batch size of a call with these ``inputs``."""
-    batches: dict[int, int] = {}
-    for name, given in zip(program.inputs, inputs, strict=True):
-        value = program.values.get(name)
-        if value is not None and isinstance(given, Tensor):
-            pairs = zip(value.shape, given.shape, strict=True)
-            batches |= {size: actual for size, actual in pairs if size in program.batch_primes}
-    return batches

@@ -10,10 +10,10 @@ from torch import Tensor
 from graphprune.axes.terms import Atom, Product
 from graphprune.capture.program import Stored
 from graphprune.planning.masks import Masks
+from graphprune.planning.region import region_of
 from graphprune.verifying import Check, Verdict, guilty_groups
 from graphprune.verifying.nodes import relative_error
 from graphprune.verifying.randomised import Converted, Randomised
-from graphprune.verifying.region import region_of
 from graphprune.verifying.restricted import is_restricted, run_restricted
 
 ATEN = torch.ops.aten

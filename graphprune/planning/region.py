@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom, Product, Term
+from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 
-__all__ = ["Region", "region_of"]
+__all__ = ["Region", "Regions", "actual_batches", "region_of"]
 
 
 @dataclass(frozen=True)
@@ -94,3 +97,38 @@ def _coordinates(term: Term, atom: Atom, masks: Masks) -> Tensor | None:
     place = term.parts.index(atom)
     shape = [-1 if other == place else 1 for other in range(len(sizes))]
     return torch.arange(atom.size).reshape(shape).expand(sizes).flatten()
+
+
+class Regions:
+    """The kept regions of all values of a program in one call.
+
+    Args:
+        kept: atom → boolean mask, see `Masks`.
+        inputs: the call's flat inputs; their shapes give the actual batch sizes.
+    """
+
+    def __init__(self, graph: DependencyGraph, kept: Mapping[Atom, Tensor], inputs: list[Any]) -> None:
+        lengths = graph.batch_sizes(actual_batches(graph.program, inputs))
+        self.masks = Masks(kept, graph.fibres, lengths)
+        self._graph = graph
+        self._known: dict[str, Region] = {}
+
+    def of(self, name: str) -> Region | None:
+        """The kept region of the value ``name``; None if it is no tensor."""
+        value = self._graph.program.values.get(name)
+        if value is None:
+            return None
+        if value.name not in self._known:
+            self._known[value.name] = region_of(self._graph.analysis.terms[value.name], self.masks)
+        return self._known[value.name]
+
+
+def actual_batches(program: Program, inputs: list[Any]) -> dict[int, int]:
+    """Batch prime → the batch size of a call with these ``inputs``."""
+    batches: dict[int, int] = {}
+    for name, given in zip(program.inputs, inputs, strict=True):
+        value = program.values.get(name)
+        if value is not None and isinstance(given, Tensor):
+            pairs = zip(value.shape, given.shape, strict=True)
+            batches |= {size: actual for size, actual in pairs if size in program.batch_primes}
+    return batches

@@ -1,0 +1,146 @@
+"""The original and the slim program side by side on one batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from time import perf_counter
+from typing import Any
+
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.terms import Atom
+from graphprune.capture.nodes import arguments, mutates
+from graphprune.capture.program import Execution, Program
+from graphprune.planning.plan import Plan, make_masks
+from graphprune.planning.region import Regions
+
+__all__ = ["Pair", "Pairs"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Makes runs of both programs.
+
+    Args:
+        graph: of the original.
+        slim: the slim program; ``tensors`` are its own, which a repair changes as it goes.
+    """
+
+    graph: DependencyGraph
+    plan: Plan
+    slim: Program
+    tensors: dict[str, Tensor]
+
+    def start(self, inputs: list[Any]) -> Pair:
+        """A run on one batch, before the first node."""
+        program = self.graph.program
+        regions = Regions(self.graph, self.kept, inputs)
+        original = Execution(program.graph, program.tensors, inputs)
+        return Pair(self, regions, original, Execution(self.slim.graph, self.tensors, inputs))
+
+    @cached_property
+    def kept(self) -> dict[Atom, Tensor]:
+        """Kept units, see `Masks`."""
+        return dict(make_masks(self.graph, self.plan.groups).kept)
+
+    def cut(self, name: str) -> Tensor:
+        """The kept part of the original's tensor of that name."""
+        tensor = self.graph.program.tensors[name].detach()
+        for dim, indices in self.plan.kept.get(name, {}).items():
+            tensor = tensor.index_select(dim, indices.to(tensor.device))
+        return tensor
+
+    @cached_property
+    def nodes(self) -> dict[str, fx.Node]:
+        """Of the original, by name."""
+        return {node.name: node for node in self.graph.program.graph.nodes}
+
+    @cached_property
+    def order(self) -> dict[str, int]:
+        """Places of the original's nodes."""
+        return {name: place for place, name in enumerate(self.nodes)}
+
+    @cached_property
+    def slim_nodes(self) -> dict[str, fx.Node]:
+        """Of the slim program, which has more of them."""
+        return {node.name: node for node in self.slim.graph.nodes}
+
+    @cached_property
+    def forks(self) -> bool:
+        """Whether runs can be halted and gone on with several times: nothing is written in place."""
+        return not any(mutates(node) for node in self.graph.program.graph.nodes)
+
+
+@dataclass
+class Pair:
+    """See `Pairs`. Values of the original are given as the kept part, so that both have the same shape.
+
+    ``seconds`` are those of the original.
+    """
+
+    pairs: Pairs
+    regions: Regions
+    original: Execution
+    slim: Execution
+    outputs: tuple[Any, Any] = (None, None)
+    seconds: float = 0.0
+
+    def fork(self) -> Pair:
+        """Another run from here on."""
+        return Pair(self.pairs, self.regions, self.original.fork(), self.slim.fork())
+
+    def advance(self, until: str | None) -> None:
+        """Runs both up to, and without, the node of that name; to the end without one, when there are ``outputs``."""
+        self._run(*self._nodes(until))
+
+    def _run(self, original: fx.Node | None, slim: fx.Node | None) -> None:
+        start = perf_counter()
+        first = self.original.advance(original)
+        self.seconds += perf_counter() - start
+        self.outputs = first, self.slim.advance(slim)
+
+    def through(self, name: str) -> tuple[Tensor, Tensor]:
+        """Runs both through that node, and returns the kept part of the original's value, and the slim one's."""
+        original, slim = self._nodes(name)
+        assert original is not None
+        assert slim is not None
+        self.advance(name)
+        self._run(original.next, slim.next)
+        return self.kept(name, self.original.environment[original]), self.slim.environment[slim]
+
+    def argument(self, call: str, name: str) -> tuple[Tensor, Tensor]:
+        """Runs both up to that call; the kept part of one of its tensor arguments in the original, and the slim one."""
+        self.advance(call)
+        original, slim = (arguments(node)[name] for node in self._nodes(call) if node is not None)
+        value = self.original.environment[original]
+        return self.kept(original.name, value), self.slim.environment[slim]
+
+    def given(self, call: str) -> dict[str, Any]:
+        """The arguments of the slim program's call: tensors that are still there, and numbers."""
+        node = self.pairs.slim_nodes[call]
+        held = self.slim.environment
+        return {n: held.get(v) if isinstance(v, fx.Node) else v for n, v in arguments(node).items()}
+
+    def _nodes(self, name: str | None) -> tuple[fx.Node | None, fx.Node | None]:
+        if name is None:
+            return None, None
+        return self.pairs.nodes[name], self.pairs.slim_nodes[name]
+
+    def kept(self, name: str, value: Any) -> Any:
+        """The part of a value of the original that the slim program has."""
+        region = self.regions.of(name)
+        return value if region is None else region.take(value)
+
+    def bytes(self) -> int:
+        """What the values of both that are still to be read take, without the model's own tensors."""
+        held: dict[int, int] = {}
+        for run in (self.original, self.slim):
+            for node, value in run.environment.items():
+                for leaf in pytree.tree_leaves(value) if node.op != "get_attr" else ():
+                    if isinstance(leaf, Tensor):
+                        storage = leaf.untyped_storage()
+                        held[storage.data_ptr()] = storage.nbytes()
+        return sum(held.values())

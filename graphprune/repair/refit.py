@@ -1,0 +1,137 @@
+"""Refits a layer's weight and bias so that it makes, of what the slim model gives it, what the original makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.capture.nodes import arguments
+from graphprune.repair.layers import LAYERS, Layer
+from graphprune.repair.pair import Pair, Pairs
+from graphprune.repair.regression import Sums, fit
+from graphprune.repair.report import StepReport
+from graphprune.repair.steps import Step
+
+__all__ = ["Refit"]
+
+ROWS = 4096  # output positions of a layer that are looked at, or
+ROWS_PER_REGRESSOR = 10  # so many for each of its regressors, if that is more
+LIMIT = 4096  # regressors: the products of half the data are a matrix of 134 MB
+SMALL = 1e-3  # of the largest: batch norm scales below it say nothing about what comes in
+
+
+@dataclass
+class Refit:
+    """One layer: sums over all calls and batches, then a regression of what is missing on what is there.
+
+    Args:
+        values: numbers that its calls make in all, from which follows what part of them is looked at.
+        batches: of calibration data; with one alone, its first half is held against its second.
+    """
+
+    step: Step
+    pairs: Pairs
+    values: int
+    batches: int
+    seed: int
+    weights: bool = True
+    biases: bool = True
+    halves: list[Sums] = field(default_factory=list)
+    energy: float = 0.0
+    _held: dict[str, tuple[Tensor, dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def layer(self) -> Layer:
+        """The family of the operator."""
+        return LAYERS[self.step.family]
+
+    @property
+    def weight(self) -> Tensor:
+        """As it is now."""
+        return self.pairs.tensors[self.step.weight]
+
+    def moments(self, call: str) -> tuple[str, ...]:
+        """The nodes at which it is to look."""
+        return call, self.step.last(call)
+
+    def look(self, moment: int, call: str, pair: Pair, number: int) -> None:
+        """First at the input, then at what is missing of the result."""
+        if moment == 0:
+            source = pair.argument(call, self.layer.source)[1]
+            self._held[call] = (source, pair.given(call))
+            return
+        source, given = self._held.pop(call)
+        wanted, made = pair.through(self.step.last(call))
+        norm = self.step.norms.get(call)
+        scale = self._scale(norm) if norm is not None else 1.0
+        rows = wanted.numel() // self.layer.outputs(self.weight, given)
+        for half, picked in self._picked(call, rows, number):
+            aim, have = (self.layer.rows(value, given, picked) / scale for value in (wanted, made))
+            targets = self.layer.targets(aim - have, given)
+            self._add(half, Sums.of(self._regressors(source, given, picked), targets))
+            self._spread(aim)
+
+    def _regressors(self, source: Tensor, given: Mapping[str, Any], picked: Tensor) -> Tensor:
+        if self.weights and self.layer.fan_in(self.weight, given) <= LIMIT:
+            return self.layer.regressors(source, self.weight, given, picked)
+        return source.new_zeros((given.get("groups", 1), len(picked), 0))
+
+    def _picked(self, call: str, rows: int, number: int) -> list[tuple[int, Tensor]]:
+        """Rows to look at, for each half of the data."""
+        given = arguments(self.pairs.slim_nodes[call])
+        wanted = max(ROWS, ROWS_PER_REGRESSOR * self.layer.fan_in(self.weight, given))
+        total = self.values // self.layer.outputs(self.weight, given)
+        picked = torch.arange(rows)
+        if wanted < total:
+            place = self.pairs.order[call]
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + place * 10_007 + number)
+            count = max(round(rows * wanted / total), 1)
+            picked = torch.randperm(rows, generator=generator)[:count].sort().values
+        if self.batches > 1:
+            return [(number % 2, picked)]
+        return [(0, picked[: len(picked) // 2]), (1, picked[len(picked) // 2 :])]
+
+    def _scale(self, norm: str) -> Tensor:
+        """What the batch norm multiplies each channel with; infinite where next to nothing comes through."""
+        given = arguments(self.pairs.slim_nodes[norm])
+        tensors = self.pairs.tensors
+        scale = (tensors[str(given["running_var"].target)] + given["eps"]).rsqrt()
+        if given["weight"] is not None:
+            scale = scale * tensors[str(given["weight"].target)]
+        return torch.where(scale.abs() > SMALL * scale.abs().max(), scale, float("inf"))
+
+    def _add(self, half: int, sums: Sums) -> None:
+        if half < len(self.halves):
+            self.halves[half].add(sums)
+        else:
+            self.halves.append(sums)
+
+    def _spread(self, wanted: Tensor) -> None:
+        self.energy += float((wanted - wanted.mean(0)).double().square().sum())
+
+    def solve(self) -> tuple[StepReport, dict[str, Tensor]]:
+        """What came of it, and the tensors that change."""
+        step, changed = self.step, {}
+        rows = sum(half.count for half in self.halves)
+        energy = self.energy or 1.0
+        found = fit(self.halves, bool(step.bias) and self.biases, bool(self.halves[0].x.numel()))
+        if found.slope is not None:
+            given = {
+                n: v
+                for n, v in arguments(self.pairs.slim_nodes[step.calls[0]]).items()
+                if not isinstance(v, fx.Node)
+            }
+            changed[step.weight] = self.weight + self.layer.packed(found.slope, self.weight, given).to(
+                self.weight
+            )
+        if isinstance(found.shift, Tensor):
+            bias, shift = self.pairs.tensors[step.bias], found.shift.flatten()
+            changed[step.bias] = bias + (-shift if step.negative else shift).to(bias)
+        kind = "weights" if found.slope is not None else "bias" if changed else "none"
+        return StepReport(
+            step.layer, kind, found.before / energy, found.after / energy, found.ridge, rows
+        ), changed

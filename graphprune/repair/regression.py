@@ -1,0 +1,141 @@
+"""Ridge regressions from streamed sums, with the ridge that predicts best what it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from graphprune.scoring.reconstruction import regularised
+
+__all__ = ["RIDGES", "Fit", "Sums", "fit"]
+
+# of the mean variance of a regressor; the last ones are for exact copies, which float64 tells from rounding
+RIDGES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-13)
+FIRST = 2  # the place of the one that is tried first
+
+
+@dataclass
+class Sums:
+    """Of the rows of one or more regressions side by side, in float64.
+
+    ``x`` are regressors ``[groups, size]`` and ``r`` targets ``[groups, outputs]``, as sums over rows: of themselves,
+    of their products, and of squares.
+    """
+
+    count: int
+    x: Tensor
+    r: Tensor
+    xx: Tensor
+    xr: Tensor
+    rr: Tensor
+
+    @classmethod
+    def of(cls, regressors: Tensor, targets: Tensor) -> Sums:
+        """Of ``[groups, rows, size]`` and ``[groups, rows, outputs]``."""
+        x, r = regressors.double(), targets.double()
+        turned = x.mT
+        sums = (x.sum(1), r.sum(1), turned @ x, turned @ r, r.square().sum(1))
+        return cls(x.shape[1], *(total.cpu() for total in sums))
+
+    def add(self, other: Sums) -> None:
+        """Adds more rows, in place: the matrices are the largest things that a repair holds."""
+        self.count += other.count
+        for name in ("x", "r", "xx", "xr", "rr"):
+            getattr(self, name).add_(getattr(other, name))
+
+    def error(self, slope: Tensor | None, shift: Tensor | float) -> float:
+        """The sum of squares that ``slope`` ``[groups, size, outputs]`` and ``shift`` ``[groups, outputs]`` leave."""
+        shift = torch.as_tensor(shift, dtype=torch.float64)
+        left = (
+            self.rr.sum() - 2 * (shift * self.r).sum() + self.count * shift.square().expand_as(self.r).sum()
+        )
+        if slope is not None:
+            predicted = torch.einsum("gso,gs->go", slope, self.x)
+            left = left - 2 * (slope * self.xr).sum() + (slope * (self.xx @ slope)).sum()
+            left = left + 2 * (shift * predicted).sum()
+        return max(float(left), 0.0)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A regression.
+
+    Args:
+        slope: ``[groups, size, outputs]``, None where none predicts better than no slope.
+        shift: ``[groups, outputs]``.
+        before: the squared targets, summed.
+        shifted: what a shift alone leaves of them, each half of the data predicted from the other.
+        after: what slope and shift leave, likewise.
+        ridge: of `RIDGES`; 0 without a slope.
+    """
+
+    slope: Tensor | None
+    shift: Tensor | float
+    before: float
+    shifted: float
+    after: float
+    ridge: float
+
+
+def fit(halves: Sequence[Sums], intercept: bool, slopes: bool) -> Fit:
+    """The ridge regression of the targets that both halves together give.
+
+    Whether there is to be a shift and a slope, and which ridge, is what predicts each half best from the other.
+
+    Args:
+        intercept: whether a shift may be taken.
+        slopes: whether a slope may be.
+    """
+    pairs = [(one, other) for one, other in zip(halves, reversed(halves), strict=True)]
+    before = sum(half.error(None, 0.0) for half in halves)
+    shifted = sum(other.error(None, _mean(one)) for one, other in pairs) if intercept else before
+    with_shift = intercept and shifted < before
+    after, ridge = min(shifted, before), 0.0
+    if slopes and before:
+        foretold = cache(lambda place: sum(_foretold(*pair, RIDGES[place], intercept) for pair in pairs))
+        best = _lowest(foretold, FIRST, len(RIDGES))
+        if foretold(best) < after:
+            after, ridge = foretold(best), RIDGES[best]
+    total = halves[0]
+    for half in halves[1:]:
+        total.add(half)
+    if ridge:
+        slope, shift = _solved(total, ridge, intercept)
+        return Fit(slope, shift, before, shifted, after, ridge)
+    return Fit(None, _mean(total) if with_shift else 0.0, before, shifted, after, 0.0)
+
+
+def _lowest(error: Callable[[int], float], place: int, size: int) -> int:
+    """Where an error that falls and then rises is lowest, from ``place`` on downhill."""
+    for step in (1, -1):
+        while 0 <= place + step < size and error(place + step) < error(place):
+            place += step
+    return place
+
+
+def _foretold(seen: Sums, unseen: Sums, ridge: float, intercept: bool) -> float:
+    try:
+        return unseen.error(*_solved(seen, ridge, intercept))
+    except RuntimeError:  # so small a ridge is lost in rounding
+        return float("inf")
+
+
+def _mean(sums: Sums) -> Tensor:
+    return sums.r / max(sums.count, 1)
+
+
+def _solved(sums: Sums, ridge: float, intercept: bool) -> tuple[Tensor, Tensor | float]:
+    """Slope and shift. With an intercept, means are taken off the products first."""
+    moments, products = sums.xx, sums.xr
+    if intercept:
+        mean = sums.x / max(sums.count, 1)
+        moments = moments - mean.unsqueeze(-1) * sums.x.unsqueeze(-2)
+        products = products - mean.unsqueeze(-1) * sums.r.unsqueeze(-2)
+    slope = torch.cholesky_solve(products, torch.linalg.cholesky(regularised(moments, ridge)))
+    if not intercept:
+        return slope, 0.0
+    return slope, _mean(sums) - torch.einsum("gso,gs->go", slope, mean)

@@ -1,0 +1,145 @@
+"""Repairs a slim program without training: layer after layer, towards what the original computes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.program import Program
+from graphprune.planning.plan import Plan
+from graphprune.repair.batch_norm import Reestimate
+from graphprune.repair.pair import Pairs
+from graphprune.repair.refit import Refit
+from graphprune.repair.report import RepairReport, StepReport
+from graphprune.repair.steps import BATCH_NORM, Step, find_steps
+from graphprune.repair.survey import Survey, distance, survey
+from graphprune.repair.walk import Walk, make_blocks
+from graphprune.scoring.calibration import Calibration
+
+__all__ = ["Repair", "repair"]
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a repair does.
+
+    Args:
+        weights: refit the weights of layers that read what was cut, by least squares.
+        biases: shift biases by the mean of what is missing.
+        batch_norms: estimate the statistics of batch norms anew.
+        residual: where a layer's result is added to another value, aim at the original's sum.
+        memory: bytes in which calibration batches may wait between layers.
+    """
+
+    weights: bool = True
+    biases: bool = True
+    batch_norms: bool = True
+    residual: bool = True
+    memory: int = 2**30
+
+
+@torch.no_grad()
+def repair(
+    graph: DependencyGraph,
+    plan: Plan,
+    slim: Program,
+    calibration: Calibration,
+    options: Repair,
+    seed: int = 0,
+) -> tuple[Program, RepairReport]:
+    """``slim`` with repaired tensors, or as it is where they bring the outputs no nearer; and what was done.
+
+    Args:
+        slim: what ``plan`` makes of the program of ``graph``.
+        calibration: batches, which are walked up to twenty times.
+        seed: of the positions that are looked at where there are more than needed.
+
+    Raises:
+        InputError: there are no batches, one does not fit the model or makes it fail, or an output is not finite.
+    """
+    start = perf_counter()
+    before = {name: item.tensor.detach() for name, item in slim.stored.items()}
+    pairs = Pairs(graph, plan, slim, dict(before))
+    walk = Walk(pairs, calibration, options.memory)
+    layers = options.weights or options.biases
+    steps, left = find_steps(graph.program, options.batch_norms, layers, options.residual and pairs.forks)
+    found = survey(walk, steps, pairs.order)
+    reports, solving = _run(
+        walk, [step for step in steps if step.weight in found.changed], found, options, seed
+    )
+    after = distance(walk)
+    good = after <= found.distance
+    changed = tuple(name for name, tensor in pairs.tensors.items() if tensor is not before[name])
+    seconds = {"repair": perf_counter() - start, "solve": solving, "pass": found.seconds}
+    report = RepairReport(
+        reports, left, found.distance, after, good, changed if good else (), found.batches, seconds
+    )
+    return _with_tensors(slim, {name: pairs.tensors[name] for name in changed}) if good else slim, report
+
+
+def _with_tensors(slim: Program, tensors: Mapping[str, Tensor]) -> Program:
+    stored = dict(slim.stored)
+    for name, tensor in tensors.items():
+        item = stored[name]
+        if item.kind == "parameter":
+            tensor = nn.Parameter(tensor, requires_grad=item.tensor.requires_grad)
+        stored[name] = dataclasses.replace(item, tensor=tensor)
+    return dataclasses.replace(slim, stored=stored)
+
+
+def _run(
+    walk: Walk, steps: Sequence[Step], found: Survey, options: Repair, seed: int
+) -> tuple[tuple[StepReport, ...], float]:
+    """Every step, block by block; and the seconds of solving."""
+    reports, solving = [], 0.0
+    shares = dict(_shares(walk.pairs))
+    for block in make_blocks(steps, found.sizes, shares, options.memory):
+        tasks = [_task(step, walk.pairs, found, options, seed) for step in block]
+        _gather(walk, tasks)
+        start = perf_counter()
+        for task in tasks:
+            report, changed = task.solve()
+            reports.append(report)
+            for name, tensor in changed.items():
+                walk.replace(name, tensor)
+        solving += perf_counter() - start
+    return tuple(reports), solving
+
+
+def _task(step: Step, pairs: Pairs, found: Survey, options: Repair, seed: int) -> Refit | Reestimate:
+    values = found.values[step.weight]
+    if step.family == BATCH_NORM:
+        return Reestimate(step, pairs, values)
+    return Refit(step, pairs, values, found.batches, seed, options.weights, options.biases)
+
+
+def _gather(walk: Walk, tasks: Sequence[Refit | Reestimate]) -> None:
+    """Runs both programs over what the tasks want to see."""
+    order = walk.pairs.order
+    events = sorted(
+        (
+            (order[node], moment, call, task)
+            for task in tasks
+            for call in task.step.calls
+            for moment, node in enumerate(task.moments(call))
+        ),
+        key=lambda event: event[:3],
+    )
+    for number, pair in walk.to(events[0][2]):
+        for _, moment, call, task in events:
+            task.look(moment, call, pair, number)
+
+
+def _shares(pairs: Pairs) -> Iterator[tuple[str, float]]:
+    """Node → the share of the multiply-accumulates that comes before it."""
+    macs = {monomial.name: monomial.value({}) for monomial in pairs.graph.macs.monomials}
+    total, before = sum(macs.values()) or 1, 0.0
+    for name in pairs.order:
+        yield name, before / total
+        before += macs.get(name, 0)

@@ -1,0 +1,183 @@
+"""What can be repaired, in the order of the graph: layers that hold a weight, and batch norms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import fx
+
+from graphprune.capture.nodes import arguments, family
+from graphprune.capture.program import Program
+from graphprune.repair.layers import LAYERS
+
+__all__ = ["BATCH_NORM", "Step", "find_steps"]
+
+BATCH_NORM = "aten.batch_norm"
+_PASSING = ("aten.dropout", "aten.alias", "aten.contiguous")  # the value itself, in eval mode
+_ADDS = ("aten.add", "aten.add_")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Calls of one layer.
+
+    Args:
+        layer: its name, for messages.
+        weight: name of the stored weight that is refitted; of a batch norm, that of its running mean.
+        calls: names of the operator calls, in order.
+        family: of the operator.
+        bias: the stored tensor that takes the shift; empty where there is none.
+        negative: whether it is a batch norm's running mean, from which the shift is taken off.
+        sums: call → the call of an addition whose result, not the layer's own, is brought near the original's.
+        norms: call → the batch norm between the two.
+        variance: of a batch norm, the name of its running variance.
+    """
+
+    layer: str
+    weight: str
+    calls: tuple[str, ...]
+    family: str
+    bias: str = ""
+    negative: bool = False
+    sums: Mapping[str, str] = field(default_factory=dict)
+    norms: Mapping[str, str] = field(default_factory=dict)
+    variance: str = ""
+
+    def last(self, call: str) -> str:
+        """Where the result of a call is looked at."""
+        return self.sums.get(call, call)
+
+
+def find_steps(
+    program: Program, batch_norms: bool, layers: bool, residual: bool
+) -> tuple[list[Step], dict[str, str]]:
+    """Every step, by its first call; and layers that cannot be refitted, with the reason."""
+    by_weight: dict[str, list[fx.Node]] = {}
+    for node in program.graph.nodes:
+        if node.op == "call_function" and (weight := _weight(node)) is not None:
+            by_weight.setdefault(weight, []).append(node)
+    names = {operation.name: operation.layer for operation in program.operations}
+    steps, left = [], {}
+    for weight, nodes in by_weight.items():
+        layer = names.get(nodes[0].name) or weight
+        if family(nodes[0]) == BATCH_NORM:
+            steps += _norm_steps(layer, nodes) if batch_norms else []
+        elif layers and (why := _why_not(program, weight, nodes)):
+            left[layer] = why
+        elif layers:
+            steps.append(_layer_step(program, layer, weight, nodes))
+    order = {node.name: place for place, node in enumerate(program.graph.nodes)}
+    steps = list(_towards_sums(program, steps)) if residual else steps
+    return sorted(steps, key=lambda step: order[step.calls[0]]), left
+
+
+def _weight(node: fx.Node) -> str | None:
+    """The stored tensor by which a call is known, if it is one that can be repaired."""
+    if family(node) == BATCH_NORM:
+        held = arguments(node)["running_mean"]
+    elif family(node) in LAYERS:
+        held = arguments(node)[LAYERS[family(node)].weight]
+    else:
+        return None
+    return str(held.target) if isinstance(held, fx.Node) and held.op == "get_attr" else None
+
+
+def _norm_steps(layer: str, nodes: list[fx.Node]) -> list[Step]:
+    """The step, if the batch norm is called once and nobody else reads its statistics."""
+    given = arguments(nodes[0])
+    stored = [given["running_mean"], given["running_var"]]
+    if len(nodes) > 1 or given["training"] or any(len(held.users) > 1 for held in stored):
+        return []
+    mean, variance = (str(held.target) for held in stored)
+    return [Step(layer, mean, (nodes[0].name,), BATCH_NORM, variance=variance)]
+
+
+def _why_not(program: Program, weight: str, nodes: list[fx.Node]) -> str:
+    users = [node for held in _held(program, weight) for node in held.users]
+    if len(users) != len(nodes):
+        return "its weight is used elsewhere too"
+    if len({family(node) for node in nodes}) > 1 or not program.tensors[weight].is_floating_point():
+        return "its weight is used in several ways"
+    if program.tensors[weight].is_complex() or not all(_fits(program, node) for node in nodes):
+        return "it is more than a weight and a bias"
+    return ""
+
+
+def _held(program: Program, name: str) -> Iterable[fx.Node]:
+    return (node for node in program.graph.nodes if node.op == "get_attr" and node.target == name)
+
+
+def _fits(program: Program, node: fx.Node) -> bool:
+    layer = LAYERS[family(node)]
+    given = arguments(node)
+    tensors = {
+        name: program.values.get(value.name) for name, value in given.items() if isinstance(value, fx.Node)
+    }
+    source, weight = tensors.get(layer.source), tensors.get(layer.weight)
+    if source is None or weight is None:
+        return False
+    return layer.fits(given, len(source.shape), len(weight.shape))
+
+
+def _layer_step(program: Program, layer: str, weight: str, nodes: list[fx.Node]) -> Step:
+    bias, negative = _shift(program, nodes)
+    return Step(layer, weight, tuple(node.name for node in nodes), family(nodes[0]), bias, negative)
+
+
+def _towards_sums(program: Program, steps: Iterable[Step]) -> Iterator[Step]:
+    """The steps, with the additions that their results go into, where all that is added is repaired before."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    order = {name: place for place, name in enumerate(nodes)}
+    steps = list(steps)
+    calls = [order[call] for step in steps if step.family in LAYERS for call in step.calls]
+    for step in steps:
+        sums: dict[str, str] = {}
+        norms: dict[str, str] = {}
+        for call in step.calls if step.family in LAYERS else ():
+            addition, norm = _sum_after(program, nodes[call])
+            if addition and not any(order[call] < other < order[addition] for other in calls):
+                sums[call] = addition
+                norms |= {call: norm} if norm else {}
+        yield replace(step, sums=sums, norms=norms)
+
+
+def _shift(program: Program, nodes: list[fx.Node]) -> tuple[str, bool]:
+    """The bias, or the running mean of the batch norm that alone reads the result; nothing where there is neither."""
+    biases = [arguments(node).get(LAYERS[family(node)].bias) for node in nodes]
+    if all(isinstance(bias, fx.Node) and bias.op == "get_attr" for bias in biases):
+        names = {str(bias.target) for bias in biases if bias is not None}
+        users = {user for name in names for held in _held(program, name) for user in held.users}
+        vector = all(program.tensors[name].dim() == 1 for name in names)
+        return (names.pop(), False) if len(names) == 1 and users == set(nodes) and vector else ("", False)
+    norm = _norm_after(nodes[0])
+    if len(nodes) > 1 or norm is None or any(bias is not None for bias in biases):
+        return "", False
+    return str(arguments(norm)["running_mean"].target), True
+
+
+def _norm_after(node: fx.Node) -> fx.Node | None:
+    """The batch norm in eval mode, with statistics of its own, that alone reads ``node``."""
+    user = next(iter(node.users)) if len(node.users) == 1 else None
+    if user is None or user.op != "call_function" or family(user) != BATCH_NORM:
+        return None
+    given = arguments(user)
+    held = [given["running_mean"], given["running_var"]]
+    own = all(isinstance(item, fx.Node) and item.op == "get_attr" and len(item.users) == 1 for item in held)
+    return user if own and not given["training"] and given["input"] is node else None
+
+
+def _sum_after(program: Program, node: fx.Node) -> tuple[str, str]:
+    """The addition that the result goes into, and the batch norm on the way, if there is nothing else there."""
+    last = norm = _norm_after(node)
+    last = last or node
+    while len(last.users) == 1:
+        last = next(iter(last.users))
+        if last.op != "call_function" or family(last) not in (*_ADDS, *_PASSING):
+            break
+        if family(last) in _ADDS:
+            one, other = last.args[:2]
+            shapes = {program.values[item.name].shape for item in (node, last)}
+            plain = last.kwargs.get("alpha", 1) == 1 and isinstance(other, fx.Node) and one is not other
+            return (last.name, norm.name if norm else "") if plain and len(shapes) == 1 else ("", "")
+    return "", ""

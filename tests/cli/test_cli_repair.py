@@ -1,0 +1,97 @@
+"""shrink --repair, what it shows and writes, and `graphprune verify` of its result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> Path:
+    x = numpy.random.default_rng(0).normal(size=(80, 6)).astype("float32")
+    numpy.save(tmp_path / "x.npy", x)
+    return tmp_path / "x.npy"
+
+
+@pytest.fixture
+def repaired(run: Run, net: Path, batches: Path, tmp_path: Path) -> Path:
+    options = ("--ratio", 0.5, "--calibration", batches, "--repair", "--no-latency")
+    done = run("shrink", f"{net}:with_inputs", *options, "-o", tmp_path / "slim")
+    assert done.exit_code == 0, done.output
+    for text in ("repaired layer", "error before", "weights", "Repair: error of the outputs on 3 batches"):
+        assert text in done.output
+    return tmp_path / "slim"
+
+
+def rows(done: Any) -> dict[str, Any]:
+    return {row["name"]: row for row in json.loads(done.stdout)["checks"]}
+
+
+def test_the_report_says_what_was_repaired(repaired: Path) -> None:
+    report = json.loads((repaired / "report.json").read_text())
+    found = report["repair"]
+    assert found["kept"] is True
+    assert found["after"] < found["before"]
+    assert found["tensors"] == ["2.weight", "2.bias"]
+    assert [(step["layer"], step["kind"]) for step in found["steps"]] == [("2", "weights")]
+    assert report["verdict"]["passed"]
+    assert report["request"]["repair"]["weights"] is True
+
+
+def test_verify_replays_the_cut_and_says_what_was_repaired(run: Run, net: Path, repaired: Path) -> None:
+    done = run("verify", repaired, "--model", f"{net}:with_inputs", "--json")
+    assert done.exit_code == 0, done.output
+    found = rows(done)
+    assert "slim model equals the masked original" not in found
+    assert found["the cut before the repair equals the masked original"]["passed"]
+    assert found["plan replayed on the original gives the same tensors but for repaired ones"]["passed"]
+    assert found["repaired tensors have the shapes of the cut"]["passed"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("0.weight", 0.5), ("2.weight", float("nan"))])
+def test_verify_finds_other_tensors_changed_and_repaired_ones_damaged(
+    run: Run, net: Path, repaired: Path, tmp_path: Path, name: str, value: float
+) -> None:
+    damaged = Path(shutil.copytree(repaired, tmp_path / "damaged"))
+    path = damaged / "model.safetensors"
+    import safetensors
+
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors[name] = torch.full_like(tensors[name], value)
+    save_file(tensors, path, metadata)
+    done = run("verify", damaged, "--model", f"{net}:with_inputs", "--json")
+    assert done.exit_code == 4
+    failed = {check for check, row in rows(done).items() if row["passed"] is False}
+    assert any("replayed" in check or "shapes of the cut" in check for check in failed)
+
+
+def test_a_plan_can_be_replayed_and_repaired_again(
+    run: Run, net: Path, batches: Path, repaired: Path, tmp_path: Path
+) -> None:
+    options = ("--plan", repaired / "plan.json", "--calibration", batches, "--repair", "--no-latency")
+    done = run("shrink", f"{net}:with_inputs", *options, "-o", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    one, other = (load_file(folder / "model.safetensors") for folder in (repaired, tmp_path / "again"))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_refusals(refused: Callable[..., str], net: Path, batches: Path, tmp_path: Path) -> None:
+    start = ("shrink", f"{net}:with_inputs", "-o", tmp_path / "out", "--repair")
+    assert "--repair looks at data, and there is none" in refused(*start, "--ratio", 0.5)
+    assert "no effect on --lossless" in refused(*start, "--lossless", "--calibration", batches)
+    numpy.save(tmp_path / "nan.npy", numpy.full((4, 6), numpy.nan, dtype="float32"))
+    line = refused(*start, "--ratio", 0.5, "--calibration", tmp_path / "nan.npy")
+    assert "outputs for calibration batch 1 are not finite" in line
+    assert not (tmp_path / "out").exists()

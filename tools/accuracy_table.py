@@ -1,0 +1,125 @@
+"""docs/accuracy.md from the rows of `bench_accuracy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["write_table"]
+
+Rows = list[dict[str, Any]]
+COLUMNS = ("cut", "repaired")  # of graphprune, as in `bench_accuracy.OURS`
+
+INTRODUCTION = """# Accuracy without training
+
+`python tools/bench_accuracy.py` makes the table. Every slim model is measured at the share of the original's
+multiply-accumulates that torch's own counter finds in it. Ours is one setting for all models, `importance="refit"`,
+`ranking="per_cost"`, then `repair=True`, on unlabelled calibration data ("cut" is the same without the repair).
+torch-pruning's figure is that of its best criterion and ranking on the very test data, chosen anew for every cell;
+ours is not chosen on test data. Loss is the accuracy lost, in points; where there are no labels the Kullback-Leibler
+divergence of the predicted classes, or one minus the cosine of the embeddings. "won" means at most half of
+torch-pruning's loss.
+"""
+
+
+def write_table(rows: Rows, path: Path) -> None:
+    """Writes the table of every share, and what is behind it."""
+    if not rows:
+        return
+    versions = ", ".join(f"{name} {number}" for name, number in rows[-1]["versions"].items())
+    dates = sorted({row["date"] for row in rows})
+    text = [
+        INTRODUCTION,
+        f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} with {versions}.",
+        "",
+    ]
+    shares = sorted({row["share"] for row in rows if row["tool"] != "original"}, reverse=True)
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    for share in shares:
+        text += _table([row for row in rows if row["share"] in (share, 1.0)], models, share)
+    path.write_text("\n".join([*text, *_data(rows, models), *_seconds(rows)]) + "\n")
+
+
+def _table(rows: Rows, models: list[str], share: float) -> list[str]:
+    titles = ["model", "loss in", "original", *COLUMNS, "torch-pruning", "its choice", "MACs, ours / its", ""]
+    lines = [f"## At {share:g} of the MACs", "", _line(titles), _line(["---"] * len(titles))]
+    return [*lines, *(_row([r for r in rows if r["model"] == model], model) for model in models), ""]
+
+
+def _row(rows: Rows, model: str) -> str:
+    original = next((row["figures"] for row in rows if row["tool"] == "original"), {})
+    ours = {row["choice"]: row for row in rows if row["tool"] == "graphprune"}
+    theirs = [row for row in rows if row["tool"] == "torch-pruning" and "figures" in row]
+    peer = min(theirs, key=lambda row: _loss(row["figures"], original), default=None)
+    lost = {name: _loss(row["figures"], original) for name, row in ours.items() if "figures" in row}
+    cells = [
+        _text(lost.get(name), original) if name in lost else _failure(ours.get(name)) for name in COLUMNS
+    ]
+    last = lost.get(COLUMNS[-1])
+    costs = [f"{row['macs']:.3f}" if row and "macs" in row else "–" for row in (ours.get(COLUMNS[-1]), peer)]
+    return _line(
+        [
+            model,
+            _measure(original),
+            f"{original['accuracy']:.3f}" if "accuracy" in original else "–",
+            *cells,
+            _text(_loss(peer["figures"], original), original) if peer else "none runs",
+            peer["choice"] if peer else "–",
+            " / ".join(costs),
+            _outcome(last, None if peer is None else _loss(peer["figures"], original)),
+        ]
+    )
+
+
+def _outcome(ours: float | None, theirs: float | None) -> str:
+    if ours is None:
+        return "**lost**"
+    if theirs is None or ours <= max(theirs, 0) / 2:
+        return "won"
+    return "ahead, not by half" if ours < theirs else "equal" if ours == theirs else "**lost**"
+
+
+def _loss(figures: dict[str, float], original: dict[str, float]) -> float:
+    if "accuracy" in original:
+        return round(original["accuracy"] - figures["accuracy"], 6)
+    return figures["kl"] if "kl" in original else 1 - figures["cosine"]
+
+
+def _measure(original: dict[str, float]) -> str:
+    return "points" if "accuracy" in original else "KL" if "kl" in original else "1 − cosine"
+
+
+def _text(loss: float | None, original: dict[str, float]) -> str:
+    if loss is None:
+        return "–"
+    return f"{100 * loss:.1f}" if "accuracy" in original else f"{loss:.3f}"
+
+
+def _failure(row: dict[str, Any] | None) -> str:
+    return "–" if row is None else row["failure"].partition(":")[0]
+
+
+def _data(rows: Rows, models: list[str]) -> list[str]:
+    about = {row["model"]: row["data"] for row in rows}
+    return ["## Calibration and test data", "", *(f"- {model}: {about[model]}" for model in models), ""]
+
+
+def _seconds(rows: Rows) -> list[str]:
+    """What the repairs took, in passes of the original over the calibration data."""
+    titles = ["model", "MACs", "one pass, s", "repair, s", "of it solving, s", "passes without solving"]
+    lines = ["## Time of the repair", "", _line(titles), _line(["---"] * len(titles))]
+    for row in rows:
+        if "repair_seconds" in row:
+            whole, solving, one = (row[f"{name}_seconds"] for name in ("repair", "solve", "pass"))
+            times = [
+                f"{one:.2f}",
+                f"{whole:.1f}",
+                f"{solving:.1f}",
+                f"{(whole - solving) / max(one, 1e-9):.1f}",
+            ]
+            lines.append(_line([row["model"], f"{row['share']:g}", *times]))
+    return lines
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

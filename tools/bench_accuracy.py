@@ -1,0 +1,190 @@
+"""How much accuracy a slim model keeps: graphprune's repair beside torch-pruning, at the same measured cost.
+
+    python tools/bench_accuracy.py                 # all models; goes on where it was stopped
+    python tools/bench_accuracy.py mtcnn_rnet --again
+    python tools/bench_accuracy.py --table         # docs/accuracy.md from what was measured
+
+Ours is one setting for all models: importance "refit", ranking "per_cost", repaired on unlabelled calibration data.
+torch-pruning's is the best of its criteria and rankings *on the test data*, model by model and share by share (where
+docs/choice.jsonl has measured all of them, the best few of those are run again). Each line of docs/accuracy.jsonl is
+one slim model; what fails is a line too, with its reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from accuracy_table import write_table
+from accuracy_tasks import TASKS, calibration, make_task
+from choice_peer import Peer, PeerChoice, choices
+from choice_tasks import Task
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import graphprune as gp
+from graphprune.axes.dependency import DependencyGraph
+
+SHARES = (0.7, 0.5, 0.3)
+BEST = 5  # of torch-pruning's choices that bench_choice has measured
+PACKAGES = ("graphprune", "torch", "torch-pruning", "aeon", "mnist1d")
+DOCS = Path(__file__).parents[1] / "docs"
+FILE, CHOICES = DOCS / "accuracy.jsonl", DOCS / "choice.jsonl"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+Made = tuple[nn.Module, dict[str, Any]]
+
+
+def repaired(task: Task, graph: DependencyGraph, share: float) -> Made:
+    """Chosen and repaired on the same unlabelled examples."""
+    batches = calibration(task)
+    result = gp.shrink(
+        graph, macs=share, importance="refit", ranking="per_cost", calibration=batches, repair=True
+    )
+    assert result.repair is not None
+    seconds = {f"{name}_seconds": value for name, value in result.repair.seconds.items()}
+    return result.model, {"kept": result.repair.kept, **seconds}
+
+
+def cut(task: Task, graph: DependencyGraph, share: float) -> Made:
+    """The same choice without the repair."""
+    batches = calibration(task)
+    result = gp.shrink(graph, macs=share, importance="refit", ranking="per_cost", calibration=batches)
+    return result.model, {}
+
+
+# what graphprune makes without training, by the name of the table's column; training would be one more
+OURS: dict[str, Callable[[Task, DependencyGraph, float], Made]] = {"cut": cut, "repaired": repaired}
+
+
+def counter(task: Task) -> Callable[[nn.Module], int]:
+    """Multiply-accumulates of a model on the example, by torch's counter; fused attention is not counted on CPU."""
+    args, kwargs = task.example
+
+    def macs(model: nn.Module) -> int:
+        with FlopCounterMode(display=False) as found, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+            model(*args, **kwargs)
+        return found.get_total_flops() // 2
+
+    return macs
+
+
+def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+    """Every slim model of one task that is not ``known``; first the original itself."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    task = make_task(name)
+    macs = counter(task)
+    own, full = task.run(task.model), macs(task.model)
+    stamp = {
+        "date": date.today().isoformat(),
+        "data": task.data,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+    def row(tool: str, choice: str, share: float, make: Callable[[], Made]) -> Iterator[dict[str, Any]]:
+        found = {"model": name, "tool": tool, "choice": choice, "share": share}
+        if key(found) in known:
+            return
+        start = perf_counter()
+        try:
+            slim, more = make()
+            figures = task.compare(task.run(slim), own, task.labels)
+            found |= {"macs": macs(slim) / full, "figures": figures, **more}
+        except Exception as error:  # whatever either tool, or the model that it made, raises
+            found["failure"] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+        yield {**found, "seconds": round(perf_counter() - start, 2), **stamp}
+
+    yield from row("original", "", 1.0, lambda: (task.model, {}))
+    graph = gp.trace(task.model, task.example)
+    for choice, make in OURS.items():
+        for share in SHARES:
+            yield from row(
+                "graphprune", choice, share, lambda make=make, share=share: make(task, graph, share)
+            )
+    peer = Peer(task, macs)
+    for share in SHARES:
+        for other in promising(task, share):
+            text = f"{other}, {other.ranking}"
+            yield from row(
+                "torch-pruning", text, share, lambda other=other, share=share: (peer.at(other, share), {})
+            )
+
+
+def promising(task: Task, share: float) -> list[PeerChoice]:
+    """torch-pruning's choices: all, or the best of those that have been measured on this model."""
+    every = list(choices(task))
+    lines = CHOICES.read_text().split("\n")[:-1] if CHOICES.exists() else []
+    rows = [
+        row for row in map(json.loads, lines) if row["model"] == task.name and row["tool"] == "torch-pruning"
+    ]
+    rows = [row for row in rows if "figures" in row]
+    if not rows:
+        return every
+    nearest = min({row["share"] for row in rows}, key=lambda known: abs(known - share))
+    rows = [row for row in rows if row["share"] == nearest]
+    rows.sort(key=lambda row: harm(row["figures"]))
+    best = {(row["choice"], row["ranking"]) for row in rows[:BEST]}
+    return [choice for choice in every if (str(choice), choice.ranking) in best]
+
+
+def harm(figures: dict[str, float]) -> tuple[float, float]:
+    """What is lost: first where there are labels, then of the outputs themselves."""
+    return -figures.get("accuracy", 0.0), figures.get("kl", 1 - figures.get("cosine", 1.0))
+
+
+def key(row: dict[str, Any]) -> tuple[str, ...]:
+    """What tells rows apart."""
+    return tuple(str(row[name]) for name in ("model", "tool", "choice", "share"))
+
+
+def read() -> list[dict[str, Any]]:
+    """All rows; a line that was cut off is left out."""
+    lines = FILE.read_text().split("\n")[:-1] if FILE.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def main() -> int:
+    """Measures each model in a fresh process, then writes the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", help=f"all of {', '.join(TASKS)} if none")
+    parser.add_argument("--again", action="store_true", help="forget what was measured of these models")
+    parser.add_argument("--table", action="store_true", help="only write docs/accuracy.md")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    models = options.models or list(TASKS)
+    if options.child:
+        warnings.simplefilter("ignore")
+        with FILE.open("a") as file:
+            for row in measure(models[0], {key(row) for row in read()}):
+                print(json.dumps(row), file=file, flush=True)
+        return 0
+    if not options.table:
+        kept = [row for row in read() if not (options.again and row["model"] in models)]
+        FILE.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        for name in models:
+            print(name, flush=True)
+            command = [sys.executable, "-W", "ignore", __file__, "--child", name]
+            if subprocess.run(command, env=ENVIRONMENT).returncode:
+                print(f"{name} was not finished; run it again to go on", file=sys.stderr)
+                return 1
+    write_table(read(), FILE.with_suffix(".md"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
