@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class Result:
         progress: Progress = lambda stage: None,
         extra: Mapping[str, Any] | None = None,
         onnx: bool = True,
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Writes model.onnx, model.safetensors, model.py, plan.json, report.json, report.html and shrink.toml.
 
@@ -81,15 +82,15 @@ class Result:
         The ONNX file is checked, and compared with the model in onnxruntime at two batch sizes, on the model's
         tensors and on random ones; with ``latency`` it is timed against the original in alternation. The
         directory appears when all is done. ``extra`` entries are added to the report. ``onnx=False`` leaves the
-        file and its checks out, for models with an operator that ONNX has not. ``settings`` are the options of the
-        command line that shrink.toml holds, by default those that the plan records.
+        file and its checks out, for models with an operator that ONNX has not. ``settings`` are options of the
+        command line, by command: those of "shrink" are in shrink.toml, and are what the plan records by default.
 
         Raises:
             InputError: the directory cannot be written.
             ExportError: the model cannot be exported.
             VerificationError: onnxruntime gives other results than PyTorch.
         """
-        return _save(self, Path(directory), latency, progress, extra or {}, onnx, settings)
+        return _save(self, Path(directory), latency, progress, extra or {}, onnx, settings or {})
 
     def graft(self) -> nn.Module:
         """The user's own module, copied, with the slim layers in the place of its layers.
@@ -129,7 +130,7 @@ def _save(
     progress: Progress,
     extra: Mapping[str, Any],
     onnx: bool,
-    settings: Mapping[str, Any] | None,
+    settings: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     exporting.ensure_writable(directory)
     program = result.graph.program
@@ -159,7 +160,7 @@ def _save(
         _write_text(path, render(report, title, units))
 
     summary = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in tensor_leaves(program.example))
-    toml = settings_text(settings_of(result.plan.request) if settings is None else settings)
+    said = {"shrink": settings_of(result.plan.request), **settings}
     source = exporting.module_source(result.model, _title(result), summary)
     exporting.write_directory(
         directory,
@@ -168,7 +169,7 @@ def _save(
             "model.safetensors": lambda path: exporting.save_model(result.model, path),
             "model.py": lambda path: _write_text(path, source),
             "plan.json": lambda path: _write_text(path, result.plan.to_json()),
-            "shrink.toml": lambda path: _write_text(path, toml),
+            **{f"{name}.toml": partial(_write_text, text=settings_text(said[name], name)) for name in said},
             "report.json": write_report,
             "report.html": write_page,
         },

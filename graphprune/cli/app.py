@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 import graphprune
-from graphprune.cli import tune_command
 from graphprune.cli.declared import takes
 from graphprune.cli.failures import Commands
 from graphprune.cli.options import (
@@ -25,6 +24,7 @@ from graphprune.cli.options import (
     examples,
 )
 from graphprune.cli.request import Request
+from graphprune.cli.tune_request import EXAMPLES, TuneRequest
 
 __all__ = ["app"]
 
@@ -83,7 +83,13 @@ def shrink(request: Request) -> None:
     command.shrink(request)
 
 
-app.command(epilog=tune_command.EXAMPLES)(tune_command.tune)
+@app.command(epilog=EXAMPLES)
+@takes(TuneRequest)
+def tune(request: TuneRequest) -> None:
+    """Fine-tunes a result of shrink, with the original as teacher; goes on where it was stopped."""
+    from graphprune.cli import tune as command
+
+    command.tune(request)
 
 
 @app.command(

@@ -156,7 +156,7 @@ def _shrunk(
             latency=not request.no_latency,
             progress=progress,
             extra={"source": recorded(source, result.graph, figures.notes, command), **figures.extra},
-            settings=run_settings(request),
+            settings={"shrink": run_settings(request)},
         )
 
     report = save(result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +13,25 @@ from graphprune import exporting, fine_tuning, pipeline
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.calibration import read_loss
 from graphprune.cli.checks import Checks, Files, check_files
-from graphprune.cli.data import DataOptions, read_data
+from graphprune.cli.data import DEVIATION, MEAN, DataOptions, parse_channels, read_data
+from graphprune.cli.declared import run_settings
 from graphprune.cli.models import Source
 from graphprune.cli.original import original, other_weights, unknown_original
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.record import Figures, recorded
 from graphprune.cli.training import end_processes, is_first, on_its_device, show_moment, user_evaluation
+from graphprune.cli.tune_request import TuneRequest
 from graphprune.errors import InputError
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.result import Result
+from graphprune.settings import read_settings
 from graphprune.tuning import Evaluate, Tuning
 
-__all__ = ["Request", "tune"]
+__all__ = ["tune"]
 
 
-@dataclass(frozen=True)
-class Request:
-    """The options of one run; None where the user said nothing."""
-
-    directory: Path
-    data: str
-    output: Path | None = None
-    teacher: str | None = None
-    weights: str | None = None
-    loss: str | None = None
-    evaluate: str | None = None
-    checkpoint: Path | None = None
-    settings: Tuning = field(default_factory=Tuning)
-    options: DataOptions = field(default_factory=DataOptions)
-    latency: bool = True
-
-    @property
-    def place(self) -> Path:
-        """Where the result goes."""
-        return self.directory if self.output is None else self.output
-
-    @property
-    def state(self) -> Path:
-        """The checkpoint; beside the result, which is only there when all is done."""
-        place = self.place.resolve()
-        return self.checkpoint or place.with_name(f"{place.name}.checkpoint.safetensors")
-
-
-def tune(request: Request, json: bool, quiet: bool) -> None:
+def tune(request: TuneRequest) -> None:
     """Fine-tunes a result directory, writes it anew and shows what came of it.
 
     Under ``torchrun`` or ``accelerate launch`` every process runs this; the first one writes and shows.
@@ -65,7 +40,9 @@ def tune(request: Request, json: bool, quiet: bool) -> None:
         GraphpruneError: the original cannot be had, the data does not fit, …; see `graphprune.tune`.
     """
     first = is_first()
-    with stages(quiet or not first) as progress:
+    _tuning(request)  # what is out of range is refused before the long work
+    _data_options(request)
+    with stages(request.quiet or not first) as progress:
         exporting.ensure_writable(request.place)
         result, source, evaluate = _prepared(request, progress)
         figures = Figures(evaluate if first else None)
@@ -80,15 +57,35 @@ def tune(request: Request, json: bool, quiet: bool) -> None:
             figures.add("after", tuned.model)
         extra = {"source": recorded(source, result.graph, figures.notes), **figures.extra}
         with silence():
-            report = tuned.save(request.place, request.latency, progress, extra)
+            report = tuned.save(
+                request.place, not request.no_latency, progress, extra, settings=_said(request)
+            )
         request.state.unlink(missing_ok=True)
-    if json:
+    if request.json:
         print_json({"directory": str(request.place), **report})
-    elif not quiet:
+    elif not request.quiet:
         _show(report, request.place)
 
 
-def _prepared(request: Request, progress: Stages) -> tuple[Result, Source, Evaluate | None]:
+def _tuning(request: TuneRequest) -> Tuning:
+    names = {item.name for item in fields(Tuning)} & {item.name for item in fields(TuneRequest)}
+    return Tuning(**{name: getattr(request, name) for name in names})
+
+
+def _data_options(request: TuneRequest) -> DataOptions:
+    mean = parse_channels("--mean", request.mean, MEAN)
+    deviation = parse_channels("--std", request.std, DEVIATION)
+    return DataOptions(request.batch, request.workers, mean, deviation, request.augment)
+
+
+def _said(request: TuneRequest) -> dict[str, Mapping[str, Any]]:
+    """What was asked for, of the cut as its directory says it, and of the training."""
+    file = request.directory / "shrink.toml"
+    cut = {"shrink": read_settings(file)} if file.is_file() else {}
+    return {**cut, "tune": run_settings(request)}
+
+
+def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, Evaluate | None]:
     """The slim model as the directory holds it, its original, and how models are judged."""
     with silence():
         files = _files(request.directory, progress)
@@ -123,17 +120,17 @@ def _result(files: Files, graph: DependencyGraph, seed: int, progress: Stages) -
     return replace(result, model=files.model.eval())
 
 
-def _tuned(request: Request, result: Result, evaluate: Evaluate | None, progress: Stages) -> Result:
+def _tuned(request: TuneRequest, result: Result, evaluate: Evaluate | None, progress: Stages) -> Result:
     with stdout_is_kept():
         progress("read the data")
         loss = None if request.loss is None else read_loss(request.loss)
-        data = read_data(request.data, result.graph.program.example, request.options)
+        data = read_data(request.data, result.graph.program.example, _data_options(request))
         progress("fine-tune")
         try:
             tuned = fine_tuning.tune(
                 result,
                 data,
-                request.settings,
+                _tuning(request),
                 loss=loss,
                 evaluate=None if evaluate is None else on_its_device(evaluate),
                 checkpoint=request.state,

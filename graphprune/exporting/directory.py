@@ -35,6 +35,7 @@ RESULT_FILES = frozenset(
         "report.md",
         "report.txt",
         "shrink.toml",
+        "tune.toml",
         "slim.onnx",
         "slim.onnx.data",
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomlkit
 
 import graphprune as gp
 from models_zoo.digits import evaluate
@@ -40,6 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_accuracy_comes_back_in_place(run: Callable[..., Any], slim: Path) -> None:
     before = evaluate(gp.load(slim))["accuracy"]
+    shrunk_with = tomlkit.parse((slim / "shrink.toml").read_text())
     options = ("--epochs", 2, "--lr", 2e-3, "--batch", 64, "--features", 0.1, "--no-latency", "--json")
     result = run("tune", slim, "--data", "zoo:digits", *options)
     assert result.exit_code == 0, result.stderr
@@ -50,6 +52,9 @@ def test_accuracy_comes_back_in_place(run: Callable[..., Any], slim: Path) -> No
     assert report["tuning"]["metric"]["before"] == pytest.approx(before)
     assert report["tuning"]["metric"]["best"] == report["evaluation"]["after"]["accuracy"] == after
     assert report["tuning"]["steps"] == 46
+    said = tomlkit.parse((slim / "tune.toml").read_text())
+    assert (said["data"], said["epochs"], said["features"]) == ("zoo:digits", 2, 0.1)
+    assert tomlkit.parse((slim / "shrink.toml").read_text()) == shrunk_with
     assert any("onnxruntime" in check["name"] for check in report["verdict"]["checks"])
     assert [path.name for path in slim.parent.iterdir()] == ["slim"]  # the checkpoint is gone
     verified = run("verify", slim, "--json")
