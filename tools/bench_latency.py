@@ -14,10 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -30,6 +33,7 @@ from models_zoo.sources import torchvision_model
 MODELS = ["resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t"]
 PEERS = ["resnet50", "mobilenet_v2", "vit_b_16"]
 HALF = 0.5
+ORIGINAL = "original"
 Row = dict[str, Any]
 
 
@@ -73,31 +77,60 @@ def budgets(name: str, shares: list[float]) -> Iterator[Row]:
 
 
 def halves(name: str) -> Iterator[Row]:
-    """One row for each way to half the multiply-accumulates."""
-    model, image = build(name)
-    graph = gp.trace(model, image)
-    profile = gp.profile(graph)
-    for case, align in (("graphprune, default", "auto"), ("graphprune, any width", 1)):
-        result = gp.shrink(graph, macs=HALF, align=align)
-        share = result.after.macs / result.before.macs
-        yield {
-            "table": "half",
-            "model": name,
-            "case": case,
-            "macs": share,
-            **measured(profile, result.model, image),
-        }
-    for multiple in (None, 8, 16):
-        case = f"torch-pruning, {f'multiples of {multiple}' if multiple else 'any width'}"
-        row: Row = {"table": "half", "model": name, "case": case}
-        try:
-            slim, share = pruned_by_peer(name, multiple)
-            yield {**row, "macs": share, **measured(profile, slim, image)}
-        except Exception as error:  # whatever that tool raises
-            yield {**row, "failure": f"{type(error).__name__}: {error}"[:80]}
+    """One row for each way to halve the multiply-accumulates, all timed in one alternation."""
+    image = build(name)[1]
+    with TemporaryDirectory() as folder:
+        paths: dict[str, Path] = {}
+        shares: dict[str, float] = {}
+        for case, make in CASES.items():
+            try:
+                model, shares[case] = make(name)
+            except Exception as error:  # whatever that tool raises
+                yield {
+                    "table": "half",
+                    "model": name,
+                    "case": case,
+                    "failure": f"{type(error).__name__}: {error}"[:80],
+                }
+                continue
+            paths[case] = Path(folder, f"{len(paths)}.onnx")
+            exporting.export_onnx(model, (image,), {}, paths[case], True)
+        times = together(list(paths.values()), image)
+        for case, spent in zip(paths, times, strict=True):
+            if case != ORIGINAL:
+                ratio = median(slim / whole for slim, whole in zip(spent, times[0], strict=True))
+                figures = {"ratio": ratio, "slim_ms": median(spent), "original_ms": median(times[0])}
+                yield {"table": "half", "model": name, "case": case, "macs": shares[case], **figures}
 
 
-def pruned_by_peer(name: str, multiple: int | None) -> tuple[torch.nn.Module, float]:
+def together(paths: list[Path], image: torch.Tensor, seconds: float = 40.0) -> list[list[float]]:
+    """Milliseconds of every file, run after run, each file once in every round."""
+    runs = [exporting.runner(exporting.session(path), (image,), {}) for path in paths]
+    times: list[list[float]] = [[] for _ in runs]
+    until = time.perf_counter() + seconds
+    for round_ in count():
+        for run, spent in zip(runs, times, strict=True):
+            start = time.perf_counter()
+            run()
+            if round_ > 1:  # the first ones warm up
+                spent.append(1000 * (time.perf_counter() - start))
+        if time.perf_counter() > until and round_ > 10:
+            return times
+    raise AssertionError("counting never ends")
+
+
+def original(name: str) -> tuple[torch.nn.Module, float]:
+    """The model as it is."""
+    return build(name)[0], 1.0
+
+
+def ours(align: int | str, name: str) -> tuple[torch.nn.Module, float]:
+    """graphprune's slim model and the share of its cost."""
+    result = gp.shrink(*build(name), macs=HALF, align=align)
+    return result.model, result.after.macs / result.before.macs
+
+
+def theirs(multiple: int | None, name: str) -> tuple[torch.nn.Module, float]:
     """torch-pruning's model whose counted cost is nearest to half, and its share."""
     low, high, best = 0.0, 0.9, (build(name)[0], 1.0)
     for _ in range(8):
@@ -128,6 +161,16 @@ def _peer(name: str, multiple: int | None, ratio: float) -> tuple[torch.nn.Modul
     )
     pruner.step()
     return model, torch_pruning.utils.count_ops_and_params(model, image)[0] / before
+
+
+CASES: dict[str, Callable[[str], tuple[torch.nn.Module, float]]] = {
+    ORIGINAL: original,
+    "graphprune, default": partial(ours, "auto"),
+    "graphprune, any width": partial(ours, 1),
+    "torch-pruning, any width": partial(theirs, None),
+    "torch-pruning, multiples of 8": partial(theirs, 8),
+    "torch-pruning, multiples of 16": partial(theirs, 16),
+}
 
 
 def add(path: Path, row: Row) -> None:
@@ -192,8 +235,9 @@ included, for a graph whose original has been profiled.
 
 ## Half the multiply-accumulates
 
-Speed-up over the original, and over what the cost alone would give (1 / MACs kept). graphprune's default takes the
-widths that onnxruntime was found to like; torch-pruning's ratio is the one whose counted cost comes nearest to half.
+All files of a model are timed in one alternation. Speed-up over the original, and over what the cost alone would
+give (1 / MACs kept). graphprune's default takes the widths that onnxruntime was found to like; torch-pruning's ratio
+is the one whose counted cost comes nearest to half.
 
 | model | how | MACs kept | speed-up | ÷ ideal |
 | --- | --- | --- | --- | --- |

@@ -18,6 +18,7 @@ from graphprune.exporting.runtime import (
     latency,
     make_feed,
     node_times,
+    runner,
     session,
 )
 from graphprune.exporting.source import module_source
@@ -46,6 +47,7 @@ __all__ = [
     "parity",
     "read_tensors",
     "rows_to_json",
+    "runner",
     "save_model",
     "session",
     "write_directory",

@@ -67,7 +67,8 @@ def _sizes(
 ) -> dict[str, int]:
     if isinstance(budget, Budget):
         if budget.kind == "ratio":
-            return {name: limit.near(limit.size * (1 - budget.value)) for name, limit in limits.items()}
+            wanted = {name: limit.size * (1 - budget.value) for name, limit in limits.items()}
+            return {name: limit.cuttable().near(wanted[name]) for name, limit in limits.items()}
         budget = [Target(budget, known_costs(graph)[budget.kind])]
     ranked = rank(graph, {name: scores[name] for name in limits}, budget[0].cost, ranking)
     atoms = {group.name: group.atom for group in graph.groups}

@@ -23,7 +23,8 @@ class Constraints:
     Args:
         align: widths are multiples of this, or stay as they are. Each part of a concatenation is aligned by
             itself; parts narrower than this cannot be. Or multiples by kind of layer (`graphprune.axes.kinds`), as a
-            runtime likes them: these are wishes, halved in groups that are too narrow, and where a budget needs it.
+            runtime likes them: these are wishes, halved where a budget cannot be met otherwise or a ratio would take
+            nothing.
         min_keep: units that every group keeps at least (for every position of its fibre).
         protect: patterns (``fnmatch``) of layers none of whose tensors may change.
         max_ratio: the share of its units that any group may lose.
@@ -78,13 +79,20 @@ class Limit:
         step = self.step // 2
         return replace(self, step=step, least=min(-(-self.floor // step) * step, self.size))
 
+    def cuttable(self) -> Limit:
+        """With steps as much finer as it takes for the group to lose anything at all."""
+        limit = self
+        while limit.least == limit.size and limit.finer() != limit:
+            limit = limit.finer()
+        return limit
+
     def whole(self) -> Limit:
         """The limit of a group that nothing may be removed from."""
         return Limit(self.size, self.step, self.size)
 
     def at(self, ratio: float) -> Limit:
         """The limit of a group that loses this share."""
-        size = self.near(self.size * (1 - ratio))
+        size = self.cuttable().near(self.size * (1 - ratio))
         return Limit(self.size, self.step, size, size)
 
     def near(self, wanted: float) -> int:
@@ -124,10 +132,7 @@ def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, L
 
 def _limit(size: int, step: int, kept: int, wish: bool) -> Limit:
     least = min(-(-kept // step) * step, size)
-    limit = Limit(size, step, least, floor=min(kept, size) if wish else None)
-    while limit.least == size > kept and limit != limit.finer():
-        limit = limit.finer()
-    return limit
+    return Limit(size, step, least, floor=min(kept, size) if wish else None)
 
 
 def _with_ratio(group: Group, limit: Limit, pattern: str, ratio: float, protected: set[str]) -> Limit:
