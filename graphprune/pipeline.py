@@ -20,11 +20,11 @@ from graphprune.planning import Constraints, Plan, find_limits, make_plan
 from graphprune.profiling import Profile
 from graphprune.proposal import Proposal, prepare, propose, recorded_outputs
 from graphprune.repair import Repair
-from graphprune.repairing import Repairing, find_repair
+from graphprune.repairing import Repairing, find_repair, reusable
 from graphprune.request import AUTO, Options, Request, make_request
 from graphprune.result import Result
 from graphprune.rewriting import rewrite
-from graphprune.scoring import Importance, Loss, reusable
+from graphprune.scoring import Importance, Loss
 from graphprune.verifying import Verdict, check_random, guilty_groups, verify, verify_unchanged
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from graphprune.result import Result
 from graphprune.scoring import Calibration
 from graphprune.verifying import Check, verify_repaired
 
-__all__ = ["Repairing", "find_repair"]
+__all__ = ["Repairing", "find_repair", "reusable"]
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,8 @@ def find_repair(given: bool | Repair, calibration: Any, lossless: bool, seed: in
     if lossless:
         raise InputError("a lossless shrink leaves nothing to repair", "leave repair out")
     return Repairing(Repair() if given is True else given, calibration, seed)
+
+
+def reusable(batches: Any) -> Any:
+    """``batches``, to be walked as often as needed: what an iterator gives is held in memory, all at once."""
+    return list(batches) if isinstance(batches, Iterator) else batches

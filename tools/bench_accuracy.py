@@ -38,6 +38,7 @@ import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 
 SHARES = (0.7, 0.5, 0.3)
+OTHER_SHARES = {"efficientnet_lite0": (0.9, 0.8, 0.7), "minilm": (0.9, 0.8, 0.7)}
 BEST = 5  # of torch-pruning's choices that bench_choice has measured
 PACKAGES = ("graphprune", "torch", "torch-pruning", "aeon", "mnist1d")
 DOCS = Path(__file__).parents[1] / "docs"
@@ -51,7 +52,7 @@ def repaired(task: Task, graph: DependencyGraph, share: float) -> Made:
     """Chosen and repaired on the same unlabelled examples."""
     batches = calibration(task)
     result = gp.shrink(
-        graph, macs=share, importance="refit", ranking="per_cost", calibration=batches, repair=True
+        graph, macs=share, importance="refit", ranking="per_cost", calibration=batches, repair=True, align=1
     )
     assert result.repair is not None
     seconds = {f"{name}_seconds": value for name, value in result.repair.seconds.items()}
@@ -61,7 +62,9 @@ def repaired(task: Task, graph: DependencyGraph, share: float) -> Made:
 def cut(task: Task, graph: DependencyGraph, share: float) -> Made:
     """The same choice without the repair."""
     batches = calibration(task)
-    result = gp.shrink(graph, macs=share, importance="refit", ranking="per_cost", calibration=batches)
+    result = gp.shrink(
+        graph, macs=share, importance="refit", ranking="per_cost", calibration=batches, align=1
+    )
     return result.model, {}
 
 
@@ -107,15 +110,16 @@ def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
             found["failure"] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
         yield {**found, "seconds": round(perf_counter() - start, 2), **stamp}
 
+    shares = OTHER_SHARES.get(name, SHARES)
     yield from row("original", "", 1.0, lambda: (task.model, {}))
     graph = gp.trace(task.model, task.example)
     for choice, make in OURS.items():
-        for share in SHARES:
+        for share in shares:
             yield from row(
                 "graphprune", choice, share, lambda make=make, share=share: make(task, graph, share)
             )
     peer = Peer(task, macs)
-    for share in SHARES:
+    for share in shares:
         for other in promising(task, share):
             text = f"{other}, {other.ranking}"
             yield from row(

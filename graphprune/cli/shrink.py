@@ -19,13 +19,14 @@ from graphprune.cli.request import LIMITS, ORDER, Request
 from graphprune.cli.shapes import parse_shapes
 from graphprune.errors import InputError
 from graphprune.planning import Plan
+from graphprune.repairing import reusable
 from graphprune.report.lossless import lossless_tables
 from graphprune.report.plan import reach_table, width_table
 from graphprune.report.repair import repair_tables
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.request import AUTO, Options, make_request
 from graphprune.result import Result
-from graphprune.scoring import Criterion, Importance, find_importance, reusable
+from graphprune.scoring import Criterion, Importance, find_importance
 
 __all__ = ["shrink"]
 
@@ -99,11 +100,9 @@ def _options(request: Request) -> Options:
 
 
 def _read_plan(request: Request, path: Path) -> Plan:
-    useless = [
-        option
-        for option in changed(request, ORDER, LIMITS)
-        if not (request.repair and option == "--calibration")
-    ]
+    useless = changed(request, ORDER, LIMITS)
+    if request.repair:
+        useless.remove("--calibration")
     if useless:
         raise InputError(f"{useless[0]} has no effect on --plan", "leave it out: the plan says what is kept")
     try:

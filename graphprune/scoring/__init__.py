@@ -1,6 +1,6 @@
 """Importance criteria: how much each unit of each group matters."""
 
-from graphprune.scoring.calibration import Calibration, Loss, reusable
+from graphprune.scoring.calibration import Calibration, Loss
 from graphprune.scoring.criteria import CRITERIA, Criterion, Importance, find_importance
 from graphprune.scoring.peer import PeerImportance
 
@@ -12,5 +12,4 @@ __all__ = [
     "Loss",
     "PeerImportance",
     "find_importance",
-    "reusable",
 ]

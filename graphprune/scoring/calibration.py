@@ -25,7 +25,6 @@ __all__ = [
     "forward",
     "gradients",
     "over_processes",
-    "reusable",
     "signs_loss",
 ]
 
@@ -93,11 +92,6 @@ def over_processes(sums: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
     distributed.all_reduce(flat)
     parts = flat.cpu().split([value.numel() for value in sums.values()])
     return {key: part.reshape(sums[key].shape) for key, part in zip(sums, parts, strict=True)}
-
-
-def reusable(batches: Any) -> Any:
-    """``batches``, to be walked as often as needed: what an iterator gives is held in memory, all at once."""
-    return list(batches) if isinstance(batches, Iterator) else batches
 
 
 def _batches(given: Any, program: Program) -> Iterable[Any]:
