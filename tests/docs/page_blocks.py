@@ -61,16 +61,16 @@ def run(path: Path) -> int:
         if block.title:
             Path(block.title).write_text(block.code)
         elif block.language == "python":
-            said = io.StringIO()
+            stdout = io.StringIO()
             # as many empty lines as stand above it, so that a traceback names the line of the page
             code = compile("\n" * block.line + block.code, str(path), "exec")
-            with contextlib.redirect_stdout(said):
+            with contextlib.redirect_stdout(stdout):
                 exec(code, names)
-            assert block.printed in (None, said.getvalue()), f"{path}:{block.line} printed {said.getvalue()}"
+            _compare(block, stdout.getvalue(), path)
             count += 1
         elif block.language == "shell":
-            for command in _commands(block.code):
-                _call(command, f"{path}:{block.line}")
+            said = "".join(_call(command, f"{path}:{block.line}") for command in _commands(block.code))
+            _compare(block, said, path)
             count += 1
     return count
 
@@ -80,7 +80,11 @@ def _commands(code: str) -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def _call(command: str, place: str) -> None:
+def _compare(block: Block, said: str, path: Path) -> None:
+    assert block.printed in (None, said), f"{path}:{block.line} printed {said}"
+
+
+def _call(command: str, place: str) -> str:
     """graphprune in this process, which has its libraries already; anything else in a shell."""
     words = shlex.split(command, comments=True)
     if words[0] == "graphprune" and not any(set(word) & PLAIN for word in command.partition("#")[0].split()):
@@ -92,6 +96,7 @@ def _call(command: str, place: str) -> None:
         done = subprocess.run(shell, env=environment, capture_output=True, text=True, check=False)
         code, said = done.returncode, done.stdout + done.stderr
     assert not code, f"{place}: {command} ends with {code}\n{said}"
+    return said
 
 
 def _graphprune(arguments: list[str]) -> tuple[int, str]:
