@@ -154,8 +154,8 @@ def test_refused_with_the_place_and_the_remedy(
 def test_tuning_is_configured_alike(refused: Callable[..., str], config: Callable[[str], Path]) -> None:
     line = refused("tune", "--config", config('directory = "none"\ndata = "zoo:digits"\nepoch = 3'))
     assert line.endswith("has an unknown key 'epoch' — did you mean 'epochs'?")
-    line = refused("tune", "--config", config('directory = "none"\ndata = "zoo:digits"\nlr = 1000'))
-    assert line.startswith("lr=1000 is out of range")
+    line = refused("tune", "--config", config('directory = "none"\ndata = "zoo:digits"\nema = 2.0'))
+    assert line.startswith("ema=2 is out of range")
 
 
 def test_a_file_that_is_not_there(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def run(path: Path) -> int:
     for block in blocks(path):
         if block.title:
             Path(block.title).write_text(block.code)
+            sys.modules.pop(Path(block.title).stem, None)  # another page's, or a test's
         elif block.language == "python":
             stdout = io.StringIO()
             # as many empty lines as stand above it, so that a traceback names the line of the page
