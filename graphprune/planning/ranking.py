@@ -28,7 +28,7 @@ def _uniform(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Rank
 def _isomorphic(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Ranked:
     """Each unit by its place among all units of groups of the same structure; all structures lose the same share.
 
-    Fang et al., "Isomorphic Pruning for Vision Models" (2024, section 3.2).
+    Fang et al., "Isomorphic Pruning for Vision Models" (2024).
     """
     classes: dict[object, list[str]] = {}
     for name in ranked:
@@ -52,8 +52,10 @@ def structure(graph: DependencyGraph, group: Group) -> tuple[object, ...]:
 
 
 def _per_cost(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Ranked:
-    """Saliency over what one unit of the group costs in the whole model, as in Liu et al., "Group Fisher Pruning"
-    (2021, section 3.3); a group that costs nothing goes last.
+    """Saliency over what one unit of the group costs in the whole model; a group that costs nothing goes last.
+
+    Liu et al., "Group Fisher Pruning" (2021), divide by the memory that a channel saves; here it is the cost that has
+    the budget.
 
     Raises:
         InputError: scores are negative, so that a large cost would protect.

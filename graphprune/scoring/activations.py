@@ -108,7 +108,7 @@ def _statistic(
 def wanda(view: View, group: Group) -> Iterator[Part]:
     """``sum |W| * |X|``: every weight of the consumers times the norm of the activation that it multiplies.
 
-    Sun et al., "A Simple and Effective Pruning Approach for Large Language Models" (2023, equation 1), summed over the
+    Sun et al., "A Simple and Effective Pruning Approach for Large Language Models" (2023), summed over the
     weights of a unit; ``|X|`` is the Euclidean norm over examples and positions.
     """
     for site, moments, units in _seen(view, group):

@@ -53,7 +53,7 @@ def _standard(scores: Tensor) -> Tensor:
 
 def lamp(scores: Tensor) -> Tensor:
     """Each score over the sum of all that are not smaller: Lee et al., "Layer-adaptive sparsity for the
-    magnitude-based pruning" (2021), equation 1. Equal scores are told apart by their order."""
+    magnitude-based pruning" (2021). Equal scores are told apart by their order."""
     ordered, order = scores.flatten().sort(stable=True)
     rest = ordered.flip(0).cumsum(0).flip(0)
     share = torch.where(rest == 0, 1.0, ordered / rest)

@@ -151,23 +151,23 @@ def _collected(view: View, group: Group) -> list[Part]:
 
 
 GRADIENTS: dict[str, Measure] = {
-    # Molchanov et al., "Importance Estimation for Neural Network Pruning" (2019, equation 8, whole filters)
+    # Molchanov et al., "Importance Estimation for Neural Network Pruning" (2019), for whole filters
     "taylor": Measure(
         _collected, "squared sum of gradient times weight (Molchanov 2019)", collect_taylor, power=0.5
     ),
-    # the same, by single weights: as torch-pruning and LLM-Pruner (Ma 2023, equation 5, without its last sum)
+    # the same, by single weights: as torch-pruning and LLM-Pruner (Ma 2023)
     "taylor_abs": Measure(
         _positions,
         "sum of |gradient times weight| (Ma 2023)",
         collect_products(lambda weight, grad: (weight * grad).abs()),
     ),
-    # LeCun et al., "Optimal Brain Damage" (1990, equation 5); the diagonal of the Hessian is taken to be that of the
+    # LeCun et al., "Optimal Brain Damage" (1990); the diagonal of the Hessian is taken to be that of the
     # empirical Fisher matrix, the mean squared gradient, so batches should be single examples
     "obd": Measure(
         _positions,
         "half weight² times mean gradient² (LeCun 1990, empirical Fisher)",
         collect_products(lambda weight, grad: (weight * grad).square() / 2),
     ),
-    # Liu et al., "Group Fisher Pruning" (2021, equations 4 and 7)
+    # Liu et al., "Group Fisher Pruning" (2021)
     "fisher": Measure(_collected, "squared gradient of a mask on the group (Liu 2021)", collect_fisher),
 }

@@ -17,8 +17,8 @@ __all__ = ["MAGNITUDE", "norm_scale", "random_scores", "weight_norm"]
 def weight_norm(power: float) -> Callable[[View, Group], Iterator[Part]]:
     """The sum of ``|w|^power`` over everything of a member that is removed with a unit; for ``inf`` the maximum.
 
-    The magnitude criterion of Li et al., "Pruning Filters for Efficient ConvNets" (2017, section 3.1), summed over
-    coupled members as in Fang et al., "DepGraph" (2023, equation 5).
+    The magnitude criterion of Li et al., "Pruning Filters for Efficient ConvNets" (2017), summed over
+    coupled members as in Fang et al., "DepGraph" (2023).
     """
     largest = power == float("inf")
 
@@ -33,7 +33,7 @@ def weight_norm(power: float) -> Callable[[View, Group], Iterator[Part]]:
 def norm_scale(view: View, group: Group) -> Iterator[Part]:
     """``|gamma|`` of the batch norms that carry the unit; a group without one cannot be judged.
 
-    Liu et al., "Learning Efficient Convolutional Networks through Network Slimming" (2017, section 3).
+    Liu et al., "Learning Efficient Convolutional Networks through Network Slimming" (2017).
     """
     for member, units in parameters_of(view, group):
         if member.tensor in view.batch_norm_scales:

@@ -44,8 +44,8 @@ def elimination_errors(moments: Tensor, weights: Tensor, ridge: float = RIDGE) -
     """The squared error at which each unit goes when the cheapest is removed one after the other.
 
     After each removal the consumers are refitted to the units that are left, so the error of the k-th removal, added
-    up, is that of the best linear reconstruction: Hassibi and Stork, "Optimal Brain Surgeon" (1993, equation 5), with
-    whole rows as in Frantar et al., "Optimal Brain Compression" (2022, section 4).
+    up, is that of the best linear reconstruction: Hassibi and Stork, "Optimal Brain Surgeon" (1993), with
+    whole rows as in Frantar et al., "Optimal Brain Compression" (2022).
 
     Args:
         moments: mean products of activations, ``[units, units]``.

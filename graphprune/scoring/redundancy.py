@@ -19,7 +19,7 @@ def total_distance(rows: Tensor) -> Tensor:
     """The sum of a unit's Euclidean distances to all others, ``[rows, size]`` of ``[rows, size, numbers]``.
 
     The unit nearest to the geometric median is the most replaceable: He et al., "Filter Pruning via Geometric
-    Median" (2019, equation 6).
+    Median" (2019).
     """
     # the exact mode: expanding the square loses the digits of near duplicates
     return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(-1)
@@ -29,7 +29,7 @@ def cosine_novelty(rows: Tensor) -> Tensor:
     """One minus the largest absolute cosine with any unit of larger norm, ``[rows, size]``.
 
     Cosine similarity marks redundant filters in Ayinde et al., "Redundant feature pruning for accelerated inference
-    in deep neural networks" (2019, section 3). Of two alike only the smaller (or later) one is marked, so
+    in deep neural networks" (2019). Of two alike only the smaller (or later) one is marked, so
     that one of them stays. A unit without weights scores 0.
     """
     norms = torch.linalg.vector_norm(rows, dim=-1)
