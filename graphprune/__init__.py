@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from graphprune.laws import RuleReport, check_rule
     from graphprune.pipeline import plan, shrink, trace
     from graphprune.planning import Plan
+    from graphprune.probes import sensitivity
+    from graphprune.probing import Sensitivity
     from graphprune.profiling import Profile, profile
     from graphprune.proposal import Proposal
     from graphprune.repair import Repair, RepairReport
@@ -55,6 +57,8 @@ _HOMES = {
     "laws": ("RuleReport", "check_rule"),
     "pipeline": ("plan", "shrink", "trace"),
     "planning": ("Plan",),
+    "probes": ("sensitivity",),
+    "probing": ("Sensitivity",),
     "profiling": ("Profile", "profile"),
     "proposal": ("Proposal",),
     "repair": ("Repair", "RepairReport"),
@@ -84,6 +88,7 @@ __all__ = [
     "Result",
     "RuleError",
     "RuleReport",
+    "Sensitivity",
     "Tuning",
     "Verdict",
     "VerificationError",
@@ -95,6 +100,7 @@ __all__ = [
     "plan",
     "profile",
     "rule",
+    "sensitivity",
     "shrink",
     "trace",
     "tune",

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import capture
 from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
-from graphprune.errors import InputError, PlanError, VerificationError
-from graphprune.lossless import find_lossless, make_report
+from graphprune.dead_units import shrink_lossless
+from graphprune.errors import InputError
 from graphprune.measured import measured_plan
-from graphprune.planning import Constraints, Plan, find_limits, make_plan
+from graphprune.planning import Plan
+from graphprune.planning.schedule import Schedule
+from graphprune.probing import Evaluate
 from graphprune.profiling import Profile
-from graphprune.proposal import Proposal, prepare, propose, recorded_outputs
+from graphprune.proposal import Proposal, prepare, propose
+from graphprune.refusal import refusal
 from graphprune.repair import Repair
 from graphprune.repairing import Repairing, find_repair, reusable
 from graphprune.request import AUTO, Options, Request, make_request
 from graphprune.result import Result
 from graphprune.rewriting import rewrite
+from graphprune.rounds import Between, prune_in_rounds
 from graphprune.scoring import Importance, Loss
-from graphprune.verifying import Verdict, check_random, guilty_groups, verify, verify_unchanged
+from graphprune.verifying import verify
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -99,6 +102,11 @@ def shrink(
     outputs: Sequence[str] = (),
     threads: int = 1,
     batch: int = 1,
+    rounds: int = 1,
+    schedule: str | Schedule = "linear",
+    between: Between | None = None,
+    trials: int = 0,
+    evaluate: Evaluate | None = None,
     seed: int = 0,
     plan: Plan | None = None,
     profile: Profile | None = None,
@@ -120,8 +128,8 @@ def shrink(
         ratio: share of the units to remove from every group.
         importance: which units matter: a name such as "l2" or "taylor", "name:aggregate:normalise", a `Criterion`, or
             an object of ``torch_pruning.importance``, or any `graphprune.scoring.Importance`.
-        calibration: batches for criteria that look at data, and for ``repair``: a tensor, a list of batches, a
-            DataLoader; a batch is what ``example_inputs`` may be, or a pair of that and labels.
+        calibration: batches for criteria that look at data, for ``repair`` and for ``trials``: a tensor, a list of
+            batches, a DataLoader; a batch is what ``example_inputs`` may be, or a pair of that and labels.
         loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number, for criteria that take gradients; without one,
             the outputs times random signs, see `graphprune.scoring.calibration.signs_loss`.
         align: widths are multiples of this; "auto" takes the multiples that onnxruntime likes on this machine, which
@@ -131,10 +139,22 @@ def shrink(
         ranking: "global" (scores of all groups together), "uniform" (the same share of every group), "isomorphic"
             (among groups of the same structure) or "per_cost" (score over cost saved).
         max_ratio: the share of its units that any group may lose.
-        ratios: patterns of layer names → the share of the units they produce to remove, whatever the budget.
+        ratios: patterns of layer names → the share of the units they produce to remove, whatever the budget; or names
+            of groups, as `Sensitivity.ratios` gives them.
         outputs: those outputs that the slim model shall return; all if none is named, see `trace`.
         threads: of onnxruntime, for ``latency``.
         batch: examples in one run, likewise.
+        rounds: plan in so many rounds, with scores taken anew from what is left, towards the same budget. The plan is
+            one, relative to the original.
+        schedule: "linear" (as many units in every round), "geometric" (the same share of what is left), or a function
+            from the share of the rounds to the share of what goes that has gone.
+        between: called with the `Result` after every round but the last, to train its model (in place, or returning a
+            model or result of the same shapes); the next round starts from these weights. Every round is then checked
+            against its own start, and the whole plan against the original on random parameters.
+        trials: tune how much each group loses by so many measurements (in every round) of the slim model's outputs on
+            ``calibration``, without which the example inputs serve; the importance says which units of a group go.
+        evaluate: ``evaluate(model)`` → a number, higher is better, to measure by instead of the outputs' relative L2
+            distance.
         seed: of random importance and of the checks' random tensors.
         plan: replay this plan instead of a budget.
         profile: what `profile` measured of this graph, so that it is not measured again.
@@ -176,13 +196,18 @@ def shrink(
         "ratios": ratios,
         "threads": threads,
         "batch": batch,
+        "rounds": rounds,
+        "schedule": schedule,
+        "between": between,
+        "trials": trials,
+        "evaluate": evaluate,
         "seed": seed,
     }
     other = ["plan"] * (plan is not None) + ["lossless"] * lossless
     request = make_request(options, other, shared=mend is not None)
     graph = _graph(model, example_inputs, outputs or (plan.outputs if plan else ()), clock)
     if dead:
-        return _shrink_lossless(graph, request.constraints, plan, seed, clock)
+        return shrink_lossless(graph, request.constraints, plan, seed, clock)
     if plan is None:
         return _shrink_planned(graph, request, profile, mend, clock)
     plan.check(graph)
@@ -194,6 +219,10 @@ def _shrink_planned(
 ) -> Result:
     """By budgets; a result with the runtime's liked widths can be asked for coarser ones."""
     prepared = prepare(graph, request, clock, profile)
+    if request.between is not None:
+        if mend is not None:
+            raise InputError("repair and between both change the weights", "leave one of them out")
+        return replace(prune_in_rounds(graph, prepared.rounds(), clock), scores=prepared.scores)
     if any(budget.kind == "latency" for budget in request.budgets):
         plan = measured_plan(prepared, clock)
     else:
@@ -223,58 +252,10 @@ def _carried_out(
     with clock("verify"):
         verdict = verify(graph, plan, slim, module, seed)
         if not verdict.passed:
-            raise _refusal(graph, plan, verdict, seed)
+            raise refusal(graph, plan, verdict, seed)
     sizes = {name: kept.shape[-1] for name, kept in plan.groups.items()}
     result = Result(module, plan, verdict, graph, graph.cost(), graph.cost(sizes), clock.seconds)
     return result if mend is None else mend(result, slim, clock)
-
-
-def _shrink_lossless(
-    graph: DependencyGraph, constraints: Constraints, replayed: Plan | None, seed: int, clock: Clock
-) -> Result:
-    """Removes what is dead; a plan that is replayed must come out again."""
-    if replayed is not None:
-        wished = {name: replayed.request.get(name, value) for name, value in asdict(constraints).items()}
-        constraints = Constraints(**{**wished, "protect": tuple(wished["protect"])})
-        replayed.check(graph)
-    with clock("find dead units"):
-        found = find_lossless(graph, find_limits(graph, constraints))
-    with clock("plan"):
-        request = {
-            "lossless": True,
-            **asdict(constraints),
-            "protect": list(constraints.protect),
-            **recorded_outputs(graph),
-            "seed": seed,
-        }
-        plan = make_plan(graph, found.kept, request)
-        if replayed is not None and not _same_groups(plan, replayed):
-            raise PlanError(
-                "other units are dead in this model than in the plan's", "shrink it anew with lossless=True"
-            )
-        inner = make_plan(found.graph, found.kept)
-    with clock("rewrite"):
-        slim = rewrite(found.graph, inner)
-        module = raise_program(slim)
-    with clock("verify"):
-        tensors = found.edits.tensors
-        verdict = verify_unchanged(graph, found.graph, inner, slim, module, tensors, seed)
-        if not verdict.passed:
-            raise _refusal(found.graph, inner, verdict, seed)
-    after = found.graph.cost({name: kept.shape[-1] for name, kept in plan.groups.items()})
-    report = make_report(graph, plan, found)
-    return Result(module, plan, verdict, graph, graph.cost(), after, clock.seconds, report)
-
-
-def _same_groups(one: Plan, other: Plan) -> bool:
-    """Groups that a plan does not name are kept whole."""
-    names = set(one.kept) | set(other.kept)
-    same = all(set(one.kept.get(name, {})) == set(other.kept.get(name, {})) for name in names)
-    return same and all(
-        torch.equal(kept, other.kept[name][dim])
-        for name, dims in one.kept.items()
-        for dim, kept in dims.items()
-    )
 
 
 def _graph(
@@ -290,20 +271,3 @@ def _graph(
         program = capture(model, example_inputs, outputs)
     with clock("analyse"):
         return build_graph(program)
-
-
-def _refusal(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) -> VerificationError:
-    """What failed, where first, and by which group."""
-    failed = [check for check in verdict.checks if not check.passed]
-
-    def fails(names: Sequence[str]) -> bool:
-        part = make_plan(graph, {name: plan.groups[name] for name in names})
-        return not check_random(graph, part, rewrite(graph, part), seed).passed
-
-    names = [name for name, kept in plan.groups.items() if kept.shape[-1] < graph.by_name[name].size]
-    guilty = guilty_groups(names, fails) if fails(names) else ()
-    blame = f"; groups {', '.join(guilty[:5])}" if guilty else ""
-    return VerificationError(
-        f"the slim model is not the masked original: {'; '.join(map(str, failed))}{blame}",
-        "nothing was written; protect these layers, and report the model: a rule is wrong",
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -24,8 +24,10 @@ from graphprune.planning import (
     known_costs,
     make_plan,
 )
+from graphprune.probing import balanced, harm_of
 from graphprune.profiling import Profile, liked_multiples, profile
 from graphprune.request import AUTO, Request
+from graphprune.rounds import Rounds, Scores, plan_in_rounds
 from graphprune.scoring import Criterion, Importance, PeerImportance
 
 __all__ = ["Prepared", "Proposal", "prepare", "propose", "recorded_outputs"]
@@ -95,15 +97,46 @@ class Prepared:
         Raises:
             BudgetError: a budget cannot be reached; the message gives the smallest share.
         """
+        rounds = self.rounds(scales)
+        if self.request.rounds > 1:
+            return plan_in_rounds(self.graph, rounds)
+        return make_plan(self.graph, rounds.choose(self.scores), self.record)
+
+    def _wanted(self, scales: Mapping[str, float]) -> Budget | Sequence[Target]:
         budgets = self.request.budgets
-        wanted: Budget | Sequence[Target] = budgets[0]
-        if budgets[0].kind != "ratio":
-            wanted = [
-                Target(budget, self.costs[budget.kind], (scales or {}).get(budget.kind, 1.0))
-                for budget in budgets
-            ]
-        kept = choose(self.graph, self.scores, wanted, self.limits, self.request.ranking)
-        return make_plan(self.graph, kept, self.record)
+        if budgets[0].kind == "ratio":
+            return budgets[0]
+        return [Target(budget, self.costs[budget.kind], scales.get(budget.kind, 1.0)) for budget in budgets]
+
+    def rounds(self, scales: Mapping[str, float] | None = None) -> Rounds:
+        """How to go towards the budgets, in as many rounds as the request says; ``scales`` as for `plan`."""
+        request, wanted = self.request, self._wanted(scales or {})
+
+        def chosen(scores: Scores) -> Mapping[str, Tensor]:
+            return choose(self.graph, scores, wanted, self.limits, request.ranking)
+
+        def balance(scores: Scores) -> Mapping[str, Tensor]:
+            return balanced(scores, chosen, self._harm, request.trials)
+
+        def score(graph: DependencyGraph) -> Scores:
+            whole = graph is self.graph
+            return self.scores if whole else request.criterion(graph, graph.program.tensors, request.seed)
+
+        choice = balance if request.trials else chosen
+        return Rounds(
+            request.rounds,
+            request.schedule,
+            score,
+            choice,
+            self.limits,
+            self.record,
+            request.between,
+            request.seed,
+        )
+
+    @cached_property
+    def _harm(self) -> Callable[[Mapping[str, Tensor]], float]:
+        return harm_of(self.graph, self.request.calibration, self.request.evaluate)
 
 
 def prepare(
@@ -182,12 +215,18 @@ def _record(
     if request.align == AUTO:
         settings |= {"align": AUTO, "multiples": dict(settings["align"])}
     timed = any(budget.kind == "latency" for budget in request.budgets)
+    several: dict[str, Any] = {"trials": request.trials} if request.trials else {}
+    if request.rounds > 1:
+        named = getattr(request.schedule, "__name__", "a function")
+        schedule = request.schedule if isinstance(request.schedule, str) else named
+        several |= {"rounds": request.rounds, "schedule": schedule}
     return {
         "budget": {budget.kind: budget.request for budget in request.budgets},
         **_described(request.criterion, scores),
         **settings,
         "ranking": request.ranking,
         "seed": request.seed,
+        **several,
         **({"threads": request.threads, "batch": request.batch} if timed else {}),
     }
 

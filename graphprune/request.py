@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 from graphprune.errors import InputError
 from graphprune.planning import UNITS, Budget, Constraints, check_ranking
+from graphprune.planning.schedule import Schedule, check_schedule
+from graphprune.probing import Evaluate, check_trials
 from graphprune.scoring import Importance, Loss, find_importance
 
 __all__ = ["AUTO", "Options", "Request", "find_align", "find_budgets", "make_request"]
@@ -37,6 +39,11 @@ class Options(TypedDict, total=False):
     threads: int
     batch: int
     seed: int
+    rounds: int
+    schedule: str | Schedule
+    between: Callable[[Any], Any] | None
+    trials: int
+    evaluate: Evaluate | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Request:
         constraints: what a plan must respect; its ``align`` counts unless that of the request is "auto".
         align: a multiple, or "auto" for those that the runtime likes.
         coarser: how many times as wide steps to take as the runtime likes.
+        calibration: what trials measure on.
+        evaluate: what they measure by, instead of a distance of outputs.
     """
 
     budgets: tuple[Budget, ...]
@@ -59,6 +68,12 @@ class Request:
     batch: int = 1
     seed: int = 0
     coarser: int = 1
+    rounds: int = 1
+    schedule: str | Schedule = "linear"
+    between: Callable[[Any], Any] | None = None
+    trials: int = 0
+    evaluate: Evaluate | None = None
+    calibration: Any = None
 
 
 def make_request(options: Options, other: Sequence[str] = (), shared: bool = False) -> Request:
@@ -82,11 +97,55 @@ def make_request(options: Options, other: Sequence[str] = (), shared: bool = Fal
     )
     ranking = options.get("ranking", "global")
     check_ranking(ranking)
-    criterion = find_importance(
-        options.get("importance", "l2"), options.get("calibration"), options.get("loss"), shared
-    )
     timing = (options.get("threads", 1), options.get("batch", 1))
-    return Request(budgets, criterion, constraints, align, ranking, *timing, options.get("seed", 0))
+    request = Request(
+        budgets,
+        _criterion(options, shared),
+        constraints,
+        align,
+        ranking,
+        *timing,
+        options.get("seed", 0),
+        rounds=options.get("rounds", 1),
+        schedule=options.get("schedule", "linear"),
+        between=options.get("between"),
+        trials=options.get("trials", 0),
+        evaluate=options.get("evaluate"),
+        calibration=options.get("calibration"),
+    )
+    _check_walks(request, other)
+    return request
+
+
+def _criterion(options: Options, shared: bool) -> Importance:
+    """The importance with its data, which trials take too."""
+    importance, data = options.get("importance", "l2"), options.get("calibration")
+    return find_importance(importance, data, options.get("loss"), shared or options.get("trials", 0) > 0)
+
+
+def _check_walks(request: Request, other: Sequence[str]) -> None:
+    """Rounds and trials, which walk the calibration data several times, and what goes with them."""
+    check_schedule(request.rounds, request.schedule)
+    check_trials(request.trials, request.evaluate)
+    several = [name for name, value in (("rounds", request.rounds - 1), ("trials", request.trials)) if value]
+    if several and other:
+        raise InputError(f"{several[0]} have no effect on {other[0]}", "leave them out: what goes is settled")
+    if request.between is not None:
+        _check_between(request)
+
+
+def _check_between(request: Request) -> None:
+    if request.rounds == 1:
+        raise InputError("between is given, and there is one round", "give rounds=2 or more")
+    if request.trials:
+        raise InputError(
+            "trials measure the original's weights, and between changes them", "leave one of them out"
+        )
+    if any(budget.kind == "latency" for budget in request.budgets):
+        raise InputError(
+            "latency is measured before anything is trained, and between trains",
+            "give macs, or tune the result afterwards",
+        )
 
 
 def find_align(given: int | str) -> int | Literal["auto"]:

@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["read_settings", "settings_of", "settings_text"]
 
 # of a plan's request: what was given as an object of Python, or found on the way, and not as an option
-RECORDED = {"budget", "ratios", "multiples", "calibration", "loss", "unjudged"}
+RECORDED = {"budget", "ratios", "multiples", "calibration", "loss", "unjudged", "rounds", "schedule"}
 # names of Python's arguments that the command line, where they are given one by one, calls otherwise
 RENAMED = {"outputs": "keep_output"}
 NOTE = "graphprune {0} --config {0}.toml -o DIR repeats this run."

@@ -26,7 +26,7 @@ from graphprune.planning import Budget, Constraints, choose, find_limits, make_p
 from graphprune.probing import Sensitivity, balanced, harm_of, probe
 from graphprune.rewriting import rewrite
 from graphprune.rounds import Rounds, plan_in_rounds
-from graphprune.scoring import CRITERIA, Criterion, Importance, PeerImportance, looks_at_data
+from graphprune.scoring import CRITERIA, Criterion, Importance, PeerImportance
 from graphprune.scoring.aggregation import NORMALISERS
 from graphprune.scoring.gradients import GRADIENTS
 
@@ -186,7 +186,7 @@ class Ours:
         return Criterion(
             criterion,
             normalise=normalise,
-            calibration=data if looks_at_data(criterion) else None,
+            calibration=data if CRITERIA[criterion].collect is not None else None,
             loss=loss if criterion in GRADIENTS else None,
         )
 

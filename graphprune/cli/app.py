@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import graphprune
+from graphprune.cli import sensitivity_command
 from graphprune.cli.declared import takes
 from graphprune.cli.failures import Commands
 from graphprune.cli.options import (
@@ -90,6 +91,9 @@ def tune(request: TuneRequest) -> None:
     from graphprune.cli import tune as command
 
     command.tune(request)
+
+
+app.command(epilog=sensitivity_command.EXAMPLES)(sensitivity_command.sensitivity)
 
 
 @app.command(

@@ -128,6 +128,14 @@ class Request:
             rich_help_panel=ORDER,
         ),
     ] = "global"
+    trials: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Tune how much each group loses by N measurements of the outputs on --calibration.",
+            rich_help_panel=ORDER,
+        ),
+    ] = 0
     align: Annotated[
         str,
         typer.Option(

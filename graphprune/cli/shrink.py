@@ -30,6 +30,8 @@ from graphprune.scoring import Criterion, Importance, find_importance
 
 __all__ = ["shrink"]
 
+READ = {"importance", "calibration", "loss"}  # from the user's files
+PYTHON = {"rounds", "schedule", "between", "evaluate"}  # not to be had here
 COARSER = 2  # times that widths are made coarser where the slim model is slower than its original
 
 
@@ -46,7 +48,7 @@ def shrink(request: Request) -> None:
             importance, batches = _importance(request)
             source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
         options: Options = {**_options(request), "importance": importance}
-        if request.repair:
+        if request.repair or request.trials:
             options["calibration"] = batches
         with silence():
             if request.output is None:
@@ -95,7 +97,7 @@ def _check_repair(request: Request) -> None:
 
 def _options(request: Request) -> Options:
     """What `graphprune.shrink` is to be told, but for the criterion. It calls options as the request does."""
-    names = set(Options.__annotations__) - {"importance", "calibration", "loss"}
+    names = set(Options.__annotations__) - READ - PYTHON
     return cast("Options", {name: getattr(request, name) for name in names})
 
 
@@ -119,7 +121,9 @@ def _importance(request: Request) -> tuple[Importance, Any]:
     """The criterion with its data, and the data. Files of the user's are run where they are named."""
     batches = None if request.calibration is None else reusable(read_calibration(request.calibration))
     loss = None if request.loss is None else read_loss(request.loss)
-    return find_importance(request.importance, batches, loss, shared=request.repair), batches
+    return find_importance(
+        request.importance, batches, loss, shared=request.repair or request.trials > 0
+    ), batches
 
 
 def _shrunk(

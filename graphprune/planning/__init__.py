@@ -2,6 +2,7 @@
 
 from graphprune.planning.budgets import UNITS, Budget, Target
 from graphprune.planning.choosing import choose, known_costs
+from graphprune.planning.composing import spread
 from graphprune.planning.constraints import Constraints, Limit, find_limits
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks, make_plan
@@ -22,4 +23,5 @@ __all__ = [
     "known_costs",
     "make_masks",
     "make_plan",
+    "spread",
 ]

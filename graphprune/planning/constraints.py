@@ -28,8 +28,9 @@ class Constraints:
         min_keep: units that every group keeps at least (for every position of its fibre).
         protect: patterns (``fnmatch``) of layers none of whose tensors may change.
         max_ratio: the share of its units that any group may lose.
-        ratios: patterns of layers → the share that the groups that they produce lose, whatever the budget. It covers
-            everything coupled with them, and is as exact as the group's width and ``align`` permit.
+        ratios: patterns of layers, or names of groups → the share that the groups (that they produce) lose, whatever
+            the budget. It covers everything coupled with them, and is as exact as the group's width and ``align``
+            permit.
 
     Raises:
         InputError: a number is out of range.
@@ -154,12 +155,7 @@ def _ratios(graph: DependencyGraph, ratios: Mapping[str, float]) -> dict[str, tu
     """By group, the ratio that falls on it and the pattern that says so: on all groups that a layer produces."""
     found: dict[str, tuple[str, float]] = {}
     for pattern, ratio in ratios.items():
-        layers = _matching(graph, "ratios", pattern)
-        groups = [
-            group.name
-            for group in graph.groups
-            if any(m.role == "produces" and (m.tensor in layers or m.layer in layers) for m in group.members)
-        ]
+        groups = [pattern] if pattern in graph.by_name else _produced(graph, pattern)
         if not groups:
             raise InputError(
                 f"ratios has {pattern!r}, and nothing that these layers produce can be removed",
@@ -173,6 +169,15 @@ def _ratios(graph: DependencyGraph, ratios: Mapping[str, float]) -> dict[str, tu
                     "give coupled layers one ratio",
                 )
     return found
+
+
+def _produced(graph: DependencyGraph, pattern: str) -> list[str]:
+    layers = _matching(graph, "ratios", pattern)
+    return [
+        group.name
+        for group in graph.groups
+        if any(m.role == "produces" and (m.tensor in layers or m.layer in layers) for m in group.members)
+    ]
 
 
 def _matching(graph: DependencyGraph, option: str, pattern: str) -> set[str]:

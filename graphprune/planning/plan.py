@@ -15,6 +15,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom
 from graphprune.errors import PlanError
+from graphprune.planning.composing import composed
 from graphprune.planning.masks import Masks
 from graphprune.planning.optimizer import remap_optimizer
 
@@ -97,6 +98,28 @@ class Plan:
             PlanError: the slim model is not what this plan makes.
         """
         return remap_optimizer(self.kept, optimizer, model, slim)
+
+    def then(self, other: Plan, graph: DependencyGraph) -> Plan:
+        """This plan and then ``other``, which was made for what this one leaves, as one plan for ``graph``.
+
+        Args:
+            other: of the graph that `graphprune.rewriting.slim_graph` gives for this plan.
+            graph: the one that this plan was made for.
+
+        Raises:
+            PlanError: the plans do not follow each other.
+        """
+        if self.model != fingerprint(graph):
+            raise PlanError("the plan was made for another model", "give the graph that it was made for")
+        sizes = {name: kept.shape[-1] for name, kept in self.groups.items()}
+        for name, kept in other.groups.items():
+            group = graph.by_name.get(name)
+            if group is None or int(kept.max()) >= sizes.get(name, group.size):
+                raise PlanError(
+                    f"the second plan keeps units of group {name} that the first one does not leave",
+                    "make it for the graph of the slim model",
+                )
+        return make_plan(graph, composed(graph, self.groups, other.groups), {**self.request, **other.request})
 
     def check(self, graph: DependencyGraph) -> None:
         """Raises PlanError unless the plan fits ``graph`` and its tensors follow from its groups."""

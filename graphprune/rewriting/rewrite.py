@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -95,11 +95,17 @@ def _emitted(new: fx.Graph, value: Any, mapping: Mapping[fx.Node, fx.Node]) -> A
     if isinstance(value, list):
         return [_emitted(new, item, mapping) for item in value]
     if isinstance(value, Scaled):
-        # a name of its own, so that every copied node keeps the original's
-        scaled = new.create_node(
-            "call_function", operator.mul, (mapping[value.node], value.times), name="kept_size"
-        )
+        name = _own_name(value.node.graph.nodes)
+        scaled = new.create_node("call_function", operator.mul, (mapping[value.node], value.times), name=name)
         if value.parts == 1:
             return scaled
-        return new.create_node("call_function", operator.floordiv, (scaled, value.parts), name="kept_size")
+        return new.create_node("call_function", operator.floordiv, (scaled, value.parts), name=name)
     return mapping[value] if isinstance(value, fx.Node) else value
+
+
+def _own_name(nodes: Iterable[fx.Node]) -> str:
+    """A name that no node begins with, so that every copied node keeps the original's; see also `slim_graph`."""
+    name = "kept_size"
+    while any(node.name.startswith(name) for node in nodes):
+        name = f"again_{name}"
+    return name

@@ -17,7 +17,7 @@ from graphprune.scoring.calibration import Calibration, Loss
 from graphprune.scoring.gradients import GRADIENTS
 from graphprune.scoring.magnitude import MAGNITUDE
 from graphprune.scoring.measures import Measure, View
-from graphprune.scoring.peer import PeerImportance, is_peer
+from graphprune.scoring.peer import PeerImportance, is_peer, takes_gradients
 from graphprune.scoring.reconstruction import RECONSTRUCTION
 from graphprune.scoring.redundancy import REDUNDANCY
 from graphprune.scoring.refit import REFIT
@@ -150,7 +150,8 @@ def find_importance(
             given some.
     """
     if is_peer(importance):
-        return PeerImportance(importance, calibration, loss)
+        unread = shared and not takes_gradients(importance)
+        return PeerImportance(importance, None if unread else calibration, loss)
     found: Importance = Criterion.parse(importance) if isinstance(importance, str) else importance
     if isinstance(found, Criterion) and found.measure.collect is not None:
         return _with_data(found, calibration, loss)

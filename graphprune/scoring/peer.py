@@ -21,7 +21,7 @@ from graphprune.errors import InputError
 from graphprune.scoring.calibration import Calibration, Loss, gradients
 from graphprune.scoring.units import shape_of, unit_maps, units_of
 
-__all__ = ["PeerImportance", "is_peer"]
+__all__ = ["PeerImportance", "is_peer", "takes_gradients"]
 
 # type of layer in torch-pruning → its name in the pruning functions
 FUNCTIONS = {
@@ -40,6 +40,13 @@ FUNCTIONS = {
 def is_peer(importance: object) -> bool:
     """Whether it is one of torch-pruning's criteria, or derived from one."""
     return any(base.__module__.split(".")[0] == "torch_pruning" for base in type(importance).__mro__)
+
+
+def takes_gradients(importance: object) -> bool:
+    """Whether one of torch-pruning's criteria does."""
+    from torch_pruning.pruner.importance import GroupHessianImportance, GroupTaylorImportance
+
+    return isinstance(importance, GroupHessianImportance | GroupTaylorImportance)
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,10 @@ class PeerImportance:
         self, graph: DependencyGraph, tensors: Mapping[str, Tensor], seed: int, model: nn.Module
     ) -> dict[str, Tensor]:
         """Mean gradients by parameter (their mean squares for the Hessian's diagonal); empty where none are needed."""
-        from torch_pruning.pruner.importance import GroupHessianImportance, GroupTaylorImportance
+        from torch_pruning.pruner.importance import GroupHessianImportance
 
         hessian = isinstance(self.importance, GroupHessianImportance)
-        if not hessian and not isinstance(self.importance, GroupTaylorImportance):
+        if not takes_gradients(self.importance):
             if self.calibration is not None:
                 raise InputError(f"{self} looks at no data", "leave calibration and loss out")
             return {}

@@ -1,0 +1,65 @@
+"""Measures a model's sensitivity: composes capture, scoring and probing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.errors import InputError
+from graphprune.pipeline import trace
+from graphprune.probing import DISTANCES, RATIOS, Evaluate, Sensitivity, Watch, probe
+from graphprune.scoring import Importance, Loss, find_importance
+
+__all__ = ["sensitivity"]
+
+
+def sensitivity(
+    model: nn.Module | DependencyGraph,
+    example_inputs: Any = None,
+    *,
+    calibration: Any = None,
+    evaluate: Evaluate | None = None,
+    ratios: Sequence[float] = RATIOS,
+    distance: str = "l2",
+    importance: str | Importance = "l2",
+    loss: Loss | None = None,
+    path: str | Path | None = None,
+    watch: Watch = lambda done, total: None,
+    seed: int = 0,
+) -> Sensitivity:
+    """Measures how the output changes when single groups lose some of their units, all others whole.
+
+    Every measurement runs the slim program itself, so norms and other statistics are exact; the model is captured once.
+
+    Args:
+        model: the model, or its graph from `trace`. It is left as it was.
+        example_inputs: as for `shrink`.
+        calibration: batches, as for `shrink`; without any, the example inputs. They and the model's outputs are held in
+            memory. Every process measures on its own: nothing is exchanged under ``torch.distributed``.
+        evaluate: ``evaluate(model)`` → a number, or a dict whose first value is one, higher is better; called with slim
+            models instead of measuring distances. Calibration data are then for the importance alone.
+        ratios: shares of a group's units to remove.
+        distance: "l2", ``|y' - y| / |y|`` over all outputs of all batches, or "kl", the mean divergence of their
+            softmax over the last dimension, in nats.
+        importance: which units of a group go first, see `shrink`.
+        loss: for an importance that takes gradients.
+        path: a file of JSON lines, written point by point; where it exists already, the measurement goes on.
+        watch: called with the number of points that are done, and of all.
+        seed: of random importance.
+
+    Raises:
+        InputError: an argument is wrong, or the file measures something else.
+        CaptureError: the model cannot be captured.
+    """
+    if distance not in DISTANCES:
+        raise InputError(f"unknown distance {distance!r}", f"use one of {', '.join(DISTANCES)}")
+    if not ratios or not all(0 < ratio < 1 for ratio in ratios):
+        raise InputError(f"ratios={tuple(ratios)} are no shares to remove", "give numbers between 0 and 1")
+    criterion = find_importance(importance, calibration, loss, shared=True)
+    graph = model if isinstance(model, DependencyGraph) else trace(model, example_inputs)
+    place = None if path is None else Path(path)
+    return probe(graph, criterion, calibration, evaluate, ratios, distance, place, watch, seed)

@@ -1,0 +1,55 @@
+"""``graphprune sensitivity``: a table, a file that is gone on with, and refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def test_table_and_file(run: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    done = run("sensitivity", "zoo:digits_resnet", "--ratios", "0.25,0.5", "-o", path)
+    assert done.exit_code == 0, done.output
+    assert "blocks.3.conv1.weight:0" in done.stdout
+    assert "25.0%" in done.stdout
+    assert str(path) in done.stdout.replace("\n", "")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    lines = path.read_text().splitlines()
+    assert len(lines) == 1 + 6 * 2
+    assert {json.loads(line)["removed"] for line in lines[1:]} == {8, 16, 32}
+    # nothing is measured twice, and the document says the same
+    again = run("sensitivity", "zoo:digits_resnet", "--ratios", "0.25,0.5", "-o", path, "--json")
+    assert path.read_text().splitlines() == lines
+    document = json.loads(again.stdout)
+    assert document["distance"] == "l2"
+    assert [value for curve in document["groups"].values() for _, value in curve] == [
+        json.loads(line)["value"] for line in lines[1:]
+    ]
+
+
+def test_the_users_function(run: Callable[..., Any], net: Path) -> None:
+    net.write_text(
+        net.read_text()
+        + "\ndef norm(model):\n    print('hello')\n    return -model(torch.ones(1, 6)).norm()\n"
+    )
+    done = run("sensitivity", f"{net}:with_inputs", "--evaluate", f"{net}:norm", "--ratios", "0.5", "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert (document["sizes"], document["metric"]) == ({"0.weight:0": 8}, "what the evaluation gives")
+    ((share, value),) = document["groups"]["0.weight:0"]
+    assert share == 0.5
+    assert isinstance(value, float)
+
+
+def test_refusals(refused: Callable[..., str], net: Path, tmp_path: Path) -> None:
+    model = f"{net}:with_inputs"
+    assert "--ratios '0.5,x' are no numbers" in refused("sensitivity", model, "--ratios", "0.5,x")
+    assert "are no shares" in refused("sensitivity", model, "--ratios", "1.5")
+    assert "names no function" in refused("sensitivity", model, "--evaluate", "norm")
+    assert "cannot be written" in refused("sensitivity", model, "-o", tmp_path / "no" / "s.jsonl")
+    torch.save({}, tmp_path / "s.jsonl")
+    assert "cannot be read" in refused("sensitivity", model, "-o", tmp_path / "s.jsonl")
