@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from graphprune.fine_tuning import tune
     from graphprune.laws import RuleReport, check_rule
+    from graphprune.loop import Loop, shrink_and_tune
     from graphprune.pipeline import plan, shrink, trace
     from graphprune.planning import Plan
     from graphprune.profiling import Profile, profile
@@ -50,6 +51,7 @@ _HOMES = {
     ),
     "fine_tuning": ("tune",),
     "laws": ("RuleReport", "check_rule"),
+    "loop": ("Loop", "shrink_and_tune"),
     "pipeline": ("plan", "shrink", "trace"),
     "planning": ("Plan",),
     "profiling": ("Profile", "profile"),
@@ -71,6 +73,7 @@ __all__ = [
     "GraphpruneError",
     "GroupLasso",
     "InputError",
+    "Loop",
     "Plan",
     "PlanError",
     "Profile",
@@ -89,6 +92,7 @@ __all__ = [
     "profile",
     "rule",
     "shrink",
+    "shrink_and_tune",
     "trace",
     "tune",
 ]

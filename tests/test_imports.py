@@ -33,6 +33,7 @@ EDGE = {
     "request",
     "proposal",
     "fine_tuning",
+    "loop",
     "result",
     "onnx_checks",
     "cli",

@@ -12,17 +12,21 @@ from rich.text import Text
 
 from graphprune import exporting, pipeline
 from graphprune.cli.calibration import read_calibration, read_loss
+from graphprune.cli.loop import Wishes, looped
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.record import Figures, recorded
 from graphprune.cli.shapes import parse_shapes
+from graphprune.cli.training import is_first
 from graphprune.errors import InputError
 from graphprune.planning import Plan
 from graphprune.report.lossless import lossless_tables
 from graphprune.report.plan import reach_table, width_table
+from graphprune.report.rounds import round_tables
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.request import Options, make_request
+from graphprune.result import Result
 from graphprune.scoring import Importance, find_importance
 
 __all__ = ["Request", "command_line", "shrink"]
@@ -52,6 +56,11 @@ class Request:
     max_ratio: float = 1.0
     layer_ratio: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    rounds: int = 1
+    tune: str = ""
+    tuning: tuple[str, ...] = ()
+    evaluate: str | None = None
+    min_metric: float | None = None
     weights: str | None = None
     shapes: tuple[str, ...] = ()
     seed: int = 0
@@ -77,6 +86,11 @@ class Request:
             if not equals or not pattern:
                 raise InputError(f"--layer-ratio {text!r} is not PATTERN=F", "write it as 'layer4*=0.5'")
         return found
+
+    @property
+    def wishes(self) -> Wishes:
+        """What ``--tune`` and what goes with it say."""
+        return Wishes(self.tune, self.tuning, self.evaluate, self.min_metric)
 
     @property
     def options(self) -> Options:
@@ -127,7 +141,8 @@ def shrink(request: Request, json: bool, quiet: bool) -> None:
     Raises:
         GraphpruneError: see `graphprune.shrink` and `Result.save`; nothing has been written then.
     """
-    with stages(quiet) as progress:
+    first = is_first()
+    with stages(quiet or not first) as progress:
         plan = _checked(request)
         progress("build the model")
         with stdout_is_kept():
@@ -139,6 +154,8 @@ def shrink(request: Request, json: bool, quiet: bool) -> None:
                 report = pipeline.plan(source.model, source.inputs, progress=progress, **options).to_dict()
             else:
                 report = _shrunk(request, request.output, source, options, plan, progress)
+    if not first:
+        return
     if request.output is None:
         _show_plan(report, json, quiet)
     elif json:
@@ -149,8 +166,13 @@ def shrink(request: Request, json: bool, quiet: bool) -> None:
 
 def _checked(request: Request) -> Plan | None:
     """Everything that can be refused before the long work; the plan, if one is to be replayed."""
+    wishes = request.wishes
     other = ["lossless"] * request.lossless + ["plan"] * (request.plan is not None)
     make_request({**request.options, "importance": request.importance}, other)
+    if wishes.data and (other or request.dry_run):
+        raise InputError(
+            "--tune goes with a budget that is met", "give --macs …, or use graphprune tune afterwards"
+        )
     if request.lossless and request.importance != Request.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     parse_shapes(request.shapes)
@@ -214,6 +236,37 @@ def _shrunk(
     if figures.wanted:
         progress("evaluate the original")
         figures.add("before", source.model)
+    result, extra = _result(request, directory, source, options, plan, progress)
+    if figures.wanted:
+        progress("evaluate the slim model")
+        figures.add("after", result.model)
+    if not is_first():
+        return {}
+    extra = {
+        **extra,
+        "source": recorded(source, result.graph, figures.notes, command_line(request)),
+        **figures.extra,
+    }
+    return result.save(directory, latency=request.timed, progress=progress, extra=extra)
+
+
+def _result(
+    request: Request,
+    directory: Path,
+    source: Source,
+    options: Options,
+    plan: Plan | None,
+    progress: Stages,
+) -> tuple[Result, dict[str, Any]]:
+    """The slim model, and what a loop says of its rounds."""
+    if request.tune:
+
+        def extra(result: Result) -> dict[str, Any]:
+            return {"source": recorded(source, result.graph, (), command_line(request))}
+
+        loop = looped(request.wishes, request.rounds, source, directory, extra, options, progress)
+        return loop.result, {"loop": loop.to_dict()}
+    more: dict[str, Any] = {"rounds": request.rounds} if request.rounds > 1 else {}
     result = pipeline.shrink(
         source.model,
         source.inputs,
@@ -221,12 +274,9 @@ def _shrunk(
         plan=plan,
         progress=progress,
         **options,
+        **more,
     )
-    if figures.wanted:
-        progress("evaluate the slim model")
-        figures.add("after", result.model)
-    extra = {"source": recorded(source, result.graph, figures.notes, command_line(request)), **figures.extra}
-    return result.save(directory, latency=request.timed, progress=progress, extra=extra)
+    return result, {}
 
 
 def _show(report: Mapping[str, Any], directory: Path) -> None:
@@ -234,6 +284,7 @@ def _show(report: Mapping[str, Any], directory: Path) -> None:
     show(
         shrink_table(report),
         *lossless_tables(report.get("lossless")),
+        *round_tables(report.get("loop")),
         *(Text(f"Note: {note}") for note in notes),
         verdict_line(report["verdict"]),
         Text(f"Written to {directory}"),
