@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from graphprune.fine_tuning import tune
     from graphprune.laws import RuleReport, check_rule
+    from graphprune.loop import Loop, shrink_and_tune
     from graphprune.pipeline import plan, shrink, trace
     from graphprune.planning import Plan
     from graphprune.probes import sensitivity
@@ -55,6 +56,7 @@ _HOMES = {
     ),
     "fine_tuning": ("tune",),
     "laws": ("RuleReport", "check_rule"),
+    "loop": ("Loop", "shrink_and_tune"),
     "pipeline": ("plan", "shrink", "trace"),
     "planning": ("Plan",),
     "probes": ("sensitivity",),
@@ -79,6 +81,7 @@ __all__ = [
     "GraphpruneError",
     "GroupLasso",
     "InputError",
+    "Loop",
     "Plan",
     "PlanError",
     "Profile",
@@ -102,6 +105,7 @@ __all__ = [
     "rule",
     "sensitivity",
     "shrink",
+    "shrink_and_tune",
     "trace",
     "tune",
 ]

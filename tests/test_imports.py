@@ -42,6 +42,7 @@ EDGE = {
     "rounds",
     "fine_tuning",
     "repairing",
+    "loop",
     "result",
     "onnx_checks",
     "cli",

@@ -73,6 +73,7 @@ def start(
         "graphprune shrink net.py:make --lossless --weights masked.safetensors -o slim",
         "graphprune shrink net.py:make --macs 0.5 --calibration images.npy --repair -o slim",
         "graphprune shrink zoo:mtcnn_rnet --plan slim/plan.json -o again",
+        "graphprune shrink zoo:digits_resnet --macs 0.1 --rounds 3 --tune zoo:digits -o slim",
         "graphprune shrink --config slim/shrink.toml -o again",
     )
 )

@@ -20,6 +20,7 @@ __all__ = ["LIMITS", "ORDER", "Request"]
 GOAL = "What to reach"
 ORDER = "Which units go first"
 LIMITS = "What is left alone"
+ROUNDS = "In rounds, with training"
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,43 @@ class Request:
             help="After the proof, refit weights, biases and batch norms to --calibration, without training.",
         ),
     ] = False
+    rounds: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Go there in N rounds, with scores of what is left.", rich_help_panel=ROUNDS
+        ),
+    ] = 1
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Fine-tune in every round; DATA as for graphprune tune --data.",
+            rich_help_panel=ROUNDS,
+        ),
+    ] = None
+    tuning: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=V",
+            help="A setting of it, such as epochs=5, lr=0.002 or batch=64; may be repeated.",
+            show_default=False,
+            rich_help_panel=ROUNDS,
+        ),
+    ] = field(default_factory=list)
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Its evaluation: file.py:function of the model.", rich_help_panel=ROUNDS
+        ),
+    ] = None
+    min_metric: Annotated[
+        float | None,
+        typer.Option(
+            metavar="F",
+            help="Stop where the figure falls below F; the round before is kept.",
+            rich_help_panel=ROUNDS,
+        ),
+    ] = None
     weights: Annotated[
         str | None,
         typer.Option(

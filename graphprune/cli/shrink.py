@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,18 +11,21 @@ from rich.text import Text
 from graphprune import exporting, pipeline
 from graphprune.cli.calibration import read_calibration, read_loss
 from graphprune.cli.declared import changed, command_line, run_settings
+from graphprune.cli.loop import Wishes, looped
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.record import Figures, recorded
 from graphprune.cli.request import LIMITS, ORDER, Request
 from graphprune.cli.shapes import parse_shapes
+from graphprune.cli.training import is_first
 from graphprune.errors import InputError
 from graphprune.planning import Plan
 from graphprune.repairing import reusable
 from graphprune.report.lossless import lossless_tables
 from graphprune.report.plan import reach_table, width_table
 from graphprune.report.repair import repair_tables
+from graphprune.report.rounds import round_tables
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.request import AUTO, Options, make_request
 from graphprune.result import Result
@@ -41,7 +44,8 @@ def shrink(request: Request) -> None:
     Raises:
         GraphpruneError: see `graphprune.shrink` and `Result.save`; nothing has been written then.
     """
-    with stages(request.quiet) as progress:
+    first = is_first()
+    with stages(request.quiet or not first) as progress:
         plan = _checked(request)
         progress("build the model")
         with stdout_is_kept():
@@ -55,6 +59,8 @@ def shrink(request: Request) -> None:
                 report = pipeline.plan(source.model, source.inputs, progress=progress, **options).to_dict()
             else:
                 report = _shrunk(request, request.output, source, options, plan, progress)
+    if not first:
+        return
     if request.output is None:
         _show_plan(report, request.json, request.quiet)
     elif request.json:
@@ -70,6 +76,7 @@ def _checked(request: Request) -> Plan | None:
     make_request(_options(request), other)
     if request.repair:
         _check_repair(request)
+    _check_rounds(request, other)
     if request.lossless and request.importance != Request.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     parse_shapes(request.input_shape)
@@ -93,6 +100,22 @@ def _check_repair(request: Request) -> None:
             raise InputError(
                 f"--repair has no effect on --{option.replace('_', '-')}", "leave one of them out"
             )
+
+
+def _wishes(request: Request) -> Wishes:
+    return Wishes(request.tune, request.tuning, request.evaluate, request.min_metric)
+
+
+def _check_rounds(request: Request, other: Sequence[str]) -> None:
+    data = _wishes(request).data
+    if data and (other or request.dry_run):
+        raise InputError(
+            "--tune goes with a budget that is met", "give --macs …, or use graphprune tune afterwards"
+        )
+    if data and request.repair:
+        raise InputError("--repair has no effect on --tune", "leave one of them out")
+    if request.rounds != 1 and (other or request.dry_run):
+        raise InputError("--rounds goes with a budget that is met", "leave it out, or give --macs …")
 
 
 def _options(request: Request) -> Options:
@@ -139,15 +162,7 @@ def _shrunk(
     if figures.wanted:
         progress("evaluate the original")
         figures.add("before", source.model)
-    result = pipeline.shrink(
-        source.model,
-        source.inputs,
-        lossless=request.lossless,
-        repair=request.repair,
-        plan=plan,
-        progress=progress,
-        **options,
-    )
+    result, more = _result(request, directory, source, options, plan, progress)
 
     def save(result: Result) -> dict[str, Any]:
         if figures.wanted:
@@ -158,10 +173,16 @@ def _shrunk(
             directory,
             latency=not request.no_latency,
             progress=progress,
-            extra={"source": recorded(source, result.graph, figures.notes, command), **figures.extra},
+            extra={
+                **more,
+                "source": recorded(source, result.graph, figures.notes, command),
+                **figures.extra,
+            },
             settings={"shrink": run_settings(request)},
         )
 
+    if not is_first():
+        return {}
     report = save(result)
     for _ in range(COARSER):
         if result.coarser is None or not _slower(report):
@@ -169,6 +190,36 @@ def _shrunk(
         result = result.coarser()
         report = save(result)
     return report
+
+
+def _result(
+    request: Request,
+    directory: Path,
+    source: Source,
+    options: Options,
+    plan: Plan | None,
+    progress: Stages,
+) -> tuple[Result, dict[str, Any]]:
+    """The slim model, and what a loop says of its rounds."""
+    if request.tune:
+
+        def extra(result: Result) -> dict[str, Any]:
+            return {"source": recorded(source, result.graph, (), command_line(request, "shrink"))}
+
+        loop = looped(_wishes(request), request.rounds, source, directory, extra, options, progress)
+        return loop.result, {"loop": loop.to_dict()}
+    if request.rounds != 1:
+        options = {**options, "rounds": request.rounds}
+    result = pipeline.shrink(
+        source.model,
+        source.inputs,
+        lossless=request.lossless,
+        repair=request.repair,
+        plan=plan,
+        progress=progress,
+        **options,
+    )
+    return result, {}
 
 
 def _slower(report: Mapping[str, Any]) -> bool:
@@ -182,6 +233,7 @@ def _show(report: Mapping[str, Any], directory: Path) -> None:
         shrink_table(report),
         *lossless_tables(report.get("lossless")),
         *repair_tables(report.get("repair")),
+        *round_tables(report.get("loop")),
         *(Text(f"Note: {note}") for note in notes),
         verdict_line(report["verdict"]),
         Text(f"Written to {directory}"),

@@ -1,0 +1,108 @@
+"""``graphprune shrink --tune``: prune, fine-tune and evaluate, in rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from graphprune.cli.data import DataOptions, parse_channels, read_data
+from graphprune.cli.models import Source
+from graphprune.cli.output import stdout_is_kept
+from graphprune.cli.progress import Stages
+from graphprune.cli.training import end_processes, on_its_device, show_moment, user_evaluation
+from graphprune.errors import InputError
+from graphprune.loop import Loop, shrink_and_tune
+from graphprune.result import Result
+from graphprune.tuning import Evaluate, Tuning
+
+__all__ = ["Wishes", "looped", "parse_tuning"]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user said of fine-tuning in a shrink; ``data`` is what ``--tune`` names.
+
+    Raises:
+        InputError: without ``data`` the others have no effect; a setting is unknown or no number.
+    """
+
+    data: str | None = None
+    settings: Sequence[str] = ()
+    evaluate: str | None = None
+    min_metric: float | None = None
+
+    def __post_init__(self) -> None:
+        parse_tuning(self.settings)
+        if not self.data and (self.settings or self.evaluate or self.min_metric is not None):
+            raise InputError(
+                "--tuning, --evaluate and --min-metric have no effect without --tune", "say --tune DATA"
+            )
+
+
+def looped(
+    wishes: Wishes,
+    rounds: int,
+    source: Source,
+    output: Path,
+    extra: Callable[[Result], Mapping[str, Any]],
+    options: Mapping[str, Any],
+    progress: Stages,
+) -> Loop:
+    """Prunes and fine-tunes in ``rounds``; each is a directory in ``OUTPUT.rounds``."""
+    settings, data_options = parse_tuning(wishes.settings)
+    with stdout_is_kept():
+        evaluate: Evaluate | None = source.evaluate if source.weights != "none" else None
+        if wishes.evaluate is not None:
+            evaluate = user_evaluation(wishes.evaluate)
+        assert wishes.data is not None
+        data = read_data(wishes.data, source.inputs, data_options)
+        place = output.resolve()
+        loop = shrink_and_tune(
+            source.model,
+            source.inputs,
+            data,
+            settings,
+            rounds=rounds,
+            evaluate=None if evaluate is None else on_its_device(evaluate),
+            min_metric=wishes.min_metric,
+            directory=place.with_name(f"{place.name}.rounds"),
+            watch=lambda moment: show_moment(moment, progress),
+            extra=extra,
+            progress=progress,
+            **options,
+        )
+    end_processes()
+    return loop
+
+
+def parse_tuning(items: Sequence[str]) -> tuple[Tuning, DataOptions]:
+    """``NAME=VALUE`` as settings of the training, and of the data.
+
+    Raises:
+        InputError: a name is unknown, or its value is of another kind.
+    """
+    known = {field.name: (cls, field.default) for cls in (Tuning, DataOptions) for field in fields(cls)}
+    found: dict[type, dict[str, Any]] = {Tuning: {}, DataOptions: {}}
+    for item in items:
+        name, equals, text = item.partition("=")
+        name = name.replace("-", "_")
+        if not equals or name not in known:
+            raise InputError(f"--tuning {item!r} is no setting", f"use NAME=VALUE with {', '.join(known)}")
+        cls, default = known[name]
+        found[cls][name] = _value(name, text, default)
+    return Tuning(**found[Tuning]), DataOptions(**found[DataOptions])
+
+
+def _value(name: str, text: str, default: Any) -> Any:
+    if isinstance(default, tuple):
+        return tuple(text.split(",")) if isinstance(default[0], str) else parse_channels(name, text, default)
+    if isinstance(default, bool):
+        kind: Callable[[str], Any] = {"true": True, "false": False}.__getitem__
+    else:
+        kind = int if name == "steps" else str if default is None else type(default)
+    try:
+        return kind(text)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"--tuning {name}={text} does not fit", f"it is {default!r} by default") from error

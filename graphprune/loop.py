@@ -1,0 +1,240 @@
+"""Prune a little, fine-tune, evaluate, and again: every round a directory, the last good one the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from graphprune import pipeline
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.clock import Progress
+from graphprune.errors import BudgetError, GraphpruneError, InputError
+from graphprune.exporting import digest
+from graphprune.fine_tuning import tune
+from graphprune.planning import Plan
+from graphprune.result import Result, load
+from graphprune.tuning import Evaluate, TaskLoss, Tuning, Watch
+
+__all__ = ["Loop", "Round", "shrink_and_tune"]
+
+Extra = Callable[[Result], Mapping[str, Any]]
+
+ORIGINAL = "original_digest"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: shares of the original's multiply-accumulates and parameters, the figure before and after tuning,
+    and whether that is good enough."""
+
+    number: int
+    macs: float
+    params: float
+    before: float | None
+    metric: float | None
+    good: bool
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What came of it.
+
+    Attributes:
+        result: of the last good round.
+        rounds: all that were made.
+        reason: why there are no more.
+    """
+
+    result: Result
+    rounds: tuple[Round, ...]
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"rounds": [asdict(item) for item in self.rounds], "reason": self.reason}
+
+
+class _Stop(Exception):
+    """A round is not good enough."""
+
+
+def shrink_and_tune(
+    model: nn.Module | DependencyGraph,
+    example_inputs: Any,
+    loader: Any,
+    settings: Tuning | None = None,
+    *,
+    rounds: int = 3,
+    evaluate: Evaluate | None = None,
+    min_metric: float | None = None,
+    directory: str | Path | None = None,
+    task_loss: TaskLoss | None = None,
+    watch: Watch | None = None,
+    extra: Extra = lambda result: {},
+    progress: Progress = lambda stage: None,
+    **options: Any,
+) -> Loop:
+    """Goes to a budget in rounds: each prunes a part of what is to go, fine-tunes and evaluates.
+
+    Args:
+        model, example_inputs: as for `shrink`.
+        loader, settings, evaluate, task_loss, watch: as for `tune` (``task_loss`` is its ``loss``), in every round.
+        rounds: how many; the budget is met after the last.
+        min_metric: the smallest figure of ``evaluate`` that is good enough (the largest one, where lower is better).
+            A round that misses it ends the loop, and the one before it is the result.
+        directory: where every round is saved, as ``round_1``, ``round_2`` …. What is there already is taken up: rounds
+            that are complete are not trained again, one that was stopped goes on from its checkpoint.
+        extra: what the report of a round shall hold besides.
+        options: of `shrink`, such as ``macs=0.5``, ``importance`` or ``schedule``.
+
+    Raises:
+        BudgetError: the first round is not good enough.
+        InputError: an argument is wrong, or ``directory`` holds rounds of another run.
+        GraphpruneError: see `shrink` and `tune`. Rounds that are complete stay in ``directory``.
+    """
+    if min_metric is not None and evaluate is None:
+        raise InputError("min_metric is given, and no evaluation", "give evaluate, a function of the model")
+    rounds_of = _Rounds(
+        loader,
+        settings or Tuning(),
+        evaluate,
+        min_metric,
+        Path(directory) if directory is not None else None,
+        task_loss,
+        watch,
+        extra,
+        progress,
+    )
+    more: dict[str, Any] = {"rounds": rounds, "between": rounds_of.after} if rounds > 1 else {}
+    try:
+        rounds_of.after(pipeline.shrink(model, example_inputs, progress=progress, **more, **options))
+        reason = "the budget is met"
+    except _Stop as stop:
+        reason = str(stop)
+    assert rounds_of.good is not None
+    return Loop(rounds_of.good, tuple(rounds_of.made), reason)
+
+
+class _Rounds:
+    def __init__(
+        self,
+        loader: Any,
+        settings: Tuning,
+        evaluate: Evaluate | None,
+        floor: float | None,
+        directory: Path | None,
+        loss: TaskLoss | None,
+        watch: Watch | None,
+        extra: Extra,
+        progress: Progress,
+    ) -> None:
+        self.loader, self.settings, self.evaluate, self.floor = loader, settings, evaluate, floor
+        self.directory, self.loss, self.watch = directory, loss, watch
+        self.extra, self.progress = extra, progress
+        self.good: Result | None = None
+        self.made: list[Round] = []
+        # asked before anything is written, so that all processes see the same
+        found = sorted(directory.glob("round_*/report.json")) if directory is not None else []
+        self.complete = {path.parent.name for path in found}
+
+    def after(self, result: Result) -> fx.GraphModule:
+        """Tunes what a round has cut; the next one starts from this.
+
+        Raises:
+            _Stop: the figure is below the floor, and an earlier round was good.
+            BudgetError: it is, and none was.
+        """
+        number = len(self.made) + 1
+        tuned = self._tuned(result, number)
+        metric = (tuned.tuning or {}).get("metric", {})
+        best = metric.get("best")
+        good = self._is_good(best)
+        share = (
+            tuned.after.macs / max(tuned.before.macs, 1),
+            tuned.after.params / max(tuned.before.params, 1),
+        )
+        self.made.append(Round(number, *share, metric.get("before"), best, good))
+        if not good:
+            self._stop(number, best)
+        self.good = tuned
+        return tuned.model
+
+    def _is_good(self, metric: float | None) -> bool:
+        if self.floor is None or metric is None:
+            return True
+        return metric <= self.floor if self.settings.lower_is_better else metric >= self.floor
+
+    def _stop(self, number: int, metric: float | None) -> None:
+        why = f"round {number} comes to {metric:.4g}, the floor is {self.floor:.4g}"
+        if self.good is None:
+            raise BudgetError(
+                f"{why}, and it is the first",
+                "take more rounds, a larger budget, a lower floor, or tune longer",
+            )
+        raise _Stop(f"{why}: round {number - 1} is kept")
+
+    def _tuned(self, result: Result, number: int) -> Result:
+        name = f"round_{number}"
+        if self.directory is None:
+            return self._tune(result, None)
+        place = self.directory / name
+        if name in self.complete:
+            return _taken_up(result, place, self.settings)
+        self.progress(f"fine-tune round {number}")
+        checkpoint = self.directory / f"{name}.checkpoint.safetensors"
+        tuned = self._tune(result, checkpoint)
+        if _is_first():
+            record = {**self.extra(tuned), ORIGINAL: digest(result.graph.program.tensors)}
+            tuned.save(place, latency=False, progress=self.progress, extra=record)
+            checkpoint.unlink(missing_ok=True)
+        return tuned
+
+    def _tune(self, result: Result, checkpoint: Path | None) -> Result:
+        return tune(
+            result,
+            self.loader,
+            self.settings,
+            loss=self.loss,
+            evaluate=self.evaluate,
+            checkpoint=checkpoint,
+            watch=self.watch,
+        )
+
+
+def _is_first() -> bool:
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def _taken_up(result: Result, place: Path, settings: Tuning) -> Result:
+    """The round as it was saved.
+
+    Raises:
+        InputError: it was made of another model, or otherwise.
+    """
+    try:
+        plan = Plan.from_json((place / "plan.json").read_text(encoding="utf-8"))
+        report: Mapping[str, Any] = json.loads((place / "report.json").read_text(encoding="utf-8"))
+        was, original = Tuning.from_dict(report["tuning"]["settings"]), report[ORIGINAL]
+        model = load(place)
+    except (OSError, ValueError, KeyError, TypeError, GraphpruneError) as error:
+        raise InputError(f"{place} is no complete round: {error}", "delete it to make it again") from error
+    if original != digest(result.graph.program.tensors):
+        raise _foreign(place, "of another model")
+    if was.comparable != settings.comparable:
+        raise _foreign(place, "that was tuned with other settings")
+    if {name: kept.tolist() for name, kept in plan.groups.items()} != {
+        name: kept.tolist() for name, kept in result.plan.groups.items()
+    }:
+        raise _foreign(place, "that kept other units")
+    return replace(result, model=model.eval(), tuning=report["tuning"])
+
+
+def _foreign(place: Path, what: str) -> InputError:
+    return InputError(f"{place} is a round {what}", "give the options of that run, or delete its rounds")

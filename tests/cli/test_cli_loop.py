@@ -1,0 +1,59 @@
+"""``graphprune shrink --tune``: rounds on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import graphprune as gp
+from graphprune.cli.data import DataOptions
+from graphprune.cli.loop import parse_tuning
+from models_zoo.digits import evaluate
+
+
+def test_two_rounds(run: Callable[..., Any], tmp_path: Path) -> None:
+    output = tmp_path / "slim"
+    settings = ("--tuning", "epochs=1", "--tuning", "lr=0.002", "--tuning", "batch=64")
+    budget = ("--macs", 0.25, "--align", 1, "--rounds", 2, "--min-metric", 0.9, "--no-latency")
+    result = run("shrink", "zoo:digits_resnet", *budget, "--tune", "zoo:digits", *settings, "-o", output)
+    assert result.exit_code == 0, result.stderr
+    assert "The loop ended: the budget is met" in result.stdout
+    report = json.loads((output / "report.json").read_text())
+    rounds = report["loop"]["rounds"]
+    assert [item["good"] for item in rounds] == [True, True]
+    assert rounds[1]["macs"] <= 0.25 < rounds[0]["macs"]
+    assert evaluate(gp.load(output))["accuracy"] == rounds[1]["metric"] > 0.95
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["slim", "slim.rounds"]
+    assert sorted(path.name for path in (tmp_path / "slim.rounds").iterdir()) == ["round_1", "round_2"]
+    assert run("verify", tmp_path / "slim.rounds" / "round_1").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--macs", 0.5, "--min-metric", 0.9), "have no effect without --tune"),
+        (("--lossless", "--tune", "zoo:digits"), "--tune goes with a budget that is met"),
+        (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "speed=3"), "--tuning 'speed=3' is no setting"),
+        (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "lr=fast"), "lr=fast does not fit"),
+        (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "epochs=0"), "epochs=0 is out of range"),
+        (("--macs", 0.5, "--tune", "zoo:nothing"), "the zoo has no data 'nothing'"),
+    ],
+)
+def test_refusals(
+    refused: Callable[..., str], tmp_path: Path, options: tuple[object, ...], said: str
+) -> None:
+    assert said in refused("shrink", "zoo:digits_resnet", *options, "-o", tmp_path / "slim")
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_of_every_kind() -> None:
+    texts = ("epochs=3", "lr=1e-4", "freeze-norms=true", "feature_layers=a*,b", "steps=7", "precision=bf16")
+    settings, options = parse_tuning((*texts, "batch=8", "mean=0.5,0.5,0.5"))
+    assert settings == gp.Tuning(
+        epochs=3, lr=1e-4, freeze_norms=True, feature_layers=("a*", "b"), steps=7, precision="bf16"
+    )
+    assert options == DataOptions(batch=8, mean=(0.5, 0.5, 0.5))
