@@ -52,7 +52,8 @@ def _table(rows: Rows, models: list[str], share: float) -> list[str]:
 def _row(rows: Rows, model: str) -> str:
     original = next((row["figures"] for row in rows if row["tool"] == "original"), {})
     ours = {row["choice"]: row for row in rows if row["tool"] == "graphprune"}
-    theirs = [row for row in rows if row["tool"] == "torch-pruning" and "figures" in row]
+    tried = [row for row in rows if row["tool"] == "torch-pruning"]
+    theirs = [row for row in tried if "figures" in row]
     peer = min(theirs, key=lambda row: _loss(row["figures"], original), default=None)
     lost = {name: _loss(row["figures"], original) for name, row in ours.items() if "figures" in row}
     cells = [
@@ -66,10 +67,14 @@ def _row(rows: Rows, model: str) -> str:
             _measure(original),
             f"{original['accuracy']:.3f}" if "accuracy" in original else "–",
             *cells,
-            _text(_loss(peer["figures"], original), original) if peer else "none runs",
+            _text(_loss(peer["figures"], original), original)
+            if peer
+            else "none runs"
+            if tried
+            else "not measured",
             peer["choice"] if peer else "–",
             " / ".join(costs),
-            _outcome(last, None if peer is None else _loss(peer["figures"], original)),
+            _outcome(last, None if peer is None else _loss(peer["figures"], original)) if tried else "",
         ]
     )
 
