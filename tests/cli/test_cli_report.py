@@ -35,7 +35,7 @@ def test_the_page_is_made_again_from_the_directory_alone(run: Callable[..., Any]
     page.unlink()
     result = run("report", folder)
     assert result.exit_code == 0, result.output
-    assert result.stdout.split() == ["Written", "to", *str(page).split()]
+    assert "".join(result.stdout.split()) == "".join(f"Written to {page}".split())  # a long path is broken
     assert page.read_bytes() == before
     assert json.loads(run("report", folder, "--json").stdout)["bytes"] == len(before)
 
