@@ -58,7 +58,11 @@ class _Describer:
         return found
 
     def __call__(self, node: Node) -> dict[str, Any]:
-        terms = [self.graph.analysis.terms[value] for value in node.outputs[:1]]
+        terms = [
+            self.graph.analysis.terms[value]
+            for value in node.outputs[:1]
+            if value in self.graph.analysis.terms
+        ]
         carried = {atom: None for dims in terms for term in dims for atom in atoms(term)}
         return {
             "name": node.name,
