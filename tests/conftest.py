@@ -11,6 +11,9 @@ import pytest
 from graphprune.axes.kinds import KINDS
 from graphprune.profiling import cache
 
+# as a module of doctests it would be mistaken for another folder's
+collect_ignore = ["conftest.py"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _any_width_will_do() -> Iterator[None]:
