@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from graphprune.result import Result
-from graphprune.tuning import Evaluate, TaskLoss, Tuning, Watch, fine_tune
+from graphprune.scoring import Loss
+from graphprune.tuning import Evaluate, Tuning, Watch, fine_tune
 
 __all__ = ["tune"]
 
@@ -17,7 +18,7 @@ def tune(
     loader: Any,
     settings: Tuning | None = None,
     *,
-    loss: TaskLoss | None = None,
+    loss: Loss | None = None,
     evaluate: Evaluate | None = None,
     checkpoint: str | Path | None = None,
     watch: Watch | None = None,

@@ -19,7 +19,8 @@ from graphprune.exporting import digest
 from graphprune.fine_tuning import tune
 from graphprune.planning import Plan
 from graphprune.result import Result, load
-from graphprune.tuning import Evaluate, TaskLoss, Tuning, Watch
+from graphprune.scoring import Loss
+from graphprune.tuning import Evaluate, Tuning, Watch
 
 __all__ = ["Loop", "Round", "shrink_and_tune"]
 
@@ -74,7 +75,7 @@ def shrink_and_tune(
     evaluate: Evaluate | None = None,
     min_metric: float | None = None,
     directory: str | Path | None = None,
-    task_loss: TaskLoss | None = None,
+    task_loss: Loss | None = None,
     watch: Watch | None = None,
     extra: Extra = lambda result: {},
     progress: Progress = lambda stage: None,
@@ -129,7 +130,7 @@ class _Rounds:
         evaluate: Evaluate | None,
         floor: float | None,
         directory: Path | None,
-        loss: TaskLoss | None,
+        loss: Loss | None,
         watch: Watch | None,
         extra: Extra,
         progress: Progress,

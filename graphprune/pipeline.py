@@ -131,7 +131,7 @@ def shrink(
         calibration: batches for criteria that look at data, for ``repair`` and for ``trials``: a tensor, a list of
             batches, a DataLoader; a batch is what ``example_inputs`` may be, or a pair of that and labels.
         loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number, for criteria that take gradients; without one,
-            the outputs times random signs, see `graphprune.scoring.calibration.signs_loss`.
+            the outputs times random signs, see `graphprune.scoring.losses.signs_loss`.
         align: widths are multiples of this; "auto" takes the multiples that onnxruntime likes on this machine, which
             are learned once (some seconds), and gives way where a budget could not be met within 1 % otherwise.
         min_keep: units that every group keeps at least.

@@ -6,33 +6,26 @@
 
 Ours is one setting for all models: importance "refit", ranking "per_cost", repaired on unlabelled calibration data.
 torch-pruning's is the best of its criteria and rankings *on the test data*, model by model and share by share (where
-docs/choice.jsonl has measured all of them, the best few of those are run again). Each line of docs/accuracy.jsonl is
-one slim model; what fails is a line too, with its reason.
+build/choice.jsonl has measured all of them, the best few of those are run again). Each line of build/accuracy.jsonl is
+one slim model; what fails is a line too, with its reason. Its data: `pip install mnist1d` and, without its
+dependencies, `pip install --no-deps aeon==1.6.0`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
 from accuracy_table import write_table
 from accuracy_tasks import TASKS, calibration, make_task
+from bench_rows import BUILD, Row, counter, key, read, run
 from choice_peer import Peer, PeerChoice, choices
 from choice_tasks import Task
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
@@ -41,9 +34,6 @@ SHARES = (0.7, 0.5, 0.3)
 OTHER_SHARES = {"efficientnet_lite0": (0.9, 0.8, 0.7), "minilm": (0.9, 0.8, 0.7)}
 BEST = 5  # of torch-pruning's choices that bench_choice has measured
 PACKAGES = ("graphprune", "torch", "torch-pruning", "aeon", "mnist1d")
-DOCS = Path(__file__).parents[1] / "docs"
-FILE, CHOICES = DOCS / "accuracy.jsonl", DOCS / "choice.jsonl"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 Made = tuple[nn.Module, dict[str, Any]]
 
@@ -72,24 +62,12 @@ def cut(task: Task, graph: DependencyGraph, share: float) -> Made:
 OURS: dict[str, Callable[[Task, DependencyGraph, float], Made]] = {"cut": cut, "repaired": repaired}
 
 
-def counter(task: Task) -> Callable[[nn.Module], int]:
-    """Multiply-accumulates of a model on the example, by torch's counter; fused attention is not counted on CPU."""
-    args, kwargs = task.example
-
-    def macs(model: nn.Module) -> int:
-        with FlopCounterMode(display=False) as found, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-            model(*args, **kwargs)
-        return found.get_total_flops() // 2
-
-    return macs
-
-
-def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[Row]:
     """Every slim model of one task that is not ``known``; first the original itself."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     task = make_task(name)
-    macs = counter(task)
+    macs = counter(task.example)
     own, full = task.run(task.model), macs(task.model)
     stamp = {
         "date": date.today().isoformat(),
@@ -97,7 +75,7 @@ def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
         "versions": {package: version(package) for package in PACKAGES},
     }
 
-    def row(tool: str, choice: str, share: float, make: Callable[[], Made]) -> Iterator[dict[str, Any]]:
+    def row(tool: str, choice: str, share: float, make: Callable[[], Made]) -> Iterator[Row]:
         found = {"model": name, "tool": tool, "choice": choice, "share": share}
         if key(found) in known:
             return
@@ -130,11 +108,11 @@ def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
 def promising(task: Task, share: float) -> list[PeerChoice]:
     """torch-pruning's choices: all, or the best of those that have been measured on this model."""
     every = list(choices(task))
-    lines = CHOICES.read_text().split("\n")[:-1] if CHOICES.exists() else []
     rows = [
-        row for row in map(json.loads, lines) if row["model"] == task.name and row["tool"] == "torch-pruning"
+        row
+        for row in read(BUILD / "choice.jsonl")
+        if row["model"] == task.name and row["tool"] == "torch-pruning" and "figures" in row
     ]
-    rows = [row for row in rows if "figures" in row]
     if not rows:
         return every
     nearest = min({row["share"] for row in rows}, key=lambda known: abs(known - share))
@@ -149,46 +127,5 @@ def harm(figures: dict[str, float]) -> tuple[float, float]:
     return -figures.get("accuracy", 0.0), figures.get("kl", 1 - figures.get("cosine", 1.0))
 
 
-def key(row: dict[str, Any]) -> tuple[str, ...]:
-    """What tells rows apart."""
-    return tuple(str(row[name]) for name in ("model", "tool", "choice", "share"))
-
-
-def read() -> list[dict[str, Any]]:
-    """All rows; a line that was cut off is left out."""
-    lines = FILE.read_text().split("\n")[:-1] if FILE.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def main() -> int:
-    """Measures each model in a fresh process, then writes the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="*", help=f"all of {', '.join(TASKS)} if none")
-    parser.add_argument("--again", action="store_true", help="forget what was measured of these models")
-    parser.add_argument("--table", action="store_true", help="only write docs/accuracy.md")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    models = options.models or list(TASKS)
-    if options.child:
-        warnings.simplefilter("ignore")
-        with FILE.open("a") as file:
-            for row in measure(models[0], {key(row) for row in read()}):
-                print(json.dumps(row), file=file, flush=True)
-        return 0
-    if not options.table:
-        kept = [row for row in read() if not (options.again and row["model"] in models)]
-        FILE.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        for name in models:
-            print(name, flush=True)
-            command = [sys.executable, "-W", "ignore", __file__, "--child", name]
-            if subprocess.run(command, env=ENVIRONMENT).returncode:
-                print(f"{name} was not finished; run it again to go on", file=sys.stderr)
-                return 1
-    write_table(read(), FILE.with_suffix(".md"))
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(str(__doc__), "accuracy", list(TASKS), measure, write_table))

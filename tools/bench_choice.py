@@ -11,55 +11,31 @@ data, see `choice_tasks`. One JSON line per cut, in build/choice.jsonl; what fai
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
 from time import process_time
 from typing import Any
 
 import torch
+from bench_rows import Row, counter, key, run
 from choice_ours import Ours
 from choice_ours import choices as our_choices
 from choice_peer import Peer
 from choice_peer import choices as peer_choices
 from choice_table import write_table
 from choice_tasks import TASKS, Task, make_task
-from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 SHARES = (0.9, 0.8, 0.7, 0.5)
 PACKAGES = ("graphprune", "torch", "torch-pruning")
-ROOT = Path(__file__).parents[1]
-FILE = ROOT / "build" / "choice.jsonl"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def counter(task: Task) -> Callable[[nn.Module], int]:
-    """Multiply-accumulates of a model on the example, by torch's counter; fused attention is not counted on CPU."""
-    args, kwargs = task.example
-
-    def macs(model: nn.Module) -> int:
-        with FlopCounterMode(display=False) as found, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-            model(*args, **kwargs)
-        return found.get_total_flops() // 2
-
-    return macs
-
-
-def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[Row]:
     """Every cut of one model that is not ``known``."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     task = make_task(name)
-    macs = counter(task)
+    macs = counter(task.example)
     own, full = task.run(task.model), macs(task.model)
     sample = [inputs for inputs, _ in task.sample()]
     expected = task.run(task.model, sample)
@@ -97,47 +73,5 @@ def stamp(task: Task) -> dict[str, Any]:
     }
 
 
-def key(row: dict[str, Any]) -> tuple[str, ...]:
-    """What tells rows apart."""
-    return tuple(str(row[name]) for name in ("model", "tool", "choice", "ranking", "share"))
-
-
-def read() -> list[dict[str, Any]]:
-    """All rows; a line that was cut off is left out."""
-    lines = FILE.read_text().split("\n")[:-1] if FILE.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def main() -> int:
-    """Measures each model in a fresh process, or writes the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="*", help=f"all of {', '.join(TASKS)} if none")
-    parser.add_argument("--again", action="store_true", help="forget what was measured of these models")
-    parser.add_argument("--table", action="store_true", help="only write docs/choice.md")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    models = options.models or list(TASKS)
-    if options.child:
-        warnings.simplefilter("ignore")
-        with FILE.open("a") as file:
-            for row in measure(models[0], {key(row) for row in read()}):
-                print(json.dumps(row), file=file, flush=True)
-        return 0
-    if not options.table:
-        kept = [row for row in read() if not (options.again and row["model"] in models)]
-        FILE.parent.mkdir(exist_ok=True)
-        FILE.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        for name in models:
-            print(name, flush=True)
-            command = [sys.executable, "-W", "ignore", __file__, "--child", name]
-            if subprocess.run(command, env=ENVIRONMENT).returncode:
-                print(f"{name} was not finished; run it again to go on", file=sys.stderr)
-                return 1
-    write_table(read(), ROOT / "docs" / "choice.md")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(str(__doc__), "choice", list(TASKS), measure, write_table))

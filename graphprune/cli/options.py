@@ -13,6 +13,7 @@ __all__ = [
     "Json",
     "Layer",
     "Model",
+    "NoLatency",
     "OrNumber",
     "Outputs",
     "Quiet",
@@ -57,6 +58,9 @@ Outputs = Annotated[
         "By default all.",
         show_default=False,
     ),
+]
+NoLatency = Annotated[
+    bool, typer.Option("--no-latency", metavar="", help="Do not time the models in onnxruntime.")
 ]
 Json = Annotated[
     bool,

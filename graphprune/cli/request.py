@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli.options import Debug, Json, Model, OrNumber, Outputs, Quiet, Shapes
+from graphprune.cli.options import Debug, Json, Model, NoLatency, OrNumber, Outputs, Quiet, Shapes
 from graphprune.errors import InputError
 
 __all__ = ["LIMITS", "ORDER", "Request"]
@@ -235,9 +235,7 @@ class Request:
             "--dry-run", metavar="", help="Show the plan and what is in reach; cut and write nothing."
         ),
     ] = False
-    no_latency: Annotated[
-        bool, typer.Option("--no-latency", metavar="", help="Do not time the models in onnxruntime.")
-    ] = False
+    no_latency: NoLatency = False
     json: Json = False
     quiet: Quiet = False
     debug: Debug = False

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli.options import Debug, Json, Quiet, Result, examples
+from graphprune.cli.options import Debug, Json, NoLatency, Quiet, Result, examples
 
 __all__ = ["EXAMPLES", "TuneRequest"]
 
@@ -107,9 +107,7 @@ class TuneRequest:
     std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Likewise.")] = None
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that read images.")] = 0
     seed: Annotated[int, typer.Option(metavar="N", help="Of order, augmentation and dropout.")] = 0
-    no_latency: Annotated[
-        bool, typer.Option("--no-latency", metavar="", help="Do not time the models in onnxruntime.")
-    ] = False
+    no_latency: NoLatency = False
     json: Json = False
     quiet: Quiet = False
     debug: Debug = False

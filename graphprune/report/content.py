@@ -35,7 +35,7 @@ def content(
         "groups": [
             {"name": name, "units": _units(units.get(name)), **row} for name, row in report["groups"].items()
         ],
-        "curves": list(curves(sensitivity, report.get("rounds"))),
+        "curves": list(curves(sensitivity, report.get("loop"))),
         "latency": layer_times(latency.get("layers"), layers),
         **drawn(network, lay_out(network)),
     }

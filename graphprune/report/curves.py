@@ -10,13 +10,12 @@ __all__ = ["curves", "layer_times"]
 Row = dict[str, Any]
 
 
-def curves(sensitivity: Mapping[str, Any] | None, rounds: Mapping[str, Any] | None) -> Iterator[Row]:
+def curves(sensitivity: Mapping[str, Any] | None, loop: Mapping[str, Any] | None) -> Iterator[Row]:
     """One chart for each that there is.
 
     Args:
         sensitivity: ``{"metric": name, "groups": {group: [[share removed, figure], ...]}}``.
-        rounds: ``{"metric": name, "rounds": [{"before tuning": figure, "after tuning": figure}, ...]}``, the names
-            being those of the lines.
+        loop: of a result that was made in rounds, see `graphprune.loop.Loop.to_dict`.
     """
     if sensitivity:
         yield {
@@ -31,18 +30,20 @@ def curves(sensitivity: Mapping[str, Any] | None, rounds: Mapping[str, Any] | No
                 for share, figure in curve
             ],
         }
-    if rounds:
+    points = [
+        {"line": line, "x": row["number"], "y": row[figure]}
+        for row in (loop or {}).get("rounds", ())
+        for line, figure in (("before tuning", "before"), ("after tuning", "metric"))
+        if row[figure] is not None
+    ]
+    if points:
         yield {
             "id": "rounds",
             "title": "Round by round",
             "note": "",
             "x": "round",
-            "y": rounds["metric"],
-            "points": [
-                {"line": line, "x": place, "y": figure}
-                for place, row in enumerate(rounds["rounds"], 1)
-                for line, figure in row.items()
-            ],
+            "y": "evaluation",
+            "points": points,
         }
 
 

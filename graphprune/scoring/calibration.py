@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,23 +13,21 @@ from torch.utils import _pytree as pytree
 from graphprune.capture import normalise_inputs, run, tensor_leaves
 from graphprune.capture.program import Constant, Program
 from graphprune.clock import counted
-from graphprune.errors import GraphpruneError, InputError
+from graphprune.errors import InputError
+from graphprune.scoring.losses import Loss, call_loss, signs_loss
 
 __all__ = [
     "Calibration",
     "Gradients",
-    "Loss",
     "Observe",
     "bind_batch",
     "forward",
     "gradients",
     "over_processes",
-    "signs_loss",
 ]
 
 Key = TypeVar("Key")
 Pair = tuple[Tensor, Tensor]
-Loss = Callable[..., Tensor]
 Observe = Callable[[str, Tensor], None]
 
 CHUNK = 32  # examples of one big tensor that are run at once
@@ -222,6 +219,7 @@ def gradients(
     own = _differentiable(program, tensors)
     sources = {name: tensor for name, tensor in own.items() if tensor.requires_grad}
     generator = torch.Generator().manual_seed(calibration.seed)
+    measure = calibration.loss or (lambda outputs: signs_loss(outputs, generator))
     for batch, leaves in calibration.walk(program):
         seen: dict[str, Tensor] = {}
 
@@ -232,7 +230,7 @@ def gradients(
 
         with torch.enable_grad():
             outputs = _outputs(program, run(graph or program.graph, own, leaves, look))
-            loss = _loss(calibration.loss, outputs, batch, generator)
+            loss = call_loss(measure, outputs, batch)
         found = torch.autograd.grad(loss, [*sources.values(), *seen.values()], allow_unused=True)
         yield Gradients(_paired(sources, found[: len(sources)]), _paired(seen, found[len(sources) :]))
 
@@ -261,57 +259,3 @@ def _outputs(program: Program, leaves: Any) -> Any:
         return values[leaf] if isinstance(leaf, str) else leaf.value if isinstance(leaf, Constant) else leaf
 
     return pytree.tree_map(restore, program.outputs)
-
-
-def _loss(loss: Loss | None, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
-    if loss is None:
-        value = signs_loss(outputs, generator)
-    else:
-        try:
-            value = loss(outputs, batch) if _takes_two(loss) else loss(outputs)
-        except GraphpruneError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"the loss fails: {type(error).__name__}: {error}",
-                "it is called with the model's outputs, or with them and the batch",
-            ) from error
-    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-        raise InputError(
-            "the loss does not return one number that depends on the model",
-            "return a tensor of one element, computed from the outputs with torch",
-        )
-    return value.reshape(())
-
-
-def _takes_two(loss: Loss) -> bool:
-    try:
-        inspect.signature(loss).bind(None, None)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def signs_loss(outputs: Any, generator: torch.Generator) -> Tensor:
-    """The default loss, which needs no labels: the outputs times random signs, summed.
-
-    The distance of the output to itself has no gradient where the model stands. This is its expectation under
-    a small change of the weights, to first order: with random signs r the squared derivative of ``r·y`` along a change
-    d averages to ``|J d|^2``, the squared change of the output y (Hutchinson 1990). It is zero only where the output
-    does not depend on the weights at all.
-
-    Raises:
-        InputError: no output is floating.
-    """
-    floating = [
-        leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()
-    ]
-    if not floating:
-        raise InputError(
-            "no output of the model has gradients", "give a loss, or a criterion without gradients"
-        )
-    total = torch.zeros((), dtype=floating[0].dtype, device=floating[0].device)
-    for leaf in floating:
-        signs = torch.randint(0, 2, leaf.shape, generator=generator) * 2 - 1
-        total = total + (leaf * signs.to(leaf)).sum()
-    return total

@@ -1,6 +1,5 @@
 """Winning back accuracy: fine-tuning with the original as teacher. Importing this imports no accelerate."""
 
-from graphprune.tuning.losses import TaskLoss
 from graphprune.tuning.settings import Tuning
 from graphprune.tuning.sparsity import GroupLasso, group_lasso
 from graphprune.tuning.trainer import Evaluate, Moment, Tuned, Watch, fine_tune
@@ -9,7 +8,6 @@ __all__ = [
     "Evaluate",
     "GroupLasso",
     "Moment",
-    "TaskLoss",
     "Tuned",
     "Tuning",
     "Watch",

@@ -16,10 +16,11 @@ from graphprune.capture import tensor_leaves
 from graphprune.capture.raising import raise_program
 from graphprune.errors import InputError
 from graphprune.planning import Plan
+from graphprune.scoring import Loss
 from graphprune.tuning.batches import Batch, reseed
 from graphprune.tuning.checkpoint import all_tensors, fill, pack_optimizer, unpack_optimizer
 from graphprune.tuning.features import find_taps, with_features
-from graphprune.tuning.losses import Objective, TaskLoss
+from graphprune.tuning.losses import Objective
 from graphprune.tuning.optimisation import make_optimizer, rate, update_average
 from graphprune.tuning.settings import Tuning
 from graphprune.tuning.setup import freeze, synchronised
@@ -43,7 +44,7 @@ class Learner:
         plan: Plan,
         model: fx.GraphModule,
         settings: Tuning,
-        loss: TaskLoss | None,
+        loss: Loss | None,
         accelerator: Any,
     ) -> None:
         self.settings, self.accelerator = settings, accelerator

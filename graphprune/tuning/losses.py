@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphprune.capture import tensor_leaves
-from graphprune.errors import GraphpruneError, InputError
+from graphprune.errors import InputError
+from graphprune.scoring import Loss, call_loss
 from graphprune.tuning.features import Tap, kept_part
 from graphprune.tuning.settings import Tuning
 
-__all__ = ["Objective", "TaskLoss"]
+__all__ = ["Objective"]
 
-TaskLoss = Callable[..., Tensor]
 
 IGNORED = -100  # the label that cross-entropy leaves out
 FAINT = 1e-6  # mean square of what counts as nothing, so that an error beside it is not divided by zero
@@ -36,7 +35,7 @@ class Objective:
     """
 
     settings: Tuning
-    loss: TaskLoss | None
+    loss: Loss | None
     taps: Sequence[Tap]
 
     @property
@@ -86,29 +85,7 @@ class Objective:
     def _task(self, outputs: Any, labels: Any, batch: Any) -> Tensor:
         if self.loss is None:
             return _default_loss(outputs, labels)
-        try:
-            value = self.loss(outputs, batch) if _takes_two(self.loss) else self.loss(outputs)
-        except GraphpruneError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"the loss fails: {type(error).__name__}: {error}",
-                "it is called with the model's outputs, or with them and the batch",
-            ) from error
-        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-            raise InputError(
-                "the loss does not return one number that depends on the model",
-                "return a tensor of one element, computed from the outputs with torch",
-            )
-        return value.reshape(())
-
-
-def _takes_two(loss: TaskLoss) -> bool:
-    try:
-        inspect.signature(loss).bind(None, None)
-    except (TypeError, ValueError):
-        return False
-    return True
+        return call_loss(self.loss, outputs, batch)
 
 
 def _are_classes(labels: Any) -> bool:

@@ -17,10 +17,10 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.errors import InputError
 from graphprune.exporting import digest
 from graphprune.planning import Plan
+from graphprune.scoring import Loss
 from graphprune.tuning.batches import Batch, Data
 from graphprune.tuning.checkpoint import Checkpoint, all_tensors, fill
 from graphprune.tuning.learner import Learner
-from graphprune.tuning.losses import TaskLoss
 from graphprune.tuning.settings import Tuning
 from graphprune.tuning.setup import kept_random_state, make_accelerator
 
@@ -60,7 +60,7 @@ def fine_tune(
     loader: Any,
     settings: Tuning,
     *,
-    loss: TaskLoss | None = None,
+    loss: Loss | None = None,
     evaluate: Evaluate | None = None,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
@@ -95,7 +95,7 @@ class _Run:
         loader: Any,
         settings: Tuning,
         accelerator: Any,
-        loss: TaskLoss | None,
+        loss: Loss | None,
         evaluate: Evaluate | None,
         checkpoint: Path | None,
         watch: Watch | None,

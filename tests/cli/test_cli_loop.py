@@ -27,6 +27,7 @@ def test_two_rounds(run: Callable[..., Any], tmp_path: Path) -> None:
     assert [item["good"] for item in rounds] == [True, True]
     assert rounds[1]["macs"] <= 0.25 < rounds[0]["macs"]
     assert evaluate(gp.load(output))["accuracy"] == rounds[1]["metric"] > 0.95
+    assert "Round by round" in (output / "report.html").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["slim", "slim.rounds"]
     assert sorted(path.name for path in (tmp_path / "slim.rounds").iterdir()) == ["round_1", "round_2"]
     assert run("verify", tmp_path / "slim.rounds" / "round_1").exit_code == 0

@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from typer.main import get_command
 from graphprune.cli.app import app
 from graphprune.cli.declared import command_line
 from graphprune.cli.request import Request
+from graphprune.loop import Round
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_curves_of_sensitivity(run: Callable[..., Any], folder: Path, tmp_path: 
 def test_rounds_and_times_of_layers(run: Callable[..., Any], folder: Path) -> None:
     path = folder / "report.json"
     report = json.loads(path.read_text())
-    rounds = {"metric": "accuracy", "rounds": [{"before tuning": 0.5, "after tuning": 0.9}]}
+    rounds = [Round(1, 0.6, 0.7, 0.5, 0.9, True), Round(2, 0.4, 0.5, None, 0.8, True)]
     times = {
         "batch": 1,
         "threads": 1,
@@ -78,10 +79,16 @@ def test_rounds_and_times_of_layers(run: Callable[..., Any], folder: Path) -> No
         "ratio": 0.5,
         "layers": {"stem.0": [1, 0.4]},
     }
-    path.write_text(json.dumps({**report, "rounds": rounds, "latency": times}))
+    path.write_text(
+        json.dumps({**report, "loop": {"rounds": [asdict(row) for row in rounds]}, "latency": times})
+    )
     assert run("report", folder).exit_code == 0
     data = data_of(folder / "report.html")
-    assert [point["y"] for point in data["curves"][0]["points"]] == [0.5, 0.9]
+    assert [tuple(point.values()) for point in data["curves"][0]["points"]] == [
+        ("before tuning", 1, 0.5),
+        ("after tuning", 1, 0.9),
+        ("after tuning", 2, 0.8),
+    ]
     assert data["latency"] == [{"id": 1, "name": "stem.0", "before": 1, "after": 0.4}]
 
 

@@ -11,7 +11,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 pytest.importorskip("sklearn")
 
-from bench_choice import counter, key, measure
+from bench_choice import measure
+from bench_rows import counter, key
 from choice_ours import Choice, Ours
 from choice_ours import choices as our_choices
 from choice_peer import Peer, PeerChoice
@@ -34,7 +35,7 @@ def test_calibration_and_test_data_are_apart(task: Task) -> None:
 
 @pytest.mark.parametrize("share", [0.9, 0.5])
 def test_both_tools_meet_the_share(task: Task, share: float) -> None:
-    macs = counter(task)
+    macs = counter(task.example)
     full = macs(task.model)
     theirs = Peer(task, macs).at(PeerChoice("magnitude p=2", "global"), share)
     assert share - 0.03 < macs(theirs) / full <= share * 1.01
