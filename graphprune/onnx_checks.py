@@ -12,7 +12,7 @@ from graphprune import exporting
 from graphprune.capture.program import Program
 from graphprune.clock import Clock
 from graphprune.exporting import OnnxFile, Parity
-from graphprune.verifying import Check, Lively
+from graphprune.verifying import Check, calm
 
 __all__ = ["ONNX_TOLERANCE", "write_checked"]
 
@@ -47,9 +47,10 @@ def write_checked(
     with clock("run in onnxruntime"):
         own = exporting.parity(path, model, args, kwargs)
     with clock("compare on random weights"), TemporaryDirectory(dir=path.parent) as folder:
-        twin = converted.write(Path(folder, path.name), Lively(model, seed))
+        values = calm(model, args, kwargs, seed)
+        twin = converted.write(Path(folder, path.name), values)
         del converted
-        random = exporting.parity(twin.path, model, args, kwargs, tensors=Lively(model, seed))
+        random = exporting.parity(twin.path, model, args, kwargs, tensors=values)
     note = "" if twin.operators == written.operators else "optimised to other operators than the file"
     return written, (*_checks(NAME, own), *_checks(f"{NAME}, random parameters", random, note))
 

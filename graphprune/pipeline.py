@@ -19,7 +19,7 @@ from graphprune.planning import Plan
 from graphprune.planning.schedule import Schedule
 from graphprune.probing import Evaluate
 from graphprune.profiling import Profile
-from graphprune.proposal import Proposal, prepare, propose
+from graphprune.proposal import Prepared, Proposal, prepare, propose
 from graphprune.refusal import refusal
 from graphprune.repair import Repair
 from graphprune.repairing import Repairing, find_repair, reusable
@@ -163,7 +163,9 @@ def shrink(
             the model computes, which is checked; ``result.lossless`` says what went and what stayed, and why.
         repair: once the cut is proved, bring the slim model nearer to the original on the calibration data, without
             training: least squares on the weights of the layers that read what was cut, their biases, statistics of
-            batch norms. ``result.repair`` reports it layer by layer. Steps can be left out, see `Repair`.
+            batch norms. ``result.repair`` reports it layer by layer. Steps can be left out, see `Repair`. With
+            ``rounds`` what each of them leaves is repaired, before scores are taken anew; with a latency budget, which
+            is met by trying plans out, the last alone.
 
     Raises:
         InputError: an argument is wrong, or the model does not run on the inputs, or on the calibration data.
@@ -219,28 +221,32 @@ def _shrink_planned(
 ) -> Result:
     """By budgets; a result with the runtime's liked widths can be asked for coarser ones."""
     prepared = prepare(graph, request, clock, profile)
-    if request.between is not None:
-        if mend is not None:
-            raise InputError("repair and between both change the weights", "leave one of them out")
-        return replace(prune_in_rounds(graph, prepared.rounds(), clock), scores=prepared.scores)
-    if any(budget.kind == "latency" for budget in request.budgets):
-        plan = measured_plan(prepared, clock)
-    else:
-        with clock("plan"):
-            plan = prepared.plan()
 
     def coarser() -> Result:
         wider = replace(request, coarser=request.coarser * 2)
         return _shrink_planned(graph, wider, prepared.profile, mend, Clock(clock.progress))
 
     return replace(
-        _carried_out(graph, plan, request.seed, mend, clock),
+        _made(prepared, mend, clock),
         scores=prepared.scores,
         profile=prepared.profile,
         threads=prepared.profile.threads if prepared.profile else request.threads,
         batch=prepared.profile.batch if prepared.profile else request.batch,
-        coarser=coarser if request.align == AUTO else None,
+        coarser=coarser if request.align == AUTO and request.between is None else None,
     )
+
+
+def _made(prepared: Prepared, mend: Repairing | None, clock: Clock) -> Result:
+    """Weights that change between rounds are pruned round by round; else there is one plan, and one cut."""
+    graph, request = prepared.graph, prepared.request
+    timed = any(budget.kind == "latency" for budget in request.budgets)
+    if request.between is not None or (mend is not None and request.rounds > 1 and not timed):
+        return prune_in_rounds(graph, replace(prepared.rounds(), mend=mend), clock)
+    if timed:
+        return _carried_out(graph, measured_plan(prepared, clock), request.seed, mend, clock)
+    with clock("plan"):
+        plan = prepared.plan()
+    return _carried_out(graph, plan, request.seed, mend, clock)
 
 
 def _carried_out(

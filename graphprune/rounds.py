@@ -17,6 +17,7 @@ from graphprune.errors import InputError
 from graphprune.planning import Limit, Plan, make_plan, spread
 from graphprune.planning.schedule import Schedule, width_after
 from graphprune.refusal import refusal
+from graphprune.repairing import Repairing
 from graphprune.result import Result
 from graphprune.rewriting import rewrite, slim_graph
 from graphprune.verifying import Check, Verdict, check_random, verify
@@ -40,6 +41,7 @@ class Rounds:
         record: how the plan was asked for.
         between: called after every round but the last, see `graphprune.shrink`.
         seed: of the checks.
+        mend: brings what a round leaves nearer to the original, before it is trained and judged anew.
     """
 
     count: int
@@ -50,20 +52,23 @@ class Rounds:
     record: Mapping[str, Any]
     between: Between | None
     seed: int
+    mend: Repairing | None = None
 
 
 @dataclass(frozen=True)
 class _State:
-    """What is left: its graph, its layers, the plan so far (none before the first round), and what was checked."""
+    """What is left: its graph, its layers, the plan so far (none before the first round), what was checked, and the
+    tensors that were repaired."""
 
     graph: DependencyGraph
     module: nn.Module | None = None
     plan: Plan | None = None
     checks: tuple[Check, ...] = ()
+    repaired: tuple[str, ...] = ()
 
 
 def prune_in_rounds(graph: DependencyGraph, rounds: Rounds, clock: Clock) -> Result:
-    """The result of the last round, with training between them and one plan relative to ``graph``.
+    """The result of the last round, with repair and training between them and one plan relative to ``graph``.
 
     In every round the whole budget is planned under fresh scores, and groups go a part of the way there. Every round
     is proved against the weights that it started from, and the whole plan against the original on random parameters.
@@ -106,16 +111,23 @@ class _Round:
         """What the next round starts from."""
         step = self._step()
         slim, module = self._rewritten(self.state.graph, step)
-        plan, checks = self._joined(step), self.state.checks
-        if self.rounds.between is not None:
-            found = self._checked(plan, step, slim, module)
-            result = self._result(plan, module, found)
-            with self.clock("between rounds"):
-                returned = self.rounds.between(result)
-            slim = replace(slim, stored=_trained(slim, module, returned))
+        plan, checks, repaired = self._joined(step), self.state.checks, self.state.repaired
+        if self.rounds.between is not None or self.rounds.mend is not None:
+            result = self._result(plan, step, slim, module)
+            returned = self._trained(result)
+            slim = replace(slim, stored=_stored(slim, result.model, returned))
             module = raise_program(slim)
+            found = result.verdict.checks[len(checks) :]
             checks += tuple(replace(check, name=f"round {self.number}: {check.name}") for check in found)
-        return _State(slim_graph(self.state.graph, step, slim), module, plan, checks)
+            repaired = result.repair.tensors if result.repair else ()
+        return _State(slim_graph(self.state.graph, step, slim), module, plan, checks, repaired)
+
+    def _trained(self, result: Result) -> Any:
+        """What ``between`` makes of it."""
+        if self.rounds.between is None:
+            return None
+        with self.clock("between rounds"):
+            return self.rounds.between(result)
 
     def plan(self) -> Plan:
         """The plan of all rounds up to this one."""
@@ -126,7 +138,7 @@ class _Round:
         step = self._step()
         plan = self._joined(step)
         slim, module = self._rewritten(self.state.graph, step)
-        return self._result(plan, module, self._checked(plan, step, slim, module))
+        return self._result(plan, step, slim, module)
 
     def _step(self) -> Plan:
         """What this round keeps of what is left."""
@@ -168,12 +180,21 @@ class _Round:
             whole = check_random(self.graph, plan, slim, self.rounds.seed)
             return (*found, replace(whole, name=f"all rounds together, {whole.name}"))
 
-    def _result(self, plan: Plan, module: fx.GraphModule, found: tuple[Check, ...]) -> Result:
-        verdict = Verdict((*self.state.checks, *found))
+    def _result(self, plan: Plan, step: Plan, slim: Program, module: fx.GraphModule) -> Result:
+        """What the round comes to, proved, then repaired."""
+        verdict = Verdict((*self.state.checks, *self._checked(plan, step, slim, module)))
         if not verdict.passed:
             raise refusal(self.graph, plan, verdict, self.rounds.seed)
         after = self.graph.cost({name: kept.shape[-1] for name, kept in plan.groups.items()})
-        return Result(module, plan, verdict, self.graph, self.graph.cost(), after, dict(self.clock.seconds))
+        result = Result(module, plan, verdict, self.graph, self.graph.cost(), after, dict(self.clock.seconds))
+        return result if self.rounds.mend is None else self._mended(result, slim, self.rounds.mend)
+
+    def _mended(self, result: Result, slim: Program, mend: Repairing) -> Result:
+        """Repaired towards the original; tensors of earlier rounds differ from its cut still."""
+        result = mend(result, slim, self.clock)
+        assert result.repair is not None
+        tensors = tuple(dict.fromkeys((*self.state.repaired, *result.repair.tensors)))
+        return replace(result, repair=replace(result.repair, tensors=tensors))
 
 
 def _with_layers(state: _State) -> DependencyGraph:
@@ -185,7 +206,7 @@ def _row(mask: Tensor) -> Tensor:
     return mask if mask.dim() == 1 else mask[0]
 
 
-def _trained(slim: Program, module: nn.Module, returned: Any) -> dict[str, Stored]:
+def _stored(slim: Program, module: nn.Module, returned: Any) -> dict[str, Stored]:
     """The round's tensors as ``between`` has left them: in the module that it was given, or in what it returns."""
     model = returned.model if isinstance(returned, Result) else returned
     model = model if isinstance(model, nn.Module) else module

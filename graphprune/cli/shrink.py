@@ -112,8 +112,6 @@ def _check_rounds(request: Request, other: Sequence[str]) -> None:
         raise InputError(
             "--tune goes with a budget that is met", "give --macs …, or use graphprune tune afterwards"
         )
-    if data and request.repair:
-        raise InputError("--repair has no effect on --tune", "leave one of them out")
     if request.rounds != 1 and (other or request.dry_run):
         raise InputError("--rounds goes with a budget that is met", "leave it out, or give --macs …")
 
@@ -206,7 +204,8 @@ def _result(
         def extra(result: Result) -> dict[str, Any]:
             return {"source": recorded(source, result.graph, (), command_line(request, "shrink"))}
 
-        loop = looped(_wishes(request), request.rounds, source, directory, extra, options, progress)
+        asked = {**options, "repair": request.repair}
+        loop = looped(_wishes(request), request.rounds, source, directory, extra, asked, progress)
         return loop.result, {"loop": loop.to_dict()}
     if request.rounds != 1:
         options = {**options, "rounds": request.rounds}

@@ -114,7 +114,7 @@ def _replay(files: Files, graph: DependencyGraph, seed: int, checks: Checks, pro
 def _repaired(files: Files, model: torch.nn.Module) -> set[str]:
     """Names that the report says are of repaired tensors; tied ones under each of their names."""
     report = files.reported("repair")
-    names = report.get("tensors") if report.get("kept") is True else None
+    names = report.get("tensors")
     named = tensors_of(model)
     own = {id(named[name]) for name in names if name in named} if isinstance(names, list) else set()
     return {name for name, tensor in named.items() if id(tensor) in own}

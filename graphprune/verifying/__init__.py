@@ -1,6 +1,7 @@
 """Proves that a slim program is what its plan asks for. Shares no code with rewriting."""
 
 from graphprune.verifying.bisect import guilty_groups
+from graphprune.verifying.calm import calm
 from graphprune.verifying.randomised import Lively
 from graphprune.verifying.repaired import verify_repaired
 from graphprune.verifying.unchanged import verify_unchanged
@@ -11,6 +12,7 @@ __all__ = [
     "Check",
     "Lively",
     "Verdict",
+    "calm",
     "check_random",
     "guilty_groups",
     "verify",

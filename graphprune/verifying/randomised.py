@@ -74,21 +74,22 @@ class Lively(Randomised):
 
     Where only outputs can be compared, those of `Randomised` would be blind: each matrix halves what came from
     the input and biases add a constant, so that after 50 layers (mobilenet_v2) the input is 1e-7 of the output. Here
-    matrices enlarge by half, which makes up for what activations take away, and biases lie around zero: inputs
-    change the output by 1e-2 or more in every model that the project promises. Drawn in the module's own shapes,
-    for a restricted matrix enlarges less.
+    matrices enlarge by half (``gain``), which makes up for what activations take away, and biases lie around zero:
+    inputs change the output by 1e-2 or more in every model that the project promises. Drawn in the module's own
+    shapes, for a restricted matrix enlarges less.
     """
 
     centred = ("bias",)
 
-    def __init__(self, module: nn.Module, seed: int) -> None:
+    def __init__(self, module: nn.Module, seed: int, gain: float = 1.5) -> None:
         kinds = {"parameter": module.named_parameters, "buffer": module.named_buffers}
         stored = {
             name: Stored(name, kind, tensor) for kind, named in kinds.items() for name, tensor in named()
         }
         super().__init__(stored, seed, None)
         # float16 ends at 65504, which residual streams that grow in every block would reach
-        self.gain = 1.0 if any(item.tensor.dtype is torch.float16 for item in stored.values()) else 1.5
+        self.gain = 1.0 if any(item.tensor.dtype is torch.float16 for item in stored.values()) else gain
+        self.own = tuple(stored)  # one name for each tied tensor
         first = {id(item.tensor): name for name, item in stored.items()}
         self.first = {
             name: first[id(tensor)]
