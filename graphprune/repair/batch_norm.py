@@ -11,11 +11,13 @@ from graphprune.capture.nodes import arguments
 from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
+from graphprune.scoring.calibration import over_processes
 
 __all__ = ["Estimate", "Moments", "Reestimate", "estimate"]
 
 
 POSITIONS = 50_000  # of each channel, over all batches, that are looked at
+PARTS = ("original", "slim", "original_square", "slim_square", "product")
 
 
 @dataclass
@@ -40,8 +42,14 @@ class Moments:
     def add(self, other: Moments) -> None:
         """Adds more positions, in place."""
         self.count += other.count
-        for name in ("original", "slim", "original_square", "slim_square", "product"):
+        for name in PARTS:
             getattr(self, name).add_(getattr(other, name))
+
+    def over_processes(self) -> Moments:
+        """Added up over all processes."""
+        count = torch.tensor(self.count, dtype=torch.float64)
+        found = over_processes({"count": count, **{name: getattr(self, name) for name in PARTS}})
+        return Moments(int(found["count"]), *(found[name] for name in PARTS))
 
 
 @dataclass(frozen=True)
@@ -131,8 +139,9 @@ class Reestimate:
         kept_mean, kept_variance = (self.pairs.cut(name) for name in names)
         mean, variance = (self.pairs.tensors[name] for name in names)
         eps = float(arguments(self.pairs.slim_nodes[self.step.calls[0]])["eps"])
-        found = estimate(self.sums, (kept_mean, kept_variance), (mean, variance), eps)
+        sums = self.sums.over_processes()
+        found = estimate(sums, (kept_mean, kept_variance), (mean, variance), eps)
         better = found.after < found.before
         changed = {names[0]: found.mean.to(mean), names[1]: found.variance.to(variance)} if better else {}
         kind = "statistics" if better else "none"
-        return StepReport(self.step.layer, kind, found.before, found.after, 0.0, self.sums.count), changed
+        return StepReport(self.step.layer, kind, found.before, found.after, 0.0, sums.count), changed

@@ -15,6 +15,7 @@ from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.regression import Sums, fit
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
+from graphprune.scoring.calibration import over_processes
 
 __all__ = ["Refit"]
 
@@ -30,7 +31,7 @@ class Refit:
 
     Args:
         values: numbers that its calls make in all, from which follows what part of them is looked at.
-        batches: of calibration data; with one alone, its first half is held against its second.
+        batches: of calibration data, over all processes; with one alone, its first half is held against its second.
     """
 
     step: Step
@@ -40,7 +41,7 @@ class Refit:
     seed: int
     weights: bool = True
     biases: bool = True
-    halves: list[Sums] = field(default_factory=list)
+    halves: dict[int, Sums] = field(default_factory=dict)
     energy: float = 0.0
     _held: dict[str, tuple[Tensor, dict[str, Any]]] = field(default_factory=dict)
 
@@ -105,10 +106,18 @@ class Refit:
         return torch.where(scale.abs() > SMALL * scale.abs().max(), scale, float("inf"))
 
     def _add(self, half: int, sums: Sums) -> None:
-        if half < len(self.halves):
+        if half in self.halves:
             self.halves[half].add(sums)
         else:
-            self.halves.append(sums)
+            self.halves[half] = sums
+
+    def _joined(self) -> list[Sums]:
+        """Both halves of the data, or the one that there is, over all processes."""
+        like = next(iter(self.halves.values()))
+        own = {half: self.halves.get(half, like.none()).parts() for half in (0, 1)}
+        found = over_processes({(half, name): part for half in own for name, part in own[half].items()})
+        joined = [Sums.joined({name: found[half, name] for name in own[half]}) for half in own]
+        return [half for half in joined if half.count]
 
     def _spread(self, wanted: Tensor) -> None:
         self.energy += float((wanted - wanted.mean(0)).double().square().sum())
@@ -116,9 +125,10 @@ class Refit:
     def solve(self) -> tuple[StepReport, dict[str, Tensor]]:
         """What came of it, and the tensors that change."""
         step, changed = self.step, {}
-        rows = sum(half.count for half in self.halves)
-        energy = self.energy or 1.0
-        found = fit(self.halves, bool(step.bias) and self.biases, bool(self.halves[0].x.numel()))
+        halves = self._joined()
+        rows = sum(half.count for half in halves)
+        energy = float(over_processes({"": torch.tensor(self.energy)})[""]) or 1.0
+        found = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
         if found.slope is not None:
             given = {
                 n: v

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,6 +16,7 @@ __all__ = ["RIDGES", "Fit", "Sums", "fit"]
 # of the mean variance of a regressor; the last ones are for exact copies, which float64 tells from rounding
 RIDGES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-13)
 FIRST = 2  # the place of the one that is tried first
+PARTS = ("x", "r", "xx", "xr", "rr")
 
 
 @dataclass
@@ -44,8 +45,22 @@ class Sums:
     def add(self, other: Sums) -> None:
         """Adds more rows, in place: the matrices are the largest things that a repair holds."""
         self.count += other.count
-        for name in ("x", "r", "xx", "xr", "rr"):
+        for name in PARTS:
             getattr(self, name).add_(getattr(other, name))
+
+    def parts(self) -> dict[str, Tensor]:
+        """All of them as tensors, which can be added up over processes."""
+        count = torch.tensor(self.count, dtype=torch.float64)
+        return {"count": count, **{name: getattr(self, name) for name in PARTS}}
+
+    @classmethod
+    def joined(cls, parts: Mapping[str, Tensor]) -> Sums:
+        """Of `parts`."""
+        return cls(int(parts["count"]), *(parts[name] for name in PARTS))
+
+    def none(self) -> Sums:
+        """Of no rows."""
+        return Sums(0, *(torch.zeros_like(getattr(self, name)) for name in PARTS))
 
     def error(self, slope: Tensor | None, shift: Tensor | float) -> float:
         """The sum of squares that ``slope`` ``[groups, size, outputs]`` and ``shift`` ``[groups, outputs]`` leave."""

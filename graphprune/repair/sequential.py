@@ -20,7 +20,7 @@ from graphprune.repair.report import RepairReport, StepReport
 from graphprune.repair.steps import BATCH_NORM, Step, find_steps
 from graphprune.repair.survey import Survey, distance, survey
 from graphprune.repair.walk import Walk, make_blocks
-from graphprune.scoring.calibration import Calibration
+from graphprune.scoring.calibration import Calibration, process
 
 __all__ = ["Repair", "repair"]
 
@@ -54,6 +54,8 @@ def repair(
     seed: int = 0,
 ) -> tuple[Program, RepairReport]:
     """``slim`` with repaired tensors, or as it is where they bring the outputs no nearer; and what was done.
+
+    Sums are added up over all processes of `torch.distributed`, each with batches of its own; all come to the same.
 
     Args:
         slim: what ``plan`` makes of the program of ``graph``.
@@ -131,9 +133,11 @@ def _gather(walk: Walk, tasks: Sequence[Refit | Reestimate]) -> None:
         ),
         key=lambda event: event[:3],
     )
+    rank, processes = process()
     for number, pair in walk.to(events[0][2]):
         for _, moment, call, task in events:
-            task.look(moment, call, pair, number)
+            # as if processes took turns with the batches of one
+            task.look(moment, call, pair, number * processes + rank)
 
 
 def _shares(pairs: Pairs) -> Iterator[tuple[str, float]]:

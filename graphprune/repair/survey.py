@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from graphprune.errors import InputError
 from graphprune.repair.steps import Step
 from graphprune.repair.walk import Walk
+from graphprune.scoring.calibration import over_processes
 
 __all__ = ["Survey", "distance", "survey"]
 
@@ -24,7 +25,7 @@ class Survey:
     """What a first pass finds.
 
     Args:
-        batches: how many there are.
+        batches: how many there are, over all processes.
         distance: of the outputs, see `distance`.
         changed: weights of the steps whose results differ from the original's.
         values: weight of a step → numbers that its calls make.
@@ -68,7 +69,22 @@ def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Surve
                 "give batches that the model can run",
             ) from error
     found.distance = total.value
+    _join(found)
     return found
+
+
+def _join(found: Survey) -> None:
+    """What all processes have found, so that all take the same steps; of bytes that wait, the mean."""
+    numbers = {("processes", ""): 1, ("batches", ""): found.batches}
+    numbers |= {("values", weight): count for weight, count in found.values.items()}
+    numbers |= {("changed", weight): int(weight in found.changed) for weight in found.values}
+    numbers |= {("sizes", call): size for call, size in found.sizes.items()}
+    sums = over_processes({key: torch.tensor(float(number)) for key, number in numbers.items()})
+    total = {key: int(value) for key, value in sums.items()}
+    found.batches = total["batches", ""]
+    found.values = {weight: total["values", weight] for weight in found.values}
+    found.changed = {weight for weight in found.values if total["changed", weight]}
+    found.sizes = {call: total["sizes", call] // total["processes", ""] for call in found.sizes}
 
 
 def distance(walk: Walk) -> float:
@@ -89,7 +105,7 @@ def _differ(wanted: Tensor, given: Tensor) -> bool:
 
 class _Distance:
     def __init__(self) -> None:
-        self.sums: dict[int, tuple[float, float]] = {}
+        self.sums: dict[int, Tensor] = {}
 
     def add(self, wanted: Any, given: Any, number: int) -> None:
         pairs = zip(pytree.tree_leaves(wanted), pytree.tree_leaves(given), strict=True)
@@ -101,11 +117,12 @@ class _Distance:
                     f"the model's outputs for calibration batch {number + 1} are not finite",
                     "give batches without NaN and infinity",
                 )
-            error, energy = self.sums.get(place, (0.0, 0.0))
-            off = float((one.double() - other.double()).square().sum())
-            self.sums[place] = (error + off, energy + float(one.double().square().sum()))
+            off, energy = (one.double() - other.double()).square().sum(), one.double().square().sum()
+            self.sums[place] = self.sums.get(place, 0) + torch.stack([off, energy]).cpu()
 
     @property
     def value(self) -> float:
-        ratios = [error / (energy or 1.0) for error, energy in self.sums.values()]
+        """Over the batches of all processes."""
+        sums = (total.tolist() for total in over_processes(self.sums).values())
+        ratios = [error / (energy or 1.0) for error, energy in sums]
         return sum(ratios) / max(len(ratios), 1)

@@ -24,6 +24,7 @@ __all__ = [
     "forward",
     "gradients",
     "over_processes",
+    "process",
 ]
 
 Key = TypeVar("Key")
@@ -80,15 +81,23 @@ def over_processes(sums: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
     Args:
         sums: float64, of the same keys and shapes in every process.
     """
-    distributed = torch.distributed
-    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() < 2:
+    if process()[1] < 2:
         return dict(sums)
+    distributed = torch.distributed
     # NCCL adds up on its own device alone; one message, since sums are small
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
     flat = torch.cat([value.double().flatten() for value in sums.values()] or [torch.zeros(0)]).to(device)
     distributed.all_reduce(flat)
     parts = flat.cpu().split([value.numel() for value in sums.values()])
     return {key: part.reshape(sums[key].shape) for key, part in zip(sums, parts, strict=True)}
+
+
+def process() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are; one where `torch.distributed` is not initialised."""
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 def _batches(given: Any, program: Program) -> Iterable[Any]:

@@ -81,6 +81,16 @@ def scores(batches: list[Any]) -> dict[str, torch.Tensor]:
     return found
 
 
+def repaired(batches: list[Any]) -> dict[str, torch.Tensor]:
+    """Tensors of a slim model that was repaired on the batches."""
+    graph = shrunk(dropout=0.0).graph
+    result = gp.shrink(graph, macs=0.5, align=1, importance="l1", calibration=batches, repair=True)
+    assert result.repair is not None
+    assert result.repair.kept
+    assert result.repair.batches == 4
+    return {f"repaired {name}": tensor for name, tensor in tensors(result.model).items()}
+
+
 def batches() -> list[Any]:
     images, labels = data()
     return list(zip(images.split(12), labels.split(12), strict=True))
@@ -104,7 +114,8 @@ def main(checkpoint: Path, what: str, value: str) -> None:
         result = shared()
         assert result.tuning["processes"] == 2
         rank = int(os.environ["RANK"])
-        save_file(tensors(result.model) | scores(batches()[rank::2]), f"{value}.{rank}")
+        own = batches()[rank::2]
+        save_file(tensors(result.model) | scores(own) | repaired(own), f"{value}.{rank}")
         torch.distributed.destroy_process_group()
 
 
