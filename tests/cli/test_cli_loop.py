@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 import graphprune as gp
 from graphprune.cli.data import DataOptions
 from graphprune.cli.loop import parse_tuning
+from models_zoo.data import read_data
 from models_zoo.digits import evaluate
 
 
@@ -19,7 +21,10 @@ def test_two_rounds(run: Callable[..., Any], tmp_path: Path) -> None:
     output = tmp_path / "slim"
     settings = ("--tuning", "epochs=1", "--tuning", "lr=0.002", "--tuning", "batch=64")
     budget = ("--macs", 0.25, "--align", 1, "--rounds", 2, "--min-metric", 0.9, "--no-latency")
-    result = run("shrink", "zoo:digits_resnet", *budget, "--tune", "zoo:digits", *settings, "-o", output)
+    numpy.save(tmp_path / "some.npy", read_data("digits", (1, 8, 8))[0][:64].numpy())
+    mended = ("--repair", "--calibration", tmp_path / "some.npy")
+    start = ("shrink", "zoo:digits_resnet", *budget, *mended)
+    result = run(*start, "--tune", "zoo:digits", *settings, "-o", output)
     assert result.exit_code == 0, result.stderr
     assert "The loop ended: the budget is met" in result.stdout
     report = json.loads((output / "report.json").read_text())
@@ -28,7 +33,11 @@ def test_two_rounds(run: Callable[..., Any], tmp_path: Path) -> None:
     assert rounds[1]["macs"] <= 0.25 < rounds[0]["macs"]
     assert evaluate(gp.load(output))["accuracy"] == rounds[1]["metric"] > 0.95
     assert "Round by round" in (output / "report.html").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["slim", "slim.rounds"]
+    assert report["repair"]["batches"] == 2
+    assert report["repair"]["after"] < report["repair"]["before"]
+    names = [check["name"] for check in report["verdict"]["checks"]]
+    assert sum("repaired outputs are no farther" in name for name in names) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["slim", "slim.rounds", "some.npy"]
     assert sorted(path.name for path in (tmp_path / "slim.rounds").iterdir()) == ["round_1", "round_2"]
     assert run("verify", tmp_path / "slim.rounds" / "round_1").exit_code == 0
 
