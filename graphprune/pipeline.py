@@ -14,6 +14,7 @@ from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock, Progress
 from graphprune.dead_units import shrink_lossless
 from graphprune.errors import InputError
+from graphprune.judging import settled
 from graphprune.measured import measured_plan
 from graphprune.planning import Plan
 from graphprune.planning.schedule import Schedule
@@ -75,6 +76,7 @@ def plan(
     clock = Clock(progress)
     request = make_request(options)
     graph = _graph(model, example_inputs, options.get("outputs", ()), clock)
+    request, profile = settled(graph, request, None, profile, clock)
     prepared = prepare(graph, request, clock, profile)
     with clock("plan"):
         return propose(prepared, prepared.plan())
@@ -127,7 +129,9 @@ def shrink(
         latency: of the time of one run in onnxruntime: a share, or "4ms". It is predicted, measured and corrected.
         ratio: share of the units to remove from every group.
         importance: which units matter: a name such as "l2" or "taylor", "name:aggregate:normalise", a `Criterion`, or
-            an object of ``torch_pruning.importance``, or any `graphprune.scoring.Importance`.
+            an object of ``torch_pruning.importance``, or any `graphprune.scoring.Importance`. "auto" tries several,
+            each with a ranking, and takes the one whose slim model (repaired, if it is to be) is nearest to the
+            original on ``calibration``; ``result.plan.request["tried"]`` has all distances.
         calibration: batches for criteria that look at data, for ``repair`` and for ``trials``: a tensor, a list of
             batches, a DataLoader; a batch is what ``example_inputs`` may be, or a pair of that and labels.
         loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number, for criteria that take gradients; without one,
@@ -220,6 +224,7 @@ def _shrink_planned(
     graph: DependencyGraph, request: Request, profile: Profile | None, mend: Repairing | None, clock: Clock
 ) -> Result:
     """By budgets; a result with the runtime's liked widths can be asked for coarser ones."""
+    request, profile = settled(graph, request, mend, profile, clock)
     prepared = prepare(graph, request, clock, profile)
 
     def coarser() -> Result:

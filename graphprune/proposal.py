@@ -220,6 +220,8 @@ def _record(
         named = getattr(request.schedule, "__name__", "a function")
         schedule = request.schedule if isinstance(request.schedule, str) else named
         several |= {"rounds": request.rounds, "schedule": schedule}
+    if request.tried:
+        several["tried"] = dict(request.tried)
     return {
         "budget": {budget.kind: budget.request for budget in request.budgets},
         **_described(request.criterion, scores),

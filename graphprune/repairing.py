@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture import Program
 from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock
 from graphprune.errors import InputError, VerificationError
+from graphprune.planning import Plan
 from graphprune.repair import Repair, repair
 from graphprune.result import Result
+from graphprune.rewriting import rewrite
 from graphprune.scoring import Calibration
 from graphprune.verifying import Check, verify_repaired
 
@@ -25,6 +28,12 @@ class Repairing:
     options: Repair
     calibration: Any
     seed: int
+
+    def distance(self, graph: DependencyGraph, plan: Plan) -> float:
+        """Of the outputs from the original's, squared and relative, once ``plan`` is carried out and repaired."""
+        data = Calibration(self.calibration, seed=self.seed)
+        _, report = repair(graph, plan, rewrite(graph, plan), data, self.options, self.seed)
+        return report.after if report.kept else report.before
 
     def __call__(self, result: Result, cut: Program, clock: Clock) -> Result:
         """The result with repaired tensors, where they bring it nearer to the original.

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 from graphprune.errors import InputError
 from graphprune.planning import UNITS, Budget, Constraints, check_ranking
 from graphprune.planning.schedule import Schedule, check_schedule
 from graphprune.probing import Evaluate, check_trials
-from graphprune.scoring import Importance, Loss, find_importance
+from graphprune.scoring import Criterion, Importance, Loss, find_importance
+from graphprune.scoring.criteria import LOSSES
 
 __all__ = ["AUTO", "Options", "Request", "find_align", "find_budgets", "make_request"]
 
 AUTO: Literal["auto"] = "auto"
+# importance and ranking that "auto" tries: each is the best of them for some model (docs/choice.md, docs/accuracy.md)
+CHOICES = (
+    ("refit", "per_cost"),
+    ("refit", "isomorphic"),
+    ("lamp", "isomorphic"),
+    ("lamp", "global"),
+    ("l2", "isomorphic"),
+    ("fisher::none", "per_cost"),
+)
 
 
 class Options(TypedDict, total=False):
@@ -53,6 +63,8 @@ class Request:
     Args:
         budgets: one ratio, or budgets of costs.
         constraints: what a plan must respect; its ``align`` counts unless that of the request is "auto".
+        choices: importance and ranking to try, of which one takes the place of ``criterion`` and ``ranking``.
+        tried: what was measured of them.
         align: a multiple, or "auto" for those that the runtime likes.
         coarser: how many times as wide steps to take as the runtime likes.
         calibration: what trials measure on.
@@ -74,6 +86,8 @@ class Request:
     trials: int = 0
     evaluate: Evaluate | None = None
     calibration: Any = None
+    choices: tuple[tuple[Importance, str], ...] = ()
+    tried: Mapping[str, float] = field(default_factory=dict)
 
 
 def make_request(options: Options, other: Sequence[str] = (), shared: bool = False) -> Request:
@@ -95,12 +109,13 @@ def make_request(options: Options, other: Sequence[str] = (), shared: bool = Fal
         options.get("max_ratio", 1.0),
         dict(options.get("ratios") or {}),
     )
+    choices = _choices(options) if options.get("importance") == AUTO else ()
     ranking = options.get("ranking", "global")
     check_ranking(ranking)
     timing = (options.get("threads", 1), options.get("batch", 1))
     request = Request(
         budgets,
-        _criterion(options, shared),
+        choices[0][0] if choices else _criterion(options, shared),
         constraints,
         align,
         ranking,
@@ -112,6 +127,7 @@ def make_request(options: Options, other: Sequence[str] = (), shared: bool = Fal
         trials=options.get("trials", 0),
         evaluate=options.get("evaluate"),
         calibration=options.get("calibration"),
+        choices=choices,
     )
     _check_walks(request, other)
     return request
@@ -121,6 +137,28 @@ def _criterion(options: Options, shared: bool) -> Importance:
     """The importance with its data, which trials take too."""
     importance, data = options.get("importance", "l2"), options.get("calibration")
     return find_importance(importance, data, options.get("loss"), shared or options.get("trials", 0) > 0)
+
+
+def _choices(options: Options) -> tuple[tuple[Importance, str], ...]:
+    """What is to be tried.
+
+    Raises:
+        InputError: there are no data to try it on, or the ranking is settled.
+    """
+    data, loss = options.get("calibration"), options.get("loss")
+    if data is None:
+        raise InputError(
+            "importance 'auto' tries choices on data, and there is none",
+            "give calibration batches: calibration=DataLoader(...), or --calibration FILE",
+        )
+    if options.get("ranking", "global") != "global":
+        raise InputError("importance 'auto' finds the ranking too", "leave ranking out")
+    # a ratio of every group leaves nothing to rank
+    tried = dict.fromkeys((name, "global") for name, _ in CHOICES) if options.get("ratio") else CHOICES
+    return tuple(
+        (find_importance(name, data, loss if Criterion.parse(name).name in LOSSES else None, True), ranking)
+        for name, ranking in tried
+    )
 
 
 def _check_walks(request: Request, other: Sequence[str]) -> None:

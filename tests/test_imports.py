@@ -33,6 +33,7 @@ ORDER = {
 }
 EDGE = {
     "pipeline",
+    "judging",
     "request",
     "proposal",
     "measured",

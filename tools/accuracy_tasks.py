@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from models_zoo import wheels
 
-__all__ = ["BATCH", "TASKS", "calibration", "make_task"]
+__all__ = ["BATCH", "TASKS", "calibration", "make_task", "training"]
 
 STORE = Path(__file__).parents[1] / "out" / "bench_accuracy"
 BATCH = 16  # calibration examples of one batch; crops of one photograph
@@ -37,6 +37,14 @@ def calibration(task: Task) -> list[Any]:
     if isinstance(inputs[0], Mapping):
         return [{name: torch.cat([part[name] for part in rows]) for name in rows[0]} for rows in parts]
     return [torch.cat(rows) for rows in parts]
+
+
+def training(task: Task) -> list[Any]:
+    """What a slim model is fine-tuned on: the training data with labels, or the calibration data without."""
+    if task.train is None:
+        return calibration(task)
+    order = torch.randperm(len(task.train[0]), generator=torch.Generator().manual_seed(0))
+    return list(zip(*(part[order].split(2 * BATCH) for part in task.train), strict=True))
 
 
 def mnist1d() -> tuple[Split, Split]:
@@ -99,6 +107,7 @@ def _small(
         compare=choice_tasks._classes,
         fixed=("head",),
         data=about,
+        train=(inputs, labels),
     )
 
 

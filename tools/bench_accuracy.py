@@ -4,11 +4,12 @@
     python tools/bench_accuracy.py mtcnn_rnet --again
     python tools/bench_accuracy.py --table         # docs/accuracy.md from what was measured
 
-Ours is one setting for all models: importance "refit", ranking "per_cost", repaired on unlabelled calibration data.
+Ours is one setting for all models: importance "auto", which judges on calibration data, and repair on the same.
 torch-pruning's is the best of its criteria and rankings *on the test data*, model by model and share by share (where
-build/choice.jsonl has measured all of them, the best few of those are run again). Each line of build/accuracy.jsonl is
-one slim model; what fails is a line too, with its reason. Its data: `pip install mnist1d` and, without its
-dependencies, `pip install --no-deps aeon==1.6.0`.
+build/choice.jsonl has measured all of them, the best few of those are run again). Then both are fine-tuned at a quarter
+of the cost, by the same trainer with the same settings, data and steps: ours, and the best few of torch-pruning's.
+Each line of build/accuracy.jsonl is one slim model; what fails is a line too, with its reason. Its data:
+`pip install mnist1d` and, without its dependencies, `pip install --no-deps aeon==1.6.0`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import date
 from importlib.metadata import version
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
-from accuracy_table import write_table
-from accuracy_tasks import TASKS, calibration, make_task
+from accuracy_table import TUNED, write_table
+from accuracy_tasks import TASKS, calibration, make_task, training
 from bench_rows import BUILD, Row, counter, key, read, run
 from choice_peer import Peer, PeerChoice, choices
 from choice_tasks import Task
@@ -29,10 +31,14 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.raising import raise_program
+from graphprune.planning import make_plan
+from graphprune.tuning import fine_tune
 
 SHARES = (0.7, 0.5, 0.3)
 OTHER_SHARES = {"efficientnet_lite0": (0.9, 0.8, 0.7), "minilm": (0.9, 0.8, 0.7)}
-BEST = 5  # of torch-pruning's choices that bench_choice has measured
+BEST = 5  # of torch-pruning's choices that have been measured
+STEPS, HEAVY_STEPS = 300, 40  # of fine-tuning, with 32 labelled or 16 unlabelled examples each
 PACKAGES = ("graphprune", "torch", "torch-pruning", "aeon", "mnist1d")
 
 Made = tuple[nn.Module, dict[str, Any]]
@@ -41,24 +47,37 @@ Made = tuple[nn.Module, dict[str, Any]]
 def repaired(task: Task, graph: DependencyGraph, share: float) -> Made:
     """Chosen and repaired on the same unlabelled examples."""
     batches = calibration(task)
-    result = gp.shrink(
-        graph, macs=share, importance="refit", ranking="per_cost", calibration=batches, repair=True, align=1
-    )
+    result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, repair=True, align=1)
     assert result.repair is not None
     seconds = {f"{name}_seconds": value for name, value in result.repair.seconds.items()}
-    return result.model, {"kept": result.repair.kept, **seconds}
+    return result.model, {"kept": result.repair.kept, "chosen": chosen(result), **seconds}
 
 
 def cut(task: Task, graph: DependencyGraph, share: float) -> Made:
-    """The same choice without the repair."""
+    """Chosen for a plain cut, and not repaired."""
     batches = calibration(task)
-    result = gp.shrink(
-        graph, macs=share, importance="refit", ranking="per_cost", calibration=batches, align=1
-    )
-    return result.model, {}
+    result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, align=1)
+    return result.model, {"chosen": chosen(result)}
 
 
-# what graphprune makes without training, by the name of the table's column; training would be one more
+def tuning(task: Task) -> gp.Tuning:
+    """Of both tools."""
+    return gp.Tuning(steps=HEAVY_STEPS if task.heavy else STEPS)
+
+
+def tuned(task: Task, graph: DependencyGraph, share: float) -> Made:
+    """Chosen, repaired and fine-tuned."""
+    batches = calibration(task)
+    result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, repair=True, align=1)
+    return gp.tune(result, training(task), tuning(task)).model, {"chosen": chosen(result)}
+
+
+def chosen(result: gp.Result) -> str:
+    """What "auto" has taken."""
+    return f"{result.plan.request['importance']}, {result.plan.request['ranking']}"
+
+
+# what graphprune makes without training, by the name of the table's column
 OURS: dict[str, Callable[[Task, DependencyGraph, float], Made]] = {"cut": cut, "repaired": repaired}
 
 
@@ -103,23 +122,33 @@ def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[Row]:
             yield from row(
                 "torch-pruning", text, share, lambda other=other, share=share: (peer.at(other, share), {})
             )
+    yield from row("graphprune", "tuned", TUNED, lambda: tuned(task, graph, TUNED))
+    for other in promising(task, min(shares), BUILD / "accuracy.jsonl"):
+
+        def taught(other: PeerChoice = other) -> Made:
+            model = raise_program(gp.trace(peer.at(other, TUNED), task.example).program)
+            # no plan: it is for distances of layers alone, which these settings leave out
+            return fine_tune(graph, make_plan(graph, {}), model, training(task), tuning(task)).model, {}
+
+        yield from row("torch-pruning", f"{other}, {other.ranking}", TUNED, taught)
 
 
-def promising(task: Task, share: float) -> list[PeerChoice]:
+def promising(task: Task, share: float, file: Path = BUILD / "choice.jsonl") -> list[PeerChoice]:
     """torch-pruning's choices: all, or the best of those that have been measured on this model."""
-    every = list(choices(task))
+    every = {f"{choice}, {choice.ranking}": choice for choice in choices(task)}
     rows = [
         row
-        for row in read(BUILD / "choice.jsonl")
+        for row in read(file)
         if row["model"] == task.name and row["tool"] == "torch-pruning" and "figures" in row
     ]
+    rows = [row for row in rows if row["share"] > TUNED]
     if not rows:
-        return every
+        return list(every.values())
     nearest = min({row["share"] for row in rows}, key=lambda known: abs(known - share))
     rows = [row for row in rows if row["share"] == nearest]
     rows.sort(key=lambda row: harm(row["figures"]))
-    best = {(row["choice"], row["ranking"]) for row in rows[:BEST]}
-    return [choice for choice in every if (str(choice), choice.ranking) in best]
+    names = [", ".join(filter(None, (row["choice"], row.get("ranking")))) for row in rows[:BEST]]
+    return [every[name] for name in names]
 
 
 def harm(figures: dict[str, float]) -> tuple[float, float]:

@@ -66,7 +66,8 @@ class PeerChoice:
 
 
 def choices(task: Task) -> Iterator[PeerChoice]:
-    """All that make a difference: locally no normaliser does, and some criteria have none."""
+    """All that make a difference: locally no normaliser does, and some criteria have none; fewer of a heavy model."""
+    normalizers = ("mean", None) if task.heavy else ("mean", "max", None)
     has_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in task.model.modules())
     for criterion in CRITERIA:
         if criterion == "bn scale" and not has_norm:
@@ -74,7 +75,7 @@ def choices(task: Task) -> Iterator[PeerChoice]:
         for heads, held in product(_both(_attention(task.model)), _both(task.held)):
             for ranking in RANKINGS:
                 plain = ranking == "local" or criterion in ("lamp", "random")
-                for normalizer in ("mean",) if plain else ("mean", None):
+                for normalizer in ("mean",) if plain else normalizers:
                     yield PeerChoice(criterion, ranking, normalizer, heads, held)
 
 

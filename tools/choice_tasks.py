@@ -43,6 +43,7 @@ class Task:
         data: what it is, for the table.
         held: layers whose flattened outputs torch-pruning mixes up; both tools are tried with and without holding them.
         heavy: whether a cut takes seconds, so that fewer choices are tried.
+        train: examples and labels to fine-tune on, where there are more than those of ``batches``.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Task:
     data: str
     held: tuple[str, ...] = ()
     heavy: bool = False
+    train: tuple[Tensor, Tensor] | None = None
 
     def sample(self) -> list[tuple[Any, Any]]:
         """Calibration examples to measure slim models on, in batches of 8; of a heavy model few of them."""
@@ -166,6 +168,7 @@ def _digits(name: str) -> Task:
     return Task(
         name, model, example, _examples(images[::step], labels[::step]), _cross_entropy, [others], truth,
         _log_softmax, _classes, ("classifier",), "digits: 206 of the training part, the 355 held out",
+        train=(images, labels),
     )  # fmt: skip
 
 

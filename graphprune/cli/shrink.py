@@ -29,7 +29,7 @@ from graphprune.report.rounds import round_tables
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.request import AUTO, Options, make_request
 from graphprune.result import Result
-from graphprune.scoring import Criterion, Importance, find_importance
+from graphprune.scoring import Criterion, find_importance
 
 __all__ = ["shrink"]
 
@@ -49,11 +49,9 @@ def shrink(request: Request) -> None:
         plan = _checked(request)
         progress("build the model")
         with stdout_is_kept():
-            importance, batches = _importance(request)
+            asked = _importance(request)
             source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
-        options: Options = {**_options(request), "importance": importance}
-        if request.repair or request.trials:
-            options["calibration"] = batches
+        options: Options = {**_options(request), **asked}
         with silence():
             if request.output is None:
                 report = pipeline.plan(source.model, source.inputs, progress=progress, **options).to_dict()
@@ -72,8 +70,12 @@ def shrink(request: Request) -> None:
 def _checked(request: Request) -> Plan | None:
     """Everything that can be refused before the long work; the plan, if one is to be replayed."""
     other = ["lossless"] * request.lossless + ["plan"] * (request.plan is not None)
-    Criterion.parse(request.importance)
-    make_request(_options(request), other)
+    options = _options(request)
+    if request.importance == AUTO:
+        options |= {"importance": AUTO, "calibration": request.calibration}
+    else:
+        Criterion.parse(request.importance)
+    make_request(options, other)
     if request.repair:
         _check_repair(request)
     _check_rounds(request, other)
@@ -138,13 +140,15 @@ def _read_plan(request: Request, path: Path) -> Plan:
     return Plan.from_json(text)
 
 
-def _importance(request: Request) -> tuple[Importance, Any]:
-    """The criterion with its data, and the data. Files of the user's are run where they are named."""
+def _importance(request: Request) -> Options:
+    """The criterion with its data, and the data where others read them. Files are run where they are named."""
     batches = None if request.calibration is None else reusable(read_calibration(request.calibration))
     loss = None if request.loss is None else read_loss(request.loss)
-    return find_importance(
-        request.importance, batches, loss, shared=request.repair or request.trials > 0
-    ), batches
+    if request.importance == AUTO:
+        return {"importance": AUTO, "calibration": batches, "loss": loss}
+    shared = request.repair or request.trials > 0
+    found: Options = {"importance": find_importance(request.importance, batches, loss, shared)}
+    return {**found, "calibration": batches} if shared else found
 
 
 def _shrunk(

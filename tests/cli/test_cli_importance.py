@@ -119,3 +119,18 @@ def test_a_plan_needs_no_data(refused: Refused, net: Path, data: Path) -> None:
     assert "--calibration has no effect on --plan" in refused(
         "shrink", f"{net}:with_inputs", *options, "-o", data / "out"
     )
+
+
+def test_choices_can_be_tried(
+    run: Callable[..., Any], refused: Callable[..., str], net: Path, tmp_path: Path
+) -> None:
+    import numpy
+
+    numpy.save(tmp_path / "x.npy", numpy.random.default_rng(0).normal(size=(40, 6)).astype("float32"))
+    start = ("shrink", f"{net}:with_inputs", "--ratio", 0.5, "--importance", "auto", "--no-latency")
+    done = run(*start, "--calibration", tmp_path / "x.npy", "--repair", "-o", tmp_path / "slim")
+    assert done.exit_code == 0, done.output
+    assert "tries choices on data" in refused(*start, "-o", tmp_path / "other")
+    assert "finds the ranking too" in refused(
+        *start, "--ranking", "uniform", "--calibration", tmp_path / "x.npy", "-o", tmp_path / "other"
+    )

@@ -1,0 +1,71 @@
+"""importance="auto": the nearest to the original of several choices, with and without a repair."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import graphprune as gp
+from graphprune.request import CHOICES
+
+sys.path.insert(0, str(Path(__file__).parent / "planning"))
+from planning_models import network, transformer
+
+IMAGES = [torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+TOKENS = [torch.randn(4, 7, 6, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+
+
+def off(result: gp.Result, batches: list[Tensor]) -> float:
+    """The squared distance of the outputs, over the original's square."""
+    original = copy.deepcopy(result.graph.program.model).eval()
+    with torch.no_grad():
+        pairs = [(result.model(batch), original(batch)) for batch in batches]
+    error = sum(float((one - two).double().square().sum()) for one, two in pairs)
+    return error / sum(float(two.double().square().sum()) for _, two in pairs)
+
+
+@pytest.mark.parametrize("repair", [True, False])
+@pytest.mark.parametrize(("graph", "batches"), [(network(), IMAGES), (transformer(), TOKENS)])
+def test_the_nearest_of_all_choices(graph: gp.DependencyGraph, batches: list[Tensor], repair: bool) -> None:
+    options: dict[str, Any] = {"macs": 0.6, "calibration": batches, "repair": repair, "align": 1}
+    result = gp.shrink(graph, **options, importance="auto")
+    tried = result.plan.request["tried"]
+    assert list(tried) == [f"{name}, {ranking}" for name, ranking in CHOICES]
+    best = min(tried, key=tried.get)
+    request = result.plan.request
+    assert f"{request['importance']}, {request['ranking']}" == best
+    assert off(result, batches) == pytest.approx(tried[best], rel=1e-4)
+    # each figure is what that choice comes to by itself
+    for name, ranking in CHOICES[1:3]:
+        data = {"calibration": batches} if repair or name == "refit" else {"calibration": None}
+        one = gp.shrink(graph, **{**options, **data}, importance=name, ranking=ranking)
+        assert off(one, batches) == pytest.approx(tried[f"{name}, {ranking}"], rel=1e-4)
+    assert len({round(value, 9) for value in tried.values()}) > 2
+
+
+def test_rounds_and_other_budgets_go_with_it() -> None:
+    result = gp.shrink(
+        transformer(), params=0.5, importance="auto", calibration=TOKENS, rounds=2, repair=True
+    )
+    assert result.plan.request["rounds"] == 2
+    assert result.after.params <= 0.5 * result.before.params
+    assert len(result.plan.request["tried"]) == len(CHOICES)
+    proposal = gp.plan(transformer(), params=0.5, importance="auto", calibration=TOKENS)
+    assert set(proposal.plan.request["tried"]) == set(result.plan.request["tried"])
+
+
+def test_refusals() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.randn(3, 4)
+    with pytest.raises(gp.InputError, match="tries choices on data, and there is none"):
+        gp.shrink(model, x, macs=0.5, importance="auto")
+    with pytest.raises(gp.InputError, match="finds the ranking too"):
+        gp.shrink(model, x, macs=0.5, importance="auto", calibration=x, ranking="uniform")
+    with pytest.raises(gp.BudgetError):
+        gp.shrink(model, x, macs=0.001, importance="auto", calibration=x)
