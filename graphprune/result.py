@@ -28,6 +28,11 @@ from graphprune.verifying import Verdict
 
 __all__ = ["Result", "load"]
 
+LAYERS_NOTE = (
+    "By onnxruntime's profile, the median of some runs. What it fused into a layer's kernel counts with that layer; "
+    "'other' is all that belongs to no layer, such as additions, reshapes and the products inside attention."
+)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -212,5 +217,12 @@ def _measure(result: Result, slim: Path, report: dict[str, Any], clock: Clock) -
         original = result.profile or profile(result.graph, result.threads, batch)
     with clock("time"):
         timed = original.measure(slim)
+        layers = original.layers(slim)
     report["before"]["onnx_bytes"] = original.bytes
-    report["latency"] = {"batch": original.batch, "threads": original.threads, **asdict(timed)}
+    report["latency"] = {
+        "batch": original.batch,
+        "threads": original.threads,
+        **asdict(timed),
+        "layers": {name: list(pair) for name, pair in layers.items()},
+        "layers_note": LAYERS_NOTE,
+    }

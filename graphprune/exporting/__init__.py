@@ -8,6 +8,7 @@ from __future__ import annotations
 from graphprune.exporting.digest import digest
 from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
 from graphprune.exporting.documents import rows_to_json, write_text
+from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
 from graphprune.exporting.parity import Parity, parity
 from graphprune.exporting.runtime import (
@@ -26,6 +27,7 @@ from graphprune.exporting.store import graph_from_json, graph_to_json, load_mode
 from graphprune.exporting.tensor_file import read_tensors, write_tensors
 
 __all__ = [
+    "OTHER",
     "RESULT_FILES",
     "Latency",
     "NodeTime",
@@ -40,6 +42,7 @@ __all__ = [
     "graph_from_json",
     "graph_to_json",
     "latency",
+    "layer_times",
     "load_model",
     "make_feed",
     "module_source",

@@ -19,6 +19,7 @@ from torch import nn
 from graphprune.errors import ExportError
 from graphprune.exporting.conversion import FIXED_BATCH, UNKNOWN, convert, quiet
 from graphprune.exporting.initializers import replace_initializers
+from graphprune.exporting.node_names import name_nodes, note_layers
 
 __all__ = ["OnnxFile", "OnnxProgram", "export_onnx"]
 
@@ -86,6 +87,7 @@ class OnnxProgram:
             draft = torch.onnx.ONNXProgram(self.converted.model.clone(), None)
             if tensors is not None:
                 replace_initializers(draft.model.graph, self.converted, tensors)
+            note_layers(draft.model.graph)
             draft.optimize()
             _tidy(draft.model)
             try:
@@ -111,7 +113,8 @@ def export_onnx(
 
 
 def _tidy(model: Any) -> None:
-    """Name the batch dimension, and drop the exporter's notes, which quote local paths and source."""
+    """Name the nodes and the batch dimension, and drop the exporter's notes, which quote local paths and source."""
+    name_nodes(model.graph)
     values = list(model.graph.inputs)
     symbols = {str(value.shape[0]) for value in values if value.shape and not isinstance(value.shape[0], int)}
     _drop_notes(model.graph.metadata_props)

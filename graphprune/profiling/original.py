@@ -65,6 +65,17 @@ class Profile:
         """Times a slim model's file against the original's, in alternation."""
         return exporting.latency(self.path, slim, *self._example, seconds=seconds, threads=self.threads)
 
+    def layers(self, slim: Path) -> dict[str, tuple[float, float]]:
+        """Layer → milliseconds in the original and in a slim model, see `graphprune.exporting.layer_times`."""
+        before, after = (
+            exporting.layer_times(
+                path, exporting.make_feed(exporting.session(path), *self._example), RUNS, self.threads
+            )
+            for path in (self.path, slim)
+        )
+        names = sorted({**before, **after}, key=exporting.OTHER.__eq__)
+        return {name: (before.get(name, 0.0), after.get(name, 0.0)) for name in names}
+
 
 def profile(
     graph: DependencyGraph, threads: int = 1, batch: int = 1, progress: Progress = lambda stage: None

@@ -48,10 +48,9 @@ def curves(sensitivity: Mapping[str, Any] | None, loop: Mapping[str, Any] | None
 
 
 def layer_times(milliseconds: Mapping[str, Any] | None, layers: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """One row per layer that was timed, ``{layer: [before, after]}``, in the network's order."""
-    numbers = {layer["name"]: layer["id"] for layer in reversed(list(layers))}
-    rows = [
-        {"id": numbers.get(name, len(numbers)), "name": name, "before": before, "after": after}
-        for name, (before, after) in (milliseconds or {}).items()
+    """One row per layer that was timed, ``{layer: [before, after]}``, in that order; ``id`` where it is drawn."""
+    numbers = {layer["name"]: layer["id"] for layer in reversed(list(layers)) if layer["name"]}
+    return [
+        {"id": numbers.get(name), "place": place, "name": name, "before": before, "after": after}
+        for place, (name, (before, after)) in enumerate((milliseconds or {}).items())
     ]
-    return sorted(rows, key=lambda row: row["id"])

@@ -89,7 +89,7 @@ def test_rounds_and_times_of_layers(run: Callable[..., Any], folder: Path) -> No
         ("after tuning", 1, 0.9),
         ("after tuning", 2, 0.8),
     ]
-    assert data["latency"] == [{"id": 1, "name": "stem.0", "before": 1, "after": 0.4}]
+    assert data["latency"] == [{"id": 1, "place": 0, "name": "stem.0", "before": 1, "after": 0.4}]
 
 
 def test_refusals(refused: Callable[..., str], folder: Path, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@
     return parts;
   };
 
-  const idOf = (item) => (item && item.datum && item.datum.id !== undefined ? item.datum.id : undefined);
+  const idOf = (item) => item?.datum?.id ?? undefined;
   view.addEventListener("mouseover", (event, item) => {
     const id = idOf(item);
     if (id === undefined) return;
@@ -254,7 +254,7 @@
   });
   for (const key of ["macs", "params"]) {
     const rows = layers.filter((layer) => layer[key][0]);
-    const table = rows.map((layer) => ({ id: layer.id, name: layer.name || layer.kind, before: layer[key][0], after: layer[key][1] }));
+    const table = rows.map((layer) => ({ id: layer.id, place: layer.id, name: layer.name || layer.kind, before: layer[key][0], after: layer[key][1] }));
     toLayer(draw(key, data.specs.cost, { layers: table }));
   }
   if (find("latency")) toLayer(draw("latency", data.specs.cost, { layers: data.latency }));
