@@ -162,11 +162,14 @@ def verify(
     command.verify(directory, model, weights, json, quiet)
 
 
-@app.command(epilog=examples("graphprune report slim", "graphprune report slim --sensitivity curves.json"))
+@app.command(
+    epilog=examples("graphprune report slim", "graphprune report slim --sensitivity sensitivity.jsonl")
+)
 def report(
     directory: Result,
     sensitivity: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Curves of `graphprune sensitivity --json`.")
+        Path | None,
+        typer.Option(metavar="FILE", help="What `graphprune sensitivity` wrote, or printed as JSON."),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from graphprune import exporting
+from graphprune.cli.curves import read_curves
 from graphprune.cli.output import print_json, show
 from graphprune.errors import InputError
 from graphprune.report.page import render
@@ -23,7 +24,7 @@ def report(directory: Path, sensitivity: Path | None, json: bool, quiet: bool) -
     """Writes report.html from report.json and plan.json.
 
     Args:
-        sensitivity: a file with curves, see `graphprune.report.page.render`.
+        sensitivity: a file with curves, see `read_curves`.
 
     Raises:
         InputError: it is no result directory, or one of a version that did not record its layers.
@@ -35,7 +36,7 @@ def report(directory: Path, sensitivity: Path | None, json: bool, quiet: bool) -
             "shrink the model again; `shrink MODEL --plan` makes the same choice",
         )
     plan = _read(directory / "plan.json", "give a directory that `graphprune shrink` wrote")
-    curves = _read(sensitivity, "give what `graphprune sensitivity --json` printed") if sensitivity else None
+    curves = read_curves(sensitivity) if sensitivity else None
     title = str(found.get("source", {}).get("model", found.get("name", directory.name)))
     page = directory / "report.html"
     try:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from graphprune import pipeline, probes
 from graphprune.cli.calibration import read_calibration, read_loss
+from graphprune.cli.curves import curves_of
 from graphprune.cli.models import resolve
 from graphprune.cli.output import console, print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import stages
@@ -25,12 +26,6 @@ from graphprune.probing import Evaluate, Sensitivity, Watch
 from graphprune.report.sensitivity import sensitivity_table
 
 __all__ = ["sensitivity"]
-
-METRICS = {
-    "l2": "relative L2 distance of the outputs",
-    "kl": "divergence of the outputs' softmax (KL, nats)",
-    "evaluate": "what the evaluation gives",
-}
 
 
 def sensitivity(request: Request) -> None:
@@ -103,14 +98,9 @@ def _report(spec: str, found: Sensitivity, request: Request) -> Mapping[str, Any
     """The curves as `graphprune report --sensitivity` takes them, and what was measured how."""
     return {
         "model": spec,
-        "metric": METRICS[found.distance],
         "distance": found.distance,
-        "baseline": found.baseline,
         "importance": request.importance,
         "ratios": list(request.shares),
         "sizes": {name: points[0].size for name, points in found.curves.items()},
-        "groups": {
-            name: [[point.removed / point.size, point.value] for point in points]
-            for name, points in found.curves.items()
-        },
+        **curves_of(found),
     }

@@ -14,10 +14,12 @@ def curves(sensitivity: Mapping[str, Any] | None, loop: Mapping[str, Any] | None
     """One chart for each that there is.
 
     Args:
-        sensitivity: ``{"metric": name, "groups": {group: [[share removed, figure], ...]}}``.
+        sensitivity: see `graphprune.report.page.render`.
         loop: of a result that was made in rounds, see `graphprune.loop.Loop.to_dict`.
     """
     if sensitivity:
+        whole = sensitivity.get("baseline")
+        start = [] if whole is None else [[0.0, whole]]
         yield {
             "id": "sensitivity",
             "title": "Sensitivity",
@@ -27,7 +29,7 @@ def curves(sensitivity: Mapping[str, Any] | None, loop: Mapping[str, Any] | None
             "points": [
                 {"line": name, "x": share, "y": figure}
                 for name, curve in sensitivity["groups"].items()
-                for share, figure in curve
+                for share, figure in [*start, *curve]
             ],
         }
     points = [

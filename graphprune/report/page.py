@@ -17,7 +17,7 @@ __all__ = ["render"]
 Report = Mapping[str, Any]
 
 FILTERS = {"count": count_text, "percent": share_text, "error": error_text}
-SPECS = ("network", "cost", "spread", "histogram", "curves", "theme")
+SPECS = ("network", "cost", "spread", "histogram", "sensitivity", "rounds", "theme")
 
 
 def render(
@@ -29,7 +29,8 @@ def render(
         report: of `Result.save`, or `facts` and `inspection` of a model together.
         title: the model's name.
         units: group → kept units, as in a plan's document.
-        sensitivity: curves, ``{"metric": name, "groups": {group: [[share removed, figure], ...]}}``.
+        sensitivity: curves, ``{"metric": name, "groups": {group: [[share removed, figure], ...]}}``, and the whole
+            model's figure as ``baseline`` if it is known.
     """
     from jinja2 import Environment
     from markupsafe import Markup

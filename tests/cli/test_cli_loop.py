@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 import pytest
+from cli_pages import data_of
 
 import graphprune as gp
 from graphprune.cli.data import DataOptions
@@ -32,7 +33,18 @@ def test_two_rounds(run: Callable[..., Any], tmp_path: Path) -> None:
     assert [item["good"] for item in rounds] == [True, True]
     assert rounds[1]["macs"] <= 0.25 < rounds[0]["macs"]
     assert evaluate(gp.load(output))["accuracy"] == rounds[1]["metric"] > 0.95
-    assert "Round by round" in (output / "report.html").read_text()
+    curves = tmp_path / "s.jsonl"
+    assert run("sensitivity", "zoo:digits_resnet", "--ratios", "0.25,0.5", "-o", curves).exit_code == 0
+    assert run("report", output, "--sensitivity", curves).exit_code == 0
+    sensitivity, round_by_round = data_of(output / "report.html")["curves"]
+    assert [point["line"] for point in sensitivity["points"]] == [
+        g for g in report["groups"] for _ in range(3)
+    ]
+    assert {point["x"] for point in sensitivity["points"]} == {0, 0.25, 0.5}
+    assert [point["y"] for point in round_by_round["points"] if point["line"] == "after tuning"] == [
+        item["metric"] for item in rounds
+    ]
+    curves.unlink()
     assert report["repair"]["batches"] == 2
     assert report["repair"]["after"] < report["repair"]["before"]
     names = [check["name"] for check in report["verdict"]["checks"]]

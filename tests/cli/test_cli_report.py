@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_pages import data_of
 from typer.main import get_command
 
 from graphprune.cli.app import app
@@ -22,12 +23,6 @@ from graphprune.loop import Round
 @pytest.fixture
 def folder(result_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(result_folder, tmp_path / "slim"))
-
-
-def data_of(page: Path) -> dict[str, Any]:
-    text = page.read_text(encoding="utf-8")
-    start = text.index('id="data">') + len('id="data">')
-    return json.loads(text[start : text.index("</script>", start)])
 
 
 def test_the_page_is_made_again_from_the_directory_alone(run: Callable[..., Any], folder: Path) -> None:
@@ -94,6 +89,10 @@ def test_rounds_and_times_of_layers(run: Callable[..., Any], folder: Path) -> No
 
 def test_refusals(refused: Callable[..., str], folder: Path, tmp_path: Path) -> None:
     assert "cannot be read" in refused("report", tmp_path / "nowhere")
+    (tmp_path / "odd.json").write_text("[]")
+    assert "holds no curves" in refused("report", folder, "--sensitivity", tmp_path / "odd.json")
+    (tmp_path / "odd.json").write_text("neither")
+    assert "cannot be read" in refused("report", folder, "--sensitivity", tmp_path / "odd.json")
     report = json.loads((folder / "report.json").read_text())
     (folder / "report.json").write_text(json.dumps({**report, "layers": [{"name": "x"}]}))
     assert "cannot be shown" in refused("report", folder)

@@ -233,6 +233,38 @@ def test_themes_and_widths(opened: Opened, name: str) -> None:
     assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") in papers - {paper}
 
 
+def test_curves_and_times_of_layers(browser: Any, files: Path) -> None:
+    """Measurements that a report may hold: drawn without complaint, lines named, times of layers to click at."""
+    report = json.loads(json.dumps(page_of("resnet50").report))
+    names = [row["name"] for row in report["layers"] if row["tensors"]][:4]
+    times = {name: [2e-3 * (place + 1), 1e-3] for place, name in enumerate(names)}
+    report["latency"] |= {"layers": {**times, "other": [1e-3, 1e-3]}, "layers_note": "of the profile"}
+    pairs = enumerate([(0.95, 0.99), (0.4, 0.98)], 1)
+    report["loop"] = {"rounds": [{"number": n, "before": cut, "metric": tuned} for n, (cut, tuned) in pairs]}
+    for row in report["groups"].values():
+        row["scores"]["cut"] = None
+    groups = {name: [[0.5, 0.1]] for name in report["groups"]}
+    path = files / "measured.html"
+    sensitivity = {"metric": "distance", "baseline": 0.0, "groups": groups}
+    path.write_text(render(report, "measured", {}, sensitivity), encoding="utf-8")
+    page = Opened(browser, path)
+    page.page.locator("#rounds svg").scroll_into_view_if_needed()
+    said = page.page.inner_text("#rounds")
+    assert "before tuning" in said
+    assert "after tuning" in said
+    points = page.page.locator("#sensitivity .mark-symbol path")
+    assert points.count() == 2 * len(groups)
+    points.last.hover(force=True)  # the area around it is what is pointed at
+    assert page.page.locator(".vg-tooltip").inner_text().count("50.0%") == 1
+    axis = page.page.inner_text("#latency")
+    assert "0.002" in axis
+    assert "m" not in axis.replace("from the input to the output", "")
+    page.page.locator("#latency .mark-rect path").first.click()
+    assert page.page.locator("#details h3").inner_text() == names[0]
+    assert page.said == []
+    page.close()
+
+
 def test_names_are_texts_and_nothing_else(browser: Any, files: Path) -> None:
     evil = '</script><img src=x onerror="alert(1)">{{7*7}}'
     report = json.loads(

@@ -257,9 +257,13 @@
     const table = rows.map((layer) => ({ id: layer.id, place: layer.id, name: layer.name || layer.kind, before: layer[key][0], after: layer[key][1] }));
     toLayer(draw(key, data.specs.cost, { layers: table }));
   }
-  if (find("latency")) toLayer(draw("latency", data.specs.cost, { layers: data.latency }));
+  if (find("latency")) {
+    const spec = structuredClone(data.specs.cost);
+    spec.layer[0].encoding.y.axis.format = "~g"; // of milliseconds no thousandths
+    toLayer(draw("latency", spec, { layers: data.latency }));
+  }
   for (const chart of data.curves) {
-    const spec = structuredClone(data.specs.curves);
+    const spec = structuredClone(data.specs[chart.id]);
     spec.encoding.x.title = chart.x;
     spec.encoding.y.title = chart.y;
     draw(chart.id, spec, { curves: chart.points });
@@ -268,6 +272,7 @@
   const scored = data.groups.filter((group) => group.scores);
   if (scored.length) {
     const spread = { ...data.specs.spread, height: 16 * scored.length };
+    if (scored.every((group) => group.scores.cut === null)) spread.layer = spread.layer.slice(0, -1);
     const rows = scored.map((group) => {
       const [low, lower, median, upper, high] = group.scores.quantiles;
       return { name: group.name, low, lower, median, upper, high, cut: group.scores.cut };
@@ -282,7 +287,8 @@
       return ["removed", "kept"].flatMap((fate) =>
         (fate === "kept" ? kept : removed).map((units, place) => ({ from: edge(place), to: edge(place + 1), units, fate })));
     };
-    const cuts = (group) => (group.scores.cut === null ? [] : [{ cut: group.scores.cut }]);
+    // without a cut a hidden one, since an axis wants data
+    const cuts = ({ scores }) => [{ cut: scores.cut ?? scores.quantiles[0], shown: scores.cut !== null }];
     const histogram = await draw("histogram", data.specs.histogram, { bins: bins(scored[0]), cuts: cuts(scored[0]) });
     const show = () => {
       const group = groups.get(select.value);
