@@ -55,6 +55,10 @@ class Proposal:
     smallest: Mapping[str, float]
     widths: Mapping[str, tuple[int, int]]
 
+    def __repr__(self) -> str:
+        costs = (f"{kind}={self.before[kind]:,.5g} → {self.after[kind]:,.5g}" for kind in self.after)
+        return f"Proposal({', '.join(costs)}, {self.plan})"
+
     def to_dict(self) -> dict[str, Any]:
         """For `json.dumps`."""
         return {

@@ -71,6 +71,14 @@ class Result:
     coarser: Callable[[], Result] | None = field(default=None, repr=False)
     repair: RepairReport | None = None
 
+    def __repr__(self) -> str:
+        checks = self.verdict.checks
+        passed = sum(check.passed for check in checks)
+        return (
+            f"Result(params={self.before.params:,} → {self.after.params:,}, "
+            f"macs={self.before.macs:,} → {self.after.macs:,}, checks={passed} of {len(checks)} passed)"
+        )
+
     def save(
         self,
         directory: str | Path,

@@ -41,6 +41,14 @@ class DependencyGraph:
     analysis: Analysis
     groups: tuple[Group, ...]
 
+    def __repr__(self) -> str:
+        cost, program = self.cost(), self.program
+        axes = {atom for dims in self.analysis.terms.values() for term in dims for atom in atoms(term)}
+        return (
+            f"DependencyGraph({type(program.model).__name__}, operators={len(program.operations)}, axes={len(axes)}, "
+            f"groups={len(self.groups)}, params={cost.params:,}, macs={cost.macs:,})"
+        )
+
     @cached_property
     def by_name(self) -> dict[str, Group]:
         """Groups by name."""

@@ -80,6 +80,12 @@ class Program:
     module_types: Mapping[str, str] = field(default_factory=dict)
     model: nn.Module | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        return (
+            f"Program({type(self.model).__name__}, operators={len(self.operations)}, inputs={len(self.inputs)}, "
+            f"stored={len(self.stored)}, dynamic_batch={self.dynamic_batch})"
+        )
+
     @cached_property
     def output_names(self) -> tuple[str, ...]:
         """Names of all values that are returned, in order."""

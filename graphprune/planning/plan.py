@@ -40,6 +40,11 @@ class Plan:
     model: str
     request: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        units = sum(kept.shape[-1] for kept in self.groups.values())
+        asked = self.request.get("budget", {})
+        return f"Plan({asked}, groups={len(self.groups)}, kept_units={units}, cut_tensors={len(self.kept)})"
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names by which outputs were asked for; empty where all are returned."""

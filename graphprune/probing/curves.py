@@ -59,6 +59,9 @@ class Sensitivity:
     model: str
     importance: Importance = field(repr=False)
 
+    def __repr__(self) -> str:
+        return f"Sensitivity({self.distance}, groups={len(self.curves)}, points={len(self.points)})"
+
     @property
     def curves(self) -> dict[str, tuple[Point, ...]]:
         """Points by group, fewest removed first."""
