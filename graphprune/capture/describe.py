@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,21 @@ def _layer(node: fx.Node) -> str:
 
 
 def source_line(node: fx.Node) -> str:
-    """The innermost line of the user's code that led to ``node``: ``file:line``."""
+    """The innermost line of the user's code that led to ``node``: ``package/file.py:line``."""
     for line in reversed((node.meta.get("stack_trace") or "").splitlines()):
         text = line.strip()
         if text.startswith('File "'):
             path, _, rest = text[6:].partition('", line ')
             if is_users(path):
-                return f"{path}:{rest.partition(',')[0]}"
+                return f"{_within_package(Path(path))}:{rest.partition(',')[0]}"
     return ""
+
+
+@cache
+def _within_package(path: Path) -> str:
+    """The path from the outermost package on, as it is imported; reports are passed on, and machines differ."""
+    root = next(folder for folder in path.parents if not (folder / "__init__.py").exists())
+    return path.relative_to(root).as_posix()
 
 
 # code that is never the user's: torch, this package, and what torch generates
