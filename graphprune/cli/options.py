@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from graphprune.cli.model_names import complete_model
+
 __all__ = [
     "DISPLAY",
     "Debug",
@@ -30,7 +32,9 @@ DISPLAY = "What is shown"
 # beside an option of text: a configuration file may say a number
 OrNumber = "or a number"
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False, autocompletion=complete_model)
+]
 Layer = Annotated[
     str,
     typer.Argument(metavar="LAYER", help="A layer or tensor, such as layer1.0.conv1.", show_default=False),

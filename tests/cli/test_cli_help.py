@@ -57,6 +57,7 @@ def test_completion_knows_commands_and_options() -> None:
         return done.stdout.split()
 
     assert completed("graphprune sh") == ["shrink"]
+    assert completed("graphprune inspect zoo:mt") == ["zoo:mtcnn_rnet", "zoo:mtcnn_onet"]
     assert completed("graphprune shrink zoo:mlp --ma") == ["--macs", "--max-ratio"]
 
 
