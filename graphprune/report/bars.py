@@ -64,11 +64,12 @@ def _bar(number: int, node: Mapping[str, Any], box: Box, room: float) -> Row:
 
 
 def _label(node: Mapping[str, Any], widths: str, letters: int) -> str:
-    """Name and widths; of a long name the end, which says more than its beginning."""
+    """Name and widths; of a long name the end, from a dot on, which says more than its beginning."""
     if not node["tensors"]:
         return str(node["name"] if node["kind"] == "input" else node["kind"])
     name, letters = node["name"], max(letters - len(widths) - 1, 8)
-    end = name[1 - letters :].lstrip(".")
+    end = name[1 - letters :]
+    end = end.partition(".")[2] or end
     return f"{name if len(name) <= letters else '…' + end} {widths}"
 
 

@@ -5,7 +5,10 @@ Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchical system
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 
 import networkx as nx
 
@@ -61,14 +64,34 @@ def _followed(step: int, onward: Mapping[int, int]) -> tuple[int, list[int]]:
 
 
 def _routed(graph: nx.DiGraph) -> list[Edge]:
-    """All edges but the longest where these are many; those stay without which the graph would fall apart."""
+    """The edges that get a way of their own.
+
+    Not those that repeat a longer path and come to their end in numbers, as in a dense block, where every layer reads
+    all before it; one, as around a residual branch, does. Nor the longest, where they are many. Those stay without
+    which the graph would fall apart.
+    """
     rows = {node: row for row, nodes in enumerate(nx.topological_generations(graph)) for node in nodes}
+    repeated = _repeated(graph)
+    many = {end for end, count in Counter(end for _, end in repeated).items() if count > 1}
     joined = nx.utils.UnionFind(graph)
     room = LANES * len(graph)
     chosen = []
     for passed, start, end in sorted((rows[end] - rows[start] - 1, start, end) for start, end in graph.edges):
-        if passed <= room or joined[start] != joined[end]:
+        wanted = end not in many or (start, end) not in repeated
+        if (wanted and passed <= room) or joined[start] != joined[end]:
             room -= passed
             joined.union(start, end)
             chosen.append((start, end))
     return sorted(chosen)
+
+
+def _repeated(graph: nx.DiGraph) -> set[Edge]:
+    """Edges beside which there is a longer path; sets of nodes are kept as the bits of a number."""
+    below: dict[int, int] = {}
+    found: set[Edge] = set()
+    for node in reversed(list(nx.topological_sort(graph))):
+        steps = list(graph.successors(node))
+        further = reduce(or_, (below[step] for step in steps), 0)
+        below[node] = reduce(or_, (1 << step for step in steps), further)
+        found.update((node, step) for step in steps if further >> step & 1)
+    return found

@@ -106,6 +106,19 @@ def test_large_networks_are_laid_out_quickly(reach: int) -> None:
     assert len(layout.lines) == network.number_of_edges()
 
 
+def test_a_dense_block_goes_down_in_one_column() -> None:
+    """Of its many edges only the chain has a way of its own; one around a branch has one, and so have branches."""
+    dense = nx.DiGraph((i, j) for i in range(12) for j in range(i + 1, 12))
+    places, routes = layered(dense)
+    assert len({column for column, _ in places.values()}) <= 2
+    assert {(i, i + 1) for i in range(11)} <= set(routes)
+    assert len(routes) < 15
+    around = nx.DiGraph([(0, 1), (1, 2), (2, 3), (0, 3)])
+    assert set(layered(around)[1]) == set(around.edges)
+    branches = nx.DiGraph([(0, 1), (0, 2), (2, 3), (0, 4), (4, 5), (5, 6), (1, 7), (3, 7), (6, 7)])
+    assert set(layered(branches)[1]) == set(branches.edges)
+
+
 def test_nothing_to_draw() -> None:
     assert lay_out(nx.DiGraph()).boxes == {}
 
