@@ -36,7 +36,7 @@ types: setup ## Check the package's types
 	$(BIN)/mypy
 
 docs: setup ## Build the documentation in site/, strictly
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## Remove the virtual environment and what was built
 	rm -rf $(VENV) out build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -84,13 +84,15 @@ def shrink_and_tune(
     """Goes to a budget in rounds: each prunes a part of what is to go, fine-tunes and evaluates.
 
     Args:
-        model, example_inputs: as for `shrink`.
-        loader, settings, evaluate, task_loss, watch: as for `tune` (``task_loss`` is its ``loss``), in every round.
+        model: as for `shrink`.
+        example_inputs: as for `shrink`.
+        loader: as for `tune`, in every round; so are ``settings``, ``evaluate`` and ``watch``.
         rounds: how many; the budget is met after the last.
         min_metric: the smallest figure of ``evaluate`` that is good enough (the largest one, where lower is better).
             A round that misses it ends the loop, and the one before it is the result.
         directory: where every round is saved, as ``round_1``, ``round_2`` …. What is there already is taken up: rounds
             that are complete are not trained again, one that was stopped goes on from its checkpoint.
+        task_loss: ``loss`` of `tune`.
         extra: what the report of a round shall hold besides.
         options: of `shrink`, such as ``macs=0.5``, ``importance`` or ``schedule``.
 

@@ -59,8 +59,9 @@ def check_rule(operator: Any, *args: Any, **kwargs: Any) -> RuleReport:
 
     Args:
         operator: as for `graphprune.rule`.
-        args, kwargs: example arguments. Give tensors small and distinct sizes above 2, and values without zeros
-            or repetitions, so that nothing is mistaken for something else.
+        args: example arguments. Give tensors small and distinct sizes above 2, and values without zeros or
+            repetitions, so that nothing is mistaken for something else.
+        kwargs: those by name, likewise.
 
     Raises:
         InputError: the operator is unknown or does not run on these arguments.
