@@ -18,8 +18,9 @@ multiply-accumulates that torch's own counter finds in it. Ours is one setting f
 and `repair=True`, on calibration data ("cut" is without the repair): six choices are tried, and the calibration data
 say which is taken. torch-pruning's figure is that of its best criterion and ranking on the very test data, chosen anew
 for every cell; ours is never chosen on test data. Loss is the accuracy lost, in points; where there are no labels the
-Kullback-Leibler divergence of the predicted classes, or one minus the cosine of the embeddings. "won" means at most half
-of torch-pruning's loss; "no loss" that neither loses anything, but torch-pruning's best of some ninety happens to gain.
+Kullback-Leibler divergence of the predicted classes, or one minus the cosine of the embeddings. "won" means at most
+half of torch-pruning's loss; "no loss" that neither loses anything, but torch-pruning's best of some ninety happens to
+gain.
 """
 
 
