@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from graphprune import pipeline
@@ -18,6 +17,7 @@ from graphprune.errors import BudgetError, GraphpruneError, InputError
 from graphprune.exporting import digest
 from graphprune.fine_tuning import tune
 from graphprune.planning import Plan
+from graphprune.processes import is_first
 from graphprune.result import Result, load
 from graphprune.scoring import Loss
 from graphprune.tuning import Evaluate, Tuning, Watch
@@ -192,7 +192,7 @@ class _Rounds:
         self.progress(f"fine-tune round {number}")
         checkpoint = self.directory / f"{name}.checkpoint.safetensors"
         tuned = self._tune(result, checkpoint)
-        if _is_first():
+        if is_first():
             record = {**self.extra(tuned), ORIGINAL: digest(result.graph.program.tensors)}
             tuned.save(place, latency=False, progress=self.progress, extra=record)
             checkpoint.unlink(missing_ok=True)
@@ -208,11 +208,6 @@ class _Rounds:
             checkpoint=checkpoint,
             watch=self.watch,
         )
-
-
-def _is_first() -> bool:
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 def _taken_up(result: Result, place: Path, settings: Tuning) -> Result:

@@ -39,15 +39,18 @@ def sensitivity(
         model: the model, or its graph from `trace`. It is left as it was.
         example_inputs: as for `shrink`.
         calibration: batches, as for `shrink`; without any, the example inputs. They and the model's outputs are held in
-            memory. Every process measures on its own: nothing is exchanged under ``torch.distributed``.
+            memory. Under ``torch.distributed`` each process gives batches of its own, and all get the distance over
+            those of all.
         evaluate: ``evaluate(model)`` → a number, or a dict whose first value is one, higher is better; called with slim
-            models instead of measuring distances. Calibration data are then for the importance alone.
+            models instead of measuring distances. Calibration data are then for the importance alone. Under
+            ``torch.distributed`` the first process calls it.
         ratios: shares of a group's units to remove.
         distance: "l2", ``|y' - y| / |y|`` over all outputs of all batches, or "kl", the mean divergence of their
             softmax over the last dimension, in nats.
         importance: which units of a group go first, see `shrink`.
         loss: for an importance that takes gradients.
-        path: a file of JSON lines, written point by point; where it exists already, the measurement goes on.
+        path: a file of JSON lines, written point by point by the first process; where it exists already, the
+            measurement goes on.
         watch: called with the number of points that are done, and of all.
         seed: of random importance.
 

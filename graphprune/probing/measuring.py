@@ -20,6 +20,7 @@ from graphprune.planning import make_plan
 from graphprune.planning.plan import fingerprint
 from graphprune.probing.curves import Point, Sensitivity
 from graphprune.probing.record import Record
+from graphprune.processes import from_all, from_first, is_first, over_processes
 from graphprune.rewriting import rewrite
 from graphprune.scoring import Calibration, Importance
 
@@ -45,7 +46,8 @@ class _L2:
 
     @property
     def value(self) -> float:
-        return float((self.change / (self.whole or 1.0)) ** 0.5)
+        change, whole = _over_processes(self.change, self.whole)
+        return float((change / (whole or 1.0)) ** 0.5)
 
 
 @dataclass
@@ -64,7 +66,13 @@ class _KL:
 
     @property
     def value(self) -> float:
-        return self.total / max(self.rows, 1)
+        total, rows = _over_processes(self.total, self.rows)
+        return total / max(rows, 1)
+
+
+def _over_processes(*numbers: float) -> list[float]:
+    sums = {place: torch.tensor(float(number), dtype=torch.float64) for place, number in enumerate(numbers)}
+    return [float(total) for total in over_processes(sums).values()]
 
 
 DISTANCES: Mapping[str, Callable[[], _L2 | _KL]] = {"l2": _L2, "kl": _KL}
@@ -94,7 +102,9 @@ def probe(
         "seed": seed,
         **measure.head,
     }
-    record = Record.open(path, head)
+    # one process reads and writes the file; what it holds already is measured by none
+    rows = from_first(lambda: Record.open(path, head).rows)
+    record = Record(head, rows, path if is_first() else None)
     known = {(row["group"], row["removed"]) for row in record.rows}
     for done, (name, removed) in enumerate(wanted):
         watch(done, len(wanted))
@@ -132,7 +142,7 @@ def _wanted(
 
 
 class _Outputs:
-    """The distance to the model's own outputs, which are held, on every calibration batch."""
+    """The distance to the model's own outputs, which are held, on every calibration batch of all processes."""
 
     def __init__(self, graph: DependencyGraph, calibration: Any, distance: str) -> None:
         program = graph.program
@@ -148,7 +158,7 @@ class _Outputs:
             for index, leaf in enumerate(leaves)
             if isinstance(leaf, Tensor)
         }
-        self.head = {"distance": distance, "baseline": 0.0, "data": digest(tensors)[:16]}
+        self.head = {"distance": distance, "baseline": 0.0, "data": " ".join(from_all(digest(tensors)[:16]))}
 
     def __call__(self, slim: Program) -> float:
         distance = self.distance()
@@ -164,13 +174,16 @@ class _Outputs:
 
 
 class _Evaluated:
-    """What a function of the model gives."""
+    """What a function of the model gives in the first process."""
 
     def __init__(self, graph: DependencyGraph, evaluate: Evaluate) -> None:
         self.evaluate = evaluate
         self.head = {"distance": "evaluate", "baseline": self(graph.program)}
 
     def __call__(self, slim: Program) -> float:
+        return from_first(lambda: self._figure(slim))
+
+    def _figure(self, slim: Program) -> float:
         found = self.evaluate(raise_program(slim))
         figure = next(iter(found.values()), None) if isinstance(found, Mapping) else found
         try:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from graphprune.capture.nodes import arguments
+from graphprune.processes import over_processes
 from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
-from graphprune.scoring.calibration import over_processes
 
 __all__ = ["Estimate", "Moments", "Reestimate", "estimate"]
 

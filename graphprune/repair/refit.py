@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.capture.nodes import arguments
+from graphprune.processes import over_processes
 from graphprune.repair.layers import LAYERS, Layer
 from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.regression import Sums, fit
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
-from graphprune.scoring.calibration import over_processes
 
 __all__ = ["Refit"]
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.program import Program
 from graphprune.planning.plan import Plan
+from graphprune.processes import rank_and_count
 from graphprune.repair.batch_norm import Reestimate
 from graphprune.repair.pair import Pairs
 from graphprune.repair.refit import Refit
@@ -20,7 +21,7 @@ from graphprune.repair.report import RepairReport, StepReport
 from graphprune.repair.steps import BATCH_NORM, Step, find_steps
 from graphprune.repair.survey import Survey, distance, survey
 from graphprune.repair.walk import Walk, make_blocks
-from graphprune.scoring.calibration import Calibration, process
+from graphprune.scoring.calibration import Calibration
 
 __all__ = ["Repair", "repair"]
 
@@ -133,7 +134,7 @@ def _gather(walk: Walk, tasks: Sequence[Refit | Reestimate]) -> None:
         ),
         key=lambda event: event[:3],
     )
-    rank, processes = process()
+    rank, processes = rank_and_count()
     for number, pair in walk.to(events[0][2]):
         for _, moment, call, task in events:
             # as if processes took turns with the batches of one

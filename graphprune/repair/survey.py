@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from graphprune.errors import InputError
+from graphprune.processes import over_processes
 from graphprune.repair.steps import Step
 from graphprune.repair.walk import Walk
-from graphprune.scoring.calibration import over_processes
 
 __all__ = ["Survey", "distance", "survey"]
 

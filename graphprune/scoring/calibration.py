@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -23,11 +23,8 @@ __all__ = [
     "bind_batch",
     "forward",
     "gradients",
-    "over_processes",
-    "process",
 ]
 
-Key = TypeVar("Key")
 Pair = tuple[Tensor, Tensor]
 Observe = Callable[[str, Tensor], None]
 
@@ -71,33 +68,6 @@ class Calibration:
             yield batch, bind_batch(batch, program, f"calibration batch {count}")[0]
         if not count:
             raise InputError("the calibration data has no batches", REMEDY)
-
-
-def over_processes(sums: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
-    """The sums of all processes of `torch.distributed`, where it is initialised; else ``sums`` as they are.
-
-    Every process must collect from batches of its own (or all from the same ones), and call this alike.
-
-    Args:
-        sums: float64, of the same keys and shapes in every process.
-    """
-    if process()[1] < 2:
-        return dict(sums)
-    distributed = torch.distributed
-    # NCCL adds up on its own device alone; one message, since sums are small
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    flat = torch.cat([value.double().flatten() for value in sums.values()] or [torch.zeros(0)]).to(device)
-    distributed.all_reduce(flat)
-    parts = flat.cpu().split([value.numel() for value in sums.values()])
-    return {key: part.reshape(sums[key].shape) for key, part in zip(sums, parts, strict=True)}
-
-
-def process() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are; one where `torch.distributed` is not initialised."""
-    distributed = torch.distributed
-    if not distributed.is_available() or not distributed.is_initialized():
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
 
 
 def _batches(given: Any, program: Program) -> Iterable[Any]:

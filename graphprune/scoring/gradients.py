@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
+from graphprune.processes import Key, over_processes
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.calibration import Key, gradients, over_processes
+from graphprune.scoring.calibration import gradients
 from graphprune.scoring.measures import Measure, View, parameters_of, summed
 from graphprune.scoring.sites import Site, tapped
 from graphprune.scoring.units import per_unit, shape_of, unit_maps
 
-__all__ = ["GRADIENTS", "collect_fisher", "collect_products", "collect_taylor"]
+__all__ = ["GRADIENTS", "averages", "collect_fisher", "collect_products", "collect_taylor"]
 
 _Positions = dict[tuple[str, int], Tensor]
 _Scores = dict[str, list[Part]]
@@ -29,7 +30,7 @@ def _members(view: View) -> dict[str, set[int]]:
     return dims
 
 
-def _means(sums: Mapping[Key, Tensor], count: int) -> dict[Key, Tensor]:
+def averages(sums: Mapping[Key, Tensor], count: int) -> dict[Key, Tensor]:
     """Over the batches or examples of all processes."""
     total = over_processes({"count": torch.tensor(float(count), dtype=torch.float64)})["count"]
     return {key: value / total for key, value in over_processes(sums).items()}
@@ -54,7 +55,7 @@ def collect_products(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[[V
                 product = combine(weight, grad)
                 for dim in dims.get(name, ()):
                     sums[name, dim] = sums.get((name, dim), torch.zeros(())) + _along(product, dim)
-        return _means(sums, count)
+        return averages(sums, count)
 
     return collect
 
@@ -79,7 +80,9 @@ def collect_taylor(view: View) -> _Scores:
                     key = (member.tensor, member.dim, place)
                     before = known[key].scores if key in known else 0
                     known[key] = Part(member.role, before + squares)
-    means = _means({(name, key): part.scores for name, p in totals.items() for key, part in p.items()}, count)
+    means = averages(
+        {(name, key): part.scores for name, p in totals.items() for key, part in p.items()}, count
+    )
     return {
         name: [Part(part.role, means[name, key]) for key, part in parts.items()]
         for name, parts in totals.items()
@@ -102,7 +105,7 @@ def collect_fisher(view: View) -> _Scores:
                 rows = len(total)
                 totals[group.name] = totals.get(group.name, torch.zeros(())) + total.square().sum(0)
         examples += rows
-    return {name: [Part("consumes", mean)] for name, mean in _means(totals, max(examples, 1)).items()}
+    return {name: [Part("consumes", mean)] for name, mean in averages(totals, max(examples, 1)).items()}
 
 
 def _mask_gradients(

@@ -10,6 +10,7 @@ from torch import Tensor
 from graphprune.axes.groups import Group
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.calibration import gradients
+from graphprune.scoring.gradients import averages
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.reconstruction import RIDGE, Products, collect_products, consumers, elimination_errors
 from graphprune.scoring.units import shape_of
@@ -65,7 +66,7 @@ def _collect(view: View) -> tuple[dict[tuple[str, int, str], Products], dict[str
                 rows = gradient.detach().movedim(channels, 0).flatten(1)
                 sums = rows.double().square().sum(1).cpu()
                 squares[call] = squares.get(call, torch.zeros_like(sums)) + sums
-    return collect_products(view), {call: (total / count).sqrt() for call, total in squares.items()}
+    return collect_products(view), {call: mean.sqrt() for call, mean in averages(squares, count).items()}
 
 
 REFIT: dict[str, Measure] = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -73,8 +74,8 @@ def scores(batches: list[Any]) -> dict[str, torch.Tensor]:
     """By criterion and group, of the data-driven criteria that gather statistics in different ways."""
     graph = shrunk(dropout=0.0).graph
     found = {}
-    for name in ("activation_variance", "wanda", "reconstruction", "taylor", "taylor_abs", "fisher"):
-        loss = cross_entropy if name in ("taylor", "taylor_abs", "fisher") else None
+    for name in ("activation_variance", "wanda", "reconstruction", "refit", "taylor", "taylor_abs", "fisher"):
+        loss = cross_entropy if name in ("refit", "taylor", "taylor_abs", "fisher") else None
         criterion = find_importance(name, batches, loss)
         for group, score in criterion(graph, graph.program.tensors, 0).items():
             found[f"{name} {group}"] = score
@@ -89,6 +90,34 @@ def repaired(batches: list[Any]) -> dict[str, torch.Tensor]:
     assert result.repair.kept
     assert result.repair.batches == 4
     return {f"repaired {name}": tensor for name, tensor in tensors(result.model).items()}
+
+
+def harms(batches: list[Any], path: Path | None = None) -> dict[str, torch.Tensor]:
+    """By measure, what the loss of units does to the outputs; ``path`` keeps the points of the first."""
+    graph = shrunk(dropout=0.0).graph
+
+    def energy(model: torch.nn.Module) -> float:
+        assert os.environ.get("RANK", "0") == "0"
+        return float(model(data()[0]).detach().square().mean())
+
+    kinds = {"l2": {"path": path}, "kl": {"distance": "kl"}, "energy": {"evaluate": energy}}
+    found = {
+        name: gp.sensitivity(graph, calibration=batches, ratios=(0.25, 0.5), importance="wanda", **options)
+        for name, options in kinds.items()
+    }
+    return {
+        name: torch.tensor([point.value for point in one.points], dtype=torch.float64)
+        for name, one in found.items()
+    }
+
+
+def check_file(batches: list[Any], path: Path) -> None:
+    """A measurement that goes on measures nothing again, and a file of other data is refused in every process."""
+    text = path.read_text()
+    harms(batches, path)
+    assert path.read_text() == text
+    with pytest.raises(gp.GraphpruneError, match="measures something else: its data differs"):
+        harms(batches[:1], path)
 
 
 def batches() -> list[Any]:
@@ -115,7 +144,9 @@ def main(checkpoint: Path, what: str, value: str) -> None:
         assert result.tuning["processes"] == 2
         rank = int(os.environ["RANK"])
         own = batches()[rank::2]
-        save_file(tensors(result.model) | scores(own) | repaired(own), f"{value}.{rank}")
+        found = scores(own) | repaired(own) | harms(own, Path(f"{value}.jsonl"))
+        check_file(own, Path(f"{value}.jsonl"))
+        save_file(tensors(result.model) | found, f"{value}.{rank}")
         torch.distributed.destroy_process_group()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_tune import batches, repaired, scores, shared
+from run_tune import batches, harms, repaired, scores, shared
 from safetensors.torch import load_file
 from torch import Tensor
 from tuning_models import tensors
@@ -49,3 +49,12 @@ def test_a_repair_of_all_processes_is_that_of_one(two: tuple[dict[str, Tensor], 
     """The same rows in the same halves; what a layer is given differs by the rounding of the layers before it."""
     for name, tensor in repaired(batches()).items():
         torch.testing.assert_close(two[0][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_sensitivity_is_that_of_all_processes(two: tuple[dict[str, Tensor], ...]) -> None:
+    """Sums over two batches and two, in float64 of float32 outputs; one process wrote the file, and evaluated."""
+    for name, values in harms(batches()).items():
+        assert torch.equal(two[0][name], two[1][name])
+        torch.testing.assert_close(two[0][name], values, rtol=1e-6, atol=0.0)
+        assert values.min() > 0
+        assert values.std() > 0
