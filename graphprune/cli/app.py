@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import graphprune
-from graphprune.cli import sensitivity_command
+from graphprune.cli import sensitivity_request, tune_request
 from graphprune.cli.declared import takes
 from graphprune.cli.failures import Commands
 from graphprune.cli.options import (
@@ -25,7 +25,8 @@ from graphprune.cli.options import (
     examples,
 )
 from graphprune.cli.request import Request
-from graphprune.cli.tune_request import EXAMPLES, TuneRequest
+from graphprune.cli.sensitivity_request import SensitivityRequest
+from graphprune.cli.tune_request import TuneRequest
 
 __all__ = ["app"]
 
@@ -85,7 +86,7 @@ def shrink(request: Request) -> None:
     command.shrink(request)
 
 
-@app.command(epilog=EXAMPLES)
+@app.command(epilog=tune_request.EXAMPLES)
 @takes(TuneRequest)
 def tune(request: TuneRequest) -> None:
     """Fine-tunes a result of shrink, with the original as teacher; goes on where it was stopped."""
@@ -94,7 +95,13 @@ def tune(request: TuneRequest) -> None:
     command.tune(request)
 
 
-app.command(epilog=sensitivity_command.EXAMPLES)(sensitivity_command.sensitivity)
+@app.command(epilog=sensitivity_request.EXAMPLES)
+@takes(SensitivityRequest)
+def sensitivity(request: SensitivityRequest) -> None:
+    """Measures how much the output suffers when single groups are pruned."""
+    from graphprune.cli import sensitivity as command
+
+    command.sensitivity(request)
 
 
 @app.command(

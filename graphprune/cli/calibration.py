@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from graphprune.cli.user_file import called, named_in_file
 from graphprune.errors import InputError
+from graphprune.processes import rank_and_count
 
-__all__ = ["read_calibration", "read_loss"]
+__all__ = ["own_share", "read_calibration", "read_loss"]
 
 REMEDY = "give a .npy, .npz or .safetensors file, or path/to/file.py:function that returns batches"
 
@@ -41,6 +43,24 @@ def read_calibration(spec: str, option: str = "--calibration", remedy: str = REM
     except (ValueError, OSError, EOFError, TypeError, SafetensorError) as error:
         reason = (str(error).splitlines() or ["it is damaged"])[0]
         raise InputError(f"the data {file} cannot be read: {reason}", remedy) from error
+
+
+def own_share(spec: str) -> Any:
+    """As `read_calibration`; where several processes have joined, arrays are split among them by examples.
+
+    Raises:
+        InputError: there are too few, and as `read_calibration`.
+    """
+    batches, (rank, count) = read_calibration(spec), rank_and_count()
+    if spec.rpartition(":")[0].endswith(".py") or count == 1:
+        return batches
+
+    def part(leaf: Tensor) -> Tensor:
+        if leaf.dim() and len(leaf) < count:
+            raise InputError(f"--calibration has {len(leaf)} examples for {count} processes", "start fewer")
+        return leaf[rank::count] if leaf.dim() else leaf
+
+    return tree_map_only(Tensor, part, batches)
 
 
 def read_loss(spec: str) -> Callable[..., Tensor]:

@@ -1,9 +1,10 @@
-"""What commands that train share: the user's evaluation, progress, and which process speaks."""
+"""What commands share that train or run in several processes: evaluation, progress, and which process speaks."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from graphprune.errors import InputError
 from graphprune.report.formats import figure_text
 from graphprune.tuning import Evaluate, Moment
 
-__all__ = ["end_processes", "is_first", "on_its_device", "show_moment", "user_evaluation"]
+__all__ = ["end_processes", "is_first", "joined_processes", "on_its_device", "show_moment", "user_evaluation"]
 
 
 def is_first() -> bool:
@@ -35,6 +36,17 @@ def user_evaluation(spec: str) -> Evaluate:
     if not colon or not path.endswith(".py"):
         raise InputError(f"--evaluate {spec!r} names no function", "give path/to/file.py:function")
     return named_in_file(Path(path), name, "return a number, given the model")
+
+
+@contextmanager
+def joined_processes() -> Iterator[None]:
+    """While the body runs, the processes that ``torchrun`` started are one group, if there are several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        torch.distributed.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        end_processes()
 
 
 def end_processes() -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
+import pytest
 import torch
 
 
@@ -43,6 +48,27 @@ def test_the_users_function(run: Callable[..., Any], net: Path) -> None:
     ((share, value),) = document["groups"]["0.weight:0"]
     assert share == 0.5
     assert isinstance(value, float)
+
+
+def test_two_processes_measure_what_one_does(run: Callable[..., Any], net: Path, tmp_path: Path) -> None:
+    """Each sees half of the examples; sums in float64 of float32 outputs. One document is printed."""
+    data, path = tmp_path / "x.npy", tmp_path / "s.jsonl"
+    numpy.save(data, numpy.random.default_rng(0).standard_normal((5, 6), dtype="f4"))
+    words = ["sensitivity", f"{net}:with_inputs", "--calibration", str(data), "--ratios", "0.5", "--json"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "graphprune.cli", *words, "-o", str(path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    two, one = json.loads(done.stdout), json.loads(run(*words).stdout)
+    assert two["groups"].keys() == one["groups"].keys()
+    for name, points in one["groups"].items():
+        assert two["groups"][name] == [pytest.approx(point, rel=1e-6) for point in points]
+    assert len(path.read_text().splitlines()) == 1 + len(one["groups"])
 
 
 def test_refusals(refused: Callable[..., str], net: Path, tmp_path: Path) -> None:

@@ -8,21 +8,21 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli.declared import takes
 from graphprune.cli.options import Debug, Json, Model, Quiet, Shapes, examples
 from graphprune.errors import InputError
 
-__all__ = ["EXAMPLES", "Request", "sensitivity"]
+__all__ = ["EXAMPLES", "SensitivityRequest"]
 
 EXAMPLES = examples(
     "graphprune sensitivity zoo:digits_resnet -o sensitivity.jsonl",
     "graphprune sensitivity resnet50 --calibration images.npy --distance kl --ratios 0.25,0.5",
     "graphprune sensitivity net.py:make --evaluate net.py:accuracy --json > curves.json",
+    "torchrun --nproc-per-node 4 -m graphprune.cli sensitivity resnet50 --calibration images.npy",
 )
 
 
 @dataclass(frozen=True)
-class Request:
+class SensitivityRequest:
     """One measurement; None, false or empty where the user said nothing."""
 
     model: Model
@@ -80,11 +80,3 @@ class Request:
             raise InputError(
                 f"--ratios {self.ratios!r} are no numbers", "write them as 0.1,0.3,0.5"
             ) from error
-
-
-@takes(Request)
-def sensitivity(request: Request) -> None:
-    """Measures how much the output suffers when single groups are pruned."""
-    from graphprune.cli import sensitivity as command
-
-    command.sensitivity(request)
