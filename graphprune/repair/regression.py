@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from graphprune.scoring.reconstruction import regularised
+from graphprune.scoring.elimination import regularised
 
 __all__ = ["RIDGES", "Fit", "Sums", "fit"]
 

@@ -13,67 +13,19 @@ from graphprune.errors import InputError
 from graphprune.processes import over_processes
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.calibration import forward
+from graphprune.scoring.elimination import elimination_errors
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.sites import Site
 from graphprune.scoring.units import rows_of, shape_of, unit_maps, units_of
 
 __all__ = [
     "RECONSTRUCTION",
-    "RIDGE",
     "Products",
     "collect_products",
     "consumers",
-    "elimination_errors",
-    "regularised",
 ]
 
 LIMIT = 8192  # units of one group: their matrix of second moments takes 0.5 GB
-RIDGE = 1e-6  # of the mean second moment: tells what is an exact copy from rounding
-
-
-def regularised(moments: Tensor, ridge: float) -> Tensor:
-    """``[..., size, size]`` moments with ``ridge`` times their mean diagonal added to it; positive definite.
-
-    Where all moments are zero, the ridge takes the place of the diagonal.
-    """
-    scale = ridge * moments.diagonal(dim1=-2, dim2=-1).mean(-1)
-    scale = torch.where(scale > 0, scale, 1.0)
-    return moments + scale[..., None, None] * torch.eye(moments.shape[-1], dtype=moments.dtype)
-
-
-def elimination_errors(moments: Tensor, weights: Tensor, ridge: float = RIDGE) -> Tensor:
-    """The squared error at which each unit goes when the cheapest is removed one after the other.
-
-    After each removal the consumers are refitted to the units that are left, so the error of the k-th removal, added
-    up, is that of the best linear reconstruction: Hassibi and Stork, "Optimal Brain Surgeon" (1993), with
-    whole rows as in Frantar et al., "Optimal Brain Compression" (2022).
-
-    Args:
-        moments: mean products of activations, ``[units, units]``.
-        weights: what the consumers multiply each unit with, ``[units, outputs]``.
-        ridge: see `regularised`.
-
-    Returns:
-        ``[units]``, errors summed up to and with the unit's own removal.
-    """
-    size = len(moments)
-    inverse = torch.linalg.inv(regularised(moments, ridge))
-    weights, units = weights.clone(), torch.arange(size)
-    errors, total = torch.zeros(size, dtype=moments.dtype), 0.0
-    left = torch.ones(size, dtype=torch.bool)
-    for _ in range(size):
-        if 2 * int(left.sum()) < len(left):  # what is gone costs time
-            inverse, weights, units = inverse[left][:, left], weights[left], units[left]
-            left = left[left]
-        prices = weights.square().sum(1) / inverse.diagonal().clamp_min(torch.finfo(inverse.dtype).tiny)
-        unit = int(torch.where(left, prices, float("inf")).argmin())
-        total += float(prices[unit])
-        errors[units[unit]], left[unit] = total, False
-        column = inverse[:, unit] / inverse[unit, unit]
-        weights.addr_(column, weights[unit].clone(), alpha=-1)
-        inverse.addr_(column, inverse[unit].clone(), alpha=-1)
-        inverse[unit, unit] = 1.0  # gone; its row and column are zero but for rounding
-    return errors
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from torch import Tensor
 from graphprune.axes.groups import Group
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.calibration import gradients
+from graphprune.scoring.elimination import RIDGE, elimination_errors
 from graphprune.scoring.gradients import averages
 from graphprune.scoring.measures import Measure, View
-from graphprune.scoring.reconstruction import RIDGE, Products, collect_products, consumers, elimination_errors
+from graphprune.scoring.reconstruction import Products, collect_products, consumers
 from graphprune.scoring.units import shape_of
 
 __all__ = ["REFIT"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import graphprune as gp
-from graphprune.scoring.reconstruction import elimination_errors
+from graphprune.scoring.elimination import elimination_errors
 
 DATA = ["activation_mean", "activation_variance", "apoz", "wanda", "reconstruction"]
 
