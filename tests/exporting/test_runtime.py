@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,11 +150,45 @@ def test_latency_alternates_strictly(seconds: float, pairs: int, monkeypatch: py
     monkeypatch.setattr(runtime, "session", lambda path, threads: FakeSession(path, log, clock))
     monkeypatch.setattr(runtime, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     args = (torch.ones(1),)
-    result = latency(Path("original.onnx"), Path("slim.onnx"), args, {}, seconds=seconds, pairs=pairs)
+    result = latency(Path("original.onnx"), Path("slim.onnx"), args, {}, seconds, threads=2, pairs=pairs)
     assert log == ["original", "slim"] * (len(log) // 2)
     assert result.runs == max(pairs, round(seconds / 0.3 + 0.49))
     assert (round(result.original_ms, 6), round(result.slim_ms, 6), round(result.ratio, 6)) == (200, 100, 0.5)
     assert len(log) // 2 > result.runs, "warm-up runs do not count"
+
+
+@pytest.mark.parametrize(("threads", "tick", "expected"), [(1, 1e-6, 0.5), (1, 0.01, 2.0), (2, 1e-6, 2.0)])
+def test_one_thread_is_timed_by_its_own_clock(
+    threads: int, tick: float, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process takes the processor whenever the slim model runs; a clock that ticks coarsely is left alone."""
+    own, wall = [0.0], [0.0]
+
+    def loaded(path: Path, threads: int) -> Any:
+        fake = FakeSession(path, [], own)
+        run = fake.run
+
+        def disturbed(names: None, feed: dict[str, Any]) -> list[Any]:
+            wall[0] += {"original": 0.2, "slim": 0.4}[path.stem]
+            return run(names, feed)
+
+        fake.run = disturbed  # type: ignore[method-assign]
+        return fake
+
+    clocks = SimpleNamespace(thread_time=lambda: own[0], perf_counter=lambda: wall[0])
+    monkeypatch.setattr(runtime, "session", loaded)
+    monkeypatch.setattr(runtime, "time", clocks)
+    monkeypatch.setattr(runtime, "_tick", lambda: tick)
+    result = latency(
+        Path("original.onnx"), Path("slim.onnx"), (torch.ones(1),), {}, 2.0, threads=threads, pairs=3
+    )
+    assert round(result.ratio, 6) == expected
+
+
+def test_waiting_is_not_work() -> None:
+    """One thread that sleeps has done nothing, unless the machine's clock of threads is too coarse to tell."""
+    (spent,) = runtime.fastest([lambda: time.sleep(0.05)], 1)
+    assert spent < 0.025 or runtime._tick() > 1e-5
 
 
 def test_latency_of_real_files(exported: tuple[nn.Module, Path]) -> None:
