@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free_batch
 from graphprune.capture.copying import copy_graph
 from graphprune.capture.describe import Description, describe, source_line
-from graphprune.capture.export import export_program, run_once
+from graphprune.capture.export import UNKNOWN, export_program, run_once
 from graphprune.capture.inputs import Inputs, normalise_inputs, tensor_leaves
 from graphprune.capture.nodes import draws_random
 from graphprune.capture.outputs import choose_outputs, output_structure
@@ -50,6 +50,18 @@ def capture(model: nn.Module, example_inputs: Any, outputs: Sequence[str] = ()) 
     if not isinstance(model, nn.Module):
         raise InputError(f"{type(model).__name__} is not a torch.nn.Module", "give a module")
     inputs = normalise_inputs(example_inputs)
+    try:
+        return _capture_any(model, inputs, outputs)
+    except CaptureError as error:
+        run_once(model, inputs)
+        # a library may name its classes of outputs to torch when it makes the first one, but not while torch exports
+        if UNKNOWN not in error.message:
+            raise
+    return _capture_any(model, inputs, outputs)
+
+
+def _capture_any(model: nn.Module, inputs: Inputs, outputs: Sequence[str]) -> Program:
+    """The program for any batch size, or, where that cannot be, for the one of ``inputs``."""
     reason = "the inputs do not share a first dimension"
     batches = {leaf.shape[0] if leaf.dim() else None for leaf in tensor_leaves(inputs)}
     if len(batches) == 1 and None not in batches:
@@ -57,11 +69,7 @@ def capture(model: nn.Module, example_inputs: Any, outputs: Sequence[str] = ()) 
             return _capture(model, inputs, outputs, choose_prime(model, inputs))
         except (CaptureError, RuntimeError) as error:  # or there is no memory for so many examples
             reason = error.message if isinstance(error, CaptureError) else str(error).splitlines()[0]
-    try:
-        program = _capture(model, inputs, outputs)
-    except CaptureError:
-        run_once(model, inputs)
-        raise
+    program = _capture(model, inputs, outputs)
     return dataclasses.replace(
         program, notes=(f"captured for this batch size only: {reason}", *program.notes)
     )

@@ -17,7 +17,7 @@ from graphprune.capture.describe import is_users
 from graphprune.capture.inputs import Inputs, tensor_leaves
 from graphprune.errors import CaptureError, InputError
 
-__all__ = ["export_program", "left_as_it_was", "run_once", "what_failed"]
+__all__ = ["UNKNOWN", "export_program", "left_as_it_was", "run_once", "what_failed"]
 
 
 def export_program(model: nn.Module, inputs: Inputs) -> ExportedProgram:
@@ -75,10 +75,12 @@ def run_once(model: nn.Module, inputs: Inputs) -> None:
         ) from error
 
 
+UNKNOWN = "not a known type"  # in what torch.export says of an output
+
 # what torch.export says → what the user can do about it
 _REMEDIES = {
     "no fake impl": "say what shapes that operator returns: torch.library.register_fake",
-    "not a known type": "return tensors, tuples or dicts, or name the class to torch.export.register_dataclass",
+    UNKNOWN: "return tensors, tuples or dicts, or name the class to torch.export.register_dataclass",
     "": "write that line without a Python decision on tensor values (compute both sides and choose with "
     "torch.where), or shrink a module that runs the network without it, and use Result.graft",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -501,3 +502,28 @@ def test_an_unregistered_dataclass_is_refused_with_a_remedy() -> None:
 
     with pytest.raises(gp.CaptureError, match=r"Unknown.*not a known type.*register_dataclass"):
         gp.shrink(Model(), ROWS, ratio=0.5)
+
+
+def test_outputs_that_name_themselves_to_torch_outside_of_an_export() -> None:
+    """As those of transformers do where their module is first imported while torch exports."""
+
+    class Outputs(OrderedDict):
+        def __init__(self, **fields: Tensor) -> None:
+            super().__init__(**fields)
+            if type(self) not in pytree.SUPPORTED_NODES and not torch.compiler.is_compiling():
+                pytree.register_pytree_node(
+                    type(self),
+                    lambda items: (list(items.values()), list(items)),
+                    lambda values, names: type(self)(**dict(zip(names, values, strict=True))),
+                )
+
+    class Model(Layers):
+        def forward(self, x: Tensor) -> Outputs:
+            return Outputs(logits=self.apply_all(x), same=x)
+
+    model = Model().eval()
+    result = gp.shrink(model, ROWS, ratio=0.5)
+    assert result.graph.program.dynamic_batch
+    assert sizes(result) == {"up.weight:0": 10}
+    assert set(result.model(ROWS)) == {"logits", "same"}
+    assert torch.equal(result.model(ROWS)["same"], ROWS)
