@@ -28,6 +28,7 @@ __all__ = [
     "node_times",
     "runner",
     "session",
+    "timer",
 ]
 
 Array = numpy.ndarray[Any, Any]
@@ -110,7 +111,7 @@ def latency(
         if time.perf_counter() >= warm_until:
             break
     times: list[tuple[float, float]] = []
-    clock = _clock(threads)
+    clock = timer(threads)
     start = time.perf_counter()
     while len(times) < pairs or time.perf_counter() < start + seconds:
         times.append((_timed(runs[0], clock), _timed(runs[1], clock)))
@@ -187,15 +188,18 @@ def fastest(runs: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
     They work in one thread, this one. It is timed by its own clock of the processor, which other processes do not move;
     where that ticks coarsely, by the wall's.
     """
-    clock = _clock(1)
+    clock = timer(1)
     best = [_timed(run, clock) for run in runs]
     for _ in range(rounds):
         best = [min(before, _timed(run, clock)) for before, run in zip(best, runs, strict=True)]
     return best
 
 
-def _clock(threads: int) -> Callable[[], float]:
-    # a session of one thread runs in the thread that calls it
+def timer(threads: int) -> Callable[[], float]:
+    """A clock in seconds: of this thread's processor, where that ticks finely enough; of the wall for several threads.
+
+    A session of one thread runs in the thread that calls it.
+    """
     return time.thread_time if threads == 1 and _tick() < _TICK else time.perf_counter
 
 
