@@ -44,6 +44,8 @@ def _guarded(call: Callable[[], Any], debug: bool, json: bool) -> int:
         # a command returns nothing; typer returns the code of an Exit, 130 of a KeyboardInterrupt
         code = int(call() or 0)
         return _interrupted() if code == INTERRUPTED else code
+    except KeyboardInterrupt:  # while typer was on its way in or out
+        return _interrupted()
     except Exception as error:
         if signals.exit_code():
             return _interrupted()
