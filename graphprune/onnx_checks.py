@@ -47,7 +47,7 @@ def write_checked(
     with clock("run in onnxruntime"):
         own = exporting.parity(path, model, args, kwargs)
     with clock("compare on random weights"), TemporaryDirectory(dir=path.parent) as folder:
-        values = calm(model, args, kwargs, seed)
+        values = calm(model, exporting.samples(path, args, kwargs), seed)
         twin = converted.write(Path(folder, path.name), values)
         del converted
         random = exporting.parity(twin.path, model, args, kwargs, tensors=values)

@@ -10,7 +10,7 @@ from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_
 from graphprune.exporting.documents import rows_to_json, write_text
 from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
-from graphprune.exporting.parity import Parity, parity
+from graphprune.exporting.parity import Parity, parity, samples
 from graphprune.exporting.runtime import (
     Latency,
     NodeTime,
@@ -51,6 +51,7 @@ __all__ = [
     "read_tensors",
     "rows_to_json",
     "runner",
+    "samples",
     "save_model",
     "session",
     "write_directory",

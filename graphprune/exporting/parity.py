@@ -17,7 +17,7 @@ from graphprune.errors import ExportError
 from graphprune.exporting.feeds import match_inputs, to_numpy
 from graphprune.exporting.runtime import Array, runner, session
 
-__all__ = ["Parity", "parity"]
+__all__ = ["Parity", "parity", "samples"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,32 @@ def parity(
         ExportError: onnxruntime fails on the file, or gives outputs of another number or shape.
     """
     loaded = session(path)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = _drawn(loaded, args, kwargs, batch_sizes, generator)
+    reference = _Reference(model, tensors or {})
+    return [_compare(loaded, reference, inputs, batch, generator) for batch, inputs in drawn.items()]
+
+
+def samples(
+    path: Path,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    batch_sizes: Sequence[int] = (1, 3),
+    seed: int = 0,
+) -> list[Any]:
+    """The arguments and keywords that `parity` compares on, given the same."""
+    generator = torch.Generator().manual_seed(seed)
+    return list(_drawn(session(path), args, kwargs, batch_sizes, generator).values())
+
+
+def _drawn(
+    loaded: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    batch_sizes: Sequence[int],
+    generator: torch.Generator,
+) -> dict[int, Any]:
+    """By size of the batch."""
     symbolic = {
         value.name for value in loaded.get_inputs() if value.shape and not isinstance(value.shape[0], int)
     }
@@ -74,14 +100,7 @@ def parity(
         first = next((tensor for tensor in examples.values() if tensor.dim() > 0), torch.zeros(1))
         batch_sizes = (first.shape[0],)
     changing = {id(tensor) for name, tensor in examples.items() if name in symbolic}
-    generator = torch.Generator().manual_seed(seed)
-    reference = _Reference(model, tensors or {})
-    return [
-        _compare(
-            loaded, reference, _inputs((args, dict(kwargs)), changing, batch, generator), batch, generator
-        )
-        for batch in batch_sizes
-    ]
+    return {batch: _inputs((args, dict(kwargs)), changing, batch, generator) for batch in batch_sizes}
 
 
 class _Reference:
