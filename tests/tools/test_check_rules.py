@@ -59,6 +59,13 @@ def test_our_rules_are_clean(tool, monkeypatch, capsys) -> None:
     ]
 
 
+def test_operators_that_read_foreign_memory_are_not_called_with_what_does_not_fit(
+    tool, monkeypatch, capsys
+) -> None:
+    assert run(tool, monkeypatch, "--op", "aten.lstm.data", "--seeds", "1") == 0
+    assert "1 operators" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("operator", "rule", "code", "row"),
     [
