@@ -7,7 +7,8 @@
 Ours is one setting for all models: importance "auto", which judges on calibration data, and repair on the same.
 torch-pruning's is the best of its criteria and rankings *on the test data*, model by model and share by share (where
 build/choice.jsonl has measured all of them, the best few of those are run again). Then both are fine-tuned at a quarter
-of the cost, by the same trainer with the same settings, data and steps: ours, and the best few of torch-pruning's.
+of the cost, by the same trainer with the same data, steps and rate: ours, towards the original's outputs and layers,
+and the best few of torch-pruning's, towards labels and outputs (what its layers stand for is not known afterwards).
 Each line of build/accuracy.jsonl is one slim model; what fails is a line too, with its reason. Its data:
 `pip install mnist1d` and, without its dependencies, `pip install --no-deps aeon==1.6.0`.
 """
@@ -15,6 +16,7 @@ Each line of build/accuracy.jsonl is one slim model; what fails is a line too, w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -61,7 +63,7 @@ def cut(task: Task, graph: DependencyGraph, share: float) -> Made:
 
 
 def tuning(task: Task) -> gp.Tuning:
-    """Of both tools."""
+    """Of both tools: labels where there are any, and the original's outputs."""
     return gp.Tuning(steps=HEAVY_STEPS if task.heavy else STEPS)
 
 
@@ -69,7 +71,9 @@ def tuned(task: Task, graph: DependencyGraph, share: float) -> Made:
     """Chosen, repaired and fine-tuned."""
     batches = calibration(task)
     result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, repair=True, align=1)
-    return gp.tune(result, training(task), tuning(task)).model, {"chosen": chosen(result)}
+    # the plan says which units of the original's layers a slim layer stands for; labels add nothing to that here
+    settings = replace(tuning(task), task=0.0, features=1.0)
+    return gp.tune(result, training(task), settings).model, {"chosen": chosen(result)}
 
 
 def chosen(result: gp.Result) -> str:
