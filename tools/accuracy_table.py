@@ -84,10 +84,10 @@ def _row(rows: Rows, model: str) -> str:
 
 FINE_TUNED = f"""## Fine-tuned, at {TUNED:g} of the MACs
 
-Chosen and repaired as above, then fine-tuned by `gp.tune` without labels, towards the original's outputs and its layers'
-kept units (`task=0, features=1`); torch-pruning's five best choices of the least share above, fine-tuned by the same
-trainer with the same data, rate and steps (300 of 32 examples, or of 16 unlabelled ones; 40 where a step takes seconds),
-towards labels and the original's outputs, of which the one counts that does best on the test data.
+Chosen and repaired as above, then fine-tuned by `gp.tune` without labels, towards the original's outputs and the kept
+units of its layers (`task=0, features=1`); torch-pruning's five best choices of the least share above, fine-tuned by
+the same trainer with the same data, rate and steps (300 of 32 examples, or of 16 unlabelled ones; 40 where a step takes
+seconds), towards labels and the original's outputs, of which the one counts that does best on the test data.
 """
 
 
