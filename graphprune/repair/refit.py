@@ -127,7 +127,7 @@ class Refit:
         step, changed = self.step, {}
         halves = self._joined()
         rows = sum(half.count for half in halves)
-        energy = float(over_processes({"": torch.tensor(self.energy)})[""]) or 1.0
+        energy = float(over_processes({"": torch.tensor(self.energy, dtype=torch.float64)})[""]) or 1.0
         found = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
         if found.slope is not None:
             given = {

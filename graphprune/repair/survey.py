@@ -79,7 +79,7 @@ def _join(found: Survey) -> None:
     numbers |= {("values", weight): count for weight, count in found.values.items()}
     numbers |= {("changed", weight): int(weight in found.changed) for weight in found.values}
     numbers |= {("sizes", call): size for call, size in found.sizes.items()}
-    sums = over_processes({key: torch.tensor(float(number)) for key, number in numbers.items()})
+    sums = over_processes({key: torch.tensor(number, dtype=torch.float64) for key, number in numbers.items()})
     total = {key: int(value) for key, value in sums.items()}
     found.batches = total["batches", ""]
     found.values = {weight: total["values", weight] for weight in found.values}

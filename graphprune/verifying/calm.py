@@ -36,33 +36,37 @@ def calm(module: nn.Module, inputs: Sequence[Call], seed: int) -> Lively:
     """
     growths: dict[tuple[int, float], float] = {}
     for drawn in product((seed, seed + 1), GAINS):
-        values = Lively(module, *drawn)
-        shaken = product(inputs, range(SHAKES))
-        growths[drawn] = max(_growth(module, values, call, shake) for call, shake in shaken)
+        growths[drawn] = _growth(module, Lively(module, *drawn), inputs)
         if growths[drawn] <= GROWTH:
             break
     return Lively(module, *min(growths, key=lambda drawn: growths[drawn]))
 
 
-def _growth(module: nn.Module, values: Lively, call: Call, seed: int) -> float:
-    """How much larger the outputs' relative error is than the one that is put on all values."""
+def _growth(module: nn.Module, values: Lively, inputs: Sequence[Call]) -> float:
+    """How much larger the outputs' relative error is than the one that is put on all values, at the most."""
     held = {name: values[name] for name in values.own}
-    floating = [tensor for tensor in held.values() if tensor.is_floating_point()]
-    if not floating:
+    dtypes = {tensor.dtype for tensor in held.values() if tensor.is_floating_point()}
+    if not dtypes:
         return 0.0
-    before = _outputs(module, held, call)
-    size = ERROR * max(torch.finfo(tensor.dtype).eps for tensor in floating)
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in held.items():
-        if tensor.is_floating_point():
-            noise = torch.rand(tensor.shape, generator=generator).sub_(0.5).mul_(2 * size).add_(1)
-            held[name] = tensor.mul(noise.to(tensor))
-    after = _outputs(module, held, call)
-    return max(map(_moved, before, after), default=0.0) / size
+    size = ERROR * max(torch.finfo(dtype).eps for dtype in dtypes)
+    before, moved = _outputs(module, held, inputs), 0.0
+    for seed in range(SHAKES):
+        del held  # drawn anew, so that one copy is held at a time
+        generator = torch.Generator().manual_seed(seed)
+        held = {name: _shaken(values[name], size, generator) for name in values.own}
+        moved = max(moved, *map(_moved, before, _outputs(module, held, inputs)), 0.0)
+    return moved / size
 
 
-def _outputs(module: nn.Module, held: dict[str, Tensor], call: Call) -> list[Tensor]:
-    leaves = tree_leaves(functional_call(module, held, *call))
+def _shaken(tensor: Tensor, size: float, generator: torch.Generator) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    noise = torch.rand(tensor.shape, generator=generator).sub_(0.5).mul_(2 * size).add_(1)
+    return tensor.mul(noise.to(tensor))
+
+
+def _outputs(module: nn.Module, held: dict[str, Tensor], inputs: Sequence[Call]) -> list[Tensor]:
+    leaves = [leaf for call in inputs for leaf in tree_leaves(functional_call(module, held, *call))]
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
