@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import choice_tasks
-import numpy
 import torch
-import torch.nn.functional as F
 from accuracy_networks import SeriesResNet, SeriesTransformer, trained
-from choice_tasks import Task
+from bench_task import Task, classes, cross_entropy, examples, load, log_softmax
+from photographs import crops
 from torch import Tensor, nn
 
 from models_zoo import wheels
@@ -99,12 +98,12 @@ def _small(
         name=name,
         model=model,
         example=((inputs[:2],), {}),
-        batches=choice_tasks._examples(inputs[picked], labels[picked]),
-        loss=choice_tasks._cross_entropy,
+        batches=examples(inputs[picked], labels[picked]),
+        loss=cross_entropy,
         tests=list(tests.split(64)),
         labels=truth,
-        outputs=choice_tasks._log_softmax,
-        compare=choice_tasks._classes,
+        outputs=log_softmax,
+        compare=classes,
         fixed=("head",),
         data=about,
         train=(inputs, labels),
@@ -119,9 +118,9 @@ PHOTOGRAPHS = (
 
 def _photographs(name: str) -> Task:
     """16 random crops each of twelve photographs to calibrate, and of three others to test."""
-    model, example = choice_tasks._load(name)
+    model, example = load(name)
     rows, tests = (
-        torch.cat([_crops(photograph, seed) for photograph in names.split()])
+        torch.cat([crops(one, torch.Generator().manual_seed(seed), BATCH) for one in names.split()])
         for seed, names in enumerate(PHOTOGRAPHS)
     )
     with torch.no_grad():
@@ -130,36 +129,15 @@ def _photographs(name: str) -> Task:
         name=name,
         model=model,
         example=example,
-        batches=choice_tasks._examples(rows, said),
-        loss=choice_tasks._cross_entropy,
+        batches=examples(rows, said),
+        loss=cross_entropy,
         tests=list(tests.split(BATCH)),
         labels=None,
-        outputs=choice_tasks._log_softmax,
-        compare=choice_tasks._classes,
+        outputs=log_softmax,
+        compare=classes,
         fixed=("_fc",),
         data=f"crops of photographs: {len(rows)} of twelve, {len(tests)} of three others",
     )
-
-
-def _crops(name: str, seed: int) -> Tensor:
-    """16 crops of a quarter to all of the shorter side, every other one mirrored: (16, 3, 224, 224)."""
-    if name in ("china", "flower"):
-        photograph = wheels.module("scikit-learn", "sklearn.datasets").load_sample_image(f"{name}.jpg")
-    else:
-        photograph = getattr(wheels.module("scikit-image", "skimage.data"), name)()
-    photograph = photograph[0] if isinstance(photograph, tuple) else photograph
-    pixels = torch.tensor(numpy.array(photograph)).float()
-    pixels = pixels[..., None].expand(-1, -1, 3) if pixels.dim() == 2 else pixels[..., :3]
-    generator = torch.Generator().manual_seed(seed)
-    found = []
-    for count in range(BATCH):
-        share, y, x = torch.rand(3, generator=generator).tolist()
-        side = int(min(pixels.shape[:2]) * (0.25 + 0.75 * share))
-        top, left = int(y * (pixels.shape[0] - side)), int(x * (pixels.shape[1] - side))
-        crop = pixels[top : top + side, left : left + side].permute(2, 0, 1)[None]
-        crop = F.interpolate(crop, (224, 224), mode="bilinear", antialias=True, align_corners=False)
-        found.append(crop.flip(-1) if count % 2 else crop)
-    return (torch.cat(found) - 127) / 128
 
 
 _VOWELS, _LEAVES = partial(series, "JapaneseVowels", 32), partial(series, "OSULeaf", 432)

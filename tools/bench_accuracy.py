@@ -27,8 +27,8 @@ import torch
 from accuracy_table import TUNED, write_table
 from accuracy_tasks import TASKS, calibration, make_task, training
 from bench_rows import BUILD, Row, counter, key, read, run
+from bench_task import Task
 from choice_peer import Peer, PeerChoice, choices
-from choice_tasks import Task
 from torch import nn
 
 import graphprune as gp

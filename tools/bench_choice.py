@@ -19,12 +19,13 @@ from typing import Any
 
 import torch
 from bench_rows import Row, counter, key, run
+from bench_task import Task
 from choice_ours import Ours
 from choice_ours import choices as our_choices
 from choice_peer import Peer
 from choice_peer import choices as peer_choices
 from choice_table import write_table
-from choice_tasks import TASKS, Task, make_task
+from choice_tasks import TASKS, make_task
 
 SHARES = (0.9, 0.8, 0.7, 0.5)
 PACKAGES = ("graphprune", "torch", "torch-pruning")

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from choice_tasks import Task
+from bench_task import Task
 from torch import Tensor, nn
 from torch_pruning.pruner.importance import FPGMImportance, LAMPImportance
 from torch_pruning.pruner.importance import GroupHessianImportance as Hessian

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch_pruning as tp
-from choice_tasks import Task, called, joined
+from bench_task import Task, called, joined
 from torch import Tensor, nn
 from torch_pruning.pruner.importance import ActivationImportance, FPGMImportance
 from torch_pruning.pruner.importance import GroupMagnitudeImportance as Magnitude

@@ -13,12 +13,13 @@ pytest.importorskip("sklearn")
 
 from bench_choice import measure
 from bench_rows import counter, key
+from bench_task import Task
 from choice_ours import Choice, Ours
 from choice_ours import choices as our_choices
 from choice_peer import Peer, PeerChoice
 from choice_peer import choices as peer_choices
 from choice_table import write_table
-from choice_tasks import Task, make_task
+from choice_tasks import make_task
 
 
 @pytest.fixture(scope="module")
