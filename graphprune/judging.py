@@ -1,23 +1,30 @@
-"""``importance="auto"``: several ways to choose units are tried on the calibration data, and the best one is taken."""
+"""``importance="auto"``: several ways to choose units are tried on calibration data, and the best one is taken.
+
+Each is tried on half of the batches and judged on the others. What a choice, and a repair even more, makes of the data
+that it has seen says little: units that only other inputs need are the first that it removes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-
-from torch import Tensor
+from typing import Any
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.clock import Clock
 from graphprune.errors import BudgetError
-from graphprune.planning import make_plan
-from graphprune.probing import harm_of
+from graphprune.planning import Plan
+from graphprune.probing import distance_of
 from graphprune.profiling import Profile
 from graphprune.proposal import prepare
 from graphprune.repairing import Repairing
 from graphprune.request import Request
+from graphprune.rewriting import rewrite
+from graphprune.scoring import Calibration, Criterion, Importance
 
 __all__ = ["settled"]
+
+Harm = Callable[[Plan], float]
 
 
 def settled(
@@ -33,19 +40,20 @@ def settled(
     """
     if not request.choices:
         return request, measured
-    harm = _harm(graph, request, mend)
+    seen, unseen = _halves(graph, request.calibration)
+    harm = _harm(graph, unseen, None if mend is None else replace(mend, calibration=seen))
     found: dict[str, float] = {}
     made: dict[str, Request] = {}
     refused: list[BudgetError] = []
     for criterion, ranking in request.choices:
         choice = replace(request, criterion=criterion, ranking=ranking, choices=())
-        alone = replace(choice, rounds=1, between=None, trials=0)
-        prepared = prepare(graph, alone, clock, measured)
+        trial = replace(choice, criterion=_on(criterion, seen), rounds=1, between=None, trials=0)
+        prepared = prepare(graph, trial, clock, measured)
         measured = prepared.profile
         name = f"{criterion}, {ranking}"
         try:
             with clock(f"try {name}"):
-                found[name], made[name] = harm(prepared.plan().groups), choice
+                found[name], made[name] = harm(prepared.plan()), choice
         except BudgetError as error:
             refused.append(error)
     if not found:
@@ -54,11 +62,27 @@ def settled(
     return replace(made[best], tried=found), measured
 
 
-def _harm(
-    graph: DependencyGraph, request: Request, mend: Repairing | None
-) -> Callable[[Mapping[str, Tensor]], float]:
-    """Kept units → how far the outputs are from the original's, squared and relative; after the repair, if any."""
-    if mend is None:
-        distance = harm_of(graph, request.calibration)
-        return lambda kept: distance(kept) ** 2
-    return lambda kept: mend.distance(graph, make_plan(graph, kept))
+def _halves(graph: DependencyGraph, calibration: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Every other batch, and the rest; a batch alone is both."""
+    batches = [batch for batch, _ in Calibration(calibration).walk(graph.program)]
+    return (batches[::2], batches[1::2]) if len(batches) > 1 else (batches, batches)
+
+
+def _on(criterion: Importance, batches: Sequence[Any]) -> Importance:
+    """The criterion with other data, where it looks at any."""
+    if isinstance(criterion, Criterion) and criterion.calibration is not None:
+        return replace(criterion, calibration=batches)
+    return criterion
+
+
+def _harm(graph: DependencyGraph, unseen: Sequence[Any], mend: Repairing | None) -> Harm:
+    """A plan → how far the outputs are from the original's, squared and relative; after the repair, if any."""
+    distance = distance_of(graph, unseen)
+
+    def harm(plan: Plan) -> float:
+        slim = rewrite(graph, plan)
+        if mend is not None:
+            slim, _ = mend.repaired(graph, plan, slim)
+        return distance(slim) ** 2
+
+    return harm

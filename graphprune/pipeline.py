@@ -74,6 +74,8 @@ def plan(
         InputError, CaptureError, BudgetError, ExportError: as for `shrink`.
     """
     clock = Clock(progress)
+    if "calibration" in options:
+        options["calibration"] = reusable(options["calibration"])
     request = make_request(options)
     graph = _graph(model, example_inputs, options.get("outputs", ()), clock)
     request, profile = settled(graph, request, None, profile, clock)

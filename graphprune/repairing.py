@@ -12,9 +12,8 @@ from graphprune.capture.raising import raise_program
 from graphprune.clock import Clock
 from graphprune.errors import InputError, VerificationError
 from graphprune.planning import Plan
-from graphprune.repair import Repair, repair
+from graphprune.repair import Repair, RepairReport, repair
 from graphprune.result import Result
-from graphprune.rewriting import rewrite
 from graphprune.scoring import Calibration
 from graphprune.verifying import Check, verify_repaired
 
@@ -29,11 +28,10 @@ class Repairing:
     calibration: Any
     seed: int
 
-    def distance(self, graph: DependencyGraph, plan: Plan) -> float:
-        """Of the outputs from the original's, squared and relative, once ``plan`` is carried out and repaired."""
+    def repaired(self, graph: DependencyGraph, plan: Plan, cut: Program) -> tuple[Program, RepairReport]:
+        """``cut``, which ``plan`` makes of the graph's program, with repaired tensors; see `repair`."""
         data = Calibration(self.calibration, seed=self.seed)
-        _, report = repair(graph, plan, rewrite(graph, plan), data, self.options, self.seed)
-        return report.after if report.kept else report.before
+        return repair(graph, plan, cut, data, self.options, self.seed)
 
     def __call__(self, result: Result, cut: Program, clock: Clock) -> Result:
         """The result with repaired tensors, where they bring it nearer to the original.
@@ -46,8 +44,7 @@ class Repairing:
             VerificationError: the repaired model is not what it should be.
         """
         with clock("repair"):
-            data = Calibration(self.calibration, seed=self.seed)
-            better, report = repair(result.graph, result.plan, cut, data, self.options, self.seed)
+            better, report = self.repaired(result.graph, result.plan, cut)
         request = {**result.plan.request, "repair": asdict(self.options)}
         result = replace(result, repair=report, plan=replace(result.plan, request=request))
         if not report.kept:

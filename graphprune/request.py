@@ -19,6 +19,7 @@ AUTO: Literal["auto"] = "auto"
 # importance and ranking that "auto" tries: each is the best of them for some model (docs/choice.md, docs/accuracy.md)
 CHOICES = (
     ("refit", "per_cost"),
+    ("refit_shrunk", "per_cost"),
     ("refit", "isomorphic"),
     ("lamp", "isomorphic"),
     ("lamp", "global"),

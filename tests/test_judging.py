@@ -32,21 +32,36 @@ def off(result: gp.Result, batches: list[Tensor]) -> float:
 
 @pytest.mark.parametrize("repair", [True, False])
 @pytest.mark.parametrize(("graph", "batches"), [(network(), IMAGES), (transformer(), TOKENS)])
-def test_the_nearest_of_all_choices(graph: gp.DependencyGraph, batches: list[Tensor], repair: bool) -> None:
-    options: dict[str, Any] = {"macs": 0.6, "calibration": batches, "repair": repair, "align": 1}
-    result = gp.shrink(graph, **options, importance="auto")
+def test_the_nearest_on_batches_that_a_choice_has_not_seen(
+    graph: gp.DependencyGraph, batches: list[Tensor], repair: bool
+) -> None:
+    options: dict[str, Any] = {"macs": 0.6, "repair": repair, "align": 1}
+    result = gp.shrink(graph, **options, importance="auto", calibration=iter(batches))
     tried = result.plan.request["tried"]
     assert list(tried) == [f"{name}, {ranking}" for name, ranking in CHOICES]
     best = min(tried, key=tried.get)
-    request = result.plan.request
-    assert f"{request['importance']}, {request['ranking']}" == best
-    assert off(result, batches) == pytest.approx(tried[best], rel=1e-4)
-    # each figure is what that choice comes to by itself
-    for name, ranking in CHOICES[1:3]:
-        data = {"calibration": batches} if repair or name == "refit" else {"calibration": None}
-        one = gp.shrink(graph, **{**options, **data}, importance=name, ranking=ranking)
-        assert off(one, batches) == pytest.approx(tried[f"{name}, {ranking}"], rel=1e-4)
+    name, ranking = best.split(", ")
+    assert (result.plan.request["importance"], result.plan.request["ranking"]) == (name, ranking)
+    # each figure is what that choice comes to by itself, made from one part of the batches and judged on the other
+    for criterion, order in (CHOICES[0], CHOICES[3]):
+        data = {"calibration": batches[::2]} if repair or criterion.startswith("refit") else {}
+        one = gp.shrink(graph, **options, **data, importance=criterion, ranking=order)
+        assert off(one, batches[1::2]) == pytest.approx(tried[f"{criterion}, {order}"], rel=1e-4)
     assert len({round(value, 9) for value in tried.values()}) > 2
+    # what is taken is made from all of them
+    data = {"calibration": batches} if repair or name.startswith(("refit", "fisher")) else {}
+    again = gp.shrink(graph, **options, **data, importance=name, ranking=ranking)
+    assert {key: kept.tolist() for key, kept in again.plan.groups.items()} == {
+        key: kept.tolist() for key, kept in result.plan.groups.items()
+    }
+    assert off(again, batches) == pytest.approx(off(result, batches), rel=1e-6)
+
+
+def test_one_batch_is_both_seen_and_judged_on() -> None:
+    graph = network()
+    result = gp.shrink(graph, macs=0.6, importance="auto", calibration=IMAGES[0], repair=True, align=1)
+    tried = result.plan.request["tried"]
+    assert off(result, IMAGES[:1]) == pytest.approx(min(tried.values()), rel=1e-4)
 
 
 def test_rounds_and_other_budgets_go_with_it() -> None:

@@ -28,7 +28,7 @@ from graphprune.rewriting import rewrite
 from graphprune.rounds import Rounds, plan_in_rounds
 from graphprune.scoring import CRITERIA, Criterion, Importance, PeerImportance
 from graphprune.scoring.aggregation import NORMALISERS
-from graphprune.scoring.gradients import GRADIENTS
+from graphprune.scoring.criteria import LOSSES
 
 __all__ = ["Choice", "Ours", "choices"]
 
@@ -55,6 +55,7 @@ IN_TRIALS = (
     ("reconstruction", "max", "per_cost"),
 )
 PROBED = ("fisher", "l2", "taylor", "wanda")  # orders within groups, for measured sensitivities
+AGGREGATED = ("l1", "l2", "fpgm")  # put together from a group's members in other ways too
 PEERS = {
     "torch-pruning magnitude": Magnitude,
     "torch-pruning taylor": Taylor,
@@ -66,7 +67,10 @@ PEERS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to choose; ``criterion`` is "measured NAME" for a sensitivity, or one of `PEERS` on our groups."""
+    """One way to choose; ``criterion`` is "measured NAME" for a sensitivity, or one of `PEERS` on our groups.
+
+    With ``held``, the units of the task's held layers stay, as those of torch-pruning's ignored layers do.
+    """
 
     criterion: str
     normalise: str
@@ -74,9 +78,10 @@ class Choice:
     rounds: int = 1
     trials: int = 0
     held: bool = False
+    aggregate: str = ""
 
     def __str__(self) -> str:
-        norm = f"::{self.normalise}" if self.normalise else ""
+        norm = f":{self.aggregate}:{self.normalise}" if self.normalise else ""
         rounds = f", {self.rounds} rounds" if self.rounds > 1 else ""
         trials = ", trials" if self.trials else ""
         return f"{self.criterion}{norm}" + " held" * self.held + rounds + trials
@@ -101,6 +106,10 @@ def _all(heavy: bool) -> Iterator[Choice]:
         for normalise, ranking in product(_names(criterion, heavy), ("global", "isomorphic", "per_cost")):
             yield Choice(criterion, normalise, ranking)
         yield Choice(criterion, _names(criterion, heavy)[-1], "uniform")
+    for criterion, aggregate in product(() if heavy else AGGREGATED, ("mean", "first")):
+        for normalise, ranking in product(_names(criterion, heavy), ("global", "isomorphic", "per_cost")):
+            yield Choice(criterion, normalise, ranking, aggregate=aggregate)
+        yield Choice(criterion, "none", "uniform", aggregate=aggregate)
     for criterion, ranking in product(() if heavy else PEERS, ("uniform", "global", "isomorphic")):
         yield Choice(criterion, "", ranking)
 
@@ -110,7 +119,7 @@ def _names(criterion: str, heavy: bool) -> tuple[str, ...]:
     if criterion in ("lamp", "random"):
         return ("lamp",) if criterion == "lamp" else ("none",)
     if heavy:
-        return ("none",) if criterion in GRADIENTS or criterion == "reconstruction" else ("max",)
+        return ("none",) if criterion in (*LOSSES, "reconstruction") else ("max",)
     return ("none", "mean", "max")
 
 
@@ -146,7 +155,9 @@ class Ours:
     def at(self, choice: Choice, share: float) -> nn.Module:
         """The slim model with at most this share of the multiply-accumulates."""
         graph, budget = self.graph, Budget("macs", share)
-        limits = find_limits(graph, Constraints(protect=self.task.held if choice.held else ()))
+        limits = find_limits(
+            graph, Constraints(ratios=dict.fromkeys(self.task.held, 0.0) if choice.held else {})
+        )
 
         def chosen(scores: Scores) -> Mapping[str, Tensor]:
             return choose(graph, scores, budget, limits, choice.ranking)
@@ -168,11 +179,12 @@ class Ours:
 
     def scores(self, choice: Choice) -> Scores:
         """Of the whole model: the criterion's own, normalised as the choice says."""
-        if choice.criterion not in self.known:
-            importance = self._importance(choice.criterion, "none")
-            self.known[choice.criterion] = importance(self.graph, self.graph.program.tensors, 0)
+        name = f"{choice.criterion}:{choice.aggregate}".rstrip(":")
+        if name not in self.known:
+            importance = self._importance(name, "none")
+            self.known[name] = importance(self.graph, self.graph.program.tensors, 0)
         normalise = NORMALISERS[choice.normalise or "none"]
-        found: Scores = self.known[choice.criterion]
+        found: Scores = self.known[name]
         return {name: None if score is None else normalise(score) for name, score in found.items()}
 
     def _importance(self, criterion: str, normalise: str, data: list[Any] | None = None) -> Importance:
@@ -183,11 +195,13 @@ class Ours:
             return PeerImportance(PEERS[criterion](), *((data, loss) if gradients else ()))
         if criterion.startswith("measured "):
             return self._measured(self._importance(criterion.removeprefix("measured "), "none"))
+        criterion, _, aggregate = criterion.partition(":")
         return Criterion(
             criterion,
-            normalise=normalise,
+            aggregate,
+            normalise,
             calibration=data if CRITERIA[criterion].collect is not None else None,
-            loss=loss if criterion in GRADIENTS else None,
+            loss=loss if criterion in LOSSES else None,
         )
 
     @cached_property

@@ -98,10 +98,10 @@ class Request:
         typer.Option(
             metavar="NAME",
             help="Which units matter: l1, l2, linf, lamp, bn_scale, fpgm, cosine or random; with --calibration also "
-            "activation_mean, activation_variance, apoz, wanda, reconstruction, refit, taylor, taylor_abs, obd, "
-            "fisher, or auto, which tries six of them and their rankings. NAME:AGGREGATE:NORMALISE adds how members "
-            "are put together (sum, mean, max, prod, first, producers) and units made comparable between groups "
-            "(none, mean, max, sum, standard, lamp).",
+            "activation_mean, activation_variance, apoz, wanda, reconstruction, refit, refit_shrunk, taylor, "
+            "taylor_abs, obd, fisher, or auto, which tries seven of them and their rankings. "
+            "NAME:AGGREGATE:NORMALISE adds how members are put together (sum, mean, max, prod, first, producers) "
+            "and units made comparable between groups (none, mean, max, sum, standard, lamp).",
             rich_help_panel=ORDER,
         ),
     ] = "l2"

@@ -2,7 +2,7 @@
 
 from graphprune.probing.balancing import balanced, check_trials
 from graphprune.probing.curves import Point, Sensitivity
-from graphprune.probing.measuring import DISTANCES, RATIOS, Evaluate, Watch, harm_of, probe
+from graphprune.probing.measuring import DISTANCES, RATIOS, Evaluate, Watch, distance_of, harm_of, probe
 from graphprune.probing.record import Record
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Watch",
     "balanced",
     "check_trials",
+    "distance_of",
     "harm_of",
     "probe",
 ]

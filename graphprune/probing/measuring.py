@@ -24,7 +24,7 @@ from graphprune.processes import from_all, from_first, is_first, over_processes
 from graphprune.rewriting import rewrite
 from graphprune.scoring import Calibration, Importance
 
-__all__ = ["DISTANCES", "RATIOS", "Evaluate", "Watch", "harm_of", "probe"]
+__all__ = ["DISTANCES", "RATIOS", "Evaluate", "Watch", "distance_of", "harm_of", "probe"]
 
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 Evaluate = Callable[[nn.Module], Any]
@@ -120,13 +120,18 @@ def probe(
     return Sensitivity(head["distance"], points, head["baseline"], head["model"], importance)
 
 
+def distance_of(graph: DependencyGraph, calibration: Any, distance: str = "l2") -> Callable[[Program], float]:
+    """A slim program → how far its outputs are from the original's, by a key of `DISTANCES`."""
+    return _Outputs(graph, calibration, distance)
+
+
 def harm_of(
-    graph: DependencyGraph, calibration: Any, evaluate: Evaluate | None = None, distance: str = "l2"
+    graph: DependencyGraph, calibration: Any, evaluate: Evaluate | None = None
 ) -> Callable[[Mapping[str, Tensor]], float]:
     """Kept units of the groups → the slim model's distance, or less what ``evaluate`` gives for it: less is better."""
     if evaluate is None:
-        distances = _Outputs(graph, calibration, distance)
-        return lambda kept: distances(rewrite(graph, make_plan(graph, kept)))
+        distance = distance_of(graph, calibration)
+        return lambda kept: distance(rewrite(graph, make_plan(graph, kept)))
     evaluated = _Evaluated(graph, evaluate)
     return lambda kept: -evaluated(rewrite(graph, make_plan(graph, kept)))
 

@@ -56,7 +56,7 @@ class Criterion:
     Args:
         name: a key of `CRITERIA`: "l1", "l2", "linf", "lamp", "bn_scale", "random", "fpgm", "cosine",
             "activation_mean", "activation_variance", "apoz", "wanda", "taylor", "taylor_abs", "obd", "fisher",
-            "reconstruction", "refit".
+            "reconstruction", "refit", "refit_shrunk".
         aggregate: over the members of a group: "sum", "mean", "max", "prod", "producers" (their sum) or "first" (the
             first producer).
         normalise: over the units of a group, so that groups can be compared: "none", "mean", "max", "sum",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,19 +20,22 @@ from graphprune.scoring.units import shape_of
 __all__ = ["REFIT"]
 
 
-def refit(view: View, group: Group) -> Iterator[Part]:
+def _refit(least: float, view: View, group: Group) -> Iterator[Part]:
     """What each removal adds to `elimination_errors` at each consumer, as loss of a batch; biases take means.
 
     With E[x x'] of its inputs and the mean squared gradients of its outputs as factors of the loss's second derivative
     (Martens and Grosse, "Optimizing Neural Networks with Kronecker-factored Approximate Curvature" (2015, section 3),
     the second one diagonal), the error of the output channel o counts E[g_o^2] times. So groups can be compared.
 
-    The ridge grows with units per position seen: few positions can be rebuilt from any few units, but not others.
+    The ridge, of the units' mean variance, grows with units per position seen: few positions can be rebuilt from any
+    few units, but not others. It is at ``least`` so much: at 1 the variances are drawn halfway to those of independent
+    units that are all alike (Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
+    matrices", 2004), so that a unit which these data leave idle still counts by its weights.
     """
     products, scales = view.collected
     for site, seen, rows in consumers(view, group, products, scales):
         variances = seen.products - seen.mean.unsqueeze(-1) * seen.mean.unsqueeze(-2)
-        ridge = RIDGE + group.size / seen.count
+        ridge = max(RIDGE + group.size / seen.count, least)
         found = [elimination_errors(matrix, row, ridge) for matrix, row in zip(variances, rows, strict=True)]
         yield Part(site.role, torch.stack([marginal(errors) for errors in found]).reshape(shape_of(group)))
 
@@ -70,10 +74,12 @@ def _collect(view: View) -> tuple[dict[tuple[str, int, str], Products], dict[str
     return collect_products(view), {call: mean.sqrt() for call, mean in averages(squares, count).items()}
 
 
+ABOUT = "loss that is left when the consumers are refitted, for repairs (Martens 2015, Frantar 2022)"
 REFIT: dict[str, Measure] = {
-    "refit": Measure(
-        refit,
-        "loss that is left when the consumers are refitted, for repairs (Martens 2015, Frantar 2022)",
+    "refit": Measure(partial(_refit, 0.0), ABOUT, _collect, normalise="none"),
+    "refit_shrunk": Measure(
+        partial(_refit, 1.0),
+        "as refit, for data that show little of what the model will see (Ledoit 2004)",
         _collect,
         normalise="none",
     ),

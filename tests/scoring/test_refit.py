@@ -29,8 +29,8 @@ def case() -> tuple[Net, gp.DependencyGraph, Tensor]:
     return model, gp.trace(model, x[:2]), x
 
 
-def scores(graph: gp.DependencyGraph, data: object, **more: object) -> Tensor:
-    found = gp.Criterion("refit", calibration=data, **more)(graph, graph.program.tensors, 0)["up.weight:0"]
+def scores(graph: gp.DependencyGraph, data: object, name: str = "refit", **more: object) -> Tensor:
+    found = gp.Criterion(name, calibration=data, **more)(graph, graph.program.tensors, 0)["up.weight:0"]
     assert found is not None
     return found
 
@@ -53,6 +53,19 @@ def test_scores_are_the_loss_that_refits_leave() -> None:
     for removed in (1, 2):
         total += float(found[order[removed - 1]])
         assert total == pytest.approx(lost(model, x, order[removed:]), rel=1e-2)  # its ridge
+
+
+def test_shrunk_keeps_an_idle_unit_that_its_consumers_weigh() -> None:
+    model, _, x = case()
+    with torch.no_grad():
+        model.up.bias[3] = -100.0  # never active on these data
+        model.up.weight.copy_(torch.randn(5, 7, generator=torch.Generator().manual_seed(1)))
+        model.down.weight.copy_(torch.tensor([0.5, 0.3, 0.5, 1.0, 0.5]).expand(3, 5))
+    graph = gp.trace(model, x[:2])
+    assert scores(graph, [x]).argsort().tolist()[0] == 3
+    shrunk = scores(graph, [x], "refit_shrunk").argsort().tolist()
+    assert shrunk[0] == 1
+    assert shrunk[-1] == 3
 
 
 def test_a_unit_that_only_a_dead_output_reads_costs_nothing() -> None:
