@@ -17,6 +17,7 @@ from accuracy_networks import SeriesResNet, SeriesTransformer, trained
 from bench_task import Task, classes, cross_entropy, examples, load, log_softmax
 from photographs import crops
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from models_zoo import wheels
 
@@ -38,12 +39,11 @@ def calibration(task: Task) -> list[Any]:
     return [torch.cat(rows) for rows in parts]
 
 
-def training(task: Task) -> list[Any]:
+def training(task: Task) -> Any:
     """What a slim model is fine-tuned on: the training data with labels, or the calibration data without."""
     if task.train is None:
         return calibration(task)
-    order = torch.randperm(len(task.train[0]), generator=torch.Generator().manual_seed(0))
-    return list(zip(*(part[order].split(2 * BATCH) for part in task.train), strict=True))
+    return DataLoader(TensorDataset(*task.train), 2 * BATCH, shuffle=True)
 
 
 def mnist1d() -> tuple[Split, Split]:
@@ -137,6 +137,7 @@ def _photographs(name: str) -> Task:
         compare=classes,
         fixed=("_fc",),
         data=f"crops of photographs: {len(rows)} of twelve, {len(tests)} of three others",
+        heavy=True,
     )
 
 
@@ -163,7 +164,7 @@ TASKS: Mapping[str, Callable[[str], Task]] = {
         _small, _LEAVES, partial(SeriesTransformer, 1, 6, 432, 16), 150, 2e-3, _LEAF_DATA
     ),
     "mtcnn_rnet": choice_tasks.make_task,
-    "crepe_tiny": choice_tasks.make_task,
+    "crepe_tiny": partial(choice_tasks.tones, tests=512),
     "minilm": choice_tasks.make_task,
     "efficientnet_lite0": _photographs,
 }

@@ -7,8 +7,9 @@
 Ours is one setting for all models: importance "auto", which judges on calibration data, and repair on the same.
 torch-pruning's is the best of its criteria and rankings *on the test data*, model by model and share by share (where
 build/choice.jsonl has measured all of them, the best few of those are run again). Then both are fine-tuned at a quarter
-of the cost, by the same trainer with the same data, steps and rate: ours, towards the original's outputs and layers,
-and the best few of torch-pruning's, towards labels and outputs (what its layers stand for is not known afterwards).
+of the cost, by the same trainer with the same data, steps and rate, ours and the best few of torch-pruning's: towards
+labels and the original's outputs where there are labels, else ours towards its outputs and layers (what torch-pruning's
+layers stand for is not known afterwards). Where examples are shuffled, figures are means of several orders.
 Each line of build/accuracy.jsonl is one slim model; what fails is a line too, with its reason. Its data:
 `pip install mnist1d` and, without its dependencies, `pip install --no-deps aeon==1.6.0`.
 """
@@ -20,6 +21,7 @@ from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -41,9 +43,11 @@ SHARES = (0.7, 0.5, 0.3)
 OTHER_SHARES = {"efficientnet_lite0": (0.9, 0.8, 0.7), "minilm": (0.9, 0.8, 0.7)}
 BEST = 5  # of torch-pruning's choices that have been measured
 STEPS, HEAVY_STEPS = 300, 40  # of fine-tuning, with 32 labelled or 16 unlabelled examples each
+SEEDS = (0, 1, 2)  # orders of labelled examples
+RATE, UNLABELLED_RATE = 3e-3, 1e-3  # labelled data are of the small networks
 PACKAGES = ("graphprune", "torch", "torch-pruning", "aeon", "mnist1d")
 
-Made = tuple[nn.Module, dict[str, Any]]
+Made = tuple[list[nn.Module], dict[str, Any]]  # models of which figures are averaged, and more of the row
 
 
 def repaired(task: Task, graph: DependencyGraph, share: float) -> Made:
@@ -52,28 +56,34 @@ def repaired(task: Task, graph: DependencyGraph, share: float) -> Made:
     result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, repair=True, align=1)
     assert result.repair is not None
     seconds = {f"{name}_seconds": value for name, value in result.repair.seconds.items()}
-    return result.model, {"kept": result.repair.kept, "chosen": chosen(result), **seconds}
+    return [result.model], {"kept": result.repair.kept, "chosen": chosen(result), **seconds}
 
 
 def cut(task: Task, graph: DependencyGraph, share: float) -> Made:
     """Chosen for a plain cut, and not repaired."""
     batches = calibration(task)
     result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, align=1)
-    return result.model, {"chosen": chosen(result)}
+    return [result.model], {"chosen": chosen(result)}
 
 
-def tuning(task: Task) -> gp.Tuning:
+def tunings(task: Task) -> list[gp.Tuning]:
     """Of both tools: labels where there are any, and the original's outputs."""
-    return gp.Tuning(steps=HEAVY_STEPS if task.heavy else STEPS)
+    labelled = task.train is not None
+    steps, rate = (HEAVY_STEPS if task.heavy else STEPS), (RATE if labelled else UNLABELLED_RATE)
+    return [gp.Tuning(steps=steps, lr=rate, seed=seed) for seed in (SEEDS if labelled else SEEDS[:1])]
 
 
 def tuned(task: Task, graph: DependencyGraph, share: float) -> Made:
     """Chosen, repaired and fine-tuned."""
     batches = calibration(task)
     result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, repair=True, align=1)
-    # the plan says which units of the original's layers a slim layer stands for; labels add nothing to that here
-    settings = replace(tuning(task), task=0.0, features=1.0)
-    return gp.tune(result, training(task), settings).model, {"chosen": chosen(result)}
+    # the plan says which units of the original's layers a slim layer stands for
+    features = float(task.train is None)
+    models = [
+        gp.tune(result, training(task), replace(settings, features=features)).model
+        for settings in tunings(task)
+    ]
+    return models, {"chosen": chosen(result)}
 
 
 def chosen(result: gp.Result) -> str:
@@ -104,15 +114,16 @@ def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[Row]:
             return
         start = perf_counter()
         try:
-            slim, more = make()
-            figures = task.compare(task.run(slim), own, task.labels)
-            found |= {"macs": macs(slim) / full, "figures": figures, **more}
+            models, more = make()
+            figures = [task.compare(task.run(model), own, task.labels) for model in models]
+            means = {name: fmean(one[name] for one in figures) for name in figures[0]}
+            found |= {"macs": macs(models[0]) / full, "figures": means, **more}
         except Exception as error:  # whatever either tool, or the model that it made, raises
             found["failure"] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
         yield {**found, "seconds": round(perf_counter() - start, 2), **stamp}
 
     shares = OTHER_SHARES.get(name, SHARES)
-    yield from row("original", "", 1.0, lambda: (task.model, {}))
+    yield from row("original", "", 1.0, lambda: ([task.model], {}))
     graph = gp.trace(task.model, task.example)
     for choice, make in OURS.items():
         for share in shares:
@@ -124,15 +135,19 @@ def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[Row]:
         for other in promising(task, share):
             text = f"{other}, {other.ranking}"
             yield from row(
-                "torch-pruning", text, share, lambda other=other, share=share: (peer.at(other, share), {})
+                "torch-pruning", text, share, lambda other=other, share=share: ([peer.at(other, share)], {})
             )
     yield from row("graphprune", "tuned", TUNED, lambda: tuned(task, graph, TUNED))
     for other in promising(task, min(shares), BUILD / "accuracy.jsonl"):
 
         def taught(other: PeerChoice = other) -> Made:
-            model = raise_program(gp.trace(peer.at(other, TUNED), task.example).program)
+            program = gp.trace(peer.at(other, TUNED), task.example).program
             # no plan: it is for distances of layers alone, which these settings leave out
-            return fine_tune(graph, make_plan(graph, {}), model, training(task), tuning(task)).model, {}
+            plan, data = make_plan(graph, {}), training(task)
+            return [
+                fine_tune(graph, plan, raise_program(program), data, settings).model
+                for settings in tunings(task)
+            ], {}
 
         yield from row("torch-pruning", f"{other}, {other.ranking}", TUNED, taught)
 

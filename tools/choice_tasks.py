@@ -31,7 +31,7 @@ from torch import Tensor
 
 from models_zoo import crepe, digits, minilm, mnist, mtcnn, wheels
 
-__all__ = ["TASKS", "make_task"]
+__all__ = ["TASKS", "make_task", "tones"]
 
 
 # ---- tasks ---------------------------------------------------------------------------------------------------------
@@ -145,18 +145,18 @@ def _documented(root: Path) -> Iterator[str]:
                 yield sentence
 
 
-def _tones(name: str) -> Task:
-    """Synthesised harmonic tones: 96 between 80 and 1200 Hz to calibrate, 128 others to test."""
+def tones(name: str, tests: int = 128) -> Task:
+    """Synthesised harmonic tones: 96 between 80 and 1200 Hz to calibrate, others to test."""
     model, example = load(name)
     calibration, _ = _windows(CALIBRATED, 1)
-    tests, cents = _windows(128, 2)
+    windows, cents = _windows(tests, 2)
 
     def outputs(result: Any, inputs: Any) -> Tensor:
         return result.clamp(1e-7, 1 - 1e-7).logit()
 
     return Task(
-        name, model, example, examples(calibration), None, list(tests.split(32)), cents, outputs, pitches,
-        ("classifier",), f"synthesised tones: {CALIBRATED} and 128 others", ("conv6",),
+        name, model, example, examples(calibration), None, list(windows.split(32)), cents, outputs, pitches,
+        ("classifier",), f"synthesised tones: {CALIBRATED} and {tests} others", ("conv6",),
     )  # fmt: skip
 
 
@@ -184,8 +184,8 @@ TASKS: Mapping[str, Callable[[str], Task]] = {
     "mtcnn_onet": lambda name: _faces(name, "ONet", 48),
     "digits_cnn_mnist": _mnist,
     "digits_resnet": _digits,
-    "crepe_tiny": _tones,
-    "crepe_full": _tones,
+    "crepe_tiny": tones,
+    "crepe_full": tones,
     "efficientnet_lite0": _imagenet,
     "minilm": _texts,
 }
