@@ -73,10 +73,8 @@ def tunings(task: Task) -> list[gp.Tuning]:
     return [gp.Tuning(steps=steps, lr=rate, seed=seed) for seed in (SEEDS if labelled else SEEDS[:1])]
 
 
-def tuned(task: Task, graph: DependencyGraph, share: float) -> Made:
-    """Chosen, repaired and fine-tuned."""
-    batches = calibration(task)
-    result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, repair=True, align=1)
+def tuned(task: Task, result: gp.Result) -> Made:
+    """Repaired and then fine-tuned."""
     # the plan says which units of the original's layers a slim layer stands for
     features = float(task.train is None)
     models = [
@@ -84,6 +82,23 @@ def tuned(task: Task, graph: DependencyGraph, share: float) -> Made:
         for settings in tunings(task)
     ]
     return models, {"chosen": chosen(result)}
+
+
+def contenders(
+    task: Task, graph: DependencyGraph, known: set[tuple[str, ...]]
+) -> Iterator[tuple[str, Callable[[], gp.Result]]]:
+    """What is fine-tuned: what "auto" takes, and of a light model the next best of what it has tried."""
+    count = 1 if task.heavy else BEST
+    if sum(model == task.name and choice.startswith("tuned") for model, _, choice, *_ in known) == count:
+        return
+    options: dict[str, Any] = {"macs": TUNED, "calibration": calibration(task), "repair": True, "align": 1}
+    first = gp.shrink(graph, importance="auto", **options)
+    yield "tuned", lambda: first
+    tried = first.plan.request["tried"]
+    for name in sorted(tried, key=tried.get)[1:count]:
+        criterion, ranking = name.split(", ")
+        more = {"importance": criterion, "ranking": ranking}
+        yield f"tuned {name}", lambda more=more: gp.shrink(graph, **more, **options)
 
 
 def chosen(result: gp.Result) -> str:
@@ -137,8 +152,21 @@ def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[Row]:
             yield from row(
                 "torch-pruning", text, share, lambda other=other, share=share: ([peer.at(other, share)], {})
             )
-    yield from row("graphprune", "tuned", TUNED, lambda: tuned(task, graph, TUNED))
-    for other in promising(task, min(shares), BUILD / "accuracy.jsonl"):
+    yield from fine_tuned(task, graph, peer, min(shares), row, known)
+
+
+def fine_tuned(
+    task: Task,
+    graph: DependencyGraph,
+    peer: Peer,
+    share: float,
+    row: Callable[..., Iterator[Row]],
+    known: set[tuple[str, ...]],
+) -> Iterator[Row]:
+    """Ours and theirs; theirs are those that did best at ``share``."""
+    for choice, cutting in contenders(task, graph, known):
+        yield from row("graphprune", choice, TUNED, lambda cutting=cutting: tuned(task, cutting()))
+    for other in promising(task, share, BUILD / "accuracy.jsonl"):
 
         def taught(other: PeerChoice = other) -> Made:
             program = gp.trace(peer.at(other, TUNED), task.example).program

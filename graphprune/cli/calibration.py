@@ -1,4 +1,4 @@
-"""``--calibration`` and ``--loss``: batches from a file of arrays, or from the user's own Python file."""
+"""``--calibration`` and ``--loss``: arrays from a file, and what the user's own Python file returns."""
 
 from __future__ import annotations
 
@@ -15,12 +15,31 @@ from graphprune.cli.user_file import called, named_in_file
 from graphprune.errors import InputError
 from graphprune.processes import rank_and_count
 
-__all__ = ["own_share", "read_calibration", "read_loss"]
+__all__ = ["ensure_readable", "own_share", "read_arrays", "read_loss"]
 
-REMEDY = "give a .npy, .npz or .safetensors file, or path/to/file.py:function that returns batches"
+REMEDY = (
+    "give a .npy, .npz or .safetensors file, a folder of images, zoo:NAME, "
+    "or path/to/file.py:function that returns batches"
+)
 
 
-def read_calibration(spec: str, option: str = "--calibration", remedy: str = REMEDY) -> Any:
+def ensure_readable(spec: str | None, *channels: str | None) -> None:
+    """Refuses what names no data, before any long work, and means and deviations of images that are none.
+
+    Raises:
+        InputError: there is no such file; ``channels`` are given, and no folder.
+    """
+    folder = spec is not None and Path(spec).is_dir()
+    if any(channels) and not folder:
+        raise InputError(
+            "--mean and --std have no effect", "they are for a folder of images as --calibration"
+        )
+    path = (spec or "").rpartition(":")[0]
+    if spec is not None and not folder and path != "zoo" and not path.endswith(".py"):
+        _ensure_arrays(spec, "--calibration", REMEDY)
+
+
+def read_arrays(spec: str, option: str = "--calibration", remedy: str = REMEDY) -> Any:
     """The batches that ``spec`` names, as `graphprune.scoring.Calibration` takes them.
 
     A ``.npy`` file holds the one input, the batch first; ``.npz`` and ``.safetensors`` files hold an array for each
@@ -33,11 +52,7 @@ def read_calibration(spec: str, option: str = "--calibration", remedy: str = REM
     path, colon, name = spec.rpartition(":")
     if colon and path.endswith(".py"):
         return called(Path(path), name, "return batches")
-    file = Path(spec)
-    if file.suffix not in READERS:
-        raise InputError(f"{option} {spec!r} is no file of arrays", remedy)
-    if not file.is_file():
-        raise InputError(f"there is no file {file}", remedy)
+    file = _ensure_arrays(spec, option, remedy)
     try:
         return READERS[file.suffix](file)
     except (ValueError, OSError, EOFError, TypeError, SafetensorError) as error:
@@ -45,13 +60,22 @@ def read_calibration(spec: str, option: str = "--calibration", remedy: str = REM
         raise InputError(f"the data {file} cannot be read: {reason}", remedy) from error
 
 
+def _ensure_arrays(spec: str, option: str, remedy: str) -> Path:
+    file = Path(spec)
+    if file.suffix not in READERS:
+        raise InputError(f"{option} {spec!r} is no file of arrays", remedy)
+    if not file.is_file():
+        raise InputError(f"there is no file {file}", remedy)
+    return file
+
+
 def own_share(spec: str) -> Any:
-    """As `read_calibration`; where several processes have joined, arrays are split among them by examples.
+    """As `read_arrays`; where several processes have joined, arrays are split among them by examples.
 
     Raises:
-        InputError: there are too few, and as `read_calibration`.
+        InputError: there are too few, and as `read_arrays`.
     """
-    batches, (rank, count) = read_calibration(spec), rank_and_count()
+    batches, (rank, count) = read_arrays(spec), rank_and_count()
     if spec.rpartition(":")[0].endswith(".py") or count == 1:
         return batches
 

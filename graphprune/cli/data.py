@@ -1,4 +1,4 @@
-"""``--data``: batches for fine-tuning from a folder of images, arrays, the zoo, or the user's own Python file."""
+"""``--data`` and ``--calibration``: batches from a folder of images, arrays, the zoo, or the user's own Python file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from graphprune.capture import tensor_leaves
-from graphprune.cli.calibration import read_calibration
+from graphprune.cli.calibration import own_share, read_arrays
 from graphprune.cli.user_file import called
 from graphprune.errors import InputError
+from graphprune.processes import rank_and_count
 
-__all__ = ["DEVIATION", "MEAN", "DataOptions", "parse_channels", "read_data"]
+__all__ = ["DataOptions", "image_options", "parse_channels", "read_calibration", "read_data"]
 
 REMEDY = (
     "give a folder of images, zoo:NAME, a .npz or .safetensors file, or path/to/file.py:function of batches"
@@ -55,18 +56,51 @@ def read_data(spec: str, example: Any, options: DataOptions) -> Any:
         InputError: there is no such data, it cannot be read, or the user's code fails.
     """
     path, colon, name = spec.rpartition(":")
-    if path == "zoo":
-        from models_zoo.data import read_data as read_zoo
-
-        return _loader(TensorDataset(*read_zoo(name, _shape(example))), options)
+    known = _examples(spec, example, options)
+    if known is not None:
+        return _loader(known, options)
     if colon and path.endswith(".py"):
         found = called(Path(path), name, "return batches")
         return _loader(found, options) if isinstance(found, Dataset) else found
-    if Path(spec).is_dir():
-        return _loader(_images(Path(spec), _shape(example), options), options)
     if not Path(spec).exists():
         raise InputError(f"there is no data {spec}", REMEDY)
-    return _loader(_Arrays(read_calibration(spec, "--data", REMEDY)), options)
+    return _loader(_Arrays(read_arrays(spec, "--data", REMEDY)), options)
+
+
+def read_calibration(spec: str, example: Any, options: DataOptions) -> Any:
+    """The batches that ``spec`` names as in `read_data`, as `graphprune.scoring.Calibration` takes them.
+
+    Images and the zoo's examples are drawn in one order at every walk, so that batches differ whatever the order of
+    the files. Where several processes have joined, each gets its share.
+
+    Raises:
+        InputError: as `read_data`, and where there are fewer examples than processes.
+    """
+    known = _examples(spec, example, options)
+    if known is None:
+        return own_share(spec)
+    rank, count = rank_and_count()
+    order = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))[rank::count]  # type: ignore[arg-type]
+    if not len(order):
+        raise InputError(f"--calibration {spec} has too few examples for {count} processes", "start fewer")
+    return DataLoader(Subset(known, order.tolist()), options.batch, num_workers=options.workers)
+
+
+def _examples(spec: str, example: Any, options: DataOptions) -> Dataset[Any] | None:
+    """The zoo's examples, or the images of a folder."""
+    path, _, name = spec.rpartition(":")
+    if path == "zoo":
+        from models_zoo.data import read_data as read_zoo
+
+        return TensorDataset(*read_zoo(name, _shape(example)))
+    return _images(Path(spec), _shape(example), options) if Path(spec).is_dir() else None
+
+
+def image_options(mean: str | None, deviation: str | None) -> DataOptions:
+    """As ``--mean`` and ``--std`` say, see `parse_channels`."""
+    return DataOptions(
+        mean=parse_channels("--mean", mean, MEAN), deviation=parse_channels("--std", deviation, DEVIATION)
+    )
 
 
 def parse_channels(option: str, text: str | None, default: tuple[float, ...]) -> tuple[float, ...]:

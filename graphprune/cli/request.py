@@ -108,11 +108,21 @@ class Request:
     calibration: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE",
-            help="Data for importance and --repair: .npy, .npz, .safetensors, or file.py:function (batches).",
+            metavar="DATA",
+            help="For importance and --repair: a folder of images, a .npy, .npz or .safetensors file, zoo:NAME, or "
+            "file.py:function (batches).",
             rich_help_panel=ORDER,
         ),
     ] = None
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Of images between 0 and 1 in a folder of --calibration; by default ImageNet's.",
+            rich_help_panel=ORDER,
+        ),
+    ] = None
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Likewise.", rich_help_panel=ORDER)] = None
     loss: Annotated[
         str | None,
         typer.Option(

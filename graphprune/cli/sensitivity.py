@@ -8,8 +8,9 @@ from typing import Any
 from rich.text import Text
 
 from graphprune import pipeline, probes
-from graphprune.cli.calibration import own_share, read_loss
+from graphprune.cli.calibration import ensure_readable, read_loss
 from graphprune.cli.curves import curves_of
+from graphprune.cli.data import image_options, read_calibration
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
@@ -48,10 +49,11 @@ def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Se
     shares = request.shares
     progress("build the model")
     with stdout_is_kept():
-        calibration = None if request.calibration is None else own_share(request.calibration)
+        ensure_readable(request.calibration, request.mean, request.std)
         loss = None if request.loss is None else read_loss(request.loss)
         evaluate = None if request.evaluate is None else user_evaluation(request.evaluate)
         source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
+        calibration = _calibration(request, source)
     progress("capture")
     with silence():
         graph = pipeline.trace(source.model, source.inputs)
@@ -76,6 +78,12 @@ def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Se
             seed=request.seed,
         )
     return source, found
+
+
+def _calibration(request: SensitivityRequest, source: Source) -> Any:
+    if request.calibration is None:
+        return None
+    return read_calibration(request.calibration, source.inputs, image_options(request.mean, request.std))
 
 
 def _report(spec: str, found: Sensitivity, request: SensitivityRequest) -> Mapping[str, Any]:

@@ -47,8 +47,16 @@ class SensitivityRequest:
     ] = "l2"
     calibration: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Inputs to compare on, as for shrink; else the example inputs."),
+        typer.Option(metavar="DATA", help="Inputs to compare on, as for shrink; else the example inputs."),
     ] = None
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Of images between 0 and 1 in a folder of --calibration; by default ImageNet's.",
+        ),
+    ] = None
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Likewise.")] = None
     evaluate: Annotated[
         str | None,
         typer.Option(

@@ -9,7 +9,8 @@ from typing import Any, cast
 from rich.text import Text
 
 from graphprune import exporting, pipeline
-from graphprune.cli.calibration import read_calibration, read_loss
+from graphprune.cli.calibration import ensure_readable, read_loss
+from graphprune.cli.data import image_options, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
 from graphprune.cli.loop import Wishes, looped
 from graphprune.cli.models import Source, resolve
@@ -49,8 +50,8 @@ def shrink(request: Request) -> None:
         plan = _checked(request)
         progress("build the model")
         with stdout_is_kept():
-            asked = _importance(request)
             source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
+            asked = _importance(request, source)
         options: Options = {**_options(request), **asked}
         with silence():
             if request.output is None:
@@ -82,6 +83,7 @@ def _checked(request: Request) -> Plan | None:
     if request.lossless and request.importance != Request.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     parse_shapes(request.input_shape)
+    ensure_readable(request.calibration, request.mean, request.std)
     if request.dry_run and other:
         raise InputError(f"--dry-run has no effect on --{other[0]}", "leave it out, or give a budget")
     if request.output is None:
@@ -127,7 +129,7 @@ def _options(request: Request) -> Options:
 def _read_plan(request: Request, path: Path) -> Plan:
     useless = changed(request, ORDER, LIMITS)
     if request.repair:
-        useless.remove("--calibration")
+        useless = [option for option in useless if option not in ("--calibration", "--mean", "--std")]
     if useless:
         raise InputError(f"{useless[0]} has no effect on --plan", "leave it out: the plan says what is kept")
     try:
@@ -140,9 +142,12 @@ def _read_plan(request: Request, path: Path) -> Plan:
     return Plan.from_json(text)
 
 
-def _importance(request: Request) -> Options:
+def _importance(request: Request, source: Source) -> Options:
     """The criterion with its data, and the data where others read them. Files are run where they are named."""
-    batches = None if request.calibration is None else reusable(read_calibration(request.calibration))
+    batches = None
+    if request.calibration is not None:
+        options = image_options(request.mean, request.std)
+        batches = reusable(read_calibration(request.calibration, source.inputs, options))
     loss = None if request.loss is None else read_loss(request.loss)
     if request.importance == AUTO:
         return {"importance": AUTO, "calibration": batches, "loss": loss}

@@ -13,7 +13,7 @@ from graphprune import exporting, fine_tuning, pipeline
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.calibration import read_loss
 from graphprune.cli.checks import Checks, Files, check_files
-from graphprune.cli.data import DEVIATION, MEAN, DataOptions, parse_channels, read_data
+from graphprune.cli.data import DataOptions, image_options, read_data
 from graphprune.cli.declared import run_settings
 from graphprune.cli.models import Source
 from graphprune.cli.original import original, other_weights, unknown_original
@@ -73,9 +73,8 @@ def _tuning(request: TuneRequest) -> Tuning:
 
 
 def _data_options(request: TuneRequest) -> DataOptions:
-    mean = parse_channels("--mean", request.mean, MEAN)
-    deviation = parse_channels("--std", request.std, DEVIATION)
-    return DataOptions(request.batch, request.workers, mean, deviation, request.augment)
+    images = image_options(request.mean, request.std)
+    return replace(images, batch=request.batch, workers=request.workers, augment=request.augment)
 
 
 def _said(request: TuneRequest) -> dict[str, Mapping[str, Any]]:

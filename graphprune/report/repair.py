@@ -12,17 +12,27 @@ from graphprune.report.tables import new_table
 
 __all__ = ["repair_tables"]
 
+ROWS = 16  # of the table in the terminal; report.html and report.json have all layers
+
 
 def repair_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
-    """The error of every layer and of the outputs, before and after, and what could not be repaired; or nothing."""
+    """The error of the outputs and of the layers, of many those where it fell most, before and after, and what could
+    not be repaired; or nothing."""
     if report is None:
         return
+    steps = report["steps"]
+    gains = sorted(step["after"] - step["before"] for step in steps)[:ROWS]
+    shown = (
+        steps if len(steps) <= ROWS else [s for s in steps if s["after"] - s["before"] <= gains[-1]][:ROWS]
+    )
     table = new_table(
         ("repaired layer", "left"), ("what", "left"), ("error before", "right"), ("error after", "right")
     )
-    for step in report["steps"]:
+    for step in shown:
         table.add_row(Text(step["layer"]), step["kind"], f"{step['before']:.3g}", f"{step['after']:.3g}")
     yield table
+    if len(shown) < len(steps):
+        yield Text(f"… and {len(steps) - len(shown)} layers where the error fell less, see report.html")
     change = f"{report['before']:.3g} to {report['after']:.3g}"
     if report["kept"]:
         yield Text(

@@ -87,6 +87,76 @@ def test_a_plan_can_be_replayed_and_repaired_again(
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Twelve pictures of digits, the kinds one after the other."""
+    from PIL import Image
+
+    from models_zoo.digits import read_digits
+
+    pictures, labels = read_digits()
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for place, row in enumerate(labels.argsort()[:: len(labels) // 12][:12].tolist()):
+        pixels = (pictures[row, 0] * 255).round().to(torch.uint8).numpy()
+        Image.fromarray(pixels).save(folder / f"{place:02}.png")
+    return folder
+
+
+def test_calibration_from_the_zoo_and_from_a_folder(run: Run, images: Path, tmp_path: Path) -> None:
+    start = ("shrink", "zoo:digits_resnet", "--macs", 0.5, "--align", 1, "--repair", "--no-latency")
+    start = (*start, "--importance", "refit", "--ranking", "per_cost")
+    done = run(*start, "--calibration", "zoo:digits", "-o", tmp_path / "slim")
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "slim" / "report.json").read_text())
+    assert report["repair"]["batches"] == 46  # of 1,442 images, 32 each
+    assert report["evaluation"]["after"]["accuracy"] > report["evaluation"]["before"]["accuracy"] - 0.02
+    steps = len(report["repair"]["steps"])
+    assert steps > 16
+    assert f"and {steps - 16} layers where the error fell less, see report.html" in done.output
+    one = ("--calibration", images, "--mean", "0", "--std", "1", "-o", tmp_path / "other")
+    done = run(*start, *one)
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "other" / "report.json").read_text())
+    assert report["repair"]["batches"] == 1
+    assert report["evaluation"]["after"]["accuracy"] > 0.5
+    again = run("shrink", "--config", tmp_path / "other" / "shrink.toml", "-o", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    tensors = [load_file(tmp_path / name / "model.safetensors") for name in ("other", "again")]
+    assert all(torch.equal(tensor, tensors[1][name]) for name, tensor in tensors[0].items())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--calibration", "zoo:digit"), "the zoo has no data 'digit' — "),
+        (("--calibration", "zoo:faces"), "the zoo's faces are not of the shape that the model takes"),
+        (("--calibration", "zoo:digits", "--mean", "0.5"), "--mean and --std have no effect — they are for"),
+        (("--mean", "0.5"), "--mean and --std have no effect"),
+        (("--calibration", "."), "the folder . holds no images"),
+        (("--calibration", "images", "--std", "a"), "--std 'a' is no list of numbers"),
+    ],
+)
+def test_refusals_of_calibration(
+    refused: Callable[..., str],
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    said: str,
+) -> None:
+    (images.parent / "empty").mkdir()
+    monkeypatch.chdir(images.parent / "empty" if options[-1] == "." else images.parent)
+    start = ("shrink", "zoo:digits_resnet", "--macs", 0.5, "--importance", "wanda", "-o", "out")
+    assert said in refused(*start, *options)
+
+
+def test_sensitivity_on_images(run: Run, images: Path, tmp_path: Path) -> None:
+    options = ("--calibration", images, "--mean", "0", "--std", "1", "--ratios", "0.5", "--json")
+    done = run("sensitivity", "zoo:digits_resnet", *options)
+    assert done.exit_code == 0, done.output
+    assert all(0 < value < 10 for row in json.loads(done.stdout)["groups"].values() for _, value in row)
+
+
 def test_refusals(refused: Callable[..., str], net: Path, batches: Path, tmp_path: Path) -> None:
     start = ("shrink", f"{net}:with_inputs", "-o", tmp_path / "out", "--repair")
     assert "--repair looks at data, and there is none" in refused(*start, "--ratio", 0.5)
