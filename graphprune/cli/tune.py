@@ -23,6 +23,7 @@ from graphprune.cli.record import Figures, recorded
 from graphprune.cli.training import end_processes, is_first, on_its_device, show_moment, user_evaluation
 from graphprune.cli.tune_request import TuneRequest
 from graphprune.errors import InputError
+from graphprune.repair import RepairReport
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.result import Result
 from graphprune.settings import read_settings
@@ -116,7 +117,10 @@ def _result(files: Files, graph: DependencyGraph, seed: int, progress: Stages) -
     """The cut, proved again, with the tensors of the directory."""
     assert files.model is not None
     result = pipeline.shrink(graph, plan=files.plan, seed=seed, progress=progress)
-    return replace(result, model=files.model.eval())
+    repaired = files.reported("repair")
+    return replace(
+        result, model=files.model.eval(), repair=RepairReport.from_dict(repaired) if repaired else None
+    )
 
 
 def _tuned(request: TuneRequest, result: Result, evaluate: Evaluate | None, progress: Stages) -> Result:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from graphprune.errors import InputError
+
 __all__ = ["RepairReport", "StepReport"]
 
 
@@ -58,3 +60,16 @@ class RepairReport:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RepairReport:
+        """Reads what `to_dict` gave.
+
+        Raises:
+            InputError: something is missing, or is not of it.
+        """
+        try:
+            steps = tuple(StepReport(**step) for step in values["steps"])
+            return cls(**{**values, "steps": steps, "tensors": tuple(values["tensors"])})
+        except (KeyError, TypeError) as error:
+            raise InputError("the report of the repair is damaged", "shrink the model again") from error

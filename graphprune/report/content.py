@@ -48,6 +48,7 @@ def _texts(report: Report, title: str) -> Row:
         "title": title,
         "subtitle": _subtitle(report),
         "verdict": report.get("verdict"),
+        "repair": report.get("repair"),
         "tiles": list(tiles(report) if "after" in report else sizes(report)),
         "recipe": recipe(report),
         "replay": replay(report),

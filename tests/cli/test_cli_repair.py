@@ -58,6 +58,26 @@ def test_verify_replays_the_cut_and_says_what_was_repaired(run: Run, net: Path, 
     assert found["repaired tensors have the shapes of the cut"]["passed"]
 
 
+def test_what_was_repaired_stays_in_the_report_after_tuning(
+    run: Run, refused: Callable[..., str], net: Path, batches: Path, repaired: Path, tmp_path: Path
+) -> None:
+    before = json.loads((repaired / "report.json").read_text())["repair"]
+    damaged = Path(shutil.copytree(repaired, tmp_path / "damaged"))
+    done = run(
+        "tune", repaired, "--data", batches, "--steps", 2, "--teacher", f"{net}:with_inputs", "--no-latency"
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads((repaired / "report.json").read_text())["repair"] == before
+    page = (repaired / "report.html").read_text()
+    assert "Repair without training" in page
+    assert "On 3 calibration batches" in page
+    report = json.loads((damaged / "report.json").read_text())
+    report["repair"]["steps"] = [{"name": "0"}]
+    (damaged / "report.json").write_text(json.dumps(report))
+    said = refused("tune", damaged, "--data", batches, "--steps", 2, "--teacher", f"{net}:with_inputs")
+    assert "the report of the repair is damaged" in said
+
+
 @pytest.mark.parametrize(("name", "value"), [("0.weight", 0.5), ("2.weight", float("nan"))])
 def test_verify_finds_other_tensors_changed_and_repaired_ones_damaged(
     run: Run, net: Path, repaired: Path, tmp_path: Path, name: str, value: float
