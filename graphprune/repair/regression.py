@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from graphprune.scoring.elimination import regularised
+from graphprune.scoring.elimination import gram, regularised
 
 __all__ = ["RIDGES", "Fit", "Sums", "fit"]
 
@@ -39,7 +39,7 @@ class Sums:
         """Of ``[groups, rows, size]`` and ``[groups, rows, outputs]``."""
         x, r = regressors.double(), targets.double()
         turned = x.mT
-        sums = (x.sum(1), r.sum(1), turned @ x, turned @ r, r.square().sum(1))
+        sums = (x.sum(1), r.sum(1), gram(turned), turned @ r, r.square().sum(1))
         return cls(x.shape[1], *(total.cpu() for total in sums))
 
     def add(self, other: Sums) -> None:

@@ -13,7 +13,7 @@ from graphprune.errors import InputError
 from graphprune.processes import over_processes
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.calibration import forward
-from graphprune.scoring.elimination import elimination_errors
+from graphprune.scoring.elimination import elimination_errors, gram
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.sites import Site
 from graphprune.scoring.units import rows_of, shape_of, unit_maps, units_of
@@ -64,7 +64,7 @@ def collect_products(view: View) -> _Sites:
                 if len(units) == value.shape[dim]:
                     rows = rows_of(value, dim, units, group)
                     key = (name, dim, group.name)
-                    found = [rows.sum(-1), rows @ rows.mT]
+                    found = [rows.sum(-1), gram(rows)]
                     known = sums.get(key)
                     sums[key] = (
                         found
