@@ -59,7 +59,7 @@ def _guarded(call: Callable[[], Any], debug: bool, json: bool) -> int:
 
 
 def _interrupted() -> int:
-    complain("interrupted; nothing was written")
+    complain("interrupted; no result was written")
     return signals.exit_code() or INTERRUPTED
 
 

@@ -80,6 +80,12 @@ class Stages:
         if lasting and self.wanted and not self.shown:
             self.console.print(Text(f"{self.stage}: {text}"))
 
+    def leave(self, text: str) -> None:
+        """Says what an interrupt leaves behind, below the stage that it ends."""
+        self.end("✗", "red")
+        if self.wanted:
+            self.console.print(Text(text), soft_wrap=True)
+
     def end(self, mark: str, style: str) -> None:
         """Ends the running stage, if there is one."""
         if self.live is not None:

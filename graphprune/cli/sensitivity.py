@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from graphprune import pipeline, probes
+from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.calibration import ensure_readable, read_loss
 from graphprune.cli.curves import curves_of
 from graphprune.cli.data import image_options, read_calibration
@@ -17,8 +18,9 @@ from graphprune.cli.progress import Stages, stages
 from graphprune.cli.sensitivity_request import SensitivityRequest
 from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import is_first, joined_processes, user_evaluation
-from graphprune.probing import Sensitivity
+from graphprune.probing import Evaluate, Sensitivity
 from graphprune.report.sensitivity import sensitivity_table
+from graphprune.scoring import Loss
 
 __all__ = ["sensitivity"]
 
@@ -46,7 +48,6 @@ def sensitivity(request: SensitivityRequest) -> None:
 
 
 def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Sensitivity]:
-    shares = request.shares
     progress("build the model")
     with stdout_is_kept():
         ensure_readable(request.calibration, request.mean, request.std)
@@ -59,25 +60,41 @@ def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Se
         graph = pipeline.trace(source.model, source.inputs)
     progress("score")
 
+    with stdout_is_kept():
+        try:
+            found = _probed(request, graph, calibration, evaluate, loss, progress)
+        except KeyboardInterrupt:
+            if request.output is not None and request.output.is_file():
+                progress.leave(f"stopped; the same command goes on from {request.output}")
+            raise
+    return source, found
+
+
+def _probed(
+    request: SensitivityRequest,
+    graph: DependencyGraph,
+    calibration: Any,
+    evaluate: Evaluate | None,
+    loss: Loss | None,
+    progress: Stages,
+) -> Sensitivity:
     def watch(done: int, total: int) -> None:
         if not done:
             progress("measure")
         progress.part(done / total)
 
-    with stdout_is_kept():
-        found = probes.sensitivity(
-            graph,
-            calibration=calibration,
-            evaluate=evaluate,
-            ratios=shares,
-            distance=request.distance,
-            importance=request.importance,
-            loss=loss,
-            path=request.output,
-            watch=watch,
-            seed=request.seed,
-        )
-    return source, found
+    return probes.sensitivity(
+        graph,
+        calibration=calibration,
+        evaluate=evaluate,
+        ratios=request.shares,
+        distance=request.distance,
+        importance=request.importance,
+        loss=loss,
+        path=request.output,
+        watch=watch,
+        seed=request.seed,
+    )
 
 
 def _calibration(request: SensitivityRequest, source: Source) -> Any:

@@ -141,7 +141,7 @@ def _tuned(request: TuneRequest, result: Result, evaluate: Evaluate | None, prog
             )
         except KeyboardInterrupt:
             if request.state.is_file():
-                progress.say(f"stopped; the same command goes on from {request.state}", lasting=True)
+                progress.leave(f"stopped; the same command goes on from {request.state}")
             raise
     end_processes()
     return tuned

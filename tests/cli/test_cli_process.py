@@ -45,8 +45,22 @@ def test_interrupt_leaves_nothing(tmp_path: Path, number: int, code: int) -> Non
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code
     assert stdout == ""
-    assert stderr == "graphprune: error: interrupted; nothing was written\n"
+    assert stderr == "graphprune: error: interrupted; no result was written\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_sensitivity_says_where_it_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "points.json"
+    ratios = ",".join(f"{share / 40:g}" for share in range(1, 40))
+    command = [*GRAPHPRUNE, "sensitivity", "zoo:mtcnn_rnet", "--ratios", ratios, "-o", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    wait_until(out.exists)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"stopped; the same command goes on from {out}\n" in stderr
+    assert stderr.endswith("graphprune: error: interrupted; no result was written\n")
+    assert out.exists()
 
 
 @pytest.mark.parametrize("moment", ["import", "build the model", "capture", "verify", "export", "time"])
@@ -74,7 +88,7 @@ def test_ctrl_c_at_any_moment(tmp_path: Path, moment: str) -> None:
         wait_until(lambda: f"{moment} " in shown.read())
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
-    assert shown.rest().endswith("graphprune: error: interrupted; nothing was written\r\n")
+    assert shown.rest().endswith("graphprune: error: interrupted; no result was written\r\n")
     assert "Traceback" not in shown.text
     assert list(tmp_path.iterdir()) == []
 
@@ -174,7 +188,7 @@ def test_an_interrupt_that_is_lost_on_the_way(
     monkeypatch.setattr("graphprune.cli.inspect.resolve", fail)
     result = run("inspect", "zoo:mlp")
     assert result.exit_code == 143
-    assert result.stderr == "graphprune: error: interrupted; nothing was written\n"
+    assert result.stderr == "graphprune: error: interrupted; no result was written\n"
     with pytest.raises(KeyboardInterrupt):
         Stages(False)("the next stage")
 
