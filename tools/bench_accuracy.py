@@ -43,8 +43,7 @@ SHARES = (0.7, 0.5, 0.3)
 OTHER_SHARES = {"efficientnet_lite0": (0.9, 0.8, 0.7), "minilm": (0.9, 0.8, 0.7)}
 BEST = 5  # of torch-pruning's choices that have been measured
 STEPS, HEAVY_STEPS = 300, 40  # of fine-tuning, with 32 labelled or 16 unlabelled examples each
-SEEDS = (0, 1, 2)  # orders of labelled examples
-RATE, UNLABELLED_RATE = 3e-3, 1e-3  # labelled data are of the small networks
+SEEDS = (0, 1)  # orders of labelled examples
 PACKAGES = ("graphprune", "torch", "torch-pruning", "aeon", "mnist1d")
 
 Made = tuple[list[nn.Module], dict[str, Any]]  # models of which figures are averaged, and more of the row
@@ -69,8 +68,8 @@ def cut(task: Task, graph: DependencyGraph, share: float) -> Made:
 def tunings(task: Task) -> list[gp.Tuning]:
     """Of both tools: labels where there are any, and the original's outputs."""
     labelled = task.train is not None
-    steps, rate = (HEAVY_STEPS if task.heavy else STEPS), (RATE if labelled else UNLABELLED_RATE)
-    return [gp.Tuning(steps=steps, lr=rate, seed=seed) for seed in (SEEDS if labelled else SEEDS[:1])]
+    steps = HEAVY_STEPS if task.heavy else STEPS
+    return [gp.Tuning(steps=steps, seed=seed) for seed in (SEEDS if labelled else SEEDS[:1])]
 
 
 def tuned(task: Task, result: gp.Result) -> Made:
@@ -87,8 +86,8 @@ def tuned(task: Task, result: gp.Result) -> Made:
 def contenders(
     task: Task, graph: DependencyGraph, known: set[tuple[str, ...]]
 ) -> Iterator[tuple[str, Callable[[], gp.Result]]]:
-    """What is fine-tuned: what "auto" takes, and of a light model the next best of what it has tried."""
-    count = 1 if task.heavy else BEST
+    """What is fine-tuned: what "auto" takes, and where there are labels the next best of what it has tried."""
+    count = 1 if task.train is None else BEST
     if sum(model == task.name and choice.startswith("tuned") for model, _, choice, *_ in known) == count:
         return
     options: dict[str, Any] = {"macs": TUNED, "calibration": calibration(task), "repair": True, "align": 1}
