@@ -60,6 +60,9 @@ def _guarded(call: Callable[[], Any], debug: bool, json: bool) -> int:
 
 def _interrupted() -> int:
     complain("interrupted; no result was written")
+    # CPython notes an interrupt that leaves an exec of a text, which imports do, and ends the process by a signal even
+    # where it was handled; the next exec of a text takes the note away
+    exec("")
     return signals.exit_code() or INTERRUPTED
 
 

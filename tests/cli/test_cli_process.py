@@ -93,6 +93,24 @@ def test_ctrl_c_at_any_moment(tmp_path: Path, moment: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_within_an_exec_has_the_same_code(tmp_path: Path) -> None:
+    """The interpreter itself ends by a signal after one, as dataclasses that are being imported run it."""
+    factory = "import os, signal\n\n\ndef net():\n    exec('os.kill(os.getpid(), signal.SIGINT)')\n"
+    (tmp_path / "net.py").write_text(factory)
+    command = [
+        *GRAPHPRUNE,
+        "shrink",
+        f"{tmp_path / 'net.py'}:net",
+        "--ratio",
+        "0.5",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.stderr == "graphprune: error: interrupted; no result was written\n"
+    assert done.returncode == 130
+
+
 def test_interrupt_keeps_an_earlier_result(result_folder: Path) -> None:
     before = {path: path.read_bytes() for path in result_folder.iterdir()}
     command = [*GRAPHPRUNE, "shrink", "zoo:digits_resnet", "--macs", "0.9", "-o", str(result_folder)]
