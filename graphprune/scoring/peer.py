@@ -168,16 +168,18 @@ class _Layers:
 
     def _stand_in(self, name: str, layer: nn.Module) -> nn.Module:
         twin = copy.copy(layer)
-        own: dict[str, nn.Parameter | None] = {}
-        for key, parameter in layer._parameters.items():
-            own[key] = (
-                None if parameter is None else nn.Parameter(parameter.detach(), parameter.requires_grad)
-            )
-            grad = self.grads.get(f"{name}.{key}")
-            if own[key] is not None and grad is not None:
-                own[key].grad = grad  # type: ignore[union-attr]
-        twin.__dict__["_parameters"] = own
+        twin.__dict__["_parameters"] = {
+            key: None if parameter is None else self._with_gradient(f"{name}.{key}", parameter)
+            for key, parameter in layer._parameters.items()
+        }
         return twin
+
+    def _with_gradient(self, name: str, parameter: nn.Parameter) -> nn.Parameter:
+        """Their criteria fail where there is none, and there it is zero: the loss does not depend on it."""
+        own = nn.Parameter(parameter.detach(), parameter.requires_grad)
+        grad = self.grads.get(name)
+        own.grad = torch.zeros_like(own) if grad is None else grad
+        return own
 
 
 def _items(graph: DependencyGraph, group: Group, layers: _Layers) -> Iterator[_Item]:

@@ -103,6 +103,33 @@ def _squaring(kind: type) -> Any:
     return score
 
 
+@pytest.mark.parametrize("kind", [peer.GroupTaylorImportance, peer.GroupHessianImportance])
+def test_a_layer_that_the_loss_does_not_reach_counts_nothing(kind: type) -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.one, self.other = nn.Linear(4, 6), nn.Linear(6, 3), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            h = self.up(x).relu()
+            return self.one(h), self.other(h)
+
+    torch.manual_seed(0)
+    model, x = Heads(), torch.randn(8, 4)
+    graph = gp.trace(model, x)
+
+    def loss(outputs: Any) -> Tensor:
+        return outputs[0].square().sum()
+
+    found = [find_importance(kind(), x, loss)(graph, graph.program.tensors, 0)["up.weight:0"]]
+    with torch.no_grad():
+        model.other.weight.mul_(100)
+    found.append(find_importance(kind(), x, loss)(graph, graph.program.tensors, 0)["up.weight:0"])
+    assert found[0] is not None
+    assert found[0].std() > 0
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_gradients_that_the_model_has_are_used() -> None:
     model, x = with_gradients("residual"), traced("residual")[2]
     grads = {key: parameter.grad.clone() for key, parameter in model.named_parameters()}
