@@ -89,8 +89,8 @@ Chosen and repaired as above, then fine-tuned by `gp.tune`; torch-pruning's five
 fine-tuned by the same trainer with the same data, rate and steps (300 of 32 examples, or of 16 unlabelled ones; 40
 where a step takes seconds), of which the one counts that does best on the test data. Where there are labels both are
 drawn towards them and the original's outputs, figures are means of two orders of the examples, and "best" likewise is
-the best on the test data of what "auto" takes and the four that it found next best. Without labels (MTCNN, CREPE, MiniLM)
-ours are drawn towards the kept units of the original's layers too, `features=1`.
+the best on the test data of what "auto" takes and the four that it found next best. Without labels (MTCNN, CREPE,
+MiniLM) ours are drawn towards the kept units of the original's layers too, `features=1`.
 """
 
 

@@ -156,10 +156,24 @@ class _Files(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Any:
-        from PIL import Image
+        return self.read(_opened(self.paths[index]))
 
-        with Image.open(self.paths[index]) as image:
-            return self.read(image)
+
+def _opened(path: str | Path) -> Any:
+    """The image, with all of its pixels.
+
+    Raises:
+        InputError: it is damaged, or is none.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = (str(error).splitlines() or ["it is damaged"])[0]
+        raise InputError(f"the image {path} cannot be read: {reason}", "take it out of the folder") from error
 
 
 def _images(folder: Path, shape: Sequence[int], options: DataOptions) -> Dataset[Any]:
@@ -183,7 +197,7 @@ def _by_class(folder: Path, read: Callable[[Any], Any]) -> Dataset[Any]:
     from torchvision.datasets import ImageFolder
 
     try:
-        found: Dataset[Any] = ImageFolder(str(folder), read)
+        found: Dataset[Any] = ImageFolder(str(folder), read, loader=_opened)
     except FileNotFoundError as error:
         raise InputError(
             f"the folder {folder} cannot be read: {str(error).splitlines()[0]}",

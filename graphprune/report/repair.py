@@ -35,9 +35,8 @@ def repair_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
         yield Text(f"… and {len(steps) - len(shown)} layers where the error fell less, see report.html")
     change = f"{report['before']:.3g} to {report['after']:.3g}"
     if report["kept"]:
-        yield Text(
-            f"Repair: error of the outputs on {report['batches']} batches from {change} of their square"
-        )
+        count = f"{report['batches']} {'batch' if report['batches'] == 1 else 'batches'}"
+        yield Text(f"Repair: error of the outputs on {count} from {change} of their square")
     else:
         yield Text(f"Repair: not kept, since the error of the outputs went from {change} of their square")
     for layer, why in report["left"].items():

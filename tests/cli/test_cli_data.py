@@ -86,6 +86,22 @@ def test_the_users_own_loader(tmp_path: Path) -> None:
         read_data(f"{script}:broken", EXAMPLE, PLAIN)
 
 
+@pytest.mark.parametrize("place", ["", "cats"])
+def test_a_damaged_image_is_named(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / place
+    folder.mkdir(exist_ok=True)
+    whole = Image.new("RGB", (40, 40), (200, 10, 10))
+    whole.save(folder / "whole.png")
+    images = ((torch.zeros(1, 3, 8, 8),), {})
+    for name, held in (("cut.png", (folder / "whole.png").read_bytes()[:80]), ("text.png", b"no image")):
+        (folder / name).write_bytes(held)
+        with pytest.raises(gp.InputError, match=f"{name} cannot be read") as caught:
+            list(read_data(str(tmp_path), images, PLAIN))
+        assert caught.value.remedy == "take it out of the folder"
+        (folder / name).unlink()
+    assert len(list(read_data(str(tmp_path), images, PLAIN))) == 1
+
+
 def test_refusals(tmp_path: Path) -> None:
     numpy.savez(tmp_path / "uneven.npz", x=numpy.ones((6, 3)), labels=numpy.arange(5))
     numpy.savez(tmp_path / "empty.npz", x=numpy.ones((0, 3)), labels=numpy.arange(0))
