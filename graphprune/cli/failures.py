@@ -69,7 +69,7 @@ def _interrupted() -> int:
 def _described(error: Exception) -> tuple[str, int]:
     """The line to print, and the exit code."""
     if isinstance(error, GraphpruneError):
-        return str(error), error.exit_code
+        return _own_text(error), error.exit_code
     if isinstance(error, typer.TyperException):
         return _usage(error), USAGE
     # the last line of defence: nobody should see a traceback unasked
@@ -77,8 +77,16 @@ def _described(error: Exception) -> tuple[str, int]:
     return text, UNEXPECTED
 
 
+def _own_text(error: GraphpruneError) -> str:
+    """A worker of a DataLoader hands its error on as the text of a traceback, which ends with what it says."""
+    text, name = str(error), f"{type(error).__module__}.{type(error).__name__}: "
+    return text.rpartition(name)[2].strip() if "Original Traceback" in text else text
+
+
 def _print_error(error: Exception, code: int) -> None:
     message, remedy = getattr(error, "message", str(error)), getattr(error, "remedy", "")
+    if isinstance(error, GraphpruneError) and not remedy:
+        message, _, remedy = _own_text(error).partition(" — ")
     kind = type(error).__name__
     print_json({"error": {"type": kind, "message": message, "remedy": remedy, "exit_code": code}})
 

@@ -104,6 +104,21 @@ def test_refusals(
     assert contents(result_folder) == before
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_named_by_whatever_process_reads_it(
+    run: Callable[..., Any], tmp_path: Path, slim: Path, workers: int
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "bad.png").write_text("no image")
+    done = run("tune", slim, "--data", tmp_path / "images", "--workers", workers, "--steps", 1, "--json")
+    assert done.exit_code == 2
+    assert "bad.png cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert error["message"].startswith("the image ")
+    assert error["remedy"] == "take it out of the folder"
+
+
 def test_what_is_no_result(refused: Callable[..., str], tmp_path: Path, slim: Path) -> None:
     assert "there is no directory" in refused("tune", tmp_path / "none", "--data", "zoo:digits")
     (slim / "model.safetensors").write_bytes(b"\x80\x04K\x01.")
