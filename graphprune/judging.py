@@ -16,7 +16,7 @@ from graphprune.errors import BudgetError
 from graphprune.planning import Plan
 from graphprune.probing import distance_of
 from graphprune.profiling import Profile
-from graphprune.proposal import prepare
+from graphprune.proposal import Prepared, prepare
 from graphprune.repairing import Repairing
 from graphprune.request import Request
 from graphprune.rewriting import rewrite
@@ -44,12 +44,14 @@ def settled(
     harm = _harm(graph, unseen, None if mend is None else replace(mend, calibration=seen))
     found: dict[str, float] = {}
     made: dict[str, Request] = {}
+    scored: dict[str, Prepared] = {}
     refused: list[BudgetError] = []
     for criterion, ranking in request.choices:
         choice = replace(request, criterion=criterion, ranking=ranking, choices=())
         trial = replace(choice, criterion=_on(criterion, seen), rounds=1, between=None, trials=0)
-        prepared = prepare(graph, trial, clock, measured)
-        measured = prepared.profile
+        known = scored.get(str(criterion))
+        prepared = replace(known, request=trial) if known else prepare(graph, trial, clock, measured)
+        scored[str(criterion)], measured = prepared, prepared.profile
         name = f"{criterion}, {ranking}"
         try:
             with clock(f"try {name}"):
