@@ -133,7 +133,8 @@ def shrink(
         importance: which units matter: a name such as "l2" or "taylor", "name:aggregate:normalise", a `Criterion`, or
             an object of ``torch_pruning.importance``, or any `graphprune.scoring.Importance`. "auto" tries several,
             each with a ranking, and takes the one whose slim model (repaired, if it is to be) is nearest to the
-            original on ``calibration``; ``result.plan.request["tried"]`` has all distances.
+            original: each is made of every other batch of ``calibration`` and judged on the rest, and
+            ``result.plan.request["tried"]`` has all distances.
         calibration: batches for criteria that look at data, for ``repair`` and for ``trials``: a tensor, a list of
             batches, a DataLoader; a batch is what ``example_inputs`` may be, or a pair of that and labels.
         loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number, for criteria that take gradients; without one,

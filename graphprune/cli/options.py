@@ -14,6 +14,7 @@ __all__ = [
     "Debug",
     "Json",
     "Layer",
+    "Mean",
     "Model",
     "NoLatency",
     "OrNumber",
@@ -23,6 +24,7 @@ __all__ = [
     "ResultA",
     "ResultB",
     "Shapes",
+    "Std",
     "examples",
 ]
 
@@ -53,6 +55,11 @@ Shapes = Annotated[
         show_default=False,
     ),
 ]
+Mean = Annotated[
+    str | None,
+    typer.Option(metavar="R,G,B", help="Of images between 0 and 1, in a folder; by default ImageNet's."),
+]
+Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Likewise.")]
 Outputs = Annotated[
     list[str],
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli.options import Debug, Json, Model, Quiet, Shapes, examples
+from graphprune.cli.options import Debug, Json, Mean, Model, Quiet, Shapes, Std, examples
 from graphprune.errors import InputError
 
 __all__ = ["EXAMPLES", "SensitivityRequest"]
@@ -49,14 +49,8 @@ class SensitivityRequest:
         str | None,
         typer.Option(metavar="DATA", help="Inputs to compare on, as for shrink; else the example inputs."),
     ] = None
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            metavar="R,G,B",
-            help="Of images between 0 and 1 in a folder of --calibration; by default ImageNet's.",
-        ),
-    ] = None
-    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Likewise.")] = None
+    mean: Mean = None
+    std: Std = None
     evaluate: Annotated[
         str | None,
         typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli.options import Debug, Json, NoLatency, Quiet, Result, examples
+from graphprune.cli.options import Debug, Json, Mean, NoLatency, Quiet, Result, Std, examples
 
 __all__ = ["EXAMPLES", "TuneRequest"]
 
@@ -101,10 +101,8 @@ class TuneRequest:
     augment: Annotated[
         bool, typer.Option("--augment", metavar="", help="Crop and mirror the images of a folder at random.")
     ] = False
-    mean: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="Of images between 0 and 1; by default ImageNet's.")
-    ] = None
-    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Likewise.")] = None
+    mean: Mean = None
+    std: Std = None
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that read images.")] = 0
     seed: Annotated[int, typer.Option(metavar="N", help="Of order, augmentation and dropout.")] = 0
     no_latency: NoLatency = False

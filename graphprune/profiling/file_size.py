@@ -63,13 +63,16 @@ def _layouts(tensor: torch.Tensor) -> Iterator[Any]:
 
 
 def _digest(array: Any) -> str:
-    """Of the type, the shape, and numbers at equal distances: hundreds of megabytes are told apart by these."""
+    """Of the type, the size, and numbers at equal distances: hundreds of megabytes are told apart by these.
+
+    The shape does not count: the exporter adds and drops dimensions of one.
+    """
     import numpy
 
     array = numpy.atleast_1d(array)
     step = array.size // SAMPLE | 1  # odd, so that it does not stay in one column
     numbers = array[numpy.unravel_index(numpy.arange(0, array.size, step), array.shape)]
-    return hashlib.sha256(numbers.tobytes() + f"{array.dtype}{array.shape}".encode()).hexdigest()
+    return hashlib.sha256(numbers.tobytes() + f"{array.dtype} {array.size}".encode()).hexdigest()
 
 
 def _by_name(graph: DependencyGraph, name: str, count: int) -> tuple[Term, ...] | None:

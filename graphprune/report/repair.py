@@ -21,10 +21,8 @@ def repair_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
     if report is None:
         return
     steps = report["steps"]
-    gains = sorted(step["after"] - step["before"] for step in steps)[:ROWS]
-    shown = (
-        steps if len(steps) <= ROWS else [s for s in steps if s["after"] - s["before"] <= gains[-1]][:ROWS]
-    )
+    falls = sorted(range(len(steps)), key=lambda place: steps[place]["after"] - steps[place]["before"])
+    shown = [steps[place] for place in sorted(falls[:ROWS])]
     table = new_table(
         ("repaired layer", "left"), ("what", "left"), ("error before", "right"), ("error after", "right")
     )
