@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     __version__: str
     from graphprune.axes.dependency import Cost, DependencyGraph
     from graphprune.axes.registration import rule
-    from graphprune.errors import (
+    from graphprune.face.sensitivity import sensitivity
+    from graphprune.face.shrink import plan, shrink, trace
+    from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
+    from graphprune.face.tune import tune
+    from graphprune.ground.errors import (
         BudgetError,
         CaptureError,
         ExportError,
@@ -24,18 +28,14 @@ if TYPE_CHECKING:
         VerificationError,
         WeightsError,
     )
-    from graphprune.fine_tuning import tune
     from graphprune.laws import RuleReport, check_rule
-    from graphprune.loop import Loop, shrink_and_tune
-    from graphprune.pipeline import plan, shrink, trace
     from graphprune.planning import Plan
-    from graphprune.probes import sensitivity
     from graphprune.probing import Sensitivity
     from graphprune.profiling import Profile, profile
-    from graphprune.proposal import Proposal
     from graphprune.repair import Repair, RepairReport
-    from graphprune.result import Result, load
+    from graphprune.results.result import Result, load
     from graphprune.scoring import Criterion
+    from graphprune.searching.prepared import Proposal
     from graphprune.tuning import GroupLasso, Tuning, group_lasso
     from graphprune.verifying import Check, Verdict
 
@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "axes.dependency": ("Cost", "DependencyGraph"),
     "axes.registration": ("rule",),
-    "errors": (
+    "face.sensitivity": ("sensitivity",),
+    "face.shrink": ("plan", "shrink", "trace"),
+    "face.shrink_and_tune": ("Loop", "shrink_and_tune"),
+    "face.tune": ("tune",),
+    "ground.errors": (
         "BudgetError",
         "CaptureError",
         "ExportError",
@@ -54,18 +58,14 @@ _HOMES = {
         "VerificationError",
         "WeightsError",
     ),
-    "fine_tuning": ("tune",),
     "laws": ("RuleReport", "check_rule"),
-    "loop": ("Loop", "shrink_and_tune"),
-    "pipeline": ("plan", "shrink", "trace"),
     "planning": ("Plan",),
-    "probes": ("sensitivity",),
     "probing": ("Sensitivity",),
     "profiling": ("Profile", "profile"),
-    "proposal": ("Proposal",),
     "repair": ("Repair", "RepairReport"),
-    "result": ("Result", "load"),
+    "results.result": ("Result", "load"),
     "scoring": ("Criterion",),
+    "searching.prepared": ("Proposal",),
     "tuning": ("GroupLasso", "Tuning", "group_lasso"),
     "verifying": ("Check", "Verdict"),
 }
@@ -118,3 +118,7 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(f"graphprune.{home}"), name)
     raise AttributeError(f"module 'graphprune' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from graphprune.errors import InputError, WeightsError
+from graphprune.ground.errors import InputError, WeightsError
 from models_zoo import crepe, digits, efficientnet, minilm, mnist, mtcnn, textbook, wheels
 from models_zoo.registry import Entry, lookup, merge
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from models_zoo import wheels
 from models_zoo.digits import split_digits
 from models_zoo.mtcnn import read_faces

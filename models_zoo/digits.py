@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from graphprune.errors import WeightsError
+from graphprune.ground.errors import WeightsError
 from models_zoo import wheels
 from models_zoo.evaluation import accuracy, predict
 from models_zoo.inputs import gaussian

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from graphprune.errors import WeightsError
+from graphprune.ground.errors import WeightsError
 from models_zoo import torchvision_ops, wheels
 from models_zoo.registry import Entry
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["Entry", "ExampleInputs", "SmallModel", "lookup", "merge", "nearest"]
 

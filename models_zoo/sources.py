@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphprune.errors import InputError, WeightsError
+from graphprune.ground.errors import InputError, WeightsError
 from models_zoo import torchvision_ops, wheels
 from models_zoo.inputs import gaussian
 from models_zoo.registry import ExampleInputs, nearest

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphprune.errors import WeightsError
+from graphprune.ground.errors import WeightsError
 
 __all__ = ["WHEELS", "fill", "folder", "module", "read_state", "require", "source_module"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from graphprune.clock import counted, part, told, within
+from graphprune.ground.clock import counted, part, told, within
 
 
 def test_nobody_listens() -> None:

@@ -12,49 +12,29 @@ import graphprune
 PACKAGE = Path(graphprune.__file__).parent
 # each room may import from those before it; verifying stands beside rewriting, and neither sees the other
 ORDER = {
-    "errors": set(),
-    "clock": set(),
-    "processes": {"errors"},
-    "arguments": {"errors"},
-    "settings": set(),
-    "capture": {"errors", "arguments"},
-    "axes": {"errors", "capture"},
-    "scoring": {"errors", "clock", "processes", "capture", "axes"},
-    "planning": {"errors", "capture", "axes", "scoring"},
-    "probing": {"errors", "processes", "capture", "axes", "scoring", "planning", "rewriting", "exporting"},
-    "lossless": {"errors", "capture", "axes", "planning"},
-    "rewriting": {"errors", "capture", "axes", "planning"},
-    "repair": {"errors", "processes", "capture", "axes", "scoring", "planning"},
-    "verifying": {"errors", "clock", "capture", "axes", "planning"},
-    "laws": {"errors", "capture", "axes", "planning", "rewriting", "verifying"},
-    "exporting": {"errors", "clock", "arguments"},
-    "profiling": {"errors", "clock", "capture", "axes", "exporting"},
-    "tuning": {"errors", "capture", "axes", "scoring", "planning", "exporting"},
-    "report": {"errors", "axes", "capture"},
+    "ground": set(),
+    "capture": {"ground"},
+    "exporting": {"ground"},
+    "axes": {"ground", "capture"},
+    "calibration": {"ground", "capture"},
+    "scoring": {"ground", "capture", "axes", "calibration"},
+    "planning": {"ground", "capture", "axes"},
+    "rewriting": {"capture", "axes", "planning"},
+    "lossless": {"capture", "axes", "planning"},
+    "verifying": {"ground", "capture", "axes", "planning"},
+    "laws": {"ground", "capture", "axes", "planning", "rewriting", "verifying"},
+    "repair": {"ground", "capture", "axes", "calibration", "scoring", "planning"},
+    "profiling": {"ground", "capture", "axes", "exporting"},
+    "probing": {"ground", "axes", "calibration", "scoring", "planning", "rewriting", "cutting"},
+    "tuning": {"ground", "capture", "axes", "calibration", "scoring", "planning", "exporting"},
+    "report": {"axes", "capture"},
 }
-EDGE = {
-    "pipeline",
-    "judging",
-    "request",
-    "proposal",
-    "measured",
-    "probes",
-    "dead_units",
-    "refusal",
-    "rounds",
-    "fine_tuning",
-    "repairing",
-    "loop",
-    "result",
-    "onnx_checks",
-    "cli",
-    "__init__",
-}
+EDGE = {"asking", "cutting", "searching", "results", "face", "cli", "__init__.py"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return path.relative_to(PACKAGE).parts[0]
 
 
 def imported_rooms(path: Path) -> set[str]:

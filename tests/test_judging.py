@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.request import CHOICES
+from graphprune.asking.request import CHOICES
 
 sys.path.insert(0, str(Path(__file__).parent / "planning"))
 from planning_models import network, transformer

@@ -95,7 +95,9 @@ def test_complete_rounds_are_taken_up(
     rounds = Path(shutil.copytree(directory, tmp_path / "rounds"))
     shutil.rmtree(rounds / "round_3")
     tuned: list[int] = []
-    monkeypatch.setattr("graphprune.loop.tune", lambda *a, **k: tuned.append(1) or gp.tune(*a, **k))
+    monkeypatch.setattr(
+        "graphprune.face.shrink_and_tune.tune", lambda *a, **k: tuned.append(1) or gp.tune(*a, **k)
+    )
     again = run(model, rounds)
     assert tuned == [1]
     assert again.rounds == loop.rounds

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import graphprune as gp
-from graphprune.clock import Clock
-from graphprune.onnx_checks import write_checked
+from graphprune.ground.clock import Clock
+from graphprune.results.onnx_checks import write_checked
 from models_zoo import ENTRIES
 from models_zoo.registry import Entry
 

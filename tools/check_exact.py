@@ -35,8 +35,8 @@ def check(name: str, onnx: bool) -> str:
     import torch
 
     import graphprune
-    from graphprune.clock import Clock
-    from graphprune.onnx_checks import write_checked
+    from graphprune.ground.clock import Clock
+    from graphprune.results.onnx_checks import write_checked
     from models_zoo import get, load
     from models_zoo.sources import torchvision_model
 

@@ -22,13 +22,15 @@ from torch_pruning.pruner.importance import GroupTaylorImportance as Taylor
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import capture
 from graphprune.capture.raising import raise_program
+from graphprune.cutting.harm import harm_of
 from graphprune.planning import Budget, Constraints, choose, find_limits, make_plan
-from graphprune.probing import Sensitivity, balanced, harm_of, probe
+from graphprune.probing import Sensitivity, probe
 from graphprune.rewriting import rewrite
-from graphprune.rounds import Rounds, plan_in_rounds
 from graphprune.scoring import CRITERIA, Criterion, Importance, PeerImportance
 from graphprune.scoring.aggregation import NORMALISERS
 from graphprune.scoring.criteria import LOSSES
+from graphprune.searching.rounds import Rounds, plan_in_rounds
+from graphprune.searching.trials import balanced
 
 __all__ = ["Choice", "Ours", "choices"]
 

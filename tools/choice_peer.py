@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch_pruning.pruner.importance import ActivationImportance, FPGMImportance
 from torch_pruning.pruner.importance import GroupMagnitudeImportance as Magnitude
 
-from graphprune.scoring.losses import signs_loss
+from graphprune.calibration.losses import signs_loss
 
 __all__ = ["CRITERIA", "RANKINGS", "Peer", "PeerChoice", "choices"]
 

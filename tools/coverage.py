@@ -39,10 +39,10 @@ from graphprune import shrink
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import Program, capture, tensor_leaves
 from graphprune.capture.raising import raise_program
-from graphprune.clock import Clock
-from graphprune.onnx_checks import write_checked
+from graphprune.ground.clock import Clock
 from graphprune.report.inspection import inspection
-from graphprune.result import Result
+from graphprune.results.onnx_checks import write_checked
+from graphprune.results.result import Result
 
 PACKAGES = ("graphprune", "torch", "torchvision", "timm", "transformers", "onnxruntime")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

@@ -11,7 +11,7 @@ from graphprune.axes.call import Call, Operand, Reason
 from graphprune.axes.rules import find_rule
 from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.capture.operations import Operation, Value
-from graphprune.errors import RuleError
+from graphprune.ground.errors import RuleError
 
 __all__ = ["Analysis", "Loops", "analyse"]
 

@@ -11,7 +11,7 @@ import networkx as nx
 from graphprune.axes.call import Reason
 from graphprune.axes.groups import Member
 from graphprune.axes.terms import Atom, atoms
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 if TYPE_CHECKING:
     from graphprune.axes.dependency import DependencyGraph

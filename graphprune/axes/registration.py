@@ -13,7 +13,7 @@ from graphprune.axes.rules import RULES, Rule, find_name, find_rule
 from graphprune.axes.rules.users import USERS, Likeness, UserRule, alike
 from graphprune.axes.signature import Signature, apply_signature, check_notation
 from graphprune.capture.operators import defaults, find_operator, overloads_of, tensor_arguments
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["Registration", "rule"]
 

@@ -29,7 +29,7 @@ from graphprune.capture.simplify import (
     relax_views,
     remove_dead,
 )
-from graphprune.errors import CaptureError, InputError
+from graphprune.ground.errors import CaptureError, InputError
 
 __all__ = ["capture"]
 

@@ -11,7 +11,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.capture.describe import source_line
-from graphprune.errors import CaptureError
+from graphprune.ground.errors import CaptureError
 
 __all__ = ["copy_graph"]
 

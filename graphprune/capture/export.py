@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 
 from graphprune.capture.describe import is_users
 from graphprune.capture.inputs import Inputs, tensor_leaves
-from graphprune.errors import CaptureError, InputError
+from graphprune.ground.errors import CaptureError, InputError
 
 __all__ = ["UNKNOWN", "export_program", "left_as_it_was", "run_once", "what_failed"]
 

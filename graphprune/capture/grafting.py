@@ -14,7 +14,7 @@ from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.outputs import positions
 from graphprune.capture.parametrised import HOOKED
 from graphprune.capture.program import Program
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["graft"]
 

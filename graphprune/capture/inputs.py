@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["normalise_inputs", "tensor_leaves", "with_batch"]
 

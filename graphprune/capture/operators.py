@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["bound", "defaults", "find_operator", "makes_view", "overloads_of", "tensor_arguments"]
 

@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.program import Constant
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["choose_outputs", "output_structure", "positions"]
 

@@ -17,13 +17,13 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_leaves
 
-from graphprune.arguments import is_constant, require_same
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.layers import PLAIN, WEIGHTED, LayerSpec
 from graphprune.capture.nodes import arguments, family
 from graphprune.capture.program import Constant, Program, Stored
 from graphprune.capture.recurrent import RECURRENT
 from graphprune.capture.spelling import spell
+from graphprune.ground.arguments import is_constant, require_same
 
 __all__ = ["raise_program"]
 

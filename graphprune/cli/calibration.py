@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from graphprune.cli.user_file import called, named_in_file
-from graphprune.errors import InputError
-from graphprune.processes import rank_and_count
+from graphprune.ground.errors import InputError
+from graphprune.ground.processes import rank_and_count
 
 __all__ = ["ensure_readable", "own_share", "read_arrays", "read_loss"]
 

@@ -15,10 +15,10 @@ from torch import Tensor, fx
 from graphprune import exporting
 from graphprune.cli.examples import restore_inputs
 from graphprune.cli.shapes import Inputs
-from graphprune.errors import GraphpruneError, InputError
-from graphprune.onnx_checks import ONNX_TOLERANCE
+from graphprune.ground.errors import GraphpruneError, InputError
 from graphprune.planning import Plan
-from graphprune.result import load
+from graphprune.results.onnx_checks import ONNX_TOLERANCE
+from graphprune.results.result import load
 
 __all__ = ["Checks", "Files", "check_files", "read_object", "tensors_of"]
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["read_config"]
 

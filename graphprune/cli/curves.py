@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.probing import Sensitivity
 from graphprune.scoring import find_importance
 

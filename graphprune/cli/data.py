@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from graphprune.capture import tensor_leaves
 from graphprune.cli.calibration import own_share, read_arrays
 from graphprune.cli.user_file import called
-from graphprune.errors import InputError
-from graphprune.processes import rank_and_count
+from graphprune.ground.errors import InputError
+from graphprune.ground.processes import rank_and_count
 
 __all__ = ["DataOptions", "image_options", "parse_channels", "read_calibration", "read_data"]
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from graphprune.cli.checks import read_object
 from graphprune.cli.output import print_json, show
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.report.comparison import comparison
 from graphprune.report.tables import comparison_table, difference_table
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphprune.cli.shapes import Inputs
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["describe_inputs", "restore_inputs"]
 

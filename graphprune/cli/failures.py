@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from graphprune.cli import signals
 from graphprune.cli.output import print_json
-from graphprune.errors import GraphpruneError
+from graphprune.ground.errors import GraphpruneError
 
 __all__ = ["Commands", "complain"]
 

@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from graphprune import exporting, pipeline
+import graphprune as gp
+from graphprune import exporting
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept, width
@@ -85,7 +86,7 @@ def _traced(
         source = resolve(model, WEIGHTS, sizes)
     progress("capture and analyse")
     with silence():
-        return source, pipeline.trace(source.model, source.inputs, outputs=outputs)
+        return source, gp.trace(source.model, source.inputs, outputs=outputs)
 
 
 def _file(kind: str, source: Source, graph: DependencyGraph, found: Mapping[str, Any]) -> str:

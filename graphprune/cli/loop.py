@@ -12,9 +12,9 @@ from graphprune.cli.models import Source
 from graphprune.cli.output import stdout_is_kept
 from graphprune.cli.progress import Stages
 from graphprune.cli.training import end_processes, on_its_device, show_moment, user_evaluation
-from graphprune.errors import InputError
-from graphprune.loop import Loop, shrink_and_tune
-from graphprune.result import Result
+from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
+from graphprune.ground.errors import InputError
+from graphprune.results.result import Result
 from graphprune.tuning import Evaluate, Tuning
 
 __all__ = ["Wishes", "looped", "parse_tuning"]

@@ -13,7 +13,7 @@ from torch import nn
 from graphprune.cli.shapes import Inputs, reshaped, standard_inputs
 from graphprune.cli.user_file import made_by_factory, without_factory
 from graphprune.cli.weights import load_weights, read_weights
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["FACTORY", "Source", "resolve"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphprune import pipeline
+import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.models import FACTORY, Source, resolve
 from graphprune.cli.output import silence, stdout_is_kept
 from graphprune.cli.progress import Stages
-from graphprune.errors import InputError
-from graphprune.exporting import digest
+from graphprune.ground.digest import digest
+from graphprune.ground.errors import InputError
 
 __all__ = ["original", "other_weights", "unknown_original"]
 
@@ -53,7 +53,7 @@ def original(
         source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed)
     progress("capture the original")
     with silence():
-        return source, pipeline.trace(source.model, source.inputs, outputs=outputs)
+        return source, gp.trace(source.model, source.inputs, outputs=outputs)
 
 
 def other_weights(recorded: Mapping[str, Any], source: Source, graph: DependencyGraph) -> str:

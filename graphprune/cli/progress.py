@@ -15,7 +15,7 @@ from rich.text import Text
 
 from graphprune.cli.output import console
 from graphprune.cli.signals import stop_if_interrupted
-from graphprune.clock import told
+from graphprune.ground.clock import told
 
 __all__ = ["Stages", "stages"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.examples import describe_inputs
 from graphprune.cli.models import Source
-from graphprune.exporting import digest
+from graphprune.ground.digest import digest
 
 __all__ = ["Figures", "recorded"]
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from graphprune import exporting
 from graphprune.cli.curves import read_curves
 from graphprune.cli.output import print_json, show
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.report.page import render
 
 __all__ = ["report"]

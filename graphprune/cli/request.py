@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from graphprune.cli.options import Debug, Json, Model, NoLatency, OrNumber, Outputs, Quiet, Shapes
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["LIMITS", "ORDER", "Request"]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.text import Text
 
-from graphprune import pipeline, probes
+import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.calibration import Evaluate, Loss
 from graphprune.cli.calibration import ensure_readable, read_loss
 from graphprune.cli.curves import curves_of
 from graphprune.cli.data import image_options, read_calibration
@@ -18,9 +19,8 @@ from graphprune.cli.progress import Stages, stages
 from graphprune.cli.sensitivity_request import SensitivityRequest
 from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import is_first, joined_processes, user_evaluation
-from graphprune.probing import Evaluate, Sensitivity
+from graphprune.probing import Sensitivity
 from graphprune.report.sensitivity import sensitivity_table
-from graphprune.scoring import Loss
 
 __all__ = ["sensitivity"]
 
@@ -57,7 +57,7 @@ def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Se
         calibration = _calibration(request, source)
     progress("capture")
     with silence():
-        graph = pipeline.trace(source.model, source.inputs)
+        graph = gp.trace(source.model, source.inputs)
     progress("score")
 
     with stdout_is_kept():
@@ -83,7 +83,7 @@ def _probed(
             progress("measure")
         progress.part(done / total)
 
-    return probes.sensitivity(
+    return gp.sensitivity(
         graph,
         calibration=calibration,
         evaluate=evaluate,

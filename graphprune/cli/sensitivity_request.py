@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from graphprune.cli.options import Debug, Json, Mean, Model, Quiet, Shapes, Std, examples
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["EXAMPLES", "SensitivityRequest"]
 

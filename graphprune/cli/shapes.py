@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["Inputs", "parse_shape", "parse_shapes", "reshaped", "standard_inputs"]
 

@@ -8,7 +8,9 @@ from typing import Any, cast
 
 from rich.text import Text
 
-from graphprune import exporting, pipeline
+import graphprune as gp
+from graphprune import exporting
+from graphprune.asking.request import AUTO, Options, make_request
 from graphprune.cli.calibration import ensure_readable, read_loss
 from graphprune.cli.data import image_options, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
@@ -20,16 +22,15 @@ from graphprune.cli.record import Figures, recorded
 from graphprune.cli.request import LIMITS, ORDER, Request
 from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import is_first
-from graphprune.errors import InputError
+from graphprune.cutting.repaired import reusable
+from graphprune.ground.errors import InputError
 from graphprune.planning import Plan
-from graphprune.repairing import reusable
 from graphprune.report.lossless import lossless_tables
 from graphprune.report.plan import reach_table, width_table
 from graphprune.report.repair import repair_tables
 from graphprune.report.rounds import round_tables
 from graphprune.report.tables import shrink_table, verdict_line
-from graphprune.request import AUTO, Options, make_request
-from graphprune.result import Result
+from graphprune.results.result import Result
 from graphprune.scoring import Criterion, find_importance
 
 __all__ = ["shrink"]
@@ -55,7 +56,7 @@ def shrink(request: Request) -> None:
         options: Options = {**_options(request), **asked}
         with silence():
             if request.output is None:
-                report = pipeline.plan(source.model, source.inputs, progress=progress, **options).to_dict()
+                report = gp.plan(source.model, source.inputs, progress=progress, **options).to_dict()
             else:
                 report = _shrunk(request, request.output, source, options, plan, progress)
     if not first:
@@ -218,7 +219,7 @@ def _result(
         return loop.result, {"loop": loop.to_dict()}
     if request.rounds != 1:
         options = {**options, "rounds": request.rounds}
-    result = pipeline.shrink(
+    result = gp.shrink(
         source.model,
         source.inputs,
         lossless=request.lossless,

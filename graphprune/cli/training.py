@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from graphprune.cli.progress import Stages
 from graphprune.cli.user_file import named_in_file
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.report.formats import figure_text
 from graphprune.tuning import Evaluate, Moment
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from rich.text import Text
 
-from graphprune import exporting, fine_tuning, pipeline
+import graphprune as gp
+from graphprune import exporting
+from graphprune.asking.toml import read_settings
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.calibration import read_loss
 from graphprune.cli.checks import Checks, Files, check_files
@@ -22,11 +24,10 @@ from graphprune.cli.progress import Stages, stages
 from graphprune.cli.record import Figures, recorded
 from graphprune.cli.training import end_processes, is_first, on_its_device, show_moment, user_evaluation
 from graphprune.cli.tune_request import TuneRequest
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.repair import RepairReport
 from graphprune.report.tables import shrink_table, verdict_line
-from graphprune.result import Result
-from graphprune.settings import read_settings
+from graphprune.results.result import Result
 from graphprune.tuning import Evaluate, Tuning
 
 __all__ = ["tune"]
@@ -116,7 +117,7 @@ def _files(directory: Path, progress: Stages) -> Files:
 def _result(files: Files, graph: DependencyGraph, seed: int, progress: Stages) -> Result:
     """The cut, proved again, with the tensors of the directory."""
     assert files.model is not None
-    result = pipeline.shrink(graph, plan=files.plan, seed=seed, progress=progress)
+    result = gp.shrink(graph, plan=files.plan, seed=seed, progress=progress)
     repaired = files.reported("repair")
     return replace(
         result, model=files.model.eval(), repair=RepairReport.from_dict(repaired) if repaired else None
@@ -130,7 +131,7 @@ def _tuned(request: TuneRequest, result: Result, evaluate: Evaluate | None, prog
         data = read_data(request.data, result.graph.program.example, _data_options(request))
         progress("fine-tune")
         try:
-            tuned = fine_tuning.tune(
+            tuned = gp.tune(
                 result,
                 data,
                 _tuning(request),

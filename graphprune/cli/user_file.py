@@ -14,7 +14,7 @@ from torch import nn
 
 from graphprune.capture import normalise_inputs
 from graphprune.cli.shapes import Inputs
-from graphprune.errors import GraphpruneError, InputError
+from graphprune.ground.errors import GraphpruneError, InputError
 
 __all__ = ["called", "made_by_factory", "named_in_file", "without_factory"]
 

@@ -8,14 +8,14 @@ import torch
 import typer
 from rich.text import Text
 
-from graphprune import pipeline
+import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.checks import Checks, Files, check_files, tensors_of
 from graphprune.cli.failures import complain
 from graphprune.cli.original import original, other_weights, unknown_original
 from graphprune.cli.output import print_json, show, silence
 from graphprune.cli.progress import Stages, stages
-from graphprune.errors import GraphpruneError, InputError, VerificationError
+from graphprune.ground.errors import GraphpruneError, InputError, VerificationError
 from graphprune.report.tables import check_table
 
 __all__ = ["verify"]
@@ -94,7 +94,7 @@ def _check_replay(
 def _replay(files: Files, graph: DependencyGraph, seed: int, checks: Checks, progress: Stages) -> None:
     assert files.model is not None
     with silence():
-        result = pipeline.shrink(graph, plan=files.plan, seed=seed, progress=progress)
+        result = gp.shrink(graph, plan=files.plan, seed=seed, progress=progress)
     replayed, saved = tensors_of(result.model), tensors_of(files.model)
     repaired = _repaired(files, result.model)
     wrong = sorted(set(replayed) ^ set(saved)) or [

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from graphprune.errors import WeightsError
+from graphprune.ground.errors import WeightsError
 
 __all__ = ["load_weights", "read_weights"]
 

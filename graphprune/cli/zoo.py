@@ -8,7 +8,7 @@ from rich.text import Text
 
 from graphprune.cli.output import print_json, show, silence
 from graphprune.cli.progress import stages
-from graphprune.errors import InputError, WeightsError
+from graphprune.ground.errors import InputError, WeightsError
 from graphprune.report.tables import figure_table, zoo_table
 
 __all__ = ["evaluate", "zoo"]

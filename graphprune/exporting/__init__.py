@@ -5,7 +5,6 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 
 from __future__ import annotations
 
-from graphprune.exporting.digest import digest
 from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
 from graphprune.exporting.documents import rows_to_json, write_text
 from graphprune.exporting.layer_times import OTHER, layer_times
@@ -34,7 +33,6 @@ __all__ = [
     "OnnxFile",
     "OnnxProgram",
     "Parity",
-    "digest",
     "ensure_writable",
     "export_onnx",
     "fastest",

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from graphprune.errors import ExportError
+from graphprune.ground.errors import ExportError
 
 __all__ = ["FIXED_BATCH", "UNKNOWN", "convert", "quiet"]
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["RESULT_FILES", "ensure_writable", "write_directory"]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["rows_to_json", "write_text"]
 

@@ -9,7 +9,7 @@ import numpy
 import torch
 from torch.utils._pytree import tree_leaves
 
-from graphprune.errors import ExportError
+from graphprune.ground.errors import ExportError
 
 __all__ = ["match_inputs", "to_numpy"]
 

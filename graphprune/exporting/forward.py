@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import fx
 
-from graphprune.arguments import remedy, require_same
-from graphprune.errors import InputError
 from graphprune.exporting.layout import Bracket, Expression, brackets, flat, literal, named, quoted, statement
 from graphprune.exporting.targets import function_name
+from graphprune.ground.arguments import remedy, require_same
+from graphprune.ground.errors import InputError
 
 __all__ = ["attribute", "forward_source"]
 

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from graphprune.errors import InputError
 from graphprune.exporting.inventory import (
     ModuleEntry,
     TensorEntry,
@@ -26,6 +25,7 @@ from graphprune.exporting.inventory import (
 from graphprune.exporting.layers import LayerCall, build_layer, describe_layer
 from graphprune.exporting.literals import DTYPES, Json, decode, encode
 from graphprune.exporting.targets import function_name, function_named, method_named
+from graphprune.ground.errors import InputError
 
 __all__ = [
     "FORMAT_VERSION",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.export.graph_signature import InputKind
 
-from graphprune.errors import ExportError
+from graphprune.ground.errors import ExportError
 
 __all__ = ["read_tensors", "replace_initializers"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["ModuleEntry", "TensorEntry", "check_name", "modules_of", "own_tensors", "tensors_of"]
 

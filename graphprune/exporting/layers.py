@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.errors import InputError
 from graphprune.exporting.inventory import own_tensors
 from graphprune.exporting.targets import layer_class, layer_class_name
+from graphprune.ground.errors import InputError
 
 __all__ = ["LayerCall", "build_layer", "describe_layer"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["DTYPES", "Json", "decode", "encode"]
 

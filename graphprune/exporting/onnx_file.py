@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.errors import ExportError
 from graphprune.exporting.conversion import FIXED_BATCH, UNKNOWN, convert, quiet
 from graphprune.exporting.initializers import replace_initializers
 from graphprune.exporting.node_names import name_nodes, note_layers
+from graphprune.ground.errors import ExportError
 
 __all__ = ["OnnxFile", "OnnxProgram", "export_onnx"]
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
-from graphprune.errors import ExportError
 from graphprune.exporting.feeds import match_inputs, to_numpy
 from graphprune.exporting.runtime import Array, runner, session
+from graphprune.ground.errors import ExportError
 
 __all__ = ["Parity", "parity", "samples"]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy
 
-from graphprune.clock import part
-from graphprune.errors import ExportError
 from graphprune.exporting.feeds import match_inputs, to_numpy
+from graphprune.ground.clock import part
+from graphprune.ground.errors import ExportError
 
 __all__ = [
     "Array",

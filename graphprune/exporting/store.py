@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import fx
 
-from graphprune.errors import InputError
 from graphprune.exporting.graph_json import (
     FORMAT_VERSION,
     graph_from_json,
@@ -20,6 +19,7 @@ from graphprune.exporting.graph_json import (
     stored_tensors,
 )
 from graphprune.exporting.tensor_file import read_tensors, write_tensors
+from graphprune.ground.errors import InputError
 
 __all__ = ["graph_from_json", "graph_to_json", "load_model", "save_model"]
 

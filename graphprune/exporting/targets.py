@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.overrides import get_overridable_functions
 
-from graphprune.arguments import require_same
-from graphprune.errors import InputError
+from graphprune.ground.arguments import require_same
+from graphprune.ground.errors import InputError
 
 __all__ = [
     "function_name",

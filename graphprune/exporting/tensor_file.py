@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["read_tensors", "write_tensors"]
 

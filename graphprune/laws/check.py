@@ -18,7 +18,7 @@ from torch.fx.node import map_aggregate
 from graphprune.axes.rules import find_rule
 from graphprune.axes.terms import Atom
 from graphprune.capture.operators import find_operator, overloads_of
-from graphprune.errors import InputError, RuleError
+from graphprune.ground.errors import InputError, RuleError
 from graphprune.laws.trial import FAILURES, LIMIT, Trial, halves
 from graphprune.planning.masks import Masks
 from graphprune.verifying.nodes import first_line, relative_error

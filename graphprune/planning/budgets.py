@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from graphprune.axes.cost import CostFunction
-from graphprune.errors import BudgetError, InputError
+from graphprune.ground.errors import BudgetError, InputError
 
 __all__ = ["UNITS", "Budget", "Target"]
 
@@ -91,7 +91,7 @@ class Target:
     Args:
         budget: what was asked for.
         cost: the cost it speaks of.
-        scale: what the search must aim at, over what was asked for; see `graphprune.pipeline` on measured budgets.
+        scale: what the search must aim at, over what was asked for; see `graphprune.face.shrink` on measured budgets.
     """
 
     budget: Budget

@@ -10,7 +10,7 @@ from torch import Tensor
 from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.planning.budgets import Budget, Target
 from graphprune.planning.constraints import Limit
 from graphprune.planning.ranking import EVEN, check_ranking, rank

@@ -10,7 +10,7 @@ from math import ceil
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.planning.alignment import steps
 
 __all__ = ["Constraints", "Limit", "find_limits"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphprune.errors import InputError, PlanError
+from graphprune.ground.errors import InputError, PlanError
 
 __all__ = ["remap_optimizer"]
 

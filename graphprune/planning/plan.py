@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom
-from graphprune.errors import PlanError
+from graphprune.ground.errors import PlanError
 from graphprune.planning.composing import composed
 from graphprune.planning.masks import Masks
 from graphprune.planning.optimizer import remap_optimizer

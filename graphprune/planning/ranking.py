@@ -10,7 +10,7 @@ from torch import Tensor
 from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["EVEN", "RANKINGS", "check_ranking", "rank", "structure"]
 

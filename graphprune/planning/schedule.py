@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["SCHEDULES", "Schedule", "check_schedule", "width_after"]
 

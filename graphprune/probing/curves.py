@@ -13,7 +13,7 @@ from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.planning.plan import fingerprint
 from graphprune.probing.record import Record
 from graphprune.scoring import Importance

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["Record"]
 

@@ -15,9 +15,9 @@ from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture import with_batch
 from graphprune.capture.raising import raise_program
-from graphprune.clock import Progress
-from graphprune.errors import InputError
 from graphprune.exporting import Latency
+from graphprune.ground.clock import Progress
+from graphprune.ground.errors import InputError
 from graphprune.profiling.file_size import file_size
 from graphprune.profiling.latency import latency_cost
 

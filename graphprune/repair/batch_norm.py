@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graphprune.capture.nodes import arguments
-from graphprune.processes import over_processes
+from graphprune.ground.processes import over_processes
 from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.capture.nodes import arguments
-from graphprune.processes import over_processes
+from graphprune.ground.processes import over_processes
 from graphprune.repair.layers import LAYERS, Layer
 from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.regression import Sums, fit

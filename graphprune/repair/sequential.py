@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.calibration.batches import Calibration
 from graphprune.capture.program import Program
+from graphprune.ground.processes import rank_and_count
 from graphprune.planning.plan import Plan
-from graphprune.processes import rank_and_count
 from graphprune.repair.batch_norm import Reestimate
 from graphprune.repair.pair import Pairs
 from graphprune.repair.refit import Refit
@@ -21,7 +22,6 @@ from graphprune.repair.report import RepairReport, StepReport
 from graphprune.repair.steps import BATCH_NORM, Step, find_steps
 from graphprune.repair.survey import Survey, distance, survey
 from graphprune.repair.walk import Walk, make_blocks
-from graphprune.scoring.calibration import Calibration
 
 __all__ = ["Repair", "repair"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from graphprune.errors import InputError
-from graphprune.processes import over_processes
+from graphprune.ground.errors import InputError
+from graphprune.ground.processes import over_processes
 from graphprune.repair.steps import Step
 from graphprune.repair.walk import Walk
 

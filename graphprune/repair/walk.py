@@ -13,9 +13,9 @@ from math import ceil
 
 from torch import Tensor
 
+from graphprune.calibration.batches import Calibration
 from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.steps import Step
-from graphprune.scoring.calibration import Calibration
 
 __all__ = ["RESTARTS", "Walk", "make_blocks"]
 

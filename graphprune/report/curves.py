@@ -15,7 +15,7 @@ def curves(sensitivity: Mapping[str, Any] | None, loop: Mapping[str, Any] | None
 
     Args:
         sensitivity: see `graphprune.report.page.render`.
-        loop: of a result that was made in rounds, see `graphprune.loop.Loop.to_dict`.
+        loop: of a result that was made in rounds, see `graphprune.face.shrink_and_tune.Loop.to_dict`.
     """
     if sensitivity:
         whole = sensitivity.get("baseline")

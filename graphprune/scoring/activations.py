@@ -13,9 +13,9 @@ from torch import Tensor
 
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import atoms
-from graphprune.processes import over_processes
+from graphprune.calibration.batches import forward
+from graphprune.ground.processes import over_processes
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.calibration import forward
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.sites import Site
 from graphprune.scoring.units import per_unit, unit_maps

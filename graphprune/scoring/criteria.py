@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.errors import InputError
+from graphprune.calibration.batches import Calibration
+from graphprune.calibration.losses import Loss
+from graphprune.ground.errors import InputError
 from graphprune.scoring.activations import ACTIVATIONS
 from graphprune.scoring.aggregation import AGGREGATES, NORMALISERS
-from graphprune.scoring.calibration import Calibration
 from graphprune.scoring.gradients import GRADIENTS
-from graphprune.scoring.losses import Loss
 from graphprune.scoring.magnitude import MAGNITUDE
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.peer import PeerImportance, is_peer, takes_gradients

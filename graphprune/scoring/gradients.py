@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
-from graphprune.processes import Key, over_processes
+from graphprune.calibration.batches import gradients
+from graphprune.ground.processes import Key, over_processes
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.calibration import gradients
 from graphprune.scoring.measures import Measure, View, parameters_of, summed
 from graphprune.scoring.sites import Site, tapped
 from graphprune.scoring.units import per_unit, shape_of, unit_maps

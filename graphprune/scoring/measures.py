@@ -12,9 +12,9 @@ from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group, Member
+from graphprune.calibration.batches import Calibration
 from graphprune.capture.operations import Value
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.calibration import Calibration
 from graphprune.scoring.sites import Site, find_sites
 from graphprune.scoring.units import per_unit, unit_maps
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group, Member
-from graphprune.errors import InputError
-from graphprune.scoring.calibration import Calibration, gradients
-from graphprune.scoring.losses import Loss
+from graphprune.calibration.batches import Calibration, gradients
+from graphprune.calibration.losses import Loss
+from graphprune.ground.errors import InputError
 from graphprune.scoring.units import shape_of, unit_maps, units_of
 
 __all__ = ["PeerImportance", "is_peer", "takes_gradients"]

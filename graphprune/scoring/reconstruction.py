@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
-from graphprune.errors import InputError
-from graphprune.processes import over_processes
+from graphprune.calibration.batches import forward
+from graphprune.ground.errors import InputError
+from graphprune.ground.processes import over_processes
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.calibration import forward
 from graphprune.scoring.elimination import elimination_errors, gram
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.sites import Site

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
+from graphprune.calibration.batches import gradients
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.calibration import gradients
 from graphprune.scoring.elimination import RIDGE, elimination_errors
 from graphprune.scoring.gradients import averages
 from graphprune.scoring.measures import Measure, View

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
+from graphprune.calibration.batches import bind_batch
 from graphprune.capture import tensor_leaves
 from graphprune.capture.program import Program
-from graphprune.errors import InputError
-from graphprune.scoring.calibration import bind_batch
+from graphprune.ground.errors import InputError
 
 __all__ = ["Batch", "Data", "reseed"]
 

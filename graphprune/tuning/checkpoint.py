@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphprune.errors import InputError
 from graphprune.exporting import read_tensors, write_tensors
+from graphprune.ground.errors import InputError
 
 __all__ = ["Checkpoint", "all_tensors", "fill", "pack_optimizer", "unpack_optimizer"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Term
 from graphprune.capture.operations import Operation
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.planning import Masks, Plan
 from graphprune.planning.plan import make_masks
 

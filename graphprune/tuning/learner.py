@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.calibration import Loss
 from graphprune.capture import tensor_leaves
 from graphprune.capture.raising import raise_program
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.planning import Plan
-from graphprune.scoring import Loss
 from graphprune.tuning.batches import Batch, reseed
 from graphprune.tuning.checkpoint import all_tensors, fill, pack_optimizer, unpack_optimizer
 from graphprune.tuning.features import find_taps, with_features

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphprune.calibration import Loss, call_loss
 from graphprune.capture import tensor_leaves
-from graphprune.errors import InputError
-from graphprune.scoring import Loss, call_loss
+from graphprune.ground.errors import InputError
 from graphprune.tuning.features import Tap, kept_part
 from graphprune.tuning.settings import Tuning
 

@@ -8,7 +8,7 @@ from math import cos, pi
 import torch
 from torch import Tensor, nn
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.tuning.settings import Tuning
 
 __all__ = ["make_optimizer", "rate", "update_average"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["Tuning"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.tuning.settings import Tuning
 
 __all__ = ["freeze", "kept_random_state", "make_accelerator", "synchronised"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.axes.groups import Group
 from graphprune.capture import capture
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from graphprune.planning import Constraints, find_limits
 from graphprune.scoring.units import shape_of, unit_maps, units_of
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.errors import InputError
-from graphprune.exporting import digest
+from graphprune.calibration import Loss
+from graphprune.ground.digest import digest
+from graphprune.ground.errors import InputError
 from graphprune.planning import Plan
-from graphprune.scoring import Loss
 from graphprune.tuning.batches import Batch, Data
 from graphprune.tuning.checkpoint import Checkpoint, all_tensors, fill
 from graphprune.tuning.learner import Learner

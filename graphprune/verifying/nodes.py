@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.nodes import overload
 from graphprune.capture.program import Program
-from graphprune.clock import counted
+from graphprune.ground.clock import counted
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.reference import NodeError, Reference, steps
 from graphprune.verifying.verdict import Check

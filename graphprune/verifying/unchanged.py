@@ -15,7 +15,7 @@ from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.nodes import overload
 from graphprune.capture.program import Program
-from graphprune.clock import within
+from graphprune.ground.clock import within
 from graphprune.planning.plan import Plan
 from graphprune.verifying.nodes import (
     TOLERANCE,

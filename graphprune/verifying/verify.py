@@ -15,7 +15,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import with_batch
 from graphprune.capture.nodes import family, overload
 from graphprune.capture.program import Program, Stored
-from graphprune.clock import counted, within
+from graphprune.ground.clock import counted, within
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.captured import captured_equals_model

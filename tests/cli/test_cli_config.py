@@ -12,8 +12,8 @@ import tomlkit
 import torch
 
 import graphprune as gp
+from graphprune.asking.toml import settings_of, settings_text
 from graphprune.cli.request import Request
-from graphprune.settings import settings_of, settings_text
 
 DISPLAYED = {"json", "quiet", "debug"}
 NAMES = {item.name.replace("_", "-") for item in fields(Request)} - DISPLAYED

@@ -14,7 +14,7 @@ from graphprune.cli import models
 from graphprune.cli.examples import describe_inputs, restore_inputs
 from graphprune.cli.models import resolve
 from graphprune.cli.shapes import reshaped
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from graphprune.cli import progress as module
 from graphprune.cli.progress import Stages, stages
-from graphprune.clock import counted, part
+from graphprune.ground.clock import counted, part
 
 
 class Time:

@@ -200,7 +200,7 @@ def test_export_and_verification_failures_have_their_own_codes(
     refused: Refused, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from graphprune import exporting
-    from graphprune.errors import ExportError, VerificationError
+    from graphprune.ground.errors import ExportError, VerificationError
 
     for error in (ExportError("no such operator", "leave it out"), VerificationError("wrong", "report it")):
 

@@ -17,7 +17,7 @@ from typer.main import get_command
 from graphprune.cli.app import app
 from graphprune.cli.declared import command_line
 from graphprune.cli.request import Request
-from graphprune.loop import Round
+from graphprune.face.shrink_and_tune import Round
 
 
 @pytest.fixture

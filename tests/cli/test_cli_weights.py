@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from graphprune.cli.models import resolve
 from graphprune.cli.weights import load_weights, read_weights
-from graphprune.errors import WeightsError
+from graphprune.ground.errors import WeightsError
 
 
 def state() -> dict[str, Tensor]:

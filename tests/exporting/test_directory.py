@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from graphprune.errors import InputError
 from graphprune.exporting import ensure_writable, write_directory
+from graphprune.ground.errors import InputError
 
 
 def text(content: str) -> Callable[[Path], None]:

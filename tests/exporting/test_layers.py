@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from graphprune.errors import InputError
 from graphprune.exporting.layers import LayerCall, build_layer, describe_layer
+from graphprune.ground.errors import InputError
 
 DESCRIBED = [
     (

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import fx
 
-from graphprune.errors import InputError
 from graphprune.exporting.literals import decode, encode
+from graphprune.ground.errors import InputError
 
 VALUES = [
     None,

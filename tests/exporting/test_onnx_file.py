@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from graphprune.errors import ExportError
 from graphprune.exporting import export_onnx, parity
 from graphprune.exporting.onnx_file import _check_batch, _checked
+from graphprune.ground.errors import ExportError
 
 from .zoo import CASES, traced
 

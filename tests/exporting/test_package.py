@@ -44,5 +44,5 @@ def test_nothing_of_graphprune_is_imported_but_what_every_room_may(path: Path) -
         )
         if name.startswith("graphprune")
     }
-    allowed = {"graphprune.errors", "graphprune.arguments", "graphprune.clock"}
+    allowed = {"graphprune.ground.errors", "graphprune.ground.arguments", "graphprune.ground.clock"}
     assert all(name in allowed or name.startswith("graphprune.exporting.") for name in imported)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from graphprune.errors import ExportError
 from graphprune.exporting import export_onnx, latency, parity, runtime, session
 from graphprune.exporting.feeds import match_inputs, to_numpy
 from graphprune.exporting.parity import _error
+from graphprune.ground.errors import ExportError
 
 
 class Inputs(nn.Module):

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import fx, nn
 
-from graphprune.errors import InputError
 from graphprune.exporting import module_source, save_model
 from graphprune.exporting.forward import forward_source
 from graphprune.exporting.layout import WIDTH, brackets, statement
+from graphprune.ground.errors import InputError
 
 from .zoo import CASES, ConvNet, tensors, traced
 

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import fx
 
-from graphprune.errors import InputError
 from graphprune.exporting import graph_from_json, graph_to_json, load_model, save_model
+from graphprune.ground.errors import InputError
 
 from .zoo import CASES, ConvNet, traced
 

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphprune.errors import InputError
 from graphprune.exporting.targets import (
     _functions,
     function_name,
@@ -19,6 +18,7 @@ from graphprune.exporting.targets import (
     layer_class_name,
     method_named,
 )
+from graphprune.ground.errors import InputError
 
 NAMED = [
     (torch.cat, "torch.cat"),

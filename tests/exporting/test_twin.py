@@ -14,11 +14,11 @@ from onnx import numpy_helper
 from torch import nn
 
 import graphprune as gp
-from graphprune import onnx_checks
-from graphprune.clock import Clock
-from graphprune.errors import ExportError, VerificationError
 from graphprune.exporting import OnnxProgram, conversion, parity
 from graphprune.exporting.initializers import read_tensors, replace_initializers
+from graphprune.ground.clock import Clock
+from graphprune.ground.errors import ExportError, VerificationError
+from graphprune.results import onnx_checks
 from graphprune.verifying import Check, Lively
 
 from .zoo import CASES, traced

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import graphprune as gp
-from graphprune.arguments import is_constant
+from graphprune.ground.arguments import is_constant
 
 ROWS = torch.zeros(2, 6)
 

@@ -23,7 +23,7 @@ from torch.nn.utils import spectral_norm as old_spectral_norm
 from torch.nn.utils import weight_norm as old_weight_norm
 
 import graphprune as gp
-from graphprune.errors import BudgetError
+from graphprune.ground.errors import BudgetError
 
 OLD = pytest.mark.filterwarnings("ignore::FutureWarning")
 IMAGE = torch.zeros(2, 3, 8, 8)

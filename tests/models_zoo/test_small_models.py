@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphprune.errors import WeightsError
+from graphprune.ground.errors import WeightsError
 from models_zoo import wheels
 from models_zoo.blocks import BLOCKS
 from models_zoo.small_transformers import SMALL_TRANSFORMERS, SmallModel

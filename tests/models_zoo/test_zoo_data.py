@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import models_zoo
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 from models_zoo.data import DATA, PHOTOGRAPHS, read_data
 from models_zoo.digits import split_digits
 

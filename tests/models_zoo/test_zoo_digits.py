@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graphprune.errors import WeightsError
+from graphprune.ground.errors import WeightsError
 from models_zoo import digits, wheels
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import models_zoo
-from graphprune.errors import WeightsError
+from graphprune.ground.errors import WeightsError
 from models_zoo import wheels
 
 PARAMETERS = {

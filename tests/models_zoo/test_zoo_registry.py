@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import models_zoo
-from graphprune.errors import InputError, WeightsError
+from graphprune.ground.errors import InputError, WeightsError
 from models_zoo import digits, wheels
 from models_zoo.registry import Entry, merge, nearest
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphprune.errors import InputError, WeightsError
+from graphprune.ground.errors import InputError, WeightsError
 from models_zoo import sources
 from models_zoo.sources import timm_model, torchvision_model
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.probing import balanced
+from graphprune.searching.trials import balanced
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "planning"))
 from planning_models import network, transformer

@@ -13,6 +13,7 @@ from repair_models import MODELS, Twice, copied, data, model_of, without_first
 from torch import Tensor, nn
 
 import graphprune as gp
+from graphprune.calibration import Calibration
 from graphprune.capture.raising import raise_program
 from graphprune.planning import Plan, make_plan
 from graphprune.repair import Repair, RepairReport, repair
@@ -20,7 +21,6 @@ from graphprune.repair.pair import Pairs
 from graphprune.repair.steps import find_steps
 from graphprune.repair.walk import RESTARTS, Walk, make_blocks
 from graphprune.rewriting import rewrite
-from graphprune.scoring import Calibration
 
 
 def repaired(

@@ -11,7 +11,7 @@ from scoring_models import MODELS, member_slices, traced
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.scoring.losses import signs_loss
+from graphprune.calibration.losses import signs_loss
 
 every_model = pytest.mark.parametrize("name", MODELS)
 

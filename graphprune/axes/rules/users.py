@@ -9,7 +9,7 @@ from typing import Any
 from graphprune.axes.call import Call
 from graphprune.axes.rules.table import Rule
 from graphprune.capture.operations import Operation
-from graphprune.errors import RuleError
+from graphprune.ground.errors import RuleError
 
 __all__ = ["USERS", "Likeness", "UserRule", "alike", "find_likeness"]
 

@@ -12,18 +12,18 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from graphprune import exporting
+from graphprune.asking.toml import settings_of, settings_text
 from graphprune.axes.dependency import Cost, DependencyGraph
 from graphprune.capture import graft, tensor_leaves
-from graphprune.clock import Clock, Progress
-from graphprune.errors import InputError, VerificationError
+from graphprune.ground.clock import Clock, Progress
+from graphprune.ground.errors import InputError, VerificationError
 from graphprune.lossless import LosslessReport
-from graphprune.onnx_checks import write_checked
 from graphprune.planning import Plan
 from graphprune.profiling import Profile, profile
 from graphprune.repair import RepairReport
 from graphprune.report.facts import network_facts
 from graphprune.report.page import render
-from graphprune.settings import settings_of, settings_text
+from graphprune.results.onnx_checks import write_checked
 from graphprune.verifying import Verdict
 
 __all__ = ["Result", "load"]

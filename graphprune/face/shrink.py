@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from graphprune.asking.request import AUTO, Options, Request, make_request
 from graphprune.axes.dependency import DependencyGraph, build_graph
+from graphprune.calibration import Evaluate, Loss
 from graphprune.capture import capture
 from graphprune.capture.raising import raise_program
-from graphprune.clock import Clock, Progress
-from graphprune.dead_units import shrink_lossless
-from graphprune.errors import InputError
-from graphprune.judging import settled
-from graphprune.measured import measured_plan
+from graphprune.cutting.blame import refusal
+from graphprune.cutting.lossless import shrink_lossless
+from graphprune.cutting.repaired import Repairing, find_repair, reusable
+from graphprune.ground.clock import Clock, Progress
+from graphprune.ground.errors import InputError
 from graphprune.planning import Plan
 from graphprune.planning.schedule import Schedule
-from graphprune.probing import Evaluate
 from graphprune.profiling import Profile
-from graphprune.proposal import Prepared, Proposal, prepare, propose
-from graphprune.refusal import refusal
 from graphprune.repair import Repair
-from graphprune.repairing import Repairing, find_repair, reusable
-from graphprune.request import AUTO, Options, Request, make_request
-from graphprune.result import Result
+from graphprune.results.result import Result
 from graphprune.rewriting import rewrite
-from graphprune.rounds import Between, prune_in_rounds
-from graphprune.scoring import Importance, Loss
+from graphprune.scoring import Importance
+from graphprune.searching.auto import settled
+from graphprune.searching.latency import measured_plan
+from graphprune.searching.prepared import Prepared, Proposal, prepare, propose
+from graphprune.searching.rounds import Between, prune_in_rounds
 from graphprune.verifying import verify
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def shrink(
         calibration: batches for criteria that look at data, for ``repair`` and for ``trials``: a tensor, a list of
             batches, a DataLoader; a batch is what ``example_inputs`` may be, or a pair of that and labels.
         loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number, for criteria that take gradients; without one,
-            the outputs times random signs, see `graphprune.scoring.losses.signs_loss`.
+            the outputs times random signs, see `graphprune.calibration.losses.signs_loss`.
         align: widths are multiples of this; "auto" takes the multiples that onnxruntime likes on this machine, which
             are learned once (some seconds), and gives way where a budget could not be met within 1 % otherwise.
         min_keep: units that every group keeps at least.

@@ -13,7 +13,7 @@ from torch import fx
 from torch.overrides import handle_torch_function, has_torch_function
 from torch.utils._pytree import tree_leaves
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["is_constant", "remedy", "require_same"]
 

@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.clock import Clock
-from graphprune.errors import BudgetError
+from graphprune.calibration import Calibration, Distance
+from graphprune.cutting.repaired import Repairing
+from graphprune.ground.clock import Clock
+from graphprune.ground.errors import BudgetError
 from graphprune.planning import Plan
-from graphprune.probing import distance_of
 from graphprune.profiling import Profile
-from graphprune.proposal import Prepared, prepare
-from graphprune.repairing import Repairing
-from graphprune.request import Request
 from graphprune.rewriting import rewrite
-from graphprune.scoring import Calibration, Criterion, Importance
+from graphprune.scoring import Criterion, Importance
+from graphprune.searching.prepared import Prepared, prepare
 
 __all__ = ["settled"]
 
@@ -79,7 +79,7 @@ def _on(criterion: Importance, batches: Sequence[Any]) -> Importance:
 
 def _harm(graph: DependencyGraph, unseen: Sequence[Any], mend: Repairing | None) -> Harm:
     """A plan → how far the outputs are from the original's, squared and relative; after the repair, if any."""
-    distance = distance_of(graph, unseen)
+    distance = Distance(graph.program, unseen)
 
     def harm(plan: Plan) -> float:
         slim = rewrite(graph, plan)

@@ -10,8 +10,8 @@ from torch import fx
 
 from graphprune import exporting
 from graphprune.capture.program import Program
-from graphprune.clock import Clock
 from graphprune.exporting import OnnxFile, Parity
+from graphprune.ground.clock import Clock
 from graphprune.verifying import Check, calm
 
 __all__ = ["ONNX_TOLERANCE", "write_checked"]

@@ -12,12 +12,12 @@ import torch
 
 from graphprune import exporting
 from graphprune.capture.raising import raise_program
-from graphprune.clock import Clock
-from graphprune.errors import BudgetError
 from graphprune.exporting import Latency
+from graphprune.ground.clock import Clock
+from graphprune.ground.errors import BudgetError
 from graphprune.planning import Budget, Plan
-from graphprune.proposal import Prepared
 from graphprune.rewriting import rewrite
+from graphprune.searching.prepared import Prepared
 
 __all__ = ["measured_plan"]
 

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphprune.capture import tensor_leaves
-from graphprune.errors import GraphpruneError, InputError
+from graphprune.ground.errors import GraphpruneError, InputError
 
-__all__ = ["Loss", "call_loss", "signs_loss"]
+__all__ = ["Evaluate", "Loss", "call_loss", "signs_loss"]
 
 Loss = Callable[..., Tensor]
+# of a model: a number, or a dict whose first value counts; higher is better
+Evaluate = Callable[[nn.Module], Any]
 
 
 def call_loss(loss: Loss, outputs: Any, batch: Any) -> Tensor:

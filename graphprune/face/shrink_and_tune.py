@@ -10,16 +10,16 @@ from typing import Any
 
 from torch import fx, nn
 
-from graphprune import pipeline
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.clock import Progress
-from graphprune.errors import BudgetError, GraphpruneError, InputError
-from graphprune.exporting import digest
-from graphprune.fine_tuning import tune
+from graphprune.calibration import Loss
+from graphprune.face.shrink import shrink
+from graphprune.face.tune import tune
+from graphprune.ground.clock import Progress
+from graphprune.ground.digest import digest
+from graphprune.ground.errors import BudgetError, GraphpruneError, InputError
+from graphprune.ground.processes import is_first
 from graphprune.planning import Plan
-from graphprune.processes import is_first
-from graphprune.result import Result, load
-from graphprune.scoring import Loss
+from graphprune.results.result import Result, load
 from graphprune.tuning import Evaluate, Tuning, Watch
 
 __all__ = ["Loop", "Round", "shrink_and_tune"]
@@ -116,7 +116,7 @@ def shrink_and_tune(
     )
     more: dict[str, Any] = {"rounds": rounds, "between": rounds_of.after} if rounds > 1 else {}
     try:
-        rounds_of.after(pipeline.shrink(model, example_inputs, progress=progress, **more, **options))
+        rounds_of.after(shrink(model, example_inputs, progress=progress, **more, **options))
         reason = "the budget is met"
     except _Stop as stop:
         reason = str(stop)

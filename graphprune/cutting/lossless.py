@@ -8,14 +8,14 @@ import torch
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.raising import raise_program
-from graphprune.clock import Clock
-from graphprune.errors import PlanError
+from graphprune.cutting.blame import refusal
+from graphprune.ground.clock import Clock
+from graphprune.ground.errors import PlanError
 from graphprune.lossless import find_lossless, make_report
 from graphprune.planning import Constraints, Plan, find_limits, make_plan
-from graphprune.proposal import recorded_outputs
-from graphprune.refusal import refusal
-from graphprune.result import Result
+from graphprune.results.result import Result
 from graphprune.rewriting import rewrite
+from graphprune.searching.prepared import recorded_outputs
 from graphprune.verifying import verify_unchanged
 
 __all__ = ["shrink_lossless"]

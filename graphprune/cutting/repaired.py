@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.calibration import Calibration
 from graphprune.capture import Program
 from graphprune.capture.raising import raise_program
-from graphprune.clock import Clock
-from graphprune.errors import InputError, VerificationError
+from graphprune.ground.clock import Clock
+from graphprune.ground.errors import InputError, VerificationError
 from graphprune.planning import Plan
 from graphprune.repair import Repair, RepairReport, repair
-from graphprune.result import Result
-from graphprune.scoring import Calibration
+from graphprune.results.result import Result
 from graphprune.verifying import Check, verify_repaired
 
 __all__ = ["Repairing", "find_repair", "reusable"]

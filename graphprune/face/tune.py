@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from graphprune.result import Result
-from graphprune.scoring import Loss
+from graphprune.calibration import Loss
+from graphprune.results.result import Result
 from graphprune.tuning import Evaluate, Tuning, Watch, fine_tune
 
 __all__ = ["tune"]

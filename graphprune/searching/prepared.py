@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
+from graphprune.asking.request import AUTO, Request
 from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.clock import Clock
-from graphprune.errors import InputError
+from graphprune.cutting.harm import harm_of
+from graphprune.ground.clock import Clock
+from graphprune.ground.errors import InputError
 from graphprune.planning import (
     Budget,
     Constraints,
@@ -24,11 +26,10 @@ from graphprune.planning import (
     known_costs,
     make_plan,
 )
-from graphprune.probing import balanced, harm_of
 from graphprune.profiling import Profile, liked_multiples, profile
-from graphprune.request import AUTO, Request
-from graphprune.rounds import Rounds, Scores, plan_in_rounds
 from graphprune.scoring import Criterion, Importance, PeerImportance
+from graphprune.searching.rounds import Rounds, Scores, plan_in_rounds
+from graphprune.searching.trials import balanced
 
 __all__ = ["Prepared", "Proposal", "prepare", "propose", "recorded_outputs"]
 

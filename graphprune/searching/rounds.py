@@ -12,13 +12,13 @@ from torch import Tensor, fx, nn
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.raising import raise_program
-from graphprune.clock import Clock
-from graphprune.errors import InputError
+from graphprune.cutting.blame import refusal
+from graphprune.cutting.repaired import Repairing
+from graphprune.ground.clock import Clock
+from graphprune.ground.errors import InputError
 from graphprune.planning import Limit, Plan, make_plan, spread
 from graphprune.planning.schedule import Schedule, width_after
-from graphprune.refusal import refusal
-from graphprune.repairing import Repairing
-from graphprune.result import Result
+from graphprune.results.result import Result
 from graphprune.rewriting import rewrite, slim_graph
 from graphprune.verifying import Check, Verdict, check_random, verify
 

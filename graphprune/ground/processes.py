@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from graphprune.errors import GraphpruneError
+from graphprune.ground.errors import GraphpruneError
 
 __all__ = ["Key", "from_all", "from_first", "is_first", "over_processes", "rank_and_count"]
 

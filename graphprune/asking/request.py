@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
-from graphprune.errors import InputError
+from graphprune.calibration import Evaluate, Loss
+from graphprune.ground.errors import InputError
 from graphprune.planning import UNITS, Budget, Constraints, check_ranking
 from graphprune.planning.schedule import Schedule, check_schedule
-from graphprune.probing import Evaluate, check_trials
-from graphprune.scoring import Criterion, Importance, Loss, find_importance
+from graphprune.scoring import Criterion, Importance, find_importance
 from graphprune.scoring.criteria import LOSSES
+from graphprune.searching.trials import check_trials
 
 __all__ = ["AUTO", "Options", "Request", "find_align", "find_budgets", "make_request"]
 

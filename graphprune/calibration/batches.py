@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from graphprune.calibration.losses import Loss, call_loss, signs_loss
 from graphprune.capture import normalise_inputs, run, tensor_leaves
 from graphprune.capture.program import Constant, Program
-from graphprune.clock import counted
-from graphprune.errors import InputError
-from graphprune.scoring.losses import Loss, call_loss, signs_loss
+from graphprune.ground.clock import counted
+from graphprune.ground.errors import InputError
 
 __all__ = [
     "Calibration",

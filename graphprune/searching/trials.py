@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor
 
-from graphprune.errors import InputError
+from graphprune.ground.errors import InputError
 
 __all__ = ["balanced", "check_trials"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.errors import VerificationError
+from graphprune.ground.errors import VerificationError
 from graphprune.planning import Plan, make_plan
 from graphprune.rewriting import rewrite
 from graphprune.verifying import Verdict, check_random, guilty_groups

@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.errors import InputError
-from graphprune.pipeline import trace
-from graphprune.probing import DISTANCES, RATIOS, Evaluate, Sensitivity, Watch, probe
-from graphprune.scoring import Importance, Loss, find_importance
+from graphprune.calibration import DISTANCES, Evaluate, Loss
+from graphprune.face.shrink import trace
+from graphprune.ground.errors import InputError
+from graphprune.probing import RATIOS, Sensitivity, Watch, probe
+from graphprune.scoring import Importance, find_importance
 
 __all__ = ["sensitivity"]
 

@@ -1,0 +1,7 @@
+"""Batches of data, losses on them, and distances between outputs."""
+
+from graphprune.calibration.batches import Calibration
+from graphprune.calibration.distances import DISTANCES, Distance
+from graphprune.calibration.losses import Evaluate, Loss, call_loss
+
+__all__ = ["DISTANCES", "Calibration", "Distance", "Evaluate", "Loss", "call_loss"]

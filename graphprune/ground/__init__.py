@@ -1,0 +1,1 @@
+"""What every room stands on: errors, stages and their seconds, several processes, arguments fixed at capture."""

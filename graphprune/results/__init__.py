@@ -1,0 +1,1 @@
+"""What a shrink returns, and the directory it is saved to."""

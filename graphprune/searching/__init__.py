@@ -1,0 +1,1 @@
+"""From a request to a plan: proposals are measured and adjusted."""
