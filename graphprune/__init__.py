@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from graphprune.axes.dependency import Cost, DependencyGraph
     from graphprune.axes.registration import rule
     from graphprune.face.sensitivity import sensitivity
-    from graphprune.face.shrink import plan, shrink, trace
+    from graphprune.face.shrink import plan, shrink
     from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
+    from graphprune.face.trace import trace
     from graphprune.face.tune import tune
     from graphprune.ground.errors import (
         BudgetError,
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from graphprune.probing import Sensitivity
     from graphprune.profiling import Profile, profile
     from graphprune.repair import Repair, RepairReport
+    from graphprune.results.proposal import Proposal
     from graphprune.results.result import Result, load
     from graphprune.scoring import Criterion
-    from graphprune.searching.prepared import Proposal
     from graphprune.tuning import GroupLasso, Tuning, group_lasso
     from graphprune.verifying import Check, Verdict
 
@@ -44,8 +45,9 @@ _HOMES = {
     "axes.dependency": ("Cost", "DependencyGraph"),
     "axes.registration": ("rule",),
     "face.sensitivity": ("sensitivity",),
-    "face.shrink": ("plan", "shrink", "trace"),
+    "face.shrink": ("plan", "shrink"),
     "face.shrink_and_tune": ("Loop", "shrink_and_tune"),
+    "face.trace": ("trace",),
     "face.tune": ("tune",),
     "ground.errors": (
         "BudgetError",
@@ -63,9 +65,9 @@ _HOMES = {
     "probing": ("Sensitivity",),
     "profiling": ("Profile", "profile"),
     "repair": ("Repair", "RepairReport"),
+    "results.proposal": ("Proposal",),
     "results.result": ("Result", "load"),
     "scoring": ("Criterion",),
-    "searching.prepared": ("Proposal",),
     "tuning": ("GroupLasso", "Tuning", "group_lasso"),
     "verifying": ("Check", "Verdict"),
 }

@@ -6,7 +6,7 @@ carried out without the checks that `shrink` runs, which do not change the resul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -19,18 +19,13 @@ from torch_pruning.pruner.importance import GroupHessianImportance as Hessian
 from torch_pruning.pruner.importance import GroupMagnitudeImportance as Magnitude
 from torch_pruning.pruner.importance import GroupTaylorImportance as Taylor
 
-from graphprune.axes.dependency import DependencyGraph, build_graph
-from graphprune.capture import capture
-from graphprune.capture.raising import raise_program
-from graphprune.cutting.harm import harm_of
-from graphprune.planning import Budget, Constraints, choose, find_limits, make_plan
+import graphprune as gp
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.cutting.cut import cut
 from graphprune.probing import Sensitivity, probe
-from graphprune.rewriting import rewrite
 from graphprune.scoring import CRITERIA, Criterion, Importance, PeerImportance
 from graphprune.scoring.aggregation import NORMALISERS
 from graphprune.scoring.criteria import LOSSES
-from graphprune.searching.rounds import Rounds, plan_in_rounds
-from graphprune.searching.trials import balanced
 
 __all__ = ["Choice", "Ours", "choices"]
 
@@ -147,7 +142,7 @@ class Ours:
     @cached_property
     def graph(self) -> DependencyGraph:
         """Captured and solved."""
-        return build_graph(capture(self.task.model, self.task.example))
+        return gp.trace(self.task.model, self.task.example)
 
     @staticmethod
     def _given(batches: list[tuple[Any, Any]]) -> list[Any]:
@@ -156,28 +151,22 @@ class Ours:
 
     def at(self, choice: Choice, share: float) -> nn.Module:
         """The slim model with at most this share of the multiply-accumulates."""
-        graph, budget = self.graph, Budget("macs", share)
-        limits = find_limits(
-            graph, Constraints(ratios=dict.fromkeys(self.task.held, 0.0) if choice.held else {})
-        )
-
-        def chosen(scores: Scores) -> Mapping[str, Tensor]:
-            return choose(graph, scores, budget, limits, choice.ranking)
-
-        def planned(scores: Scores) -> Mapping[str, Tensor]:
-            return balanced(scores, chosen, self._harm, choice.trials) if choice.trials else chosen(scores)
-
         if choice.rounds == 1:
-            plan = make_plan(graph, planned(self.scores(choice)))
+            importance: Importance = lambda graph, tensors, seed: dict(self.scores(choice))  # noqa: E731
         else:
             importance = self._importance(choice.criterion, choice.normalise, self._given(self.task.sample()))
-
-            def scored(now: DependencyGraph) -> Scores:
-                return importance(now, now.program.tensors, 0)
-
-            rounds = Rounds(choice.rounds, "linear", scored, planned, limits, {}, None, 0)
-            plan = plan_in_rounds(graph, rounds)
-        return raise_program(rewrite(graph, plan))
+        plan = gp.plan(
+            self.graph,
+            macs=share,
+            importance=importance,
+            ranking=choice.ranking,
+            ratios=dict.fromkeys(self.task.held, 0.0) if choice.held else {},
+            align=1,
+            rounds=choice.rounds,
+            trials=choice.trials,
+            evaluate=self._evaluate if choice.trials else None,
+        ).plan
+        return cut(self.graph, plan).module
 
     def scores(self, choice: Choice) -> Scores:
         """Of the whole model: the criterion's own, normalised as the choice says."""
@@ -205,10 +194,6 @@ class Ours:
             calibration=data if CRITERIA[criterion].collect is not None else None,
             loss=loss if criterion in LOSSES else None,
         )
-
-    @cached_property
-    def _harm(self) -> Callable[[Mapping[str, Tensor]], float]:
-        return harm_of(self.graph, None, self._evaluate)
 
     def _measured(self, importance: Importance) -> Sensitivity:
         return probe(self.graph, importance, evaluate=self._evaluate, ratios=(0.05, 0.15, 0.3, 0.5, 0.7, 0.9))

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-__all__ = ["read_settings", "settings_of", "settings_text"]
+from graphprune.asking.declared import declarations
+from graphprune.asking.options import Options
 
-# of a plan's request: what was given as an object of Python, or found on the way, and not as an option
-RECORDED = {"budget", "ratios", "multiples", "calibration", "loss", "unjudged", "rounds", "schedule"}
-# names of Python's arguments that the command line, where they are given one by one, calls otherwise
-RENAMED = {"outputs": "keep_output"}
+__all__ = ["read_settings", "settings_text", "spelled"]
+
 NOTE = "graphprune {0} --config {0}.toml -o DIR repeats this run."
 PYTHON = "It was made in Python: add the model, and calibration and loss if it had any."
 
@@ -41,9 +40,13 @@ def read_settings(path: Path) -> dict[str, Any]:
         return {}
 
 
-def settings_of(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The request that a plan records, as options by name."""
-    ratios = [f"{pattern}={share}" for pattern, share in request.get("ratios", {}).items()]
-    plain = {RENAMED.get(name, name): value for name, value in request.items() if name not in RECORDED}
-    repaired = {"repair": True} if request.get("repair") else {}
-    return {**request.get("budget", {}), **plain, **repaired, "layer_ratio": ratios}
+def spelled(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of Python as the command line takes them, by its names; those that it has not are left out."""
+    found = {}
+    for name, _, option in declarations(Options):
+        if name in options and option.typed is not None:
+            value = options[name]
+            pairs = isinstance(value, Mapping)
+            given = [f"{key}={number}" for key, number in value.items()] if pairs else value
+            found[option.spelled or name] = list(given) if isinstance(given, tuple) else given
+    return found

@@ -24,7 +24,7 @@ from graphprune.cli.options import (
     Shapes,
     examples,
 )
-from graphprune.cli.request import Request
+from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.sensitivity_request import SensitivityRequest
 from graphprune.cli.tune_request import TuneRequest
 
@@ -78,8 +78,8 @@ def start(
         "graphprune shrink --config slim/shrink.toml -o again",
     )
 )
-@takes(Request)
-def shrink(request: Request) -> None:
+@takes(ShrinkRequest)
+def shrink(request: ShrinkRequest) -> None:
     """Removes what matters least, proves the slim model and writes it to a directory."""
     from graphprune.cli import shrink as command
 

@@ -1,11 +1,14 @@
-"""Commands whose arguments and options are the fields of one dataclass; a TOML file may give them as well."""
+"""Commands whose arguments and options are the fields of one dataclass; a TOML file may give them as well.
+
+A field ``asked`` stands for the options that `graphprune.asking.options` declares: it holds what was typed of them.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -13,85 +16,160 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer.models import ArgumentInfo
 
+from graphprune.asking.declared import Option, declarations
+from graphprune.asking.options import Options
 from graphprune.cli.config import read_config
 from graphprune.cli.options import DISPLAY, OrNumber
 
-__all__ = ["changed", "command_line", "run_settings", "takes"]
+__all__ = ["asked_options", "changed", "command_line", "run_settings", "takes"]
 
-Options = TypeVar("Options")
+Request = TypeVar("Request")
 Command = Callable[..., None]
+ASKED = "asked"
 
 
-def takes(options: type[Options]) -> Callable[[Callable[[Options], None]], Command]:
-    """Makes a command of a function of ``options``, a dataclass whose fields are annotated as typer wants it.
+def asked_options() -> Any:
+    """The field ``asked`` of a dataclass."""
+    return field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One argument or option: its name, what typer knows of it, its default, and its type in a file."""
+
+    name: str
+    kind: Any
+    default: Any
+
+    @property
+    def typer(self) -> Any:
+        return self.kind.__metadata__[0]
+
+    @property
+    def panel(self) -> str | None:
+        return self.typer.rich_help_panel
+
+    @property
+    def is_argument(self) -> bool:
+        return isinstance(self.typer, ArgumentInfo)
+
+    @property
+    def takes_numbers(self) -> bool:
+        """A file may give a number where the command line takes a text."""
+        return OrNumber in self.kind.__metadata__
+
+    @property
+    def spelled(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+
+def takes(request: type[Request]) -> Callable[[Callable[[Request], None]], Command]:
+    """Makes a command of a function of ``request``, a dataclass whose fields are annotated as typer wants it.
 
     The command has an argument or option for every field, and ``--config FILE`` beside them.
     """
+    own = {item.name for item in fields(request)}  # type: ignore[arg-type]
 
-    def decorate(run: Callable[[Options], None]) -> Command:
+    def decorate(run: Callable[[Request], None]) -> Command:
         def command(config: Path | None, **given: Any) -> None:
             # of an option that is never given typer makes an empty tuple
-            run(options(**{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}))
+            values = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
+            asked = {name: values.pop(name) for name in list(values) if name not in own}
+            run(request(**values, **({ASKED: asked} if ASKED in own else {})))
 
         command.__name__, command.__doc__ = run.__name__, run.__doc__
-        command.__signature__ = Signature(_parameters(options))  # type: ignore[attr-defined]
+        command.__signature__ = Signature(_parameters(request))  # type: ignore[attr-defined]
         return command
 
     return decorate
 
 
-def changed(options: Any, *panels: str) -> list[str]:
+def changed(request: Any, *panels: str) -> list[str]:
     """Options that are not at their defaults, of these panels of the help, as they are spelled."""
-    shown = _panels(type(options))
-    return [
-        f"--{item.name.replace('_', '-')}"
-        for item in fields(options)
-        if shown[item.name] in panels and getattr(options, item.name) != _default(item)
-    ]
+    values = _values(request)
+    return [e.spelled for e in _entries(type(request)) if e.panel in panels and values[e.name] != e.default]
 
 
-def run_settings(options: Any) -> dict[str, Any]:
+def run_settings(request: Any) -> dict[str, Any]:
     """What a run depends on, by name: all but what is shown of it."""
-    hints = get_type_hints(type(options), include_extras=True)
-    found = {
-        name: getattr(options, name) for name, shown in _panels(type(options)).items() if shown != DISPLAY
-    }
+    values = _values(request)
     return {
-        name: _number(value) if OrNumber in hints[name].__metadata__ else value
-        for name, value in found.items()
+        entry.name: _number(values[entry.name]) if entry.takes_numbers else values[entry.name]
+        for entry in _entries(type(request))
+        if entry.panel != DISPLAY
     }
 
 
-def command_line(options: Any, command: str) -> str:
+def command_line(request: Any, command: str) -> str:
     """The command that asks for the same, ready for a shell; options that have their defaults are left out."""
-    hints = get_type_hints(type(options), include_extras=True)
-    words = ["graphprune", command]
-    for item in fields(options):
-        given = hints[item.name].__metadata__[0]
-        value = getattr(options, item.name)
-        if given.rich_help_panel == DISPLAY or value == _default(item):
+    words, values = ["graphprune", command], _values(request)
+    for entry in _entries(type(request)):
+        value = values[entry.name]
+        if entry.panel == DISPLAY or value == entry.default:
             continue
-        option = [] if isinstance(given, ArgumentInfo) else [f"--{item.name.replace('_', '-')}"]
+        option = [] if entry.is_argument else [entry.spelled]
         for one in value if isinstance(value, list) else [value]:
             words += option if isinstance(one, bool) else [*option, str(one)]
     return shlex.join(words)
 
 
-def _parameters(options: type) -> list[Parameter]:
-    kinds = get_type_hints(options, include_extras=True)
+def _values(request: Any) -> Mapping[str, Any]:
+    own = {item.name: getattr(request, item.name) for item in fields(request)}
+    defaults = {entry.name: entry.default for entry in _entries(type(request))}
+    return {**defaults, **own, **own.pop(ASKED, {})}
+
+
+def _entries(request: type) -> list[_Entry]:
+    hints, found = get_type_hints(request, include_extras=True), []
+    for item in fields(request):
+        if item.name == ASKED:
+            found += [
+                _Entry(
+                    option.spelled or name, _typed(option.spelled or name, option), _shown(default, option)
+                )
+                for name, default, option in declarations(Options)
+                if option.typed is not None
+            ]
+            continue
+        default = Parameter.empty if item.default is MISSING else item.default
+        default = default if item.default_factory is MISSING else item.default_factory()
+        found.append(_Entry(item.name, hints[item.name], default))
+    return found
+
+
+def _typed(name: str, option: Option) -> Any:
+    """An option as typer wants it."""
+    info = typer.Option(
+        f"--{name.replace('_', '-')}",
+        metavar=option.shown,
+        help=option.help,
+        rich_help_panel=option.panel,
+        show_default=option.typed != list[str],
+    )
+    return Annotated[option.typed, info, OrNumber] if option.number else Annotated[option.typed, info]
+
+
+def _shown(default: Any, option: Option) -> Any:
+    """The default, in the type that the command line has."""
+    if option.typed == list[str]:
+        return []
+    return str(default) if option.typed is str else default
+
+
+def _parameters(request: type) -> list[Parameter]:
     given = [
-        Parameter(item.name, Parameter.KEYWORD_ONLY, default=_default(item), annotation=kinds[item.name])
-        for item in fields(options)
+        Parameter(entry.name, Parameter.KEYWORD_ONLY, default=entry.default, annotation=entry.kind)
+        for entry in _entries(request)
     ]
-    return [*given, Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=_config(options))]
+    config = Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=_config(request))
+    return [*given, config]
 
 
-def _config(options: type) -> Any:
-    panels, hints = _panels(options), get_type_hints(options, include_extras=True)
+def _config(request: type) -> Any:
     kinds = {
-        name: float | kind if OrNumber in hints[name].__metadata__ else kind
-        for name, kind in get_type_hints(options).items()
-        if panels[name] != DISPLAY
+        entry.name: float | entry.kind.__origin__ if entry.takes_numbers else entry.kind.__origin__
+        for entry in _entries(request)
+        if entry.panel != DISPLAY
     }
 
     def read(context: typer.Context, path: Path | None) -> Path | None:
@@ -116,15 +194,3 @@ def _number(text: str | None) -> float | str | None:
         with suppress(TypeError, ValueError):
             return kind(text)  # type: ignore[arg-type]
     return text
-
-
-def _panels(options: type) -> dict[str, str | None]:
-    """Where the help shows each parameter."""
-    hints = get_type_hints(options, include_extras=True)
-    return {item.name: hints[item.name].__metadata__[0].rich_help_panel for item in fields(options)}
-
-
-def _default(item: Field[Any]) -> Any:
-    if item.default_factory is not MISSING:
-        return item.default_factory()
-    return Parameter.empty if item.default is MISSING else item.default

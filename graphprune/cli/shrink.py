@@ -1,16 +1,18 @@
-"""``graphprune shrink``."""
+"""``graphprune shrink``: reads what was typed, calls `graphprune.shrink`, writes the directory and shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rich.text import Text
 
 import graphprune as gp
 from graphprune import exporting
-from graphprune.asking.request import AUTO, Options, make_request
+from graphprune.asking.declared import declarations
+from graphprune.asking.options import AUTO, LIMITS, ORDER, Options
+from graphprune.asking.request import Request
 from graphprune.cli.calibration import ensure_readable, read_loss
 from graphprune.cli.data import image_options, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
@@ -19,11 +21,11 @@ from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.record import Figures, recorded
-from graphprune.cli.request import LIMITS, ORDER, Request
+from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import is_first
-from graphprune.cutting.repaired import reusable
 from graphprune.ground.errors import InputError
+from graphprune.ground.shares import share
 from graphprune.planning import Plan
 from graphprune.report.lossless import lossless_tables
 from graphprune.report.plan import reach_table, width_table
@@ -31,16 +33,11 @@ from graphprune.report.repair import repair_tables
 from graphprune.report.rounds import round_tables
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.results.result import Result
-from graphprune.scoring import Criterion, find_importance
 
-__all__ = ["shrink"]
-
-READ = {"importance", "calibration", "loss"}  # from the user's files
-PYTHON = {"rounds", "schedule", "between", "evaluate"}  # not to be had here
-COARSER = 2  # times that widths are made coarser where the slim model is slower than its original
+__all__ = ["hints", "shrink"]
 
 
-def shrink(request: Request) -> None:
+def shrink(request: ShrinkRequest) -> None:
     """Shrinks, writes the result directory and shows what changed.
 
     Raises:
@@ -48,17 +45,17 @@ def shrink(request: Request) -> None:
     """
     first = is_first()
     with stages(request.quiet or not first) as progress:
-        plan = _checked(request)
+        options = _checked(request)
         progress("build the model")
         with stdout_is_kept():
-            source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
-            asked = _importance(request, source)
-        options: Options = {**_options(request), **asked}
+            shapes, seed = parse_shapes(request.input_shape), options["seed"]
+            source = resolve(request.model, request.weights, shapes, seed)
+            options |= _data(request, source)
         with silence():
             if request.output is None:
                 report = gp.plan(source.model, source.inputs, progress=progress, **options).to_dict()
             else:
-                report = _shrunk(request, request.output, source, options, plan, progress)
+                report = _shrunk(request, request.output, source, options, progress)
     if not first:
         return
     if request.output is None:
@@ -69,70 +66,81 @@ def shrink(request: Request) -> None:
         _show(report, request.output)
 
 
-def _checked(request: Request) -> Plan | None:
-    """Everything that can be refused before the long work; the plan, if one is to be replayed."""
-    other = ["lossless"] * request.lossless + ["plan"] * (request.plan is not None)
-    options = _options(request)
-    if request.importance == AUTO:
-        options |= {"importance": AUTO, "calibration": request.calibration}
-    else:
-        Criterion.parse(request.importance)
-    make_request(options, other)
-    if request.repair:
-        _check_repair(request)
-    _check_rounds(request, other)
-    if request.lossless and request.importance != Request.importance:
-        raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
-    parse_shapes(request.input_shape)
-    ensure_readable(request.calibration, request.mean, request.std)
-    if request.dry_run and other:
-        raise InputError(f"--dry-run has no effect on --{other[0]}", "leave it out, or give a budget")
-    if request.output is None:
-        if not request.dry_run:
-            raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
-    elif request.dry_run:
-        raise InputError("--dry-run writes nothing to --output", "leave one of them out")
-    else:
-        exporting.ensure_writable(request.output)
-    return _read_plan(request, request.plan) if request.plan else None
-
-
-def _check_repair(request: Request) -> None:
-    if request.calibration is None:
-        raise InputError("--repair looks at data, and there is none", "give it with --calibration FILE")
-    for option in ("lossless", "dry_run"):
-        if getattr(request, option):
-            raise InputError(
-                f"--repair has no effect on --{option.replace('_', '-')}", "leave one of them out"
-            )
-
-
-def _wishes(request: Request) -> Wishes:
-    return Wishes(request.tune, request.tuning, request.evaluate, request.min_metric)
-
-
-def _check_rounds(request: Request, other: Sequence[str]) -> None:
-    data = _wishes(request).data
-    if data and (other or request.dry_run):
+def _checked(request: ShrinkRequest) -> dict[str, Any]:
+    """The options of `graphprune.shrink`, but for data and loss; all that can be refused before long work is."""
+    wishes, options, path = _wishes(request), _options(request), request.asked.get("plan")
+    ensure_readable(options["calibration"], request.mean, request.std)
+    if path is not None:
+        _check_replay(request, options)
+    # the plan itself is read when all else is known to be right
+    instead = Request(**{**options, "plan": None if path is None else Plan({}, {}, "")}).instead
+    if request.dry_run and (instead or options["repair"]):
+        useless = instead[0] if instead else "repair"
+        raise InputError(f"--dry-run has no effect on --{useless}", "leave it out, or give a budget")
+    if wishes.data and (instead or request.dry_run):
         raise InputError(
             "--tune goes with a budget that is met", "give --macs …, or use graphprune tune afterwards"
         )
-    if request.rounds != 1 and (other or request.dry_run):
-        raise InputError("--rounds goes with a budget that is met", "leave it out, or give --macs …")
+    if options["lossless"] and options["importance"] != Options.importance:
+        raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
+    if path is not None:
+        options["plan"] = _read_plan(Path(path))
+    if request.output is None and not request.dry_run:
+        raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
+    if request.output is not None:
+        if request.dry_run:
+            raise InputError("--dry-run writes nothing to --output", "leave one of them out")
+        exporting.ensure_writable(request.output)
+    return options
 
 
-def _options(request: Request) -> Options:
-    """What `graphprune.shrink` is to be told, but for the criterion. It calls options as the request does."""
-    names = set(Options.__annotations__) - READ - PYTHON
-    return cast("Options", {name: getattr(request, name) for name in names})
+def _options(request: ShrinkRequest) -> dict[str, Any]:
+    """What was typed, as Python takes it; plan, data and loss are the names of files still."""
+    typed = request.asked
+    options: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, _, option in declarations(Options)
+        if (value := typed.get(option.spelled or name)) is not None
+    }
+    defaults = {name: default for name, default, option in declarations(Options) if option.typed is not None}
+    options["ratios"] = _ratios(options.get("ratios", ()))
+    return {**defaults, **options}
 
 
-def _read_plan(request: Request, path: Path) -> Plan:
+def _ratios(texts: Iterable[str]) -> dict[str, float]:
+    """``--layer-ratio`` by pattern.
+
+    Raises:
+        InputError: one is no pattern with a share.
+    """
+    found = {}
+    for text in texts:
+        pattern, equals, number = text.rpartition("=")
+        try:
+            found[pattern] = share("layer_ratio", number)
+        except InputError:
+            equals = ""
+        if not equals or not pattern:
+            raise InputError(
+                f"--layer-ratio {text!r} is not PATTERN=F", "write it as 'layer4*=0.5' or 'layer4*=50%'"
+            )
+    return found
+
+
+def _wishes(request: ShrinkRequest) -> Wishes:
+    return Wishes(request.tune, request.tuning, request.evaluate, request.min_metric)
+
+
+def _check_replay(request: ShrinkRequest, options: Mapping[str, Any]) -> None:
+    """Options that choose units have no effect on a plan; a repair looks at the data still."""
     useless = changed(request, ORDER, LIMITS)
-    if request.repair:
+    if options["repair"]:
         useless = [option for option in useless if option not in ("--calibration", "--mean", "--std")]
     if useless:
         raise InputError(f"{useless[0]} has no effect on --plan", "leave it out: the plan says what is kept")
+
+
+def _read_plan(path: Path) -> Plan:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -143,101 +151,51 @@ def _read_plan(request: Request, path: Path) -> Plan:
     return Plan.from_json(text)
 
 
-def _importance(request: Request, source: Source) -> Options:
-    """The criterion with its data, and the data where others read them. Files are run where they are named."""
-    batches = None
-    if request.calibration is not None:
-        options = image_options(request.mean, request.std)
-        batches = reusable(read_calibration(request.calibration, source.inputs, options))
-    loss = None if request.loss is None else read_loss(request.loss)
-    if request.importance == AUTO:
-        return {"importance": AUTO, "calibration": batches, "loss": loss}
-    shared = request.repair or request.trials > 0
-    found: Options = {"importance": find_importance(request.importance, batches, loss, shared)}
-    return {**found, "calibration": batches} if shared else found
+def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
+    """The data and the loss that were named. Files are run where they are named."""
+    calibration, loss = request.asked.get("calibration"), request.asked.get("loss")
+    if calibration is not None:
+        images = image_options(request.mean, request.std)
+        calibration = read_calibration(calibration, source.inputs, images)
+    return {"calibration": calibration, "loss": None if loss is None else read_loss(loss)}
 
 
 def _shrunk(
-    request: Request,
-    directory: Path,
-    source: Source,
-    options: Options,
-    plan: Plan | None,
-    progress: Stages,
+    request: ShrinkRequest, directory: Path, source: Source, options: dict[str, Any], progress: Stages
 ) -> dict[str, Any]:
     # random weights have nothing to lose
     figures = Figures(source.evaluate if source.weights != "none" else None)
     if figures.wanted:
         progress("evaluate the original")
         figures.add("before", source.model)
-    result, more = _result(request, directory, source, options, plan, progress)
+    command = command_line(request, "shrink")
 
-    def save(result: Result) -> dict[str, Any]:
-        if figures.wanted:
-            progress("evaluate the slim model")
-            figures.add("after", result.model)
-        command = command_line(request, "shrink")
-        return result.save(
-            directory,
-            latency=not request.no_latency,
-            progress=progress,
-            extra={
-                **more,
-                "source": recorded(source, result.graph, figures.notes, command),
-                **figures.extra,
-            },
-            settings={"shrink": run_settings(request)},
-        )
+    def origin(result: Result, notes: Iterable[str] = ()) -> dict[str, Any]:
+        return {"source": recorded(source, result.graph, tuple(notes), command)}
 
+    rounds: dict[str, Any] = {}
+    if request.tune:
+        wished = {name: value for name, value in options.items() if name != "rounds"}
+        loop = looped(_wishes(request), options["rounds"], source, directory, origin, wished, progress)
+        result, rounds = loop.result, {"loop": loop.to_dict()}
+    else:
+        result = gp.shrink(source.model, source.inputs, progress=progress, **options)
     if not is_first():
         return {}
-    report = save(result)
-    for _ in range(COARSER):
-        if result.coarser is None or not _slower(report):
-            break
-        result = result.coarser()
-        report = save(result)
-    return report
-
-
-def _result(
-    request: Request,
-    directory: Path,
-    source: Source,
-    options: Options,
-    plan: Plan | None,
-    progress: Stages,
-) -> tuple[Result, dict[str, Any]]:
-    """The slim model, and what a loop says of its rounds."""
-    if request.tune:
-
-        def extra(result: Result) -> dict[str, Any]:
-            return {"source": recorded(source, result.graph, (), command_line(request, "shrink"))}
-
-        asked = {**options, "repair": request.repair}
-        loop = looped(_wishes(request), request.rounds, source, directory, extra, asked, progress)
-        return loop.result, {"loop": loop.to_dict()}
-    if request.rounds != 1:
-        options = {**options, "rounds": request.rounds}
-    result = gp.shrink(
-        source.model,
-        source.inputs,
-        lossless=request.lossless,
-        repair=request.repair,
-        plan=plan,
+    if figures.wanted:
+        progress("evaluate the slim model")
+        figures.add("after", result.model)
+    return result.save(
+        directory,
+        latency=not request.no_latency,
         progress=progress,
-        **options,
+        extra={**rounds, **origin(result, figures.notes), **figures.extra},
+        settings={"shrink": run_settings(request)},
     )
-    return result, {}
-
-
-def _slower(report: Mapping[str, Any]) -> bool:
-    """Whether the slim model takes longer than its original, by more than two measurements differ."""
-    return bool(report.get("latency", {}).get("ratio", 0.0) > 1.02)
 
 
 def _show(report: Mapping[str, Any], directory: Path) -> None:
-    notes = [*report["source"]["notes"], *report["notes"], *_hints(report)]
+    notes = [*report["source"]["notes"], *report["notes"], *hints(report)]
     show(
         shrink_table(report),
         *lossless_tables(report.get("lossless")),
@@ -256,15 +214,18 @@ def _show_plan(proposal: Mapping[str, Any], json: bool, quiet: bool) -> None:
         show(reach_table(proposal), width_table(proposal), Text("Nothing was cut or written."))
 
 
-def _hints(report: Mapping[str, Any]) -> Iterable[str]:
-    """What to try next where the figures disappoint."""
-    align = report["request"].get("align")
-    if _slower(report) and align == 1:
-        yield "smaller, but slower here: try --align auto"
-    elif _slower(report) and align == AUTO:
-        yield "smaller, but slower here, even with widths four times as coarse as onnxruntime likes: remove more"
-    measured = report["request"].get("measured", {})
-    yield from filter(None, [measured.get("note")])
+def hints(report: Mapping[str, Any]) -> Iterable[str]:
+    """What to try next where the figures of a report disappoint."""
+    request = report["request"]
+    # by more than two measurements differ
+    if report.get("latency", {}).get("ratio", 0.0) > 1.02:
+        if request.get("not_slower"):
+            yield "smaller, but slower here, even with widths four times as coarse as onnxruntime likes: remove more"
+        elif request.get("align") == AUTO:
+            yield "smaller, but slower here: try --not-slower"
+        else:
+            yield "smaller, but slower here: try --align auto"
+    yield from filter(None, [request.get("measured", {}).get("note")])
     figures = report.get("evaluation", {})
     before, after = (next(iter(figures.get(when, {}).values()), 0.0) for when in ("before", "after"))
     if after < before - 0.01 and not report.get("tuning"):

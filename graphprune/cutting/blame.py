@@ -10,10 +10,10 @@ from graphprune.planning import Plan, make_plan
 from graphprune.rewriting import rewrite
 from graphprune.verifying import Verdict, check_random, guilty_groups
 
-__all__ = ["refusal"]
+__all__ = ["verification_error"]
 
 
-def refusal(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) -> VerificationError:
+def verification_error(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) -> VerificationError:
     """What failed, where first, and by which group."""
     failed = [check for check in verdict.checks if not check.passed]
 
@@ -25,6 +25,6 @@ def refusal(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) -> 
     guilty = guilty_groups(names, fails) if fails(names) else ()
     blame = f"; groups {', '.join(guilty[:5])}" if guilty else ""
     return VerificationError(
-        f"the slim model is not the masked original: {'; '.join(map(str, failed))}{blame}",
+        f"the slim model is not what was asked for: {'; '.join(map(str, failed))}{blame}",
         "nothing was written; protect these layers, and report the model: a rule is wrong",
     )

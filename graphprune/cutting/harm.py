@@ -11,10 +11,10 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration import Distance, Evaluate
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
+from graphprune.cutting.cut import cut
 from graphprune.ground.errors import InputError
 from graphprune.ground.processes import from_first
 from graphprune.planning import make_plan
-from graphprune.rewriting import rewrite
 
 __all__ = ["Figure", "harm_of"]
 
@@ -25,9 +25,9 @@ def harm_of(
     """Kept units of the groups → the slim model's distance, or less what ``evaluate`` gives for it: less is better."""
     if evaluate is None:
         distance = Distance(graph.program, calibration)
-        return lambda kept: distance(rewrite(graph, make_plan(graph, kept)))
+        return lambda kept: distance(cut(graph, make_plan(graph, kept)).slim)
     evaluated = Figure(graph, evaluate)
-    return lambda kept: -evaluated(rewrite(graph, make_plan(graph, kept)))
+    return lambda kept: -evaluated(cut(graph, make_plan(graph, kept)).slim)
 
 
 class Figure:

@@ -1,69 +1,69 @@
-"""Shrinks by what is dead, and nothing else."""
+"""The cut of what is dead, and nothing else."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 
-import torch
+from torch import Tensor
 
+from graphprune.asking.record import record
+from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.raising import raise_program
-from graphprune.cutting.blame import refusal
+from graphprune.cutting.cut import Cut, cut
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import PlanError
 from graphprune.lossless import find_lossless, make_report
 from graphprune.planning import Constraints, Plan, find_limits, make_plan
-from graphprune.results.result import Result
-from graphprune.rewriting import rewrite
-from graphprune.searching.prepared import recorded_outputs
-from graphprune.verifying import verify_unchanged
+from graphprune.verifying import Verdict, verify_unchanged
 
-__all__ = ["shrink_lossless"]
+__all__ = ["cut_lossless"]
 
 
-def shrink_lossless(
-    graph: DependencyGraph, constraints: Constraints, replayed: Plan | None, seed: int, clock: Clock
-) -> Result:
-    """Removes what is dead; a plan that is replayed must come out again."""
+def cut_lossless(graph: DependencyGraph, request: Request, clock: Clock) -> Cut:
+    """Removes what is dead, and proves that the outputs stay as they are.
+
+    A plan that is replayed must come out again, since the model may have other weights than the plan's.
+
+    Raises:
+        PlanError: other units are dead than in the plan that is replayed.
+        VerificationError: the slim model computes something else.
+    """
+    replayed = request.plan
     if replayed is not None:
-        wished = {name: replayed.request.get(name, value) for name, value in asdict(constraints).items()}
-        constraints = Constraints(**{**wished, "protect": tuple(wished["protect"])})
         replayed.check(graph)
+    constraints = request.constraints if replayed is None else _recorded(replayed, request.constraints)
     with clock("find dead units"):
         found = find_lossless(graph, find_limits(graph, constraints))
     with clock("plan"):
-        request = {
-            "lossless": True,
-            **asdict(constraints),
-            "protect": list(constraints.protect),
-            **recorded_outputs(graph),
-            "seed": seed,
-        }
-        plan = make_plan(graph, found.kept, request)
-        if replayed is not None and not _same_groups(plan, replayed):
+        plan = make_plan(graph, found.kept, record(request, constraints, graph))
+        if replayed is not None and not _same_tensors(plan, replayed):
             raise PlanError(
                 "other units are dead in this model than in the plan's", "shrink it anew with lossless=True"
             )
         inner = make_plan(found.graph, found.kept)
-    with clock("rewrite"):
-        slim = rewrite(found.graph, inner)
-        module = raise_program(slim)
-    with clock("verify"):
-        tensors = found.edits.tensors
-        verdict = verify_unchanged(graph, found.graph, inner, slim, module, tensors, seed)
-        if not verdict.passed:
-            raise refusal(found.graph, inner, verdict, seed)
-    after = found.graph.cost({name: kept.shape[-1] for name, kept in plan.groups.items()})
-    report = make_report(graph, plan, found)
-    return Result(module, plan, verdict, graph, graph.cost(), after, clock.seconds, report)
+
+    def equals_original(made: Cut) -> Verdict:
+        edited = found.edits.tensors
+        return verify_unchanged(graph, made.graph, made.plan, made.slim, made.module, edited, request.seed)
+
+    made = cut(found.graph, inner, clock, equals_original, request.seed)
+    return replace(made, graph=graph, plan=plan, lossless=make_report(graph, plan, found))
 
 
-def _same_groups(one: Plan, other: Plan) -> bool:
-    """Groups that a plan does not name are kept whole."""
-    names = set(one.kept) | set(other.kept)
-    same = all(set(one.kept.get(name, {})) == set(other.kept.get(name, {})) for name in names)
-    return same and all(
-        torch.equal(kept, other.kept[name][dim])
-        for name, dims in one.kept.items()
-        for dim, kept in dims.items()
+def _recorded(replayed: Plan, constraints: Constraints) -> Constraints:
+    """The constraints that the plan was made with."""
+    wished = {name: replayed.request.get(name, value) for name, value in asdict(constraints).items()}
+    return Constraints(**{**wished, "protect": tuple(wished["protect"])})
+
+
+def _same_tensors(one: Plan, other: Plan) -> bool:
+    """Whether both plans keep the same indices; dimensions that a plan does not name are kept whole."""
+    first, second = (
+        {name: _lists(dims) for name, dims in plan.kept.items() if dims} for plan in (one, other)
     )
+    return first == second
+
+
+def _lists(dims: Mapping[int, Tensor]) -> dict[int, list[int]]:
+    return {dim: kept.tolist() for dim, kept in dims.items()}

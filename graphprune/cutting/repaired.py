@@ -1,23 +1,19 @@
-"""Composes the repair with what a shrink has proved."""
+"""A cut that was proved, repaired on calibration data, and proved again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from graphprune.axes.dependency import DependencyGraph
+from graphprune.asking.request import Request
 from graphprune.calibration import Calibration
-from graphprune.capture import Program
-from graphprune.capture.raising import raise_program
+from graphprune.cutting.cut import Cut
 from graphprune.ground.clock import Clock
-from graphprune.ground.errors import InputError, VerificationError
-from graphprune.planning import Plan
-from graphprune.repair import Repair, RepairReport, repair
-from graphprune.results.result import Result
+from graphprune.ground.errors import VerificationError
+from graphprune.repair import Repair, repair
 from graphprune.verifying import Check, verify_repaired
 
-__all__ = ["Repairing", "find_repair", "reusable"]
+__all__ = ["Repairing", "repairing"]
 
 
 @dataclass(frozen=True)
@@ -28,60 +24,46 @@ class Repairing:
     calibration: Any
     seed: int
 
-    def repaired(self, graph: DependencyGraph, plan: Plan, cut: Program) -> tuple[Program, RepairReport]:
-        """``cut``, which ``plan`` makes of the graph's program, with repaired tensors; see `repair`."""
+    def attempt(self, cut: Cut) -> Cut:
+        """The cut with repaired tensors and a report, not proved."""
         data = Calibration(self.calibration, seed=self.seed)
-        return repair(graph, plan, cut, data, self.options, self.seed)
+        better, report = repair(cut.graph, cut.plan, cut.slim, data, self.options, self.seed)
+        plan = replace(cut.plan, request={**cut.plan.request, "repair": asdict(self.options)})
+        return replace(cut, plan=plan, slim=better, repair=report)
 
-    def __call__(self, result: Result, cut: Program, clock: Clock) -> Result:
-        """The result with repaired tensors, where they bring it nearer to the original.
-
-        Args:
-            cut: the slim program that ``result`` was raised from, and that was verified.
+    def __call__(self, cut: Cut, clock: Clock) -> Cut:
+        """The cut with repaired tensors, where they bring it nearer to the original; else as it was, with the report.
 
         Raises:
             InputError: the calibration data do not fit.
             VerificationError: the repaired model is not what it should be.
         """
         with clock("repair"):
-            better, report = self.repaired(result.graph, result.plan, cut)
-        request = {**result.plan.request, "repair": asdict(self.options)}
-        result = replace(result, repair=report, plan=replace(result.plan, request=request))
+            better = self.attempt(cut)
+        report = better.repair
+        assert report is not None
         if not report.kept:
-            return result
+            return replace(better, slim=cut.slim)
         with clock("verify the repair"):
-            module = raise_program(better)
             near = Check(
                 "repaired outputs are no farther from the original", True, report.after, report.before
             )
-            checks = (near, *verify_repaired(cut, better, module, report.tensors, self.seed))
+            checks = (
+                near,
+                *verify_repaired(cut.slim, better.slim, better.module, report.tensors, self.seed),
+            )
             failed = "; ".join(str(check) for check in checks if not check.passed)
             if failed:
                 raise VerificationError(
                     f"the repaired model is not what was asked for: {failed}",
                     "shrink without repair, and report the model",
                 )
-        return replace(result, model=module, verdict=result.verdict.with_checks(*checks))
+        return replace(better, verdict=cut.verdict.with_checks(*checks))
 
 
-def find_repair(given: bool | Repair, calibration: Any, lossless: bool, seed: int) -> Repairing | None:
-    """What is to be repaired; None for nothing.
-
-    Raises:
-        InputError: there are no calibration data, or nothing will be lost.
-    """
-    if given is False:
+def repairing(request: Request) -> Repairing | None:
+    """What the request asks to be repaired; None for nothing."""
+    if request.repair is False:
         return None
-    if calibration is None:
-        raise InputError(
-            "repair looks at data, and there is none",
-            "give calibration batches: calibration=DataLoader(...), or --calibration FILE",
-        )
-    if lossless:
-        raise InputError("a lossless shrink leaves nothing to repair", "leave repair out")
-    return Repairing(Repair() if given is True else given, calibration, seed)
-
-
-def reusable(batches: Any) -> Any:
-    """``batches``, to be walked as often as needed: what an iterator gives is held in memory, all at once."""
-    return list(batches) if isinstance(batches, Iterator) else batches
+    options = Repair() if request.repair is True else request.repair
+    return Repairing(options, request.calibration, request.seed)

@@ -10,7 +10,7 @@ from torch import nn
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration import DISTANCES, Evaluate, Loss
-from graphprune.face.shrink import trace
+from graphprune.face.trace import trace
 from graphprune.ground.errors import InputError
 from graphprune.probing import RATIOS, Sensitivity, Watch, probe
 from graphprune.scoring import Importance, find_importance

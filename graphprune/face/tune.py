@@ -60,4 +60,4 @@ def tune(
         checkpoint=place,
         watch=watch,
     )
-    return replace(result, model=tuned.model, tuning=tuned.report, coarser=None)
+    return replace(result, model=tuned.model, tuning=tuned.report)

@@ -20,7 +20,7 @@ _listener: ContextVar[Callable[[float], None] | None] = ContextVar("listener", d
 class Clock:
     """Seconds per stage; tells the progress callback when a stage begins."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress = lambda stage: None) -> None:
         self.progress = progress
         self.seconds: dict[str, float] = {}
         self._running = ("", 0.0)

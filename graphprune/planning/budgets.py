@@ -9,6 +9,7 @@ from math import ceil, floor, log10
 
 from graphprune.axes.cost import CostFunction
 from graphprune.ground.errors import BudgetError, InputError
+from graphprune.ground.shares import share
 
 __all__ = ["UNITS", "Budget", "Target"]
 
@@ -59,8 +60,8 @@ class Budget:
         """
         units = UNITS.get(kind, {})
         try:
-            number, unit = float(given), ""
-        except ValueError:
+            number, unit = share(kind, given), ""
+        except InputError:
             match = _AMOUNT.fullmatch(str(given))
             number, unit = (float(match[1]), match[2]) if match else (0.0, "?")
         if unit not in {"", *units}:

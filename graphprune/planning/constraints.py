@@ -64,7 +64,7 @@ class Limit:
     """The sizes a group may take: multiples of ``step`` from ``least`` on, or its full ``size``.
 
     With ``fixed`` it takes that one alone, whatever is wanted. With ``floor`` the step is only a wish, and that is the
-    least size whatever the step.
+    least size whatever the step. With ``most``, which stands in place of the full size, it is no wider than that.
     """
 
     size: int
@@ -72,13 +72,25 @@ class Limit:
     least: int
     fixed: int | None = None
     floor: int | None = None
+    most: int | None = None
 
     def finer(self) -> Limit:
         """With steps half as wide, where they are a wish and not one yet."""
         if self.floor is None or self.fixed is not None or self.step == 1:
             return self
         step = self.step // 2
-        return replace(self, step=step, least=min(-(-self.floor // step) * step, self.size))
+        return replace(self, step=step, least=min(-(-self.floor // step) * step, self._top))
+
+    def finest(self) -> Limit:
+        """With the smallest steps, as far as they are a wish."""
+        limit = self
+        while (finer := limit.finer()) != limit:
+            limit = finer
+        return limit
+
+    def within(self, most: int | None) -> Limit:
+        """No wider than ``most``, which is permitted itself."""
+        return self if most is None else replace(self, most=most, least=min(self.least, most))
 
     def cuttable(self) -> Limit:
         """With steps as much finer as it takes for the group to lose anything at all."""
@@ -101,11 +113,15 @@ class Limit:
         if self.fixed is not None:
             return self.fixed
         rounded = int(wanted / self.step + 0.5) * self.step
-        return self.size if wanted >= self.size else min(max(rounded, self.least), self.size)
+        return self._top if wanted >= self._top else min(max(rounded, self.least), self._top)
 
     def above(self, size: int) -> int:
         """The next larger permitted size."""
-        return size if self.fixed is not None else min(size + self.step, self.size)
+        return size if self.fixed is not None else min(size + self.step, self._top)
+
+    @property
+    def _top(self) -> int:
+        return self.size if self.most is None else self.most
 
 
 def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, Limit]:

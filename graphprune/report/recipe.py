@@ -6,45 +6,18 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from graphprune.asking.record import as_call
+
 __all__ = ["recipe", "replay"]
 
 Report = Mapping[str, Any]
 
-DEFAULTS = {
-    "importance": "l2",
-    "align": "auto",
-    "min_keep": 1,
-    "protect": [],
-    "max_ratio": 1.0,
-    "ratios": {},
-    "ranking": "global",
-    "seed": 0,
-    "lossless": False,
-    "outputs": [],
-    "threads": 1,
-    "batch": 1,
-}
-
 
 def recipe(report: Report) -> str:
-    """The command line that was given, or else the call of `graphprune.shrink` that the request amounts to.
-
-    >>> recipe({"request": {"budget": {"macs": 0.5}, "importance": "l1", "align": 8, "seed": 0, "calibration": "list"}})
-    "graphprune.shrink(model, example_inputs, macs=0.5, importance='l1', align=8, calibration=...)"
-    """
+    """The command line that was given, or else the call of `graphprune.shrink` that the request amounts to."""
     if command := report.get("source", {}).get("command"):
         return str(command)
-    request = report.get("request")
-    if request is None:
-        return ""
-    words = [f"{name}={value!r}" for name, value in request.get("budget", {}).items()]
-    words += [
-        f"{name}={request[name]!r}"
-        for name, default in DEFAULTS.items()
-        if request.get(name, default) != default
-    ]
-    words += [f"{name}=..." for name in ("calibration", "loss") if request.get(name)]
-    return f"graphprune.shrink(model, example_inputs, {', '.join(words)})"
+    return as_call(report["request"]) if "request" in report else ""
 
 
 def replay(report: Report) -> str:

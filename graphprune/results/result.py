@@ -12,9 +12,11 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from graphprune import exporting
-from graphprune.asking.toml import settings_of, settings_text
+from graphprune.asking.record import as_options
+from graphprune.asking.toml import settings_text, spelled
 from graphprune.axes.dependency import Cost, DependencyGraph
 from graphprune.capture import graft, tensor_leaves
+from graphprune.cutting.cut import Cut
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.errors import InputError, VerificationError
 from graphprune.lossless import LosslessReport
@@ -47,8 +49,6 @@ class Result:
         seconds: wall seconds of every stage.
         profile: the original's ONNX file, where a budget needed it.
         threads, batch: with which the model is timed.
-        coarser: the same request once more, with widths of twice the multiples that the runtime likes; None unless
-            they were left to the runtime. Of use where a slim model is slower than its original.
         repair: what a repair did and did not do, see `RepairReport`; None where none was asked for.
         lossless: of a lossless shrink, what was removed, what is dead and stayed, and why; otherwise None.
         scores: group → score of every unit, None for a group that could not be judged; empty where nothing was scored.
@@ -68,8 +68,23 @@ class Result:
     profile: Profile | None = field(default=None, repr=False)
     threads: int = 1
     batch: int = 1
-    coarser: Callable[[], Result] | None = field(default=None, repr=False)
     repair: RepairReport | None = None
+
+    @classmethod
+    def of(cls, cut: Cut, seconds: Mapping[str, float], **more: Any) -> Result:
+        """The result that a cut comes to."""
+        return cls(
+            cut.module,
+            cut.plan,
+            cut.verdict,
+            cut.graph,
+            cut.graph.cost(),
+            cut.cost,
+            dict(seconds),
+            repair=cut.repair,
+            lossless=cut.lossless,
+            **more,
+        )
 
     def __repr__(self) -> str:
         checks = self.verdict.checks
@@ -103,7 +118,10 @@ class Result:
             ExportError: the model cannot be exported.
             VerificationError: onnxruntime gives other results than PyTorch.
         """
-        return _save(self, Path(directory), latency, progress, extra or {}, onnx, settings or {})
+        exporting.ensure_writable(Path(directory))
+        saving = _Saving(self, latency, Clock(progress), {**_report(self), **(extra or {})})
+        exporting.write_directory(Path(directory), saving.files(onnx, settings or {}))
+        return saving.report
 
     def graft(self) -> nn.Module:
         """The user's own module, copied, with the slim layers in the place of its layers.
@@ -136,58 +154,62 @@ def load(directory: str | Path, operators: Collection[str] = ()) -> fx.GraphModu
     return exporting.load_model(path / "model.safetensors" if path.is_dir() else path, operators)
 
 
-def _save(
-    result: Result,
-    directory: Path,
-    latency: bool,
-    progress: Progress,
-    extra: Mapping[str, Any],
-    onnx: bool,
-    settings: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    exporting.ensure_writable(directory)
-    program = result.graph.program
-    clock = Clock(progress)
-    report = {**_report(result), **extra}
+@dataclass
+class _Saving:
+    """The files of one directory; the report grows as they are written."""
 
-    def write_onnx(path: Path) -> None:
-        written, checks = write_checked(program, result.model, path, clock)
-        report["verdict"] = result.verdict.with_checks(*checks).to_dict()
+    result: Result
+    latency: bool
+    clock: Clock
+    report: dict[str, Any]
+
+    def files(
+        self, onnx: bool, settings: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Callable[[Path], None]]:
+        """Name → what writes it, in the order in which they are to be written."""
+        result = self.result
+        said = {"shrink": spelled(as_options(result.plan.request)), **settings}
+        texts = {
+            "model.py": _source(result),
+            "plan.json": result.plan.to_json(),
+            **{f"{name}.toml": settings_text(options, name) for name, options in said.items()},
+        }
+        return {
+            **({"model.onnx": self.write_onnx} if onnx else {}),
+            "model.safetensors": partial(exporting.save_model, result.model),
+            **{name: partial(_write_text, text=text) for name, text in texts.items()},
+            "report.json": self.write_report,
+            "report.html": self.write_page,
+        }
+
+    def write_onnx(self, path: Path) -> None:
+        """Writes and checks the file, and times it."""
+        written, checks = write_checked(self.result.graph.program, self.result.model, path, self.clock)
+        self.report["verdict"] = self.result.verdict.with_checks(*checks).to_dict()
         failed = [check for check in checks if not check.passed]
         if failed:
             raise VerificationError(
                 f"onnxruntime disagrees with PyTorch: {'; '.join(map(str, failed))}", "nothing was written"
             )
-        report["after"]["onnx_bytes"] = written.bytes
-        report["opset"] = written.opset
-        if latency:
-            _measure(result, path, report, clock)
+        self.report["after"]["onnx_bytes"] = written.bytes
+        self.report["opset"] = written.opset
+        if self.latency:
+            _measure(self.result, path, self.report, self.clock)
 
-    def write_report(path: Path) -> None:
-        report["seconds"] = {**result.seconds, **clock.seconds}
-        _write_text(path, exporting.rows_to_json(report))
+    def write_report(self, path: Path) -> None:
+        self.report["seconds"] = {**self.result.seconds, **self.clock.seconds}
+        _write_text(path, exporting.rows_to_json(self.report))
 
-    def write_page(path: Path) -> None:
-        title = str(report.get("source", {}).get("model", report["name"]))
-        units = {name: kept.tolist() for name, kept in result.plan.groups.items()}
-        _write_text(path, render(report, title, units))
+    def write_page(self, path: Path) -> None:
+        title = str(self.report.get("source", {}).get("model", self.report["name"]))
+        units = {name: kept.tolist() for name, kept in self.result.plan.groups.items()}
+        _write_text(path, render(self.report, title, units))
 
-    summary = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in tensor_leaves(program.example))
-    said = {"shrink": settings_of(result.plan.request), **settings}
-    source = exporting.module_source(result.model, _title(result), summary)
-    exporting.write_directory(
-        directory,
-        {
-            **({"model.onnx": write_onnx} if onnx else {}),
-            "model.safetensors": lambda path: exporting.save_model(result.model, path),
-            "model.py": lambda path: _write_text(path, source),
-            "plan.json": lambda path: _write_text(path, result.plan.to_json()),
-            **{f"{name}.toml": partial(_write_text, text=settings_text(said[name], name)) for name in said},
-            "report.json": write_report,
-            "report.html": write_page,
-        },
-    )
-    return report
+
+def _source(result: Result) -> str:
+    leaves = tensor_leaves(result.graph.program.example)
+    inputs = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in leaves)
+    return exporting.module_source(result.model, _title(result), inputs)
 
 
 def _write_text(path: Path, text: str) -> None:

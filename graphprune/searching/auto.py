@@ -1,36 +1,34 @@
 """``importance="auto"``: several ways to choose units are tried on calibration data, and the best one is taken.
 
-Each is tried on half of the batches and judged on the others. What a choice, and a repair even more, makes of the data
-that it has seen says little: units that only other inputs need are the first that it removes.
+Each is tried on half of the batches and judged on the others. A choice, and a repair even more, fits the data that it
+has seen: units that only other inputs need are the first that it removes. So the data that it has seen do not tell how
+good it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration import Calibration, Distance
+from graphprune.cutting.cut import cut
 from graphprune.cutting.repaired import Repairing
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import BudgetError
-from graphprune.planning import Plan
-from graphprune.profiling import Profile
-from graphprune.rewriting import rewrite
-from graphprune.scoring import Criterion, Importance
 from graphprune.searching.prepared import Prepared, prepare
+from graphprune.searching.rounds import planned
+from graphprune.searching.search import search
 
-__all__ = ["settled"]
-
-Harm = Callable[[Plan], float]
+__all__ = ["prepare_best"]
 
 
-def settled(
-    graph: DependencyGraph, request: Request, mend: Repairing | None, measured: Profile | None, clock: Clock
-) -> tuple[Request, Profile | None]:
-    """The request with the one of its choices that leaves the outputs nearest, and what was measured for that.
+def prepare_best(
+    graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock
+) -> Prepared:
+    """`prepare` for the one of the request's choices that leaves the outputs nearest, or for the request itself.
 
     Each choice is planned in one round and, where there is a repair, repaired; a latency is only predicted.
 
@@ -39,29 +37,40 @@ def settled(
         InputError: a criterion cannot be computed on these data.
     """
     if not request.choices:
-        return request, measured
+        return prepare(graph, request, clock)
     seen, unseen = _halves(graph, request.calibration)
-    harm = _harm(graph, unseen, None if mend is None else replace(mend, calibration=seen))
-    found: dict[str, float] = {}
-    made: dict[str, Request] = {}
+    distance = Distance(graph.program, unseen)
+    half = None if repairer is None else replace(repairer, calibration=seen)
     scored: dict[str, Prepared] = {}
-    refused: list[BudgetError] = []
-    for criterion, ranking in request.choices:
-        choice = replace(request, criterion=criterion, ranking=ranking, choices=())
-        trial = replace(choice, criterion=_on(criterion, seen), rounds=1, between=None, trials=0)
-        known = scored.get(str(criterion))
-        prepared = replace(known, request=trial) if known else prepare(graph, trial, clock, measured)
-        scored[str(criterion)], measured = prepared, prepared.profile
-        name = f"{criterion}, {ranking}"
+    profile = request.profile
+
+    def measure(choice: Request) -> float | BudgetError:
+        nonlocal profile
+        name = str(choice.criterion)
+        trial = _on_trial(choice, seen)
+        known = scored.get(name)
+        prepared = replace(known, request=trial) if known else prepare(graph, trial, clock, profile)
+        scored[name], profile = prepared, prepared.profile
         try:
-            with clock(f"try {name}"):
-                found[name], made[name] = harm(prepared.plan()), choice
+            with clock(f"try {_name(choice)}"):
+                made = cut(graph, planned(prepared))
+                return distance((half.attempt(made) if half else made).slim) ** 2
         except BudgetError as error:
-            refused.append(error)
+            return error
+
+    trials = search(lambda trials: request.choices, measure)
+    found = {_name(t.candidate): t.outcome for t in trials if not isinstance(t.outcome, BudgetError)}
     if not found:
-        raise refused[0]
-    best = min(found, key=lambda name: found[name])
-    return replace(made[best], tried=found), measured
+        raise next(trial.outcome for trial in trials if isinstance(trial.outcome, BudgetError))
+    best = next(
+        choice for choice in request.choices if _name(choice) == min(found, key=lambda name: found[name])
+    )
+    prepared = prepare(graph, best, clock, profile)
+    return replace(prepared, found={**prepared.found, "tried": found})
+
+
+def _name(choice: Request) -> str:
+    return f"{choice.criterion}, {choice.ranking}"
 
 
 def _halves(graph: DependencyGraph, calibration: Any) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -70,21 +79,8 @@ def _halves(graph: DependencyGraph, calibration: Any) -> tuple[Sequence[Any], Se
     return (batches[::2], batches[1::2]) if len(batches) > 1 else (batches, batches)
 
 
-def _on(criterion: Importance, batches: Sequence[Any]) -> Importance:
-    """The criterion with other data, where it looks at any."""
-    if isinstance(criterion, Criterion) and criterion.calibration is not None:
-        return replace(criterion, calibration=batches)
-    return criterion
-
-
-def _harm(graph: DependencyGraph, unseen: Sequence[Any], mend: Repairing | None) -> Harm:
-    """A plan → how far the outputs are from the original's, squared and relative; after the repair, if any."""
-    distance = Distance(graph.program, unseen)
-
-    def harm(plan: Plan) -> float:
-        slim = rewrite(graph, plan)
-        if mend is not None:
-            slim, _ = mend.repaired(graph, plan, slim)
-        return distance(slim) ** 2
-
-    return harm
+def _on_trial(choice: Request, seen: Sequence[Any]) -> Request:
+    """In one round, with half of the data."""
+    alone: dict[str, Any] = {"rounds": 1, "between": None, "trials": 0, "evaluate": None, "repair": False}
+    alone |= {"calibration": seen, "not_slower": False}
+    return choice.with_choice(str(choice.importance), choice.ranking, **alone)

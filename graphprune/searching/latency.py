@@ -1,8 +1,8 @@
-"""Budgets of latency: planned by prediction, measured, and corrected until the measured time is what was asked for."""
+"""A budget of latency: planned by prediction, measured, and corrected until the measured time is what was asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from math import log
 from pathlib import Path
@@ -11,15 +11,16 @@ from tempfile import TemporaryDirectory
 import torch
 
 from graphprune import exporting
-from graphprune.capture.raising import raise_program
+from graphprune.cutting.cut import cut
 from graphprune.exporting import Latency
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import BudgetError
 from graphprune.planning import Budget, Plan
-from graphprune.rewriting import rewrite
 from graphprune.searching.prepared import Prepared
+from graphprune.searching.rounds import planned
+from graphprune.searching.search import Trial, search
 
-__all__ = ["measured_plan"]
+__all__ = ["timed", "timed_plan"]
 
 TOLERANCE = 0.05  # of the measured time, relative to what was asked for
 AIM = 0.03  # near enough to stop, so that the next measurement, which will differ, is still within the tolerance
@@ -28,20 +29,30 @@ KIND = "latency"
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """A plan, made to take ``scale`` times what was asked for by prediction, and how long it takes."""
+class _Aim:
+    """A plan that takes ``scale`` times what was asked for, by prediction."""
 
     scale: float
     plan: Plan
-    timed: Latency
-    times: float  # measured, over what was asked for
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What was measured, and what that is over what was asked for."""
+
+    latency: Latency
+    times: float
 
     @property
     def miss(self) -> float:
+        """How far off it is: 0 where it is what was asked for, the same for half and for twice of it."""
         return abs(log(self.times))
 
 
-def measured_plan(prepared: Prepared, clock: Clock) -> Plan:
+_Trial = Trial[_Aim, _Timed]
+
+
+def timed_plan(prepared: Prepared, clock: Clock) -> Plan:
     """The plan whose ONNX file takes the time that is asked for, and meets all other budgets.
 
     The record says what was measured, and why it is less than asked for where nothing nearer was found.
@@ -50,41 +61,49 @@ def measured_plan(prepared: Prepared, clock: Clock) -> Plan:
         BudgetError: every plan is slower; the message gives the fastest that was measured.
     """
     budget = next(budget for budget in prepared.request.budgets if budget.kind == KIND)
-    trials: list[_Trial] = []
     floor = _floor(prepared, budget)
-    while len(trials) < TRIALS:
-        scale = max(_next(trials), floor)
-        with clock("plan"):
-            plan = prepared.plan({KIND: scale})
-        if any(_same(plan, trial.plan) for trial in trials):
-            break
-        timed = _timed(prepared, plan, clock)
-        asked = timed.slim_ms if budget.absolute else timed.ratio
-        trials.append(_Trial(scale, plan, timed, asked / budget.value))
-        if trials[-1].miss <= AIM:
-            break
+
+    def propose(trials: list[_Trial]) -> Iterator[_Aim]:
+        while not trials or trials[-1].outcome.miss > AIM:
+            scale = max(_next(trials), floor)
+            with clock("plan"):
+                plan = planned(prepared, {KIND: scale})
+            if any(_same(plan, trial.candidate.plan) for trial in trials):
+                return
+            yield _Aim(scale, plan)
+
+    def measure(aim: _Aim) -> _Timed:
+        found = timed(prepared, aim.plan, clock)
+        return _Timed(found, (found.slim_ms if budget.absolute else found.ratio) / budget.value)
+
+    trials = search(propose, measure, most=TRIALS)
     return _judged(budget, trials, floor)
 
 
-def _judged(budget: Budget, trials: Sequence[_Trial], floor: float) -> Plan:
-    best = min(trials, key=lambda trial: trial.miss)
-    timed = best.timed
-    found = f"{timed.ratio:.3f} of the original's time ({timed.slim_ms:.3g} of {timed.original_ms:.3g} ms)"
-    if best.times > 1 + TOLERANCE:
-        which = (
-            "the smallest model with these constraints"
-            if best.scale <= floor
-            else "the nearest that was found"
-        )
-        unit = f"{timed.slim_ms * 1.02:.3g}ms" if budget.absolute else f"{timed.ratio * 1.02:.2g}"
+def _judged(budget: Budget, trials: list[_Trial], floor: float) -> Plan:
+    """The plan of the nearest trial.
+
+    Raises:
+        BudgetError: it is slower than was asked for.
+    """
+    best = min(trials, key=lambda trial: trial.outcome.miss)
+    latency, times = best.outcome.latency, best.outcome.times
+    found = (
+        f"{latency.ratio:.3f} of the original's time ({latency.slim_ms:.3g} of {latency.original_ms:.3g} ms)"
+    )
+    if times > 1 + TOLERANCE:
+        is_smallest = best.candidate.scale <= floor
+        which = "the smallest model with these constraints" if is_smallest else "the nearest that was found"
+        unit = f"{latency.slim_ms * 1.02:.3g}ms" if budget.absolute else f"{latency.ratio * 1.02:.2g}"
         raise BudgetError(
             f"latency={budget.request} cannot be reached: {which} takes {found}, measured",
             f"ask for latency={unit} or more, or loosen align, min_keep or protect",
         )
-    record = {"trials": len(trials), **asdict(timed)}
-    if best.times < 1 - TOLERANCE:
+    record = {"trials": len(trials), **asdict(latency)}
+    if times < 1 - TOLERANCE:
         record["note"] = f"another budget, or the widths there are, leave {found}, measured"
-    return replace(best.plan, request={**best.plan.request, "measured": record})
+    plan = best.candidate.plan
+    return replace(plan, request={**plan.request, "measured": record})
 
 
 def _floor(prepared: Prepared, budget: Budget) -> float:
@@ -94,30 +113,32 @@ def _floor(prepared: Prepared, budget: Budget) -> float:
     return prepared.smallest[KIND] / asked * (1 + 1e-6)
 
 
-def _next(trials: Sequence[_Trial]) -> float:
+def _next(trials: list[_Trial]) -> float:
     """What to aim at: first as far off as the measurement was, then along the line through two of them.
 
     The two lie on either side of what was asked for where they can. 0 asks for the smallest model.
     """
-    if len(trials) < 2:
-        return trials[0].scale / trials[0].times if trials else 1.0
-    near, *others = sorted(trials, key=lambda trial: trial.miss)
-    far = next((trial for trial in others if (trial.times > 1) != (near.times > 1)), others[0])
-    slope = (far.times - near.times) / (far.scale - near.scale)
-    return max(near.scale + (1 - near.times) / slope, 0.0) if slope > 0 else near.scale / near.times
+    points = [(trial.candidate.scale, trial.outcome) for trial in trials]
+    if len(points) < 2:
+        return points[0][0] / points[0][1].times if points else 1.0
+    (scale, near), *others = sorted(points, key=lambda point: point[1].miss)
+    other, far = next((one for one in others if (one[1].times > 1) != (near.times > 1)), others[0])
+    slope = (far.times - near.times) / (other - scale)
+    return max(scale + (1 - near.times) / slope, 0.0) if slope > 0 else scale / near.times
 
 
 def _same(one: Plan, other: Plan) -> bool:
     return all(torch.equal(kept, other.groups[name]) for name, kept in one.groups.items())
 
 
-def _timed(prepared: Prepared, plan: Plan, clock: Clock) -> Latency:
+def timed(prepared: Prepared, plan: Plan, clock: Clock) -> Latency:
+    """How long the slim model of a plan takes in onnxruntime, beside the original."""
     assert prepared.profile is not None
     program = prepared.graph.program
     with TemporaryDirectory(prefix="graphprune-") as folder:
         path = Path(folder, "slim.onnx")
         with clock("export a candidate"):
-            model = raise_program(rewrite(prepared.graph, plan))
+            model = cut(prepared.graph, plan).module
             exporting.export_onnx(model, *program.example, path, program.dynamic_batch)
         with clock("time a candidate"):
             return prepared.profile.measure(path)

@@ -1,74 +1,68 @@
-"""Pruning in rounds: scores are taken anew from what is left, and one plan relative to the original comes out."""
+"""Planning in rounds: scores are taken anew from what is left, and one plan relative to the original comes out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.program import Program, Stored
-from graphprune.capture.raising import raise_program
-from graphprune.cutting.blame import refusal
+from graphprune.cutting.cut import Cut, Proof, cut, equals_masked
 from graphprune.cutting.repaired import Repairing
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import InputError
-from graphprune.planning import Limit, Plan, make_plan, spread
-from graphprune.planning.schedule import Schedule, width_after
+from graphprune.planning import Plan, make_plan, spread
+from graphprune.planning.schedule import width_after
 from graphprune.results.result import Result
-from graphprune.rewriting import rewrite, slim_graph
-from graphprune.verifying import Check, Verdict, check_random, verify
+from graphprune.rewriting import slim_graph
+from graphprune.searching.met import budgets_met
+from graphprune.searching.prepared import Prepared, Scales
+from graphprune.searching.search import Trial, search
+from graphprune.verifying import Check, Verdict, check_random
 
-__all__ = ["Between", "Rounds", "Scores", "plan_in_rounds", "prune_in_rounds"]
-
-Scores = Mapping[str, Tensor | None]
-Between = Callable[[Result], Any]
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """How to go.
-
-    Args:
-        count: how many rounds.
-        schedule: see `graphprune.planning.schedule`.
-        score: graph → scores of its groups.
-        choose: scores of the *original's* groups → kept units under the whole budget.
-        limits: of the original's groups; every round keeps to their steps.
-        record: how the plan was asked for.
-        between: called after every round but the last, see `graphprune.shrink`.
-        seed: of the checks.
-        mend: brings what a round leaves nearer to the original, before it is trained and judged anew.
-    """
-
-    count: int
-    schedule: str | Schedule
-    score: Callable[[DependencyGraph], Scores]
-    choose: Callable[[Scores], Mapping[str, Tensor]]
-    limits: Mapping[str, Limit]
-    record: Mapping[str, Any]
-    between: Between | None
-    seed: int
-    mend: Repairing | None = None
+__all__ = ["cut_in_rounds", "planned"]
 
 
 @dataclass(frozen=True)
 class _State:
-    """What is left: its graph, its layers, the plan so far (none before the first round), what was checked, and the
-    tensors that were repaired."""
+    """What a round starts from.
+
+    Args:
+        graph: of what is left.
+        cut: what the rounds so far have made of the original; None before the first.
+        checks: those that the rounds so far have passed.
+        repaired: names of the tensors that they have repaired.
+    """
 
     graph: DependencyGraph
-    module: nn.Module | None = None
-    plan: Plan | None = None
+    cut: Cut | None = None
     checks: tuple[Check, ...] = ()
     repaired: tuple[str, ...] = ()
 
 
-def prune_in_rounds(graph: DependencyGraph, rounds: Rounds, clock: Clock) -> Result:
-    """The result of the last round, with repair and training between them and one plan relative to ``graph``.
+def planned(prepared: Prepared, scales: Scales | None = None) -> Plan:
+    """The plan that meets the budgets, in as many rounds as were asked for, without training or repair between them.
+
+    Args:
+        scales: by kind of budget, what to aim at over what was asked for.
+
+    Raises:
+        BudgetError: a budget cannot be reached; the message gives the smallest share.
+        InputError: there are several rounds, and sizes inside the model depend on data.
+    """
+    if prepared.request.rounds == 1:
+        return make_plan(prepared.graph, prepared.choose(prepared.scores, scales), prepared.found)
+    rounds = _Rounds(prepared, Clock(), scales or {})
+    last = rounds.last_state(lambda step: rounds.carried_out(step, None))
+    return rounds.step(last, prepared.request.rounds).joined
+
+
+def cut_in_rounds(prepared: Prepared, repairer: Repairing | None, clock: Clock) -> Cut:
+    """The cut of the last round, with repair and training between them, and one plan relative to the original.
 
     In every round the whole budget is planned under fresh scores, and groups go a part of the way there. Every round
     is proved against the weights that it started from, and the whole plan against the original on random parameters.
@@ -77,133 +71,124 @@ def prune_in_rounds(graph: DependencyGraph, rounds: Rounds, clock: Clock) -> Res
         InputError: ``between`` gives something that is not the round's slim model; sizes depend on data.
         VerificationError: a check of a round fails.
     """
-    state = _start(graph)
-    for number in range(1, rounds.count):
-        state = _Round(graph, state, rounds, number, clock).next()
-    return _Round(graph, state, rounds, rounds.count, clock).last()
-
-
-def _start(graph: DependencyGraph) -> _State:
-    if len(graph.program.batch_primes) > graph.program.dynamic_batch:
-        raise InputError("sizes inside this model depend on data", "shrink it in one round")
-    return _State(graph)
-
-
-def plan_in_rounds(graph: DependencyGraph, rounds: Rounds) -> Plan:
-    """The plan of all rounds, without training; the weights stay the original's, so it can be carried out on that."""
-    silent, state = Clock(lambda stage: None), _start(graph)
-    for number in range(1, rounds.count):
-        state = _Round(graph, state, rounds, number, silent).next()
-    return _Round(graph, state, rounds, rounds.count, silent).plan()
+    rounds = _Rounds(prepared, clock, {}, repairer)
+    last = rounds.last_state(rounds.trained)
+    return rounds.made(rounds.step(last, prepared.request.rounds))
 
 
 @dataclass(frozen=True)
-class _Round:
-    """One round: ``graph`` is the original's, ``state`` what it starts from."""
+class _Step:
+    """What one round is to do: from ``state`` by ``plan``; ``joined`` is the plan of all rounds up to it."""
 
-    graph: DependencyGraph
-    state: _State
-    rounds: Rounds
     number: int
+    state: _State
+    plan: Plan
+    joined: Plan
+
+
+@dataclass(frozen=True)
+class _Rounds:
+    """The strategy, and how one step of it is carried out."""
+
+    prepared: Prepared
     clock: Clock
+    scales: Scales = field(default_factory=dict)
+    repairer: Repairing | None = None
 
-    def next(self) -> _State:
-        """What the next round starts from."""
-        step = self._step()
-        slim, module = self._rewritten(self.state.graph, step)
-        plan, checks, repaired = self._joined(step), self.state.checks, self.state.repaired
-        if self.rounds.between is not None or self.rounds.mend is not None:
-            result = self._result(plan, step, slim, module)
-            returned = self._trained(result)
-            slim = replace(slim, stored=_stored(slim, result.model, returned))
-            module = raise_program(slim)
-            found = result.verdict.checks[len(checks) :]
-            checks += tuple(replace(check, name=f"round {self.number}: {check.name}") for check in found)
-            repaired = result.repair.tensors if result.repair else ()
-        return _State(slim_graph(self.state.graph, step, slim), module, plan, checks, repaired)
+    def last_state(self, carry_out: Any) -> _State:
+        """What the last round starts from: all rounds before it are proposed and carried out."""
+        program = self.prepared.graph.program
+        if len(program.batch_primes) > program.dynamic_batch:
+            raise InputError("sizes inside this model depend on data", "shrink it in one round")
+        start = _State(self.prepared.graph)
 
-    def _trained(self, result: Result) -> Any:
-        """What ``between`` makes of it."""
-        if self.rounds.between is None:
-            return None
-        with self.clock("between rounds"):
-            return self.rounds.between(result)
+        def propose(trials: list[Trial[_Step, _State]]) -> Iterator[_Step]:
+            for number in range(1, self.prepared.request.rounds):
+                yield self.step(trials[-1].outcome if trials else start, number)
 
-    def plan(self) -> Plan:
-        """The plan of all rounds up to this one."""
-        return self._joined(self._step())
+        done = search(propose, carry_out)
+        return done[-1].outcome if done else start
 
-    def last(self) -> Result:
-        """The result of the last round."""
-        step = self._step()
-        plan = self._joined(step)
-        slim, module = self._rewritten(self.state.graph, step)
-        return self._result(plan, step, slim, module)
-
-    def _step(self) -> Plan:
-        """What this round keeps of what is left."""
-        state, rounds = self.state, self.rounds
+    def step(self, state: _State, number: int) -> _Step:
+        """What a round keeps of what is left."""
+        prepared, before = self.prepared, state.cut.plan if state.cut else None
         with self.clock("score"):
-            scores = rounds.score(state.graph if state.module is None else _with_layers(state))
+            scores = prepared.scores if before is None else self._scores(state)
         with self.clock("plan"):
-            of_all = scores if state.plan is None else spread(self.graph, state.plan.groups, scores)
-            wanted = {name: int(_row(kept).sum()) for name, kept in rounds.choose(of_all).items()}
+            of_all = scores if before is None else spread(prepared.graph, before.groups, scores)
+            left = {group.name: group.size for group in state.graph.groups}
+            masks = prepared.choose(of_all, self.scales, left)
             kept = {}
-            for group in state.graph.groups:
-                score = scores[group.name]
-                if score is not None and wanted[group.name] < group.size:
-                    size = self._width(group.name, group.size, wanted[group.name])
-                    order = torch.argsort(score.cpu(), dim=-1, descending=True, stable=True)
-                    kept[group.name] = order[..., :size]
-            return make_plan(state.graph, kept, rounds.record)
+            for name, score in scores.items():
+                wanted = int((masks[name] if masks[name].dim() == 1 else masks[name][0]).sum())
+                if score is not None and wanted < left[name]:
+                    size = self._width(name, left[name], wanted, number)
+                    kept[name] = torch.argsort(score.cpu(), dim=-1, descending=True, stable=True)[..., :size]
+            plan = make_plan(state.graph, kept, prepared.found)
+        return _Step(number, state, plan, before.then(plan, prepared.graph) if before else plan)
 
-    def _width(self, name: str, now: int, wanted: int) -> int:
+    def _scores(self, state: _State) -> Mapping[str, Tensor | None]:
+        """Of what is left; criteria that look at layers find those of the slim model."""
+        assert state.cut is not None
+        request, program = self.prepared.request, replace(state.graph.program, model=state.cut.module)
+        return request.criterion(replace(state.graph, program=program), program.tensors, request.seed)
+
+    def _width(self, name: str, now: int, wanted: int, number: int) -> int:
         """On the way to ``wanted``, at a width that is permitted at the end too, lest the group is caught between."""
-        width = width_after(now, wanted, self.number, self.rounds.count, self.rounds.schedule)
-        permitted = replace(self.rounds.limits[name], fixed=None).near(width)
+        request = self.prepared.request
+        if number == request.rounds:
+            return min(wanted, now)
+        width = width_after(now, wanted, number, request.rounds, request.schedule)
+        permitted = replace(self.prepared.limits[name], fixed=None).near(width)
         return min(max(permitted, wanted), now)
 
-    def _rewritten(self, graph: DependencyGraph, plan: Plan) -> tuple[Program, fx.GraphModule]:
-        with self.clock("rewrite"):
-            slim = rewrite(graph, plan)
-            return slim, raise_program(slim)
+    def carried_out(self, step: _Step, proof: Proof | None) -> _State:
+        """What the next round starts from."""
+        made = cut(step.state.graph, step.plan, self.clock, proof, self.prepared.request.seed)
+        whole = replace(made, graph=self.prepared.graph, plan=step.joined)
+        return _State(slim_graph(step.state.graph, step.plan, made.slim), whole)
 
-    def _joined(self, step: Plan) -> Plan:
-        return step if self.state.plan is None else self.state.plan.then(step, self.graph)
+    def made(self, step: _Step) -> Cut:
+        """The cut of a round, proved with those before it, then repaired."""
+        state, seed = step.state, self.prepared.request.seed
+        made = cut(state.graph, step.plan, self.clock, lambda made: self._proof(made, step), seed)
+        verdict = Verdict((*state.checks, *made.verdict.checks))
+        made = replace(made, graph=self.prepared.graph, plan=step.joined, verdict=verdict)
+        if self.repairer is None:
+            return made
+        made = self.repairer(made, self.clock)
+        assert made.repair is not None
+        # tensors of earlier rounds still differ from the plain cut
+        tensors = tuple(dict.fromkeys((*state.repaired, *made.repair.tensors)))
+        return replace(made, repair=replace(made.repair, tensors=tensors))
 
-    def _checked(self, plan: Plan, step: Plan, slim: Program, module: fx.GraphModule) -> tuple[Check, ...]:
+    def _proof(self, made: Cut, step: _Step) -> Verdict:
         """The round against its own start, and the structure of all rounds so far against the original."""
-        with self.clock("verify"):
-            found = verify(self.state.graph, step, slim, module, self.rounds.seed).checks
-            if self.state.plan is None:
-                return found
-            whole = check_random(self.graph, plan, slim, self.rounds.seed)
-            return (*found, replace(whole, name=f"all rounds together, {whole.name}"))
+        request, verdict = self.prepared.request, equals_masked(self.prepared.request.seed)(made)
+        if step.state.cut is not None:
+            whole = check_random(self.prepared.graph, step.joined, made.slim, request.seed)
+            verdict = verdict.with_checks(replace(whole, name=f"all rounds together, {whole.name}"))
+        if step.number == request.rounds:
+            verdict = verdict.with_checks(*budgets_met(self.prepared, step.joined))
+        return verdict
 
-    def _result(self, plan: Plan, step: Plan, slim: Program, module: fx.GraphModule) -> Result:
-        """What the round comes to, proved, then repaired."""
-        verdict = Verdict((*self.state.checks, *self._checked(plan, step, slim, module)))
-        if not verdict.passed:
-            raise refusal(self.graph, plan, verdict, self.rounds.seed)
-        after = self.graph.cost({name: kept.shape[-1] for name, kept in plan.groups.items()})
-        result = Result(module, plan, verdict, self.graph, self.graph.cost(), after, dict(self.clock.seconds))
-        return result if self.rounds.mend is None else self._mended(result, slim, self.rounds.mend)
-
-    def _mended(self, result: Result, slim: Program, mend: Repairing) -> Result:
-        """Repaired towards the original; tensors of earlier rounds differ from its cut still."""
-        result = mend(result, slim, self.clock)
-        assert result.repair is not None
-        tensors = tuple(dict.fromkeys((*self.state.repaired, *result.repair.tensors)))
-        return replace(result, repair=replace(result.repair, tensors=tensors))
-
-
-def _with_layers(state: _State) -> DependencyGraph:
-    """Criteria that look at layers find those of the slim model."""
-    return replace(state.graph, program=replace(state.graph.program, model=state.module))
-
-
-def _row(mask: Tensor) -> Tensor:
-    return mask if mask.dim() == 1 else mask[0]
+    def trained(self, step: _Step) -> _State:
+        """What the next round starts from, after repair and training."""
+        made, between = self.made(step), self.prepared.request.between
+        returned = None
+        result = Result.of(made, self.clock.seconds)
+        if between is not None:
+            with self.clock("between rounds"):
+                returned = between(result)
+        found = made.verdict.checks[len(step.state.checks) :]
+        named = (replace(check, name=f"round {step.number}: {check.name}") for check in found)
+        slim = replace(made.slim, stored=_stored(made.slim, result.model, returned))
+        return _State(
+            slim_graph(step.state.graph, step.plan, slim),
+            replace(made, slim=slim),
+            (*step.state.checks, *named),
+            made.repair.tensors if made.repair else (),
+        )
 
 
 def _stored(slim: Program, module: nn.Module, returned: Any) -> dict[str, Stored]:

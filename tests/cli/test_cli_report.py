@@ -15,8 +15,8 @@ from cli_pages import data_of
 from typer.main import get_command
 
 from graphprune.cli.app import app
-from graphprune.cli.declared import command_line
-from graphprune.cli.request import Request
+from graphprune.cli.declared import command_line, run_settings
+from graphprune.cli.request import ShrinkRequest
 from graphprune.face.shrink_and_tune import Round
 
 
@@ -127,11 +127,10 @@ def test_a_file_that_cannot_be_written(refused: Callable[..., str], tmp_path: Pa
 
 
 def test_the_command_is_what_was_asked_for() -> None:
-    request = Request(
+    request = ShrinkRequest(
         "my net.py:make",
         Path("out"),
-        macs="0.5",
-        protect=["head*", "stem"],
+        {"macs": "0.5", "protect": ["head*", "stem"]},
         input_shape=["1,3,8,8"],
         no_latency=True,
         quiet=True,
@@ -140,7 +139,10 @@ def test_the_command_is_what_was_asked_for() -> None:
         "graphprune shrink 'my net.py:make' --output out --macs 0.5 --protect 'head*' --protect stem "
         "--input-shape 1,3,8,8 --no-latency"
     )
-    assert command_line(Request("net", lossless=True), "shrink") == "graphprune shrink net --lossless"
+    assert (
+        command_line(ShrinkRequest("net", asked={"lossless": True}), "shrink")
+        == "graphprune shrink net --lossless"
+    )
 
 
 def test_the_command_asks_for_the_same_whatever_it_is() -> None:
@@ -151,14 +153,19 @@ def test_the_command_asks_for_the_same_whatever_it_is() -> None:
         list: lambda old: ["x", "y z"],
         type(None): lambda old: "0.25",
     }
-    plain = Request("net", Path("out"))
     skipped = {"model", "output", "json", "quiet", "debug"}
+    shown = {**run_settings(ShrinkRequest("net", Path("out"))), "align": "auto"}
     wanted = {
-        item.name: values.get(type(old := getattr(plain, item.name)), lambda old: "x")(old)
-        for item in fields(Request)
-        if item.name not in skipped
+        name: values.get(type(old), lambda old: "x")(old)
+        for name, old in shown.items()
+        if name not in skipped
     }
-    words = shlex.split(command_line(Request("net", Path("out"), **wanted), "shrink"))
+    own = {item.name for item in fields(ShrinkRequest)}
+    asked = {name: value for name, value in wanted.items() if name not in own}
+    request = ShrinkRequest(
+        "net", Path("out"), asked, **{name: value for name, value in wanted.items() if name in own}
+    )
+    words = shlex.split(command_line(request, "shrink"))
     context = get_command(app).commands["shrink"].make_context("shrink", words[2:])
     given = {name: value for name, value in context.params.items() if name in wanted}
     assert {name: str(value) for name, value in given.items()} == {name: str(v) for name, v in wanted.items()}

@@ -1,0 +1,92 @@
+"""Options that do not go together, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from graphprune.asking.options import AUTO
+
+__all__ = ["CONFLICTS", "Conflict"]
+
+
+class Conflict(NamedTuple):
+    """Something that a request must not say. ``{0}`` in the message is the request."""
+
+    is_in: Callable[[Any], Any]
+    message: str
+    remedy: str
+
+
+DATA = "give calibration batches: calibration=DataLoader(...), or --calibration FILE"
+SETTLED = "leave them out: what goes is settled"
+
+CONFLICTS = (
+    Conflict(
+        lambda r: isinstance(r.outputs, str),
+        "outputs={0.outputs!r} is a text",
+        "give a list of names, such as outputs=['logits']",
+    ),
+    Conflict(
+        lambda r: not isinstance(r.trials, int) or r.trials < 0,
+        "trials={0.trials!r} is not a whole number",
+        "give 0 for none, or about 50",
+    ),
+    Conflict(
+        lambda r: r.evaluate is not None and not r.trials,
+        "evaluate is given, and there are no trials",
+        "give trials=50, or leave it out",
+    ),
+    Conflict(lambda r: r.instead and r.rounds != 1, "rounds have no effect on {0.instead[0]}", SETTLED),
+    Conflict(lambda r: r.instead and r.trials, "trials have no effect on {0.instead[0]}", SETTLED),
+    Conflict(
+        lambda r: r.instead and r.not_slower,
+        "not_slower has no effect on {0.instead[0]}",
+        "leave it out: what goes is settled",
+    ),
+    Conflict(
+        lambda r: r.not_slower and r.align != AUTO,
+        "not_slower looks for wider multiples, and align={0.align} says which",
+        "leave one of them out",
+    ),
+    Conflict(
+        lambda r: r.not_slower and r.is_timed,
+        "latency says how slow, and not_slower too",
+        "leave not_slower out",
+    ),
+    Conflict(
+        lambda r: r.importance == AUTO and r.calibration is None,
+        "importance 'auto' tries choices on data, and there is none",
+        DATA,
+    ),
+    Conflict(
+        lambda r: r.importance == AUTO and r.ranking != "global",
+        "importance 'auto' finds the ranking too",
+        "leave ranking out",
+    ),
+    Conflict(
+        lambda r: r.repair is not False and r.calibration is None,
+        "repair looks at data, and there is none",
+        DATA,
+    ),
+    Conflict(
+        lambda r: r.repair is not False and r.is_lossless,
+        "a lossless shrink leaves nothing to repair",
+        "leave repair out",
+    ),
+    Conflict(
+        lambda r: r.between is not None and r.rounds == 1,
+        "between is given, and there is one round",
+        "give rounds=2 or more",
+    ),
+    Conflict(
+        lambda r: r.between is not None and r.trials,
+        "trials measure the original's weights, and between changes them",
+        "leave one of them out",
+    ),
+    Conflict(
+        lambda r: r.between is not None and (r.is_timed or r.not_slower),
+        "latency is measured before anything is trained, and between trains",
+        "give macs, or tune the result afterwards",
+    ),
+)

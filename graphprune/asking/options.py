@@ -1,0 +1,199 @@
+"""The options of a shrink. Every one is declared here, and nowhere else.
+
+Python's keyword arguments, the command line's options with their help, TOML and a plan's record follow from these
+fields. The command line reads them before torch is imported, so that its help is fast.
+"""
+
+# ruff: noqa: RUF009 – fields of the dataclass are made by calls
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from graphprune.asking.declared import Option, option
+
+if TYPE_CHECKING:
+    from graphprune.calibration import Evaluate, Loss
+    from graphprune.ground.clock import Progress
+    from graphprune.planning import Plan
+    from graphprune.planning.schedule import Schedule
+    from graphprune.profiling import Profile
+    from graphprune.repair import Repair
+    from graphprune.scoring import Importance
+
+__all__ = ["AUTO", "GOAL", "LIMITS", "ORDER", "Option", "Options"]
+
+AUTO: Literal["auto"] = "auto"
+
+# panels of the help; options of ORDER and LIMITS have no effect where a plan is replayed
+GOAL = "What to reach"
+ORDER = "Which units go first"
+LIMITS = "What is left alone"
+ROUNDS = "In rounds, with training"
+
+TEXT: Any = str | None
+
+
+def _silent(stage: str) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `graphprune.shrink` and `graphprune.plan` take. Shares may be written as 0.5 or "50%"."""
+
+    macs: float | str | None = option(
+        None,
+        "Share of the multiply-accumulates to keep, such as 0.5 or 50%, or an amount such as 300M. Several of the "
+        "budgets macs, params, onnx_bytes, memory and latency may be given, and all are met.",
+        GOAL,
+        "F",
+        TEXT,
+        number=True,
+    )
+    params: float | str | None = option(
+        None, "Share of the parameters to keep, or 5M.", GOAL, "F", TEXT, number=True
+    )
+    onnx_bytes: float | str | None = option(
+        None, "Share of the ONNX file's bytes to keep, or 12MB.", GOAL, "F", TEXT, number=True
+    )
+    memory: float | str | None = option(
+        None, "Share of one example's peak activation memory to keep, or 4MB.", GOAL, "F", TEXT, number=True
+    )
+    latency: float | str | None = option(
+        None,
+        "Share of the time of one run in onnxruntime to keep, measured on this machine, or 4ms.",
+        GOAL,
+        "F",
+        TEXT,
+        number=True,
+    )
+    ratio: float | str | None = option(
+        None, "Share of the units to remove from every group.", GOAL, "F", TEXT, number=True
+    )
+    lossless: bool = option(
+        False,
+        "Remove only what is dead, so that the model computes what it computed: units that are zero or constant "
+        "wherever they are read, that nobody reads, or that repeat others.",
+        GOAL,
+        typed=bool,
+    )
+    not_slower: bool = option(
+        False,
+        "Time the slim model, and take wider multiples (see align) where it is slower than the original.",
+        GOAL,
+        typed=bool,
+        recorded="changed",
+    )
+    plan: Plan | None = option(
+        None, "Replay a plan (plan.json) instead of meeting a budget.", GOAL, "FILE", TEXT
+    )
+    importance: str | Importance = option(
+        "l2",
+        "Which units matter: l1, l2, linf, lamp, bn_scale, fpgm, cosine or random; with calibration data also "
+        "activation_mean, activation_variance, apoz, wanda, reconstruction, refit, refit_shrunk, taylor, taylor_abs, "
+        "obd, fisher, or auto, which tries seven of them and their rankings on half of the data, and takes the one "
+        "whose outputs are nearest on the other half. NAME:AGGREGATE:NORMALISE adds how members are put together "
+        "(sum, mean, max, prod, first, producers) and units made comparable between groups (none, mean, max, sum, "
+        "standard, lamp).",
+        ORDER,
+        "NAME",
+        str,
+    )
+    calibration: Any = option(
+        None,
+        "Batches for importance, repair and trials. On the command line a folder of images, a .npy, .npz or "
+        ".safetensors file, zoo:NAME, or file.py:function; in Python a tensor, a list of batches or a DataLoader.",
+        ORDER,
+        "DATA",
+        TEXT,
+    )
+    loss: Loss | None = option(
+        None,
+        "For an importance that takes gradients: a function of the outputs, or of the outputs and the batch. On the "
+        "command line file.py:function.",
+        ORDER,
+        "FILE",
+        TEXT,
+    )
+    ranking: str = option(
+        "global",
+        "In which order units go: global (all scores together), uniform (the same share of every group), isomorphic "
+        "(among groups of the same structure) or per_cost (score over cost saved).",
+        ORDER,
+        "NAME",
+        str,
+        recorded="always",
+    )
+    trials: int = option(
+        0,
+        "Tune how much each group loses by N measurements of the outputs on the calibration data.",
+        ORDER,
+        "N",
+        int,
+        recorded="changed",
+    )
+    evaluate: Evaluate | None = option(
+        None, "For trials: a function of the model that gives a number, higher is better.", ORDER
+    )
+    align: int | str = option(
+        AUTO,
+        "Widths are multiples of N, 1 for any; auto for the multiples that onnxruntime likes on this machine, learned "
+        "once. auto gives way where a budget could not be met within 1 % otherwise.",
+        LIMITS,
+        "N",
+        str,
+        number=True,
+    )
+    min_keep: int = option(1, "Units that every group keeps at least.", LIMITS, "N", int)
+    protect: Sequence[str] = option(
+        (), "Layers that must not change, such as 'head*'; may be repeated.", LIMITS, "PATTERN", list[str]
+    )
+    max_ratio: float | str = option(
+        1.0, "Share of its units that any group may lose.", LIMITS, "F", str, number=True
+    )
+    ratios: Mapping[str, float | str] | None = option(
+        None,
+        "Share of the units to remove that these layers make, whatever the budget, such as 'layer4*=0.5'; may be "
+        "repeated. In Python a dict, by patterns of layers or names of groups.",
+        LIMITS,
+        "PATTERN=F",
+        list[str],
+        spelled="layer_ratio",
+    )
+    repair: bool | Repair = option(
+        False,
+        "After the proof, refit weights, biases and batch norms to the calibration data, without training.",
+        typed=bool,
+    )
+    rounds: int = option(
+        1, "Go there in N rounds, with scores of what is left.", ROUNDS, "N", int, recorded="changed"
+    )
+    schedule: str | Schedule = option(
+        "linear",
+        "How fast: linear (as many units in every round) or geometric (the same share of what is left).",
+        ROUNDS,
+        "NAME",
+        str,
+        recorded="changed",
+    )
+    between: Callable[[Any], Any] | None = option(
+        None, "Called with the result of every round but the last, to train its model.", ROUNDS
+    )
+    outputs: Sequence[str] = option(
+        (),
+        "An output that the slim model shall return, such as logits, 0 or 'hidden_states.*'; may be repeated. By "
+        "default all.",
+        None,
+        "NAME",
+        list[str],
+        spelled="keep_output",
+    )
+    seed: int = option(0, "Of random weights, importance and checks.", None, "N", int, recorded="always")
+    threads: int = option(1, "Threads of onnxruntime where it is timed.", None, "N", int, recorded="changed")
+    batch: int = option(1, "Examples in a run that is timed.", None, "N", int, recorded="changed")
+    profile: Profile | None = option(
+        None, "What graphprune.profile measured of this model, to save the time."
+    )
+    progress: Progress = option(_silent, "Called with the name of every stage as it begins.")

@@ -1,0 +1,85 @@
+"""A cut: a plan carried out, and proved where a proof is asked for. Every slim model of the package is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from torch import fx
+
+from graphprune.axes.dependency import Cost, DependencyGraph
+from graphprune.capture.program import Program
+from graphprune.capture.raising import raise_program
+from graphprune.cutting.blame import verification_error
+from graphprune.ground.clock import Clock
+from graphprune.lossless import LosslessReport
+from graphprune.planning import Plan
+from graphprune.repair import RepairReport
+from graphprune.rewriting import rewrite
+from graphprune.verifying import Verdict, verify
+
+__all__ = ["Cut", "Proof", "cut", "equals_masked"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A slim model.
+
+    Args:
+        graph: of the original.
+        plan: which units of ``graph`` are kept.
+        slim: the slim program.
+        verdict: every check that was made; empty where nothing was proved, as for candidates that are only measured.
+        repair: what a repair did afterwards.
+        lossless: why each unit could go, where nothing but dead ones went.
+    """
+
+    graph: DependencyGraph
+    plan: Plan
+    slim: Program
+    verdict: Verdict = field(default_factory=lambda: Verdict(()))
+    repair: RepairReport | None = None
+    lossless: LosslessReport | None = None
+
+    @cached_property
+    def module(self) -> fx.GraphModule:
+        """The slim program as layers of `torch.nn`."""
+        return raise_program(self.slim)
+
+    @property
+    def cost(self) -> Cost:
+        """Of the slim model."""
+        return self.graph.cost({name: kept.shape[-1] for name, kept in self.plan.groups.items()})
+
+
+Proof = Callable[[Cut], Verdict]
+
+
+def cut(
+    graph: DependencyGraph, plan: Plan, clock: Clock | None = None, proof: Proof | None = None, seed: int = 0
+) -> Cut:
+    """Carries out ``plan`` on ``graph``, and has it proved.
+
+    Args:
+        proof: what checks the slim model; None leaves it unproved, for a candidate that is measured and thrown away.
+        seed: of the checks' random tensors.
+
+    Raises:
+        VerificationError: a check fails; the message names the check, the node and the groups to blame.
+    """
+    clock = clock or Clock()
+    with clock("rewrite"):
+        made = Cut(graph, plan, rewrite(graph, plan))
+    if proof is None:
+        return made
+    with clock("verify"):
+        verdict = proof(made)
+        if not verdict.passed:
+            raise verification_error(graph, plan, verdict, seed)
+    return replace(made, verdict=verdict)
+
+
+def equals_masked(seed: int) -> Proof:
+    """The proof of an ordinary cut: the slim model equals the original with what was removed held at zero."""
+    return lambda made: verify(made.graph, made.plan, made.slim, made.module, seed)

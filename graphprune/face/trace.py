@@ -1,0 +1,53 @@
+"""``trace``: a model as a graph of operators, tensors and axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from graphprune.axes.dependency import DependencyGraph, build_graph
+from graphprune.capture import capture
+from graphprune.ground.clock import Clock
+from graphprune.ground.errors import InputError
+
+__all__ = ["trace", "traced"]
+
+
+def trace(
+    model: nn.Module, example_inputs: Any, strict: bool = False, outputs: Sequence[str] = ()
+) -> DependencyGraph:
+    """Captures ``model`` and solves its axes.
+
+    Args:
+        example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
+        strict: raise where an operator has no rule, instead of pinning its axes.
+        outputs: those outputs that the slim model shall return, such as "logits", "0" or "hidden_states.1", or
+            patterns; all if none is named. The width of an output cannot change, since others read it. So an output
+            that nobody reads keeps layers from being pruned, and is better left out.
+
+    Raises:
+        InputError: the model does not run on these inputs, or has no such output.
+        CaptureError: the model cannot be captured; the message names the line.
+        RuleError: in strict mode, an operator has no rule.
+    """
+    return build_graph(capture(model, example_inputs, outputs), strict)
+
+
+def traced(
+    model: nn.Module | DependencyGraph, example_inputs: Any, outputs: Sequence[str], clock: Clock
+) -> DependencyGraph:
+    """The graph of a model, or the one that was given.
+
+    Raises:
+        InputError: other ``outputs`` are asked for than the graph was traced with.
+    """
+    if isinstance(model, DependencyGraph):
+        if tuple(outputs) not in ((), model.program.wanted):
+            raise InputError("outputs are given for a model that is traced already", "give them to trace")
+        return model
+    with clock("capture"):
+        program = capture(model, example_inputs, outputs)
+    with clock("analyse"):
+        return build_graph(program)

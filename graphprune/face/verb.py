@@ -1,0 +1,69 @@
+"""Verbs whose keyword arguments are the options that `graphprune.asking.options` declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import wraps
+from inspect import Parameter, Signature, cleandoc, signature
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from torch import nn
+
+from graphprune.asking.declared import declarations
+from graphprune.asking.request import Request
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.ground.errors import InputError
+
+__all__ = ["Verb", "takes"]
+
+P = ParamSpec("P")
+Result = TypeVar("Result", covariant=True)
+Model = nn.Module | DependencyGraph
+
+
+class Verb(Protocol[P, Result]):
+    """Called with a model, example inputs, and options by their names."""
+
+    def __call__(
+        self, model: Model, example_inputs: Any = None, *args: P.args, **options: P.kwargs
+    ) -> Result: ...
+
+
+def takes(
+    request: Callable[P, Request],
+) -> Callable[[Callable[[Model, Any, Request], Result]], Verb[P, Result]]:
+    """Gives a function of a request the request's options as keyword arguments, in its signature and docstring."""
+
+    def decorate(run: Callable[[Model, Any, Request], Result]) -> Verb[P, Result]:
+        @wraps(run)
+        def verb(model: Model, example_inputs: Any = None, **options: Any) -> Result:
+            return run(model, example_inputs, _asked(options))
+
+        model, inputs, _ = signature(run).parameters.values()
+        options = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default)
+            for name, default, _ in declarations(Request)
+        ]
+        verb.__signature__ = Signature([model, inputs.replace(default=None), *options])  # type: ignore[attr-defined]
+        verb.__doc__ = _documented(run.__doc__ or "")
+        return verb  # type: ignore[return-value]
+
+    return decorate
+
+
+def _asked(options: dict[str, Any]) -> Request:
+    known = [name for name, _, _ in declarations(Request)]
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"use any of {', '.join(known)}"
+            raise InputError(f"there is no option {name!r}", remedy)
+    return Request(**options)
+
+
+def _documented(text: str) -> str:
+    """The docstring with a line for every option below ``Args:``."""
+    lines = [f"    {name}: {option.help}" for name, _, option in declarations(Request)]
+    before, args, after = cleandoc(text).partition("\n\nRaises:")
+    return "\n".join((before, *lines)) + args + after

@@ -1,0 +1,83 @@
+"""A request: options are declared once, checked before any work, and written as they can be read again."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import graphprune as gp
+from graphprune.asking.declared import declarations
+from graphprune.asking.options import Options
+from graphprune.asking.request import Request
+
+
+@pytest.fixture(scope="module")
+def graph() -> gp.DependencyGraph:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
+    return gp.trace(model, torch.randn(2, 12))
+
+
+def test_the_verbs_take_what_is_declared_and_say_what_it_means() -> None:
+    for verb in (gp.shrink, gp.plan):
+        parameters = inspect.signature(verb).parameters
+        assert list(parameters)[:2] == ["model", "example_inputs"]
+        for name, default, option in declarations(Options):
+            assert parameters[name].default == default
+            assert f"{name}: {option.help}" in (verb.__doc__ or "")
+
+
+def test_an_option_that_does_not_exist_is_named(graph: gp.DependencyGraph) -> None:
+    with pytest.raises(gp.InputError, match="there is no option 'marcs' — did you mean macs"):
+        gp.shrink(graph, marcs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("number", "percent"),
+    [
+        ({"macs": 0.5}, {"macs": "50%"}),
+        ({"ratio": 0.25}, {"ratio": " 25 %"}),
+        ({"params": 0.6, "max_ratio": 0.55}, {"params": "60%", "max_ratio": "55%"}),
+        ({"macs": 0.7, "ratios": {"0": 0.125}}, {"macs": "0.7", "ratios": {"0": "12.5%"}}),
+    ],
+)
+def test_shares_may_be_percentages(
+    graph: gp.DependencyGraph, number: dict[str, Any], percent: dict[str, Any]
+) -> None:
+    one, other = gp.plan(graph, **number).plan, gp.plan(graph, **percent).plan
+    assert one.to_json() == other.to_json()
+
+
+@pytest.mark.parametrize("given", ["half", "5%%", "%", None, [0.5]])
+def test_what_is_no_share_is_refused(graph: gp.DependencyGraph, given: Any) -> None:
+    with pytest.raises(gp.InputError, match=r"is no share — write it as 0\.5 or 50%"):
+        gp.plan(graph, macs=0.5, max_ratio=given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"plan": gp.Plan({}, {}, ""), "not_slower": True}, "not_slower has no effect on plan"),
+        ({"macs": 0.5, "align": 8, "not_slower": True}, "align=8 says which"),
+        ({"latency": 0.5, "not_slower": True}, "latency says how slow"),
+        ({"macs": 0.5, "outputs": "logits"}, "outputs='logits' is a text"),
+        ({"lossless": True, "repair": True, "calibration": [1]}, "leaves nothing to repair"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(gp.InputError, match=message) as caught:
+        Request(**options)
+    assert caught.value.remedy
+
+
+def test_the_proposal_is_of_a_plan_that_is_made(graph: gp.DependencyGraph) -> None:
+    with pytest.raises(gp.InputError, match="lossless stands for one"):
+        gp.plan(graph, lossless=True)
+
+
+def test_public_names_alone_are_offered() -> None:
+    assert dir(gp) == sorted(gp.__all__)
