@@ -23,7 +23,7 @@ class Atom:
 
     number: int
     size: int
-    pins: dict[Hashable, None] = field(default_factory=dict, repr=False)
+    pins: tuple[Hashable, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return f"a{self.number}:{self.size}"

@@ -6,7 +6,6 @@ from typing import Any
 
 from graphprune.axes.call import Reason
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.explain import coupling_path, pin_path
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom, atoms
 
@@ -45,7 +44,7 @@ def _axis(graph: DependencyGraph, tensor: str, dim: int, atom: Atom) -> dict[str
 def _pin(graph: DependencyGraph, tensor: str, atom: Atom, reason: object) -> dict[str, Any]:
     if not isinstance(reason, Reason):
         return {"reason": str(reason), "layer": "", "operation": "", "path": []}
-    path = pin_path(graph, tensor, atom, reason)
+    path = graph.pin_path(tensor, atom, reason)
     return {"reason": reason.text, "layer": reason.layer, "operation": reason.operation, "path": path}
 
 
@@ -55,7 +54,7 @@ def _coupled(graph: DependencyGraph, tensor: str, dim: int, group: Group) -> lis
             "tensor": member.tensor,
             "dim": member.dim,
             "role": member.role,
-            "path": coupling_path(graph, tensor, member, group.atom),
+            "path": graph.coupling_path(tensor, member, group.atom),
         }
         for member in group.members
         if (member.tensor, member.dim) != (tensor, dim)
