@@ -200,7 +200,8 @@ class _Binding:
         """
         for name in sorted({name for names in operands for name in names} - kept):
             holders = [names for names in operands if name in names]
-            others = sorted({other for names in holders for other in names} - set.intersection(*holders))
+            shared: set[str] = set.intersection(*holders)
+            others = sorted({other for names in holders for other in names} - shared)
             pairs = ((axis, other) for axis in self.axes([name]) for other in self.axes(others))
             self.call.across.extend(pairs)
 

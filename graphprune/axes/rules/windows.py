@@ -36,11 +36,8 @@ def window(spatial: int, call: Call) -> None:
 def _slide(call: Call, windows: Collection[int]) -> None:
     source = next(call.operands())
     for output in call.outputs:
-        for place, (axis, other) in enumerate(zip(output.dims, source.dims, strict=True)):
-            if place in windows:
-                call.pin((axis, other), _SLIDES)
-            else:
-                call.unify(axis, other)
+        call.unify_all(output.dims, source.dims, but=windows)
+        call.pin((item.dims[place] for place in windows for item in (output, source)), _SLIDES)
     call.lined_up(source, windows)
 
 
@@ -99,8 +96,7 @@ def _shuffle(call: Call, many: tuple[Axis, ...], few: tuple[Axis, ...], factor: 
     rows, columns = call.equations.atom(factor), call.equations.atom(factor)
     call.pin((rows, columns, *many[-2:], *few[-2:]), "pixels are shuffled between channels and positions")
     call.unify(many[-3], call.equations.product((few[-3], rows, columns)))
-    for axis, other in zip(many[:-3], few[:-3], strict=True):
-        call.unify(axis, other)
+    call.unify_all(many[:-3], few[:-3])
 
 
 def channel_shuffle(call: Call) -> None:
@@ -109,9 +105,7 @@ def channel_shuffle(call: Call) -> None:
     g, k = call.equations.atom(groups), call.equations.atom(source.shape[1] // groups)
     call.unify(source.dims[1], call.equations.product((g, k)))
     call.unify(call.output.dims[1], call.equations.product((k, g)))
-    for index, (axis, other) in enumerate(zip(call.output.dims, source.dims, strict=True)):
-        if index != 1:
-            call.unify(axis, other)
+    call.unify_all(call.output.dims, source.dims, but=[1])
 
 
 def im2col(call: Call) -> None:
@@ -143,9 +137,7 @@ def unfold(call: Call) -> None:
         call.unify(positions, call.equations.product((result, elements)))
     else:
         call.pin((positions, result), _SLIDES)
-    for place, (axis, other) in enumerate(zip(source.dims, output.dims, strict=False)):
-        if place != along:
-            call.unify(axis, other)
+    call.unify_all(source.dims, output.dims[:-1], but=[along])
 
 
 _GRID = Signature(
