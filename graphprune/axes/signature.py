@@ -173,7 +173,7 @@ class _Binding:
             written = " ".join(f"({token})" if " " in token else token for token in tokens)
             least = "" if place is None else "at least "
             raise Misfit(
-                f"{name} has {len(dims)} dimensions, {written!r} {least}{single}",
+                f"{name} has {len(dims)} dimension{'s' * (len(dims) != 1)}, {written!r} {least}{single}",
                 "write one name for each dimension; '...', 's+' and 'x*' stand for any number",
             )
         if place is not None:
