@@ -6,8 +6,11 @@ softmax is a *statistic*: removing coordinates restricts it to the kept ones, by
 
 from __future__ import annotations
 
-from graphprune.axes.call import Call
+from collections.abc import Iterator
+
+from graphprune.axes.call import Call, Operand
 from graphprune.axes.rules.table import Table, each
+from graphprune.capture.roles import ROLES
 
 __all__ = ["RULES"]
 
@@ -31,6 +34,11 @@ def position_reduction(call: Call) -> None:
     call.pin((source.dims[i] for i in call.dimensions(source, call.get("dim"))), "positions are returned")
 
 
+def _own(call: Call) -> Iterator[Operand]:
+    """The norm's own tensors: weight, bias and running statistics."""
+    return call.operands(ROLES[call.operation.family].stored)
+
+
 def softmax(call: Call) -> None:
     """Normalises over ``dim``, position by position of the others."""
     source = call["self"]
@@ -44,7 +52,7 @@ def batch_norm(call: Call) -> None:
     call.unify_all(call.output.dims, source.dims)
     if call.get("training"):
         call.lined_up(source, [index for index in range(len(source.dims)) if index != 1])
-    for operand in call.operands(("weight", "bias", "running_mean", "running_var")):
+    for operand in _own(call):
         call.unify(source.dims[1], operand.dims[0])
 
 
@@ -53,7 +61,7 @@ def layer_norm(call: Call) -> None:
     source = call["input"]
     width = len(call["normalized_shape"])
     call.unify_all(call.output.dims, source.dims)
-    for operand in call.operands(("weight", "bias")):
+    for operand in _own(call):
         call.unify_all(source.dims[-width:], operand.dims)
     call.lined_up(source, range(len(source.dims) - width, len(source.dims)))
 
@@ -62,7 +70,7 @@ def group_norm(call: Call) -> None:
     """Channels are ``(g c)``; statistics over ``c`` and the spatial dimensions."""
     source, groups = call["input"], int(call["num_groups"])
     call.unify_all(call.output.dims, source.dims)
-    for operand in call.operands(("weight", "bias")):
+    for operand in _own(call):
         call.unify(source.dims[1], operand.dims[0])
     g, c = call.equations.atom(groups), call.equations.atom(source.shape[1] // groups)
     call.unify(source.dims[1], call.equations.product((g, c)))
