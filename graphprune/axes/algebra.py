@@ -242,32 +242,14 @@ class Equations:
 
     def _split_segments(self, node: Axis, inner: Axis) -> Axis:
         """Rows of ``inner.size`` taken from a sum: whole multiples inside a segment, or one row over several."""
-        pending = self.segments(node)[::-1]
         rows: list[Axis] = []
-        while pending:
-            piece = pending.pop()
-            whole = piece.size // inner.size * inner.size
-            if whole:
-                body, rest = self.cut(piece, whole)
-                outer = self.atom(whole // inner.size)
-                self.unify(body, self.product((outer, inner)))
-                rows.append(outer)
-            else:
-                row, rest = self._gather_row(piece, pending, inner.size)
-                self.unify(row, inner)
-                rows.append(self.atom(1))
-            if rest.size:
-                pending.append(rest)
+        rest = node
+        while rest.size:
+            count = max(self.segments(rest)[0].size // inner.size, 1)
+            body, rest = self.cut(rest, count * inner.size)
+            rows.append(self.atom(count))
+            self.unify(body, self.product((rows[-1], inner)))
         return self.sum(rows)
-
-    def _gather_row(self, piece: Axis, pending: list[Axis], size: int) -> tuple[Axis, Axis]:
-        row, covered = [piece], piece.size
-        while covered < size:
-            piece = pending.pop()
-            row.append(piece)
-            covered += piece.size
-        row[-1], rest = self.cut(row[-1], row[-1].size - (covered - size))
-        return self.sum(row), rest
 
     # -- solving ------------------------------------------------------------------------------------------
     def settle(self) -> None:

@@ -170,29 +170,22 @@ def analyse(
     solver.pin_batch(axis for axes in dims.values() for axis in axes)
     solve = solver.equations.solve
     terms = {name: tuple(map(solve, axes)) for name, axes in dims.items()}
-    unruled = {op: tuple(names) for op, names in solver.unruled.items()}
-    return Analysis(terms, _loops(solver), _across(solver), unruled, _sizes(solver))
-
-
-def _loops(solver: _Solver) -> tuple[Loops, ...]:
-    solve = solver.equations.solve
-    return tuple(
+    loops = (
         Loops(call.operation.name, call.operation.layer, tuple(map(solve, axes)))
         for call in solver.calls
         for axes in call.loops
     )
-
-
-def _sizes(solver: _Solver) -> dict[str, dict[str, Term]]:
-    solve = solver.equations.solve
-    return {
-        call.operation.name: {argument: solve(axis) for argument, axis in call.sizes.items()}
-        for call in solver.calls
-        if call.sizes
-    }
-
-
-def _across(solver: _Solver) -> frozenset[tuple[Atom, Atom]]:
-    solve = solver.equations.solve
-    pairs = dict.fromkeys((a.root(), b.root()) for call in solver.calls for a, b in call.across)
-    return frozenset((one, other) for a, b in pairs for one in atoms(solve(a)) for other in atoms(solve(b)))
+    mixed = dict.fromkeys((a.root(), b.root()) for call in solver.calls for a, b in call.across)
+    return Analysis(
+        terms,
+        loops=tuple(loops),
+        across=frozenset(
+            (one, other) for a, b in mixed for one in atoms(solve(a)) for other in atoms(solve(b))
+        ),
+        unruled={op: tuple(names) for op, names in solver.unruled.items()},
+        sizes={
+            call.operation.name: {argument: solve(axis) for argument, axis in call.sizes.items()}
+            for call in solver.calls
+            if call.sizes
+        },
+    )
