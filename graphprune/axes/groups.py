@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from graphprune.axes.analysis import Analysis
 from graphprune.axes.terms import Atom, Product, Sum, Term, atoms, terms_with
@@ -130,13 +131,7 @@ def _names(
 
 def _fibres(analysis: Analysis, groups: set[Atom], attributes: Mapping[str, str]) -> dict[Atom, Atom]:
     """For each atom that never stands without some outer atom, that atom (the largest of several)."""
-    inside: dict[Term, list[tuple[Atom, tuple[Atom, ...]]]] = {}
-
-    def occurrences(term: Term) -> list[tuple[Atom, tuple[Atom, ...]]]:
-        if term not in inside:
-            inside[term] = list(terms_with(term))
-        return inside[term]
-
+    occurrences: _Occurrences = cache(lambda term: list(terms_with(term)))
     candidates = _stored_candidates(analysis, groups, attributes, occurrences)
     for name, terms in analysis.terms.items():
         if candidates and name not in attributes:

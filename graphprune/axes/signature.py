@@ -28,8 +28,9 @@ from typing import Any
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Misfit, Operand
 
-__all__ = ["Signature", "apply_signature", "check_notation"]
+__all__ = ["Signature", "apply_signature"]
 
+_FORM = 'write it as "b c, c -> b c"'
 _MANY = ("...", "*", "+")
 _TOKEN = re.compile(r"\(([^)]*)\)|(\.\.\.)|(\w*[*+]|\w+)")
 _OPERAND = re.compile(r"\s*(?:(?:\(\s*\w+(?:\s+\w+)*\s*\)|\.\.\.|\w*[*+]|\w+)(?:\s+|(?=\()|$))*")
@@ -56,38 +57,46 @@ class Signature:
     @cached_property
     def parsed(self) -> tuple[tuple[str, ...], ...]:
         """Operands, then the outputs, each a tuple of tokens."""
-        return tuple(_tokens(operand) for side in self.text.split("->") for operand in side.split(","))
+        return tuple(_tokens(operand) for operand in re.split("->|,", self.text))
+
+    @property
+    def operands(self) -> int:
+        """The number of operands; what follows in ``parsed`` are the outputs."""
+        return self.text.partition("->")[0].count(",") + 1
+
+    def check(self) -> None:
+        """Refuses what means nothing.
+
+        Raises:
+            Misfit: what is wrong with it.
+        """
+        if self.text.count("->") != 1:
+            raise Misfit("a signature has one '->' between operands and outputs", _FORM)
+        for operand in map(str.strip, re.split("->|,", self.text)):
+            if not _OPERAND.fullmatch(operand):
+                raise Misfit(f"{operand!r} is no list of names, products '(a b)', '...', 'x*' or 's+'", _FORM)
+            if sum(token.endswith(_MANY) for token in _tokens(operand)) > 1:
+                raise Misfit(
+                    f"{operand!r} has several of '...', 'x*' and 's+', so that none is certain", _FORM
+                )
+        known, results = map(_names, (self.parsed[: self.operands], self.parsed[self.operands :]))
+        for name in results:
+            if name not in (*known, *self.sizes) and not name.endswith("*"):
+                raise Misfit(f"no operand has the axis {name!r} of an output", _FORM)
+        for option, names in (("loops", self.loops.split()), ("sizes", list(self.sizes))):
+            if unknown := [name for name in names if name not in (*known, *results)]:
+                raise Misfit(
+                    f"{option} mentions {unknown[0]!r}, which is no axis of it", f"correct {option}="
+                )
 
 
 def _tokens(operand: str) -> tuple[str, ...]:
     return tuple(match.group(0).strip("()") for match in _TOKEN.finditer(operand))
 
 
-def check_notation(text: str, sized: Iterable[str] = ()) -> None:
-    """Refuses a signature's text that means nothing.
-
-    Args:
-        sized: axes that have their sizes from arguments, so that no operand need have them.
-
-    Raises:
-        ValueError: what is wrong with it.
-    """
-    if text.count("->") != 1:
-        raise ValueError("a signature has one '->' between operands and outputs")
-    left, right = ([*map(_checked, side.split(","))] for side in text.split("->"))
-    known = {name for tokens in left for token in tokens for name in token.split()} | set(sized)
-    for name in (name for tokens in right for token in tokens for name in token.split()):
-        if name not in known and not name.endswith("*"):
-            raise ValueError(f"no operand has the axis {name!r} of an output")
-
-
-def _checked(operand: str) -> tuple[str, ...]:
-    if not _OPERAND.fullmatch(operand):
-        raise ValueError(f"{operand.strip()!r} is no list of names, products '(a b)', '...', 'x*' or 's+'")
-    tokens = _tokens(operand)
-    if sum(token.endswith(_MANY) for token in tokens) > 1:
-        raise ValueError(f"{operand.strip()!r} has several of '...', 'x*' and 's+', so that none is certain")
-    return tokens
+def _names(operands: Iterable[tuple[str, ...]]) -> dict[str, None]:
+    """The names in several operands, each once, in order."""
+    return dict.fromkeys(name for tokens in operands for token in tokens for name in token.split())
 
 
 def apply_signature(signature: Signature, call: Call) -> None:
@@ -113,7 +122,7 @@ def _apply(signature: Signature, call: Call) -> None:
     present = [pair for pair in zip(operands, signature.parsed, strict=True) if isinstance(pair[0], Operand)]
     for operand, tokens in present:
         binding.match(operand, tokens)
-    names = [set(" ".join(tokens).split()) for _, tokens in present]
+    names = [set(_names([tokens])) for _, tokens in present]
     results = len(call.outputs)
     binding.line_up(names[:-results], set.intersection(*names[-results:]))
     for name, argument in signature.sizes.items():
@@ -198,10 +207,9 @@ class _Binding:
             operands: names of the axes of each operand.
             kept: names that every output has.
         """
-        for name in sorted({name for names in operands for name in names} - kept):
+        for name in sorted(set[str]().union(*operands) - kept):
             holders = [names for names in operands if name in names]
-            shared: set[str] = set.intersection(*holders)
-            others = sorted({other for names in holders for other in names} - shared)
+            others = sorted(set[str]().union(*holders) - holders[0].intersection(*holders))
             pairs = ((axis, other) for axis in self.axes([name]) for other in self.axes(others))
             self.call.across.extend(pairs)
 

@@ -74,10 +74,15 @@ def _own_axes(call: Call, tensors: Sequence[Operand]) -> tuple[Axis | None, ...]
 def index(call: Call) -> None:
     """Fancy indexing: indexed dimensions stay, the index tensors' own dimensions pass to the result."""
     places = _places(call, call["self"], call["indices"])
-    for axis, other in zip(call.output.dims, places.result, strict=True):
+    _land(call, call.output.dims, places.result)
+
+
+def _land(call: Call, axes: Sequence[Axis], places: Sequence[Axis | None]) -> None:
+    """``axes`` are those of `_Places`, or broadcast into them from the right."""
+    for axis, other in zip(axes[::-1], places[::-1], strict=False):
         if other is None:
             call.pin(axis, "as many positions as a mask has")
-        else:
+        elif axis.size == other.size:
             call.unify(axis, other)
 
 
@@ -86,11 +91,7 @@ def index_put(call: Call) -> None:
     source, values = call["self"], call["values"]
     call.unify_all(call.output.dims, source.dims)
     places = _places(call, source, call["indices"])
-    for axis, other in zip(values.dims[::-1], places.result[::-1], strict=False):
-        if other is None:
-            call.pin(axis, "as many positions as a mask has")
-        elif axis.size == other.size:
-            call.unify(axis, other)
+    _land(call, values.dims, places.result)
     if not call["accumulate"]:
         call.pin((axis for axis in places.along if axis is not None), _WRITTEN)
 
