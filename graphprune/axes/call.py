@@ -44,6 +44,10 @@ class Operand:
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
 
+    def without(self, dims: Collection[int]) -> tuple[Axis, ...]:
+        """The axes of all other dimensions."""
+        return tuple(axis for index, axis in enumerate(self.dims) if index not in dims)
+
 
 @dataclass
 class Call:

@@ -45,10 +45,9 @@ def _places(call: Call, source: Operand, indices: Sequence[Operand | None]) -> _
         covered += range(dim, dim + width) if item is not None else ()
         dim += width
     call.pin((source.dims[place] for place in covered), _BY_DATA)
-    kept = tuple(axis for place, axis in enumerate(source.dims) if place not in covered)
     together = covered == list(range(covered[0], covered[-1] + 1))
     tensors = [item for item in indices if item is not None]
-    return _Places(kept, covered[0] if together else 0, _own_axes(call, tensors))
+    return _Places(source.without(covered), covered[0] if together else 0, _own_axes(call, tensors))
 
 
 def _is_mask(item: Operand) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphprune.axes.algebra import Axis
-from graphprune.axes.call import Call, Operand
+from graphprune.axes.call import Call
 from graphprune.axes.rules.table import Table, each
 
 __all__ = ["RULES"]
@@ -23,7 +23,7 @@ def stack(call: Call) -> None:
     along = call.dimension(call.output, call.get("dim", 0))
     call.pin(call.output.dims[along], "tensors are stacked along it")
     for part in call.operands(("tensors",)):
-        call.unify_all(_without(call.output, along), part.dims)
+        call.unify_all(call.output.without([along]), part.dims)
 
 
 def split(call: Call) -> None:
@@ -45,19 +45,14 @@ def unbind(call: Call) -> None:
     along = call.dimension(source, call.get("dim", 0))
     call.pin(source.dims[along], "each position is taken apart")
     for output in call.outputs:
-        call.unify_all(output.dims, _without(source, along))
-
-
-def _without(operand: Operand, along: int) -> tuple[Axis, ...]:
-    """All dimensions but one."""
-    return (*operand.dims[:along], *operand.dims[along + 1 :])
+        call.unify_all(output.dims, source.without([along]))
 
 
 def select(call: Call) -> None:
     """One position is taken: it is a segment of size one, the others stay free."""
     source, index = call["self"], call["index"]
     along = call.dimension(source, call["dim"])
-    call.unify_all(call.output.dims, _without(source, along))
+    call.unify_all(call.output.dims, source.without([along]))
     axis = source.dims[along]
     if call.equations.pinned(axis):
         return

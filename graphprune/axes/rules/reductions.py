@@ -19,12 +19,9 @@ def reduction(call: Call) -> None:
     """Reduces ``dim`` (all dimensions if absent), keeping them as size 1 with ``keepdim``."""
     source = call["self"]
     reduced = set(call.dimensions(source, call.get("dim")))
-    kept = [axis for index, axis in enumerate(source.dims) if index not in reduced]
     for output in call.outputs:
-        result = output.dims
-        if len(result) == len(source.dims):
-            result = tuple(axis for index, axis in enumerate(result) if index not in reduced)
-        call.unify_all(result, kept)
+        result = output.without(reduced) if len(output.dims) == len(source.dims) else output.dims
+        call.unify_all(result, source.without(reduced))
 
 
 def position_reduction(call: Call) -> None:

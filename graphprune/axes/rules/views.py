@@ -108,8 +108,7 @@ def diagonal(call: Call) -> None:
         call.unify(rows, result[-1])
     else:
         call.pin((rows, columns, result[-1]), "a diagonal is taken")
-    kept = [axis for index, axis in enumerate(source.dims) if index not in taken]
-    call.unify_all(kept, result[:-1])
+    call.unify_all(source.without(taken), result[:-1])
 
 
 def triangle(call: Call) -> None:

@@ -8,22 +8,11 @@ from typing import Any
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Table
+from graphprune.axes.rules.table import Table, each
 from graphprune.axes.signature import Signature, apply_signature
 
 __all__ = ["RULES"]
 
-_WINDOWED = {
-    1: "upsample_linear1d upsample_nearest1d",
-    2: "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d _upsample_nearest_exact2d "
-    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
-    3: "upsample_trilinear3d upsample_nearest3d",
-}
-_POOLED = {
-    1: "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d",
-    2: "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices",
-    3: "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d",
-}
 _SLIDES = "a window slides along this dimension"
 
 
@@ -160,16 +149,20 @@ def roi_align(call: Call) -> None:
     call.lined_up(image, (0, 2, 3))
 
 
+_POOLS = "max_pool{0}d avg_pool{0}d adaptive_avg_pool{0}d adaptive_max_pool{0}d"
+
 RULES: Table = {
-    **{
-        f"aten.{name}": partial(rule, spatial)
-        for rule, table in ((window, _WINDOWED), (pool, _POOLED))
-        for spatial, names in table.items()
-        for name in names.split()
-    },
+    **each("upsample_linear1d upsample_nearest1d", partial(window, 1)),
+    **each(
+        "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d _upsample_nearest_exact2d "
+        "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
+        partial(window, 2),
+    ),
+    **each("upsample_trilinear3d upsample_nearest3d", partial(window, 3)),
+    **{name: rule for n in (1, 2, 3) for name, rule in each(_POOLS.format(n), partial(pool, n)).items()},
+    "aten.max_pool2d_with_indices": partial(pool, 2),
     "aten.grid_sampler": grid_sampler,
-    "aten.pad": pad,
-    "aten.constant_pad_nd": pad,
+    **each("pad constant_pad_nd", pad),
     "aten.pixel_shuffle": pixel_shuffle,
     "aten.pixel_unshuffle": pixel_unshuffle,
     "aten.channel_shuffle": channel_shuffle,
