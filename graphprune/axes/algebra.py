@@ -34,9 +34,11 @@ Pair = tuple[Axis, Axis]
 
 
 class Equations:
-    """A growing set of equations between axes.
+    """A growing set of equations between axes; the first term that is solved closes it.
 
-    ``conflict`` makes the reason with which two axes are pinned when their structures cannot be aligned.
+    Args:
+        conflict: gives the reason with which axes are pinned whose structures cannot be aligned, as in
+            (4 6) = (6 4), where no position of a 4 belongs to one position of the other.
     """
 
     def __init__(self, conflict: Callable[[], Hashable] = lambda: "incompatible regrouping") -> None:
@@ -67,7 +69,7 @@ class Equations:
         return Axis(sum(part.size for part in kept), "sum", kept) if kept else Axis(0)
 
     def pin(self, axis: Axis, reason: Hashable) -> None:
-        """Nothing on ``axis`` may be removed, because of ``reason``: it is noted on every atom there is now."""
+        """Nothing on ``axis`` may be removed, because of ``reason``: every atom of it is given the reason."""
         self._must_be_open()
         for atom in self.atoms(axis):
             atom.pins[reason] = None
@@ -89,8 +91,8 @@ class Equations:
     def unify(self, first: Axis, second: Axis) -> None:
         """The two axes are indexed by the same thing.
 
-        Atoms merge; an atom that meets a structure takes it; structures are aligned factor by factor and
-        segment by segment.
+        Two atoms become one, and an atom that meets a product or a sum becomes that product or sum. Two products
+        (or sums) are walked from the left, and the larger part is divided: (4 3) = (2 6) makes both (2 2 3).
 
         Raises:
             ValueError: their sizes differ, which is a mistake of the rule that asks for it.
@@ -164,7 +166,7 @@ class Equations:
 
     # -- structure ----------------------------------------------------------------------------------------
     def segments(self, axis: Axis) -> list[Axis]:
-        """``axis`` as a concatenation: a sum's parts, with products distributed over an outer sum."""
+        """``axis`` as a concatenation: the parts of a sum; ((a + b) c) counts as (a c) + (b c)."""
         node = axis.root()
         if node.kind == "sum":
             return [piece for part in node.parts for piece in self.segments(part)]

@@ -125,6 +125,32 @@ class _Solver:
         self.unruled.setdefault(call.operation.op, []).append(call.operation.name)
         call.pin_all(text)
 
+    def solved(self, values: Iterable[Value]) -> Analysis:
+        """The terms of ``values``, and what all calls have said; nothing can be added after it."""
+        dims = {value.name: self.operand(value).dims for value in values}
+        self.pin_batch(axis for axes in dims.values() for axis in axes)
+        solve = self.equations.solve
+        terms = {name: tuple(map(solve, axes)) for name, axes in dims.items()}
+        loops = (
+            Loops(call.operation.name, call.operation.layer, tuple(map(solve, axes)))
+            for call in self.calls
+            for axes in call.loops
+        )
+        mixed = dict.fromkeys((a.root(), b.root()) for call in self.calls for a, b in call.across)
+        return Analysis(
+            terms,
+            loops=tuple(loops),
+            across=frozenset(
+                (one, other) for a, b in mixed for one in atoms(solve(a)) for other in atoms(solve(b))
+            ),
+            unruled={op: tuple(names) for op, names in self.unruled.items()},
+            sizes={
+                call.operation.name: {argument: solve(axis) for argument, axis in call.sizes.items()}
+                for call in self.calls
+                if call.sizes
+            },
+        )
+
 
 def _raised(error: Exception) -> str:
     """The error with the line of the rule that raised it: "IndexError in rules.py:12: tuple index out of range"."""
@@ -166,26 +192,4 @@ def analyse(
     for name in outputs:
         if name in values:
             solver.pin(values[name], "an output of the model", layers.get(values[name].name, ""))
-    dims = {value.name: solver.operand(value).dims for value in values.values()}
-    solver.pin_batch(axis for axes in dims.values() for axis in axes)
-    solve = solver.equations.solve
-    terms = {name: tuple(map(solve, axes)) for name, axes in dims.items()}
-    loops = (
-        Loops(call.operation.name, call.operation.layer, tuple(map(solve, axes)))
-        for call in solver.calls
-        for axes in call.loops
-    )
-    mixed = dict.fromkeys((a.root(), b.root()) for call in solver.calls for a, b in call.across)
-    return Analysis(
-        terms,
-        loops=tuple(loops),
-        across=frozenset(
-            (one, other) for a, b in mixed for one in atoms(solve(a)) for other in atoms(solve(b))
-        ),
-        unruled={op: tuple(names) for op, names in solver.unruled.items()},
-        sizes={
-            call.operation.name: {argument: solve(axis) for argument, axis in call.sizes.items()}
-            for call in solver.calls
-            if call.sizes
-        },
-    )
+    return solver.solved(values.values())

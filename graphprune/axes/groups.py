@@ -17,7 +17,11 @@ _Occurrences = Callable[[Term], list[tuple[Atom, tuple[Atom, ...]]]]
 
 @dataclass(frozen=True)
 class Member:
-    """Dimension ``dim`` of the stored tensor ``tensor``, which "produces", "carries" or "consumes" the group."""
+    """Dimension ``dim`` of the stored tensor ``tensor``, in which the units of a group stand.
+
+    Its role is "produces" if the layer makes the units (rows of a linear weight), "consumes" if it reads them
+    (columns of the next one), and "carries" if they pass through (biases, norms).
+    """
 
     tensor: str
     dim: int
@@ -31,10 +35,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Units that can only be removed together, one by one: ``size`` units along every member.
+    """Coupled units: unit i is removed from all members, or from none. There are ``size`` of them.
 
-    With a ``fibre`` the atom occurs only beside it (a head's width beside its head): every position of the
-    fibre may then keep its own choice of units, equal in number.
+    Args:
+        atom: the axis that all members share.
+        fibre: an axis inside whose positions the units are chosen separately. If a projection has rows (heads
+            width), ``width`` may have the fibre ``heads``: each head then keeps units of its own, equally many.
     """
 
     name: str
@@ -130,7 +136,7 @@ def _names(
 
 
 def _fibres(analysis: Analysis, groups: set[Atom], attributes: Mapping[str, str]) -> dict[Atom, Atom]:
-    """For each atom that never stands without some outer atom, that atom (the largest of several)."""
+    """The fibre of each atom that always stands inside the same outer atom; of several, the largest."""
     occurrences: _Occurrences = cache(lambda term: list(terms_with(term)))
     candidates = _stored_candidates(analysis, groups, attributes, occurrences)
     for name, terms in analysis.terms.items():

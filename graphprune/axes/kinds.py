@@ -11,7 +11,7 @@ from graphprune.capture.roles import ROLES
 
 __all__ = ["KINDS", "Layer", "layers"]
 
-# what a runtime has kernels for
+# kinds of layers for which runtimes have kernels of their own
 KINDS = ("convolution", "depthwise", "grouped", "linear", "attention")
 
 

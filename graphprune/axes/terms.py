@@ -89,9 +89,9 @@ def size_of(term: Term, sizes: Mapping[Atom, int]) -> int:
 
 
 def terms_with(term: Term, outer: tuple[Atom, ...] = ()) -> Iterator[tuple[Atom, tuple[Atom, ...]]]:
-    """Every occurrence of an atom with the atoms that stand outside it in the same product.
+    """Every occurrence of an atom with the atoms outside it in the same product: of (h d), h with none, d with h.
 
-    A factor that is itself a sum hides which of its atoms stands there, so it counts for none.
+    A factor that is a sum is none of them: at a given position, any of its parts may stand there.
     """
     if isinstance(term, Atom):
         yield term, outer

@@ -137,7 +137,12 @@ RELU = Row("aten.relu.default", on(x("4 3")))
         (LINEAR, _uncoupled, unsound, "seed 0, input[1]: "),
         (Row("aten.sum.default", on(x("4 3"))), RULES["aten.relu"], unsound, "the rule does not fit"),
         (Row("aten.cumsum.default", on(x("4 5"), 1)), _not_lined_up, unsound, "self[1] out0[1]: "),
-        (Row("aten.permute.default", on(x("4 4"), [1, 0])), _not_lined_up, unsound, "self[0] out0[0]: restriction: "),
+        (
+            Row("aten.permute.default", on(x("4 4"), [1, 0])),
+            _not_lined_up,
+            unsound,
+            "self[0] out0[0]: restriction: ",
+        ),
         (Row("aten.softmax.int", on(x("2 5 3"), 1)), _not_lined_up, unsound, "self[2] out0[2] row by row: "),
         (RELU, RULES["aten.linear"], unsound, "the rule does not fit"),
         (

@@ -91,8 +91,8 @@ def _spaced(letters: str) -> str:
 def attention(call: Call) -> None:
     """Scaled dot-product attention. Keys and values may have fewer heads than queries (``enable_gqa``).
 
-    The softmax runs over the keys' positions; widths are summed for every pair of positions. A causal mask
-    counts the positions of queries and keys from the start, so that they are the same or stay.
+    Widths are summed for every pair of positions, and the softmax runs over the keys' positions. A causal mask
+    counts positions of queries and keys from the start: as many of both are one axis, else they are pinned.
     """
     query, key, value = call["query"], call["key"], call["value"]
     call.unify_all(call.output.dims, (*query.dims[:-1], value.dims[-1]))

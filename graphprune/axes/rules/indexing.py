@@ -1,7 +1,7 @@
 """Operators that read, write or count at places that are data: those places stay, other dimensions pass.
 
-A removed unit of an index tensor would be a read or a write that does not happen. Where results are added up,
-that is as good as adding zero; elsewhere what would have been overwritten shows.
+If a unit of an index tensor is removed, one read or write does not happen. That is right where values are added,
+for adding zero does the same. Where they are overwritten it is wrong: the old value would stay.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ _WRITTEN = "written at places that are data"
 
 @dataclass(frozen=True)
 class _Places:
-    """``x[indices]``: the axes of ``x`` that are ``kept``, of which ``front`` come before the indices' own.
+    """The dimensions of ``x[indices]``.
 
-    ``along`` are the indices' own axes; None where a mask decides how many positions there are.
+    Args:
+        kept: axes of ``x`` that are not indexed.
+        front: how many of them come before those of the indices.
+        along: axes of the index tensors; None where a mask decides how many positions there are.
     """
 
     kept: tuple[Axis, ...]

@@ -20,11 +20,11 @@ _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
 def layers(gates: int, call: Call) -> None:
-    """Layers, perhaps in both directions: each reads what all directions of the one below it give.
+    """Layers, perhaps in both directions: each reads the results of all directions of the layer below.
 
-    States are tensors (layers, batch, units), one for all layers and directions, so their units are the same.
-    With projections (``weight_hr``) a layer hands on fewer numbers than it has cells: the operator tells by
-    their sizes whether there are any, so cells stay where numbers may be removed.
+    One tensor (layers, batch, units) holds the states of all layers and directions, so they share their units.
+    With projections (``weight_hr``) a layer has more cells than results. The operator finds out whether there are
+    projections by comparing the two sizes, so the cells are pinned: they must stay more.
     """
     source, result, states = call["input"], call.outputs[0], list(call.operands(("hx",)))
     steps, batch = (1, 0) if call["batch_first"] else (0, 1)

@@ -1,7 +1,7 @@
 """Operators that reduce dimensions or mix along them: sums, statistics, norms, softmax.
 
-A sum is a contraction: removing a coordinate equals setting it to zero. A mean, a maximum, a variance or a
-softmax is a *statistic*: removing coordinates restricts it to the kept ones, by definition.
+A sum is a *contraction*: removing a coordinate equals setting it to zero. A mean, a maximum, a variance or a
+softmax is a *statistic*: after removing coordinates it is that of the kept ones, by definition.
 """
 
 from __future__ import annotations
