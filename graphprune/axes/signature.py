@@ -134,17 +134,17 @@ def _apply(signature: Signature, call: Call) -> None:
 class _Binding:
     """The axes that a signature's tokens stand for, as operand after operand is matched.
 
-    ``bound`` holds the axis of a name, ``several`` those of '...', 'x*' or 's+', ``sizes`` what is known of the
-    sizes of names, and ``told`` by what: "at x[1]", "by the argument groups".
+    ``bound`` holds the axis of a name, ``several`` those of '...', 'x*' or 's+'; ``sizes`` holds what is known of the
+    sizes of names, and ``seen`` the dimensions that say so, where it is not an argument.
     """
 
     def __init__(self, call: Call, signature: Signature) -> None:
         self.call = call
-        self.window = signature.window
+        self.signature = signature
         self.bound: dict[str, Axis] = {}
         self.several: dict[str, tuple[Axis, ...]] = {}
         self.sizes = {name: self._integer(argument) for name, argument in signature.sizes.items()}
-        self.told = {name: f"by the argument {argument}" for name, argument in signature.sizes.items()}
+        self.seen: dict[str, Axis] = {}
 
     def _integer(self, argument: str) -> int:
         value = self.call[argument]
@@ -167,7 +167,7 @@ class _Binding:
         axis, said = self._axis(name), int(self.call[argument])
         if axis.size != said:
             raise Misfit(
-                f"{self._told(name, axis.size)}, and {said} by the argument {argument}",
+                f"{self._told(name, axis)}, and {said} by the argument {argument}",
                 "correct sizes=, or name the factor of a product that has this size: '(g i)'",
             )
         return axis
@@ -218,7 +218,7 @@ class _Binding:
         if token == "...":
             axes = self._broadcast(known or (), axes)
         elif token.endswith("*"):
-            self.call.pin(axes, self.window)
+            self.call.pin(axes, self.signature.window)
         elif known is not None:
             self._pass_through(token, known, axes)
         self.several[token] = axes
@@ -248,7 +248,7 @@ class _Binding:
         if name in self.bound:
             axis = self._same(name, self.bound[name], axis)
         if axis is not self.bound.get(name):
-            self.told[name] = f"at {self.call.place(axis)}"
+            self.seen[name] = axis
         self.bound[name], self.sizes[name] = axis, axis.size
 
     def _same(self, name: str, first: Axis, second: Axis) -> Axis:
@@ -260,24 +260,26 @@ class _Binding:
 
     def _join(self, name: str, first: Axis, second: Axis) -> None:
         if first.size != second.size:
-            known = self._told(name, first.size, self.told.get(name) or f"at {self.call.place(first)}")
             raise Misfit(
-                f"{known}, and {self.call.shown(second.size)} at {self.call.place(second)}",
+                f"{self._told(name, first)}, and {self.call.shown(second.size)} at {self.call.place(second)}",
                 "give axes that differ different names; a dimension in parts is a product: '(g c)'",
             )
         self.call.unify(first, second)
 
-    def _told(self, name: str, size: int, by: str = "") -> str:
-        return f"{name!r} is {self.call.shown(size)} {by or self.told[name]}"
+    def _told(self, name: str, axis: Axis | None = None) -> str:
+        """What is known of a size, and from where: "'c' is 5 at x[1]", "'g' is 2 by the argument groups"."""
+        size, axis = axis.size if axis else self.sizes[name], self.seen.get(name, axis)
+        by = f"at {self.call.place(axis)}" if axis else f"by the argument {self.signature.sizes[name]}"
+        return f"{name!r} is {self.call.shown(size)} {by}"
 
     def _factors(self, names: list[str], whole: Axis) -> list[Axis]:
         """Axes of a product's factors; the one size that is not known follows from the others."""
         for name in names:
             known = prod(self.sizes[other] for other in names if other in self.sizes)
             if name not in self.sizes and known and whole.size % known == 0:
-                self.sizes[name], self.told[name] = whole.size // known, f"at {self.call.place(whole)}"
+                self.sizes[name], self.seen[name] = whole.size // known, whole
         if not self.sizes.keys() >= set(names) or prod(self.sizes[name] for name in names) != whole.size:
-            told = (self._told(name, self.sizes[name]) for name in names if name in self.sizes)
+            told = map(self._told, filter(self.sizes.__contains__, names))
             raise Misfit(
                 f"{self.call.place(whole)} of size {self.call.shown(whole.size)} is no '({' '.join(names)})': "
                 + ", ".join(told),
