@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import networkx as nx
 
 from graphprune.axes.analysis import Analysis, analyse
-from graphprune.axes.call import Reason
 from graphprune.axes.cost import Polynomial
-from graphprune.axes.explain import explain
-from graphprune.axes.groups import Group, Member, find_groups
+from graphprune.axes.explain import explanation
+from graphprune.axes.groups import Group, find_groups
 from graphprune.axes.memory import PeakMemory, peak_memory
 from graphprune.axes.network import Network, build_network
 from graphprune.axes.terms import Atom, Term, atoms
@@ -132,15 +132,15 @@ class DependencyGraph:
         Raises:
             InputError: there is no such layer with tensors of its own.
         """
-        return explain(layer, self.tensor_terms, self.groups, self._network)
+        return str(self.explanation(layer)["text"])
 
-    def coupling_path(self, tensor: str, member: Member, atom: Atom) -> list[str]:
-        """Operators between two stored tensors along which ``atom`` is handed on."""
-        return self._network.path(atom, tensor, self._network.values[member.tensor])
+    def explanation(self, layer: str) -> dict[str, Any]:
+        """What `explain` says, as a dictionary for `json.dumps`, with the text.
 
-    def pin_path(self, tensor: str, atom: Atom, reason: Reason) -> list[str]:
-        """Operators between a stored tensor and the operator that pins ``atom``."""
-        return self._network.path(atom, tensor, reason.operation)
+        Raises:
+            InputError: there is no such layer with tensors of its own.
+        """
+        return explanation(layer, self.tensor_terms, self.groups, self._network)
 
 
 def build_graph(program: Program, strict: bool = False) -> DependencyGraph:

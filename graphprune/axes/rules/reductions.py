@@ -6,7 +6,7 @@ softmax is a *statistic*: after removing coordinates it is that of the kept ones
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
 
 from graphprune.axes.call import Call, Operand
 from graphprune.axes.rules.table import Table, each
@@ -31,11 +31,6 @@ def position_reduction(call: Call) -> None:
     call.pin((source.dims[i] for i in call.dimensions(source, call.get("dim"))), "positions are returned")
 
 
-def _own(call: Call) -> Iterator[Operand]:
-    """The norm's own tensors: weight, bias and running statistics."""
-    return call.operands(ROLES[call.operation.family].stored)
-
-
 def softmax(call: Call) -> None:
     """Normalises over ``dim``, position by position of the others."""
     source = call["self"]
@@ -43,32 +38,31 @@ def softmax(call: Call) -> None:
     call.lined_up(source, [call.dimension(source, call["dim"])])
 
 
+def _norm(call: Call, own: Sequence[int], mixed: Collection[int]) -> Operand:
+    """The input passes through; the norm's own tensors have its dimensions ``own``, and it mixes along ``mixed``."""
+    source: Operand = call["input"]
+    call.unify_all(call.output.dims, source.dims)
+    for operand in call.operands(ROLES[call.operation.family].stored):
+        call.unify_all([source.dims[dim] for dim in own], operand.dims)
+    call.lined_up(source, mixed)
+    return source
+
+
 def batch_norm(call: Call) -> None:
     """Everything per channel, dimension 1; with statistics of its own, of the batch, over the others."""
-    source = call["input"]
-    call.unify_all(call.output.dims, source.dims)
-    if call.get("training"):
-        call.lined_up(source, [index for index in range(len(source.dims)) if index != 1])
-    for operand in _own(call):
-        call.unify(source.dims[1], operand.dims[0])
+    _norm(call, [1], {*range(len(call["input"].dims))} - {1} if call.get("training") else ())
 
 
 def layer_norm(call: Call) -> None:
     """Statistics over the trailing ``normalized_shape`` dimensions; also for RMS norms."""
-    source = call["input"]
-    width = len(call["normalized_shape"])
-    call.unify_all(call.output.dims, source.dims)
-    for operand in _own(call):
-        call.unify_all(source.dims[-width:], operand.dims)
-    call.lined_up(source, range(len(source.dims) - width, len(source.dims)))
+    rank = len(call["input"].dims)
+    trailing = range(rank - len(call["normalized_shape"]), rank)
+    _norm(call, trailing, trailing)
 
 
 def group_norm(call: Call) -> None:
     """Channels are ``(g c)``; statistics over ``c`` and the spatial dimensions."""
-    source, groups = call["input"], int(call["num_groups"])
-    call.unify_all(call.output.dims, source.dims)
-    for operand in _own(call):
-        call.unify(source.dims[1], operand.dims[0])
+    source, groups = _norm(call, [1], ()), int(call["num_groups"])
     g, c = call.equations.atom(groups), call.equations.atom(source.shape[1] // groups)
     call.unify(source.dims[1], call.equations.product((g, c)))
 

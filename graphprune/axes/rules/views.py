@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from graphprune.axes.call import Call
+from graphprune.axes.rules.pointwise import broadcast
 from graphprune.axes.rules.table import Rule, Table, each
 
 __all__ = ["RULES"]
@@ -69,11 +70,6 @@ def reshape_as(call: Call) -> None:
     call.unify_all(call.output.dims, call["other"].dims)
 
 
-def expand(call: Call) -> None:
-    """Dimensions of size 1, and new leading ones, are repeated at will; the others pass through."""
-    call.broadcast([call["self"]], call.output.dims)
-
-
 def repeat(call: Call) -> None:
     """Each dimension becomes ``(r x)``."""
     for axis, result in zip(call["self"].dims[::-1], call.output.dims[::-1], strict=False):
@@ -122,7 +118,7 @@ RULES: Table = {
     **{name: _permutation(order) for name, order in _ORDERS.items()},
     **each("view reshape _unsafe_view flatten unflatten unsqueeze squeeze", reshape),
     **each("view_as reshape_as", reshape_as),
-    **each("expand broadcast_to", expand),
+    **each("expand broadcast_to", broadcast),
     **each("repeat tile", repeat),
     "aten.repeat_interleave": repeat_interleave,
     "aten.diagonal": diagonal,
