@@ -21,7 +21,8 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import count
 from math import prod
 
 from graphprune.axes.forest import Axis
@@ -29,18 +30,24 @@ from graphprune.axes.terms import Atom, Term, product_term, sum_term
 
 __all__ = ["Axis", "Equations"]
 
+Pair = tuple[Axis, Axis]
+
 
 class Equations:
-    """A growing set of equations between axes.
+    """A growing set of equations between axes; the first term that is solved closes it.
 
-    ``conflict`` makes the reason with which two axes are pinned when their structures cannot be aligned.
+    Args:
+        conflict: gives the reason with which axes are pinned whose structures cannot be aligned, as in
+            (4 6) = (6 4), where no position of a 4 belongs to one position of the other.
     """
 
     def __init__(self, conflict: Callable[[], Hashable] = lambda: "incompatible regrouping") -> None:
         self._conflict = conflict
         self._waiting: list[tuple[Axis, Axis, Hashable]] = []
         self._solved: dict[Axis, Term] = {}
-        self._atoms: dict[Axis, Atom] = {}
+        self._pinned_structures: list[Axis] = []
+        self._numbers = count()
+        self._closed = False
 
     # -- building -----------------------------------------------------------------------------------------
     def atom(self, size: int) -> Axis:
@@ -62,12 +69,18 @@ class Equations:
         return Axis(sum(part.size for part in kept), "sum", kept) if kept else Axis(0)
 
     def pin(self, axis: Axis, reason: Hashable) -> None:
-        """Nothing on ``axis`` may be removed, because of ``reason``: it is noted on every atom there is now."""
+        """Nothing on ``axis`` may be removed, because of ``reason``: every atom of it is given the reason."""
+        self._must_be_open()
+        for atom in self.atoms(axis):
+            atom.pins[reason] = None
+
+    def atoms(self, axis: Axis) -> Iterator[Axis]:
+        """The atoms that ``axis`` is made of at present, in order; one that stands twice comes twice."""
         node = axis.root()
         if node.kind == "atom":
-            node.pins[reason] = None
+            yield node
         for part in node.parts:
-            self.pin(part, reason)
+            yield from self.atoms(part)
 
     def pinned(self, axis: Axis) -> bool:
         """Whether every position of ``axis`` is known to be pinned."""
@@ -78,12 +91,13 @@ class Equations:
     def unify(self, first: Axis, second: Axis) -> None:
         """The two axes are indexed by the same thing.
 
-        Atoms merge; an atom that meets a structure takes it; structures are aligned factor by factor and
-        segment by segment.
+        Two atoms become one, and an atom that meets a product or a sum becomes that product or sum. Two products
+        (or sums) are walked from the left, and the larger part is divided: (4 3) = (2 6) makes both (2 2 3).
 
         Raises:
             ValueError: their sizes differ, which is a mistake of the rule that asks for it.
         """
+        self._must_be_open()
         x, y = first.root(), second.root()
         if x is y:
             return
@@ -101,6 +115,7 @@ class Equations:
                 return
         y.link = x
         x.pins.update(y.pins)
+        self._note_pins(x)
 
     def _share_pins(self, x: Axis, y: Axis, *more: Hashable) -> None:
         """Two structures of which one cannot change: the other cannot either, however it is cut."""
@@ -117,33 +132,24 @@ class Equations:
     def _align(self, x: Axis, y: Axis) -> None:
         left, right = self.segments(x), self.segments(y)
         if len(left) == 1 and len(right) == 1:
-            self._align_factors(self._factors(x), self._factors(y))
-            return
-        left.reverse()
-        right.reverse()
-        while left:
-            a, b = left.pop(), right.pop()
-            if a.size > b.size:
-                a, rest = self.cut(a, b.size)
-                left.append(rest)
-            elif b.size > a.size:
-                b, rest = self.cut(b, a.size)
-                right.append(rest)
-            self.unify(a, b)
+            self._walk(self._factors(x), self._factors(y), self.split)
+        else:
+            self._walk(left, right, self.cut)
 
-    def _align_factors(self, left: list[Axis], right: list[Axis]) -> None:
+    def _walk(self, left: list[Axis], right: list[Axis], divide: Callable[[Axis, int], Pair]) -> None:
+        """Unifies two lists from their beginning; of two unequal axes the larger is divided first."""
         left.reverse()
         right.reverse()
         while left:
             a, b = left.pop(), right.pop()
-            if a.size % b.size and b.size % a.size:
+            if divide == self.split and a.size % b.size and b.size % a.size:
                 self._set_aside(a, b, left, right)
                 continue
             if a.size > b.size:
-                a, rest = self.split(a, b.size)
+                a, rest = divide(a, b.size)
                 left.append(rest)
             elif b.size > a.size:
-                b, rest = self.split(b, a.size)
+                b, rest = divide(b, a.size)
                 right.append(rest)
             self.unify(a, b)
 
@@ -158,22 +164,9 @@ class Equations:
             sizes[side] *= part.size
         self._waiting.append((self.product(runs[0]), self.product(runs[1]), self._conflict()))
 
-    def _settle(self) -> None:
-        """Aligns again what had to wait, for later equations may have split it; what does not align is pinned."""
-        before: list[list[Axis]] = []
-        while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            factors = [self._factors(axis) for pair in waiting for axis in pair[:2]]
-            for place, (one, other, reason) in enumerate(waiting):
-                if factors == before or self.pinned(one) or self.pinned(other):
-                    self._share_pins(one, other, reason)
-                else:
-                    self._align_factors(factors[2 * place][:], factors[2 * place + 1][:])
-            before = factors
-
     # -- structure ----------------------------------------------------------------------------------------
     def segments(self, axis: Axis) -> list[Axis]:
-        """``axis`` as a concatenation: a sum's parts, with products distributed over an outer sum."""
+        """``axis`` as a concatenation: the parts of a sum; ((a + b) c) counts as (a c) + (b c)."""
         node = axis.root()
         if node.kind == "sum":
             return [piece for part in node.parts for piece in self.segments(part)]
@@ -206,9 +199,7 @@ class Equations:
             empty = self.atom(0)
             return (node, empty) if offset else (empty, node)
         if node.kind == "atom":
-            parts = self.atom(offset), self.atom(node.size - offset)
-            node.kind, node.parts = "sum", parts
-            return parts
+            return self._divide(node, "sum", (self.atom(offset), self.atom(node.size - offset)))
         if node.kind == "sum":
             return self._cut_sum(node, offset)
         return self._cut_product(node, offset)
@@ -234,71 +225,73 @@ class Equations:
             return self.product((before, rest)), self.product((after, rest))
         _, after = self.cut(after, 1)
         rest_before, rest_after = self.cut(rest, within)
-        first = self.sum((self._times(before, rest), rest_before))
-        return first, self.sum((rest_after, self._times(after, rest)))
-
-    def _times(self, outer: Axis, inner: Axis) -> Axis:
-        return self.product((outer, inner)) if outer.size else outer
+        head, tail = (self.product((rows, rest)) if rows.size else rows for rows in (before, after))
+        return self.sum((head, rest_before)), self.sum((rest_after, tail))
 
     def split(self, axis: Axis, outer_size: int) -> tuple[Axis, Axis]:
         """``axis`` (an atom or a sum) as the product ``(outer inner)`` with ``outer`` of ``outer_size``."""
         node = axis.root()
         inner = self.atom(node.size // outer_size)
         outer = self.atom(outer_size) if node.kind == "atom" else self._split_segments(node, inner)
-        node.kind, node.parts = "product", (outer, inner)
-        return outer, inner
+        return self._divide(node, "product", (outer, inner))
+
+    def _divide(self, node: Axis, kind: str, parts: Pair) -> Pair:
+        """Makes ``node``, which every equation goes on to know, a structure of ``parts``."""
+        self._must_be_open()
+        node.kind, node.parts = kind, parts
+        self._note_pins(node)
+        return parts
 
     def _split_segments(self, node: Axis, inner: Axis) -> Axis:
         """Rows of ``inner.size`` taken from a sum: whole multiples inside a segment, or one row over several."""
-        pending = self.segments(node)[::-1]
         rows: list[Axis] = []
-        while pending:
-            piece = pending.pop()
-            whole = piece.size // inner.size * inner.size
-            if whole:
-                body, rest = self.cut(piece, whole)
-                outer = self.atom(whole // inner.size)
-                self.unify(body, self.product((outer, inner)))
-                rows.append(outer)
-            else:
-                row, rest = self._gather_row(piece, pending, inner.size)
-                self.unify(row, inner)
-                rows.append(self.atom(1))
-            if rest.size:
-                pending.append(rest)
+        rest = node
+        while rest.size:
+            count = max(self.segments(rest)[0].size // inner.size, 1)
+            body, rest = self.cut(rest, count * inner.size)
+            rows.append(self.atom(count))
+            self.unify(body, self.product((rows[-1], inner)))
         return self.sum(rows)
 
-    def _gather_row(self, piece: Axis, pending: list[Axis], size: int) -> tuple[Axis, Axis]:
-        row, covered = [piece], piece.size
-        while covered < size:
-            piece = pending.pop()
-            row.append(piece)
-            covered += piece.size
-        row[-1], rest = self.cut(row[-1], row[-1].size - (covered - size))
-        return self.sum(row), rest
-
     # -- solving ------------------------------------------------------------------------------------------
+    def settle(self) -> None:
+        """Aligns again what had to wait, for later equations may have split it; what does not align is pinned."""
+        before: list[list[Axis]] = []
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            factors = [self._factors(axis) for pair in waiting for axis in pair[:2]]
+            for place, (one, other, reason) in enumerate(waiting):
+                if factors == before or self.pinned(one) or self.pinned(other):
+                    self._share_pins(one, other, reason)
+                else:
+                    self._walk(factors[2 * place][:], factors[2 * place + 1][:], self.split)
+            before = factors
+
     def solve(self, axis: Axis) -> Term:
-        """The frozen term of ``axis``. Call it when all equations are in: results are remembered."""
-        self._settle()
-        return self._solve(axis, ())
-
-    def _solve(self, axis: Axis, inherited: tuple[Hashable, ...]) -> Term:
+        """The frozen term of ``axis``. The first call closes the equations: nothing can be added to them after it."""
+        if not self._closed:
+            self._close()
         node = axis.root()
-        if inherited or node.pins:
-            inherited = tuple(dict.fromkeys((*inherited, *node.pins)))
-        if node.kind == "atom":
-            return self._solve_atom(node, inherited)
-        known = self._solved.get(node)
-        if known is not None and not inherited:
-            return known
-        parts = [self._solve(part, inherited) for part in node.parts]
-        term = product_term(parts) if node.kind == "product" else sum_term(parts)
-        return self._solved.setdefault(node, term)
+        if node not in self._solved:
+            if node.kind == "atom":
+                self._solved[node] = Atom(next(self._numbers), node.size, tuple(node.pins))
+            else:
+                parts = list(map(self.solve, node.parts))
+                self._solved[node] = product_term(parts) if node.kind == "product" else sum_term(parts)
+        return self._solved[node]
 
-    def _solve_atom(self, node: Axis, pins: Sequence[Hashable]) -> Atom:
-        atom = self._atoms.get(node)
-        if atom is None:
-            atom = self._atoms[node] = Atom(len(self._atoms), node.size, {})
-        atom.pins.update(dict.fromkeys(pins))
-        return atom
+    def _close(self) -> None:
+        """Pins that an atom had before it became a structure go down to the atoms it is made of."""
+        self.settle()
+        for structure in reversed(self._pinned_structures):
+            for atom in list(self.atoms(structure)):
+                atom.pins = {**structure.root().pins, **atom.pins}
+        self._closed = True
+
+    def _note_pins(self, node: Axis) -> None:
+        if node.pins and node.kind != "atom":
+            self._pinned_structures.append(node)
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("an equation after the first was solved: add all of them before")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from graphprune.axes.algebra import Axis, Equations
-from graphprune.axes.call import Call, Operand, Reason
+from graphprune.axes.call import Call, Misfit, Operand, Reason
 from graphprune.axes.rules import find_rule
 from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.capture.operations import Operation, Value
 from graphprune.ground.errors import RuleError
 
 __all__ = ["Analysis", "Loops", "analyse"]
+
+_PACKAGE = str(Path(__file__).parents[1])
+_MISTAKES = (ValueError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError)
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Analysis:
     Args:
         terms: value name → one term per dimension.
         loops: multiply-accumulates, one product of axes each.
-        across: pairs (a, b) of atoms where an operator mixes along b, position by position of a.
+        across: pairs (kept, mixed) of atoms: all positions of ``mixed`` must keep the same units of ``kept``, for
+            some operator mixes them; see `Call.across`.
         unruled: operators without a rule, with the operations concerned.
         sizes: operation name → its integer arguments that are the sizes of axes.
     """
@@ -47,9 +53,9 @@ class Analysis:
 class _Solver:
     """Collects the equations of operations in graph order."""
 
-    def __init__(self, values: Mapping[str, Value], strict: bool) -> None:
-        self.values = values
+    def __init__(self, strict: bool, batch: Mapping[int, str]) -> None:
         self.strict = strict
+        self.batch = batch
         self.current: Operation | None = None
         self.equations = Equations(self._conflict)
         self.dims: dict[str, tuple[Axis, ...]] = {}
@@ -69,6 +75,23 @@ class _Solver:
             dims = self.dims[value.name] = tuple(self.equations.atom(size) for size in value.shape)
         return Operand(value, dims)
 
+    def pin(self, value: Value, text: str, layer: str = "") -> None:
+        """Nothing may be removed from ``value``."""
+        for axis in self.operand(value).dims:
+            self.equations.pin(axis, Reason(text, value.name, layer))
+
+    def pin_batch(self, axes: Iterable[Axis]) -> None:
+        """Pins every atom of ``axes`` that a batch size stands in, once the equations have split them for good."""
+        self.equations.settle()
+        reason = Reason("the batch size")
+        for axis in axes:
+            if self._in_batch(axis):
+                for atom in filter(self._in_batch, self.equations.atoms(axis)):
+                    self.equations.pin(atom, reason)
+
+    def _in_batch(self, axis: Axis) -> bool:
+        return any(axis.size % prime == 0 for prime in self.batch)
+
     def _bound(self, argument: Any) -> Any:
         if isinstance(argument, Value):
             return self.operand(argument)
@@ -77,29 +100,65 @@ class _Solver:
         return argument
 
     def add(self, operation: Operation) -> None:
+        """The equations of one call, as its rule says; without a rule that fits all its axes are pinned."""
         self.current = operation
         arguments = {name: self._bound(value) for name, value in operation.arguments.items()}
-        call = Call(operation, arguments, tuple(map(self.operand, operation.outputs)), self.equations)
+        outputs = tuple(map(self.operand, operation.outputs))
+        call = Call(operation, arguments, outputs, self.equations, batch=self.batch)
         rule = find_rule(operation.op)
         if rule is None:
-            self._pin_all(call, f"no rule for {operation.op}")
+            self._refuse(call, f"no rule for {operation.op}", "register a rule for it: graphprune.rule")
             return
         try:
             rule(call)
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-            self._pin_all(call, f"the rule for {operation.op} does not fit: {error}")
+        except Misfit as error:
+            self._refuse(call, f"the rule for {operation.op} does not fit: {error}", error.remedy)
+        except _MISTAKES as error:
+            text = f"the rule for {operation.op} does not fit: it raises {_raised(error)}"
+            self._refuse(call, text, "correct the function; it must fit all shapes that the operator takes")
         self.calls.append(call)
 
-    def _pin_all(self, call: Call, text: str) -> None:
+    def _refuse(self, call: Call, text: str, remedy: str) -> None:
         if self.strict:
-            shapes = [operand.shape for operand in call.operands()]
             where = call.operation.layer or call.operation.name
-            raise RuleError(
-                f"{text} (at {where}, shapes {shapes})", "register a rule for it: graphprune.rule"
-            )
+            raise RuleError(f"{text} (at {where}: {call.shapes()})", remedy)
         self.unruled.setdefault(call.operation.op, []).append(call.operation.name)
-        for operand in (*call.operands(), *call.outputs):
-            call.pin(operand.dims, text)
+        call.pin_all(text)
+
+    def solved(self, values: Iterable[Value]) -> Analysis:
+        """The terms of ``values``, and what all calls have said; nothing can be added after it."""
+        dims = {value.name: self.operand(value).dims for value in values}
+        self.pin_batch(axis for axes in dims.values() for axis in axes)
+        solve = self.equations.solve
+        terms = {name: tuple(map(solve, axes)) for name, axes in dims.items()}
+        loops = (
+            Loops(call.operation.name, call.operation.layer, tuple(map(solve, axes)))
+            for call in self.calls
+            for axes in call.loops
+        )
+        mixed = dict.fromkeys((a.root(), b.root()) for call in self.calls for a, b in call.across)
+        return Analysis(
+            terms,
+            loops=tuple(loops),
+            across=frozenset(
+                (one, other) for a, b in mixed for one in atoms(solve(a)) for other in atoms(solve(b))
+            ),
+            unruled={op: tuple(names) for op, names in self.unruled.items()},
+            sizes={
+                call.operation.name: {argument: solve(axis) for argument, axis in call.sizes.items()}
+                for call in self.calls
+                if call.sizes
+            },
+        )
+
+
+def _raised(error: Exception) -> str:
+    """The error with the line of the rule that raised it: "IndexError in rules.py:12: tuple index out of range"."""
+    frames = extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
+    frame = (own or frames)[-1]
+    message = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}: {message}"
 
 
 def analyse(
@@ -107,72 +166,30 @@ def analyse(
     values: Mapping[str, Value],
     inputs: Iterable[str],
     outputs: Iterable[str],
-    batch_primes: Iterable[int] = (),
+    batch: Mapping[int, str] | None = None,
     strict: bool = False,
 ) -> Analysis:
     """Solves the axes of ``operations`` on ``values``.
 
     Inputs and outputs of the model are never touched: they are pinned, and so are batch sizes.
 
+    Args:
+        inputs, outputs: names of the model's own.
+        batch: sizes that are not known before the model runs: the prime that stands for each, and its name.
+        strict: raise where an operator has no rule that fits, instead of pinning its axes.
+
     Raises:
         RuleError: in strict mode, an operator has no rule or one that does not fit.
     """
-    solver = _Solver(values, strict)
+    solver = _Solver(strict, batch or {})
     for name in inputs:
         if name in values:
-            _pin(solver, values[name], "an input of the model")
+            solver.pin(values[name], "an input of the model")
     layers: dict[str, str] = {}
     for operation in operations:
         solver.add(operation)
         layers |= {value.name: operation.layer for value in operation.outputs}
     for name in outputs:
         if name in values:
-            _pin(solver, values[name], "an output of the model", layers.get(values[name].name, ""))
-    terms = {
-        value.name: tuple(map(solver.equations.solve, solver.operand(value).dims))
-        for value in {value.name: value for value in values.values()}.values()
-    }
-    _pin_batch(terms.values(), tuple(batch_primes))
-    unruled = {op: tuple(names) for op, names in solver.unruled.items()}
-    return Analysis(terms, _loops(solver), _across(solver), unruled, _sizes(solver))
-
-
-def _pin(solver: _Solver, value: Value, text: str, layer: str = "") -> None:
-    for axis in solver.operand(value).dims:
-        solver.equations.pin(axis, Reason(text, value.name, layer))
-
-
-def _pin_batch(terms: Iterable[tuple[Term, ...]], primes: tuple[int, ...]) -> None:
-    reason = Reason("the batch size")
-    for dims in terms:
-        for term in dims:
-            if any(term.size % prime == 0 for prime in primes):
-                for atom in atoms(term):
-                    if any(atom.size % prime == 0 for prime in primes):
-                        atom.pins[reason] = None
-
-
-def _loops(solver: _Solver) -> tuple[Loops, ...]:
-    solve = solver.equations.solve
-    return tuple(
-        Loops(call.operation.name, call.operation.layer, tuple(map(solve, axes)))
-        for call in solver.calls
-        for axes in call.loops
-    )
-
-
-def _sizes(solver: _Solver) -> dict[str, dict[str, Term]]:
-    solve = solver.equations.solve
-    return {
-        call.operation.name: {argument: solve(axis) for argument, axis in call.sizes.items()}
-        for call in solver.calls
-        if call.sizes
-    }
-
-
-def _across(solver: _Solver) -> frozenset[tuple[Atom, Atom]]:
-    solve = solver.equations.solve
-    pairs = {(id(a.root()), id(b.root())): (a, b) for call in solver.calls for a, b in call.across}
-    return frozenset(
-        (one, other) for a, b in pairs.values() for one in atoms(solve(a)) for other in atoms(solve(b))
-    )
+            solver.pin(values[name], "an output of the model", layers.get(values[name].name, ""))
+    return solver.solved(values.values())

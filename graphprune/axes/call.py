@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphprune.axes.algebra import Axis, Equations
 from graphprune.capture.operations import Operation, Value
 
-__all__ = ["Call", "Operand", "Reason"]
+__all__ = ["Call", "Misfit", "Operand", "Reason"]
+
+
+class Misfit(ValueError):
+    """A rule asks for what the sizes of a call do not allow: the cause, and what the rule's author can do."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -36,18 +44,23 @@ class Operand:
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
 
-    def dim(self, index: int) -> Axis:
-        """The axis of dimension ``index``, which may be negative."""
-        return self.dims[index]
+    def without(self, dims: Collection[int]) -> tuple[Axis, ...]:
+        """The axes of all other dimensions."""
+        return tuple(axis for index, axis in enumerate(self.dims) if index not in dims)
 
 
 @dataclass
 class Call:
     """One operator call, as its rule sees it.
 
-    ``loops`` collects the axes whose sizes multiply to the multiply-accumulates, ``across`` the pairs (axis,
-    other) of which the operator lines up the first over all positions of the other, ``sizes`` the axes whose
-    sizes are integer arguments of the operator, by the argument's name.
+    Attributes:
+        arguments: by the names of the operator's schema, with defaults; tensors are `Operand`.
+        loops: products of axes whose sizes multiply to multiply-accumulates. A rule appends to it.
+        across: pairs (kept, mixed) of axes: the operator mixes the positions of ``mixed``, so every one of them
+            must keep the same units of ``kept``. ``x @ w`` with x[n, i] and w[i, o] sums over i; the units of i
+            that are left must be the same in every row n, so the pair is (i, n). A rule appends to it.
+        sizes: argument → the axis whose size that integer argument is, such as ``groups``. A rule adds to it.
+        batch: numbers that stand for a size not known before the model runs, and its name: ``{1009: "batch"}``.
     """
 
     operation: Operation
@@ -57,8 +70,13 @@ class Call:
     loops: list[tuple[Axis, ...]] = field(default_factory=list)
     across: list[tuple[Axis, Axis]] = field(default_factory=list)
     sizes: dict[str, Axis] = field(default_factory=dict)
+    batch: Mapping[int, str] = field(default_factory=dict)
 
+    # -- what is given ------------------------------------------------------------------------------------
     def __getitem__(self, name: str) -> Any:
+        if name not in self.arguments:
+            known = ", ".join(self.arguments)
+            raise Misfit(f"the operator has no argument {name!r}, but {known}", "correct the argument's name")
         return self.arguments[name]
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -66,6 +84,7 @@ class Call:
 
     @property
     def output(self) -> Operand:
+        """The first result."""
         return self.outputs[0]
 
     def operands(self, names: Iterable[str] | None = None) -> Iterator[Operand]:
@@ -87,27 +106,100 @@ class Call:
             return list(range(len(operand.dims)))
         return [self.dimension(operand, i) for i in ([index] if isinstance(index, int) else index)]
 
+    # -- what a rule says ---------------------------------------------------------------------------------
     def unify(self, first: Axis, second: Axis) -> None:
+        """The two axes are one: what is removed from the one is removed from the other.
+
+        Raises:
+            Misfit: their sizes differ.
+        """
+        if first.size != second.size:
+            sizes = (f"{self.place(axis)} of size {self.shown(axis.size)}" for axis in (first, second))
+            raise Misfit(
+                f"{' and '.join(sizes)} are said to be one axis",
+                "unify dimensions of equal sizes only; an axis in parts is equations.product or equations.sum",
+            )
         self.equations.unify(first, second)
 
+    def unify_all(self, axes: Sequence[Axis], others: Sequence[Axis], but: Collection[int] = ()) -> None:
+        """Unifies each of ``axes`` with the one at its place in ``others``, except at the places ``but``.
+
+        Raises:
+            Misfit: one list is longer, or two sizes differ.
+        """
+        if len(axes) != len(others):
+            lists = (", ".join(map(self.place, some)) or "none" for some in (axes, others))
+            raise Misfit(
+                f"{len(axes)} dimensions cannot be paired with {len(others)}: {' | '.join(lists)}",
+                "pair dimensions that are equally many; leave out those that only one tensor has",
+            )
+        for place, (axis, other) in enumerate(zip(axes, others, strict=True)):
+            if place not in but:
+                self.unify(axis, other)
+
     def pin(self, axes: Axis | Iterable[Axis], text: str) -> None:
+        """Nothing may be removed from ``axes``, for the reason ``text``."""
         reason = Reason(text, self.operation.name, self.operation.layer)
         for axis in [axes] if isinstance(axes, Axis) else axes:
             if axis.size != 1:
                 self.equations.pin(axis, reason)
 
+    def pin_all(self, text: str) -> None:
+        """Nothing may be removed from any tensor of the call."""
+        for operand in (*self.operands(), *self.outputs):
+            self.pin(operand.dims, text)
+
     def broadcast(self, operands: Iterable[Operand], target: Sequence[Axis]) -> None:
         """Right-aligned broadcasting of ``operands`` into ``target``; dimensions of size 1 carry nothing."""
         for operand in operands:
-            if not operand.dims:
-                continue
             for source, result in zip(operand.dims[::-1], target[::-1], strict=False):
                 if source.size == result.size:
                     self.unify(result, source)
 
-    def lined_up(self, operand: Operand, statistics: Iterable[int]) -> None:
-        """The operator mixes along ``statistics``, position by position of all other dimensions."""
-        mixed = set(statistics)
+    def lined_up(self, operand: Operand, mixed: Collection[int]) -> None:
+        """The operator mixes the dimensions ``mixed`` of ``operand``, as a softmax does, for each position of the rest.
+
+        Every other dimension must then keep the same units at all positions that are mixed.
+        """
+        mixed = sorted(set(mixed))
         for index, axis in enumerate(operand.dims):
             if index not in mixed and axis.size != 1:
                 self.across.extend((axis, operand.dims[other]) for other in mixed)
+
+    # -- messages -----------------------------------------------------------------------------------------
+    @property
+    def tensors(self) -> dict[str, Operand]:
+        """Every tensor by its name in a message: "x", "parts.0" of a list, "return", "return.1" of several."""
+        found: dict[str, Operand] = {}
+        given = {**self.arguments, "return": self.outputs if len(self.outputs) > 1 else self.outputs[0]}
+        for name, argument in given.items():
+            if isinstance(argument, Operand):
+                found[name] = argument
+            elif isinstance(argument, list | tuple):
+                items = ((f"{name}.{place}", item) for place, item in enumerate(argument))
+                found |= {place: item for place, item in items if isinstance(item, Operand)}
+        return found
+
+    def place(self, axis: Axis) -> str:
+        """Where ``axis`` stands: "x[1]"; "an axis" if the rule made it."""
+        places = (
+            f"{name}[{d}]"
+            for name, item in self.tensors.items()
+            for d, o in enumerate(item.dims)
+            if o is axis
+        )
+        return next(places, "an axis")
+
+    def shown(self, size: int) -> str:
+        """``size`` in a message, with the name of what it stands for: "batch", "2·batch"."""
+        for prime, name in self.batch.items():
+            if size and size % prime == 0:
+                return name if size == prime else f"{size // prime}·{name}"
+        return str(size)
+
+    def shapes(self) -> str:
+        """All tensors with their shapes: "x (batch, 5), weight (7, 5), return (batch, 7)"."""
+        return ", ".join(
+            f"{name} ({', '.join(self.shown(size) for size in operand.shape)})"
+            for name, operand in self.tensors.items()
+        )

@@ -45,7 +45,12 @@ class Monomial:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A sum of monomials: multiply-accumulates of one example, or parameters; whole where its constants are."""
+    """A sum of monomials, such as the multiply-accumulates of one example.
+
+    Args:
+        monomials: the products that are added.
+        unit: sizes of atoms that a plan does not change, where they differ from those traced (the batch size).
+    """
 
     monomials: tuple[Monomial, ...]
     unit: Mapping[Atom, int] = field(default_factory=dict)
@@ -58,10 +63,11 @@ class Polynomial:
         unit: Mapping[Atom, int],
         prices: Mapping[str, float] | None = None,
     ) -> Polynomial:
-        """Of named products of terms. Terms without ``free`` atoms become constants, at the sizes ``unit``.
+        """The sum of ``products``, named products of terms.
 
         Args:
-            prices: name → what one costs, 1 where it says nothing.
+            free: atoms whose sizes may change; terms without any become constants, at the sizes ``unit``.
+            prices: name → the factor of that product, 1 if it is not there.
         """
         monomials = []
         for name, terms in products:

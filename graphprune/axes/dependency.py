@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import networkx as nx
 
 from graphprune.axes.analysis import Analysis, analyse
 from graphprune.axes.cost import Polynomial
+from graphprune.axes.explain import explanation
 from graphprune.axes.groups import Group, find_groups
 from graphprune.axes.memory import PeakMemory, peak_memory
+from graphprune.axes.network import Network, build_network
 from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.capture.operations import Value
 from graphprune.capture.program import Program
@@ -117,28 +120,11 @@ class DependencyGraph:
         Attributes: operators have ``op`` and ``layer``; tensors ``shape`` and, if stored, ``stored`` (their
         name in the model); axes ``size``, ``group`` (its name or None) and ``pins`` (texts).
         """
-        return self._network
+        return self._network.graph
 
     @cached_property
-    def _network(self) -> nx.Graph:
-        network = nx.Graph()
-        names = {group.atom: group.name for group in self.groups}
-        for name, terms in self.analysis.terms.items():
-            stored = self.program.attributes.get(name)
-            network.add_node(("tensor", name), shape=tuple(t.size for t in terms), stored=stored)
-            for dim, term in enumerate(terms):
-                for atom in atoms(term):
-                    node = ("axis", atom.number)
-                    if node not in network:
-                        pins = tuple(map(str, atom.pins))
-                        network.add_node(node, size=atom.size, group=names.get(atom), pins=pins)
-                    network.add_edge(("tensor", name), node, dim=dim)
-        for operation in self.program.operations:
-            caller = ("operator", operation.name)
-            network.add_node(caller, op=operation.op, layer=operation.layer)
-            for value in (*operation.inputs, *operation.outputs):
-                network.add_edge(caller, ("tensor", value.name))
-        return network
+    def _network(self) -> Network:
+        return build_network(self.program, self.analysis, self.groups)
 
     def explain(self, layer: str) -> str:
         """What each dimension of ``layer``'s tensors is coupled with, and why, in the user's layer names.
@@ -146,9 +132,15 @@ class DependencyGraph:
         Raises:
             InputError: there is no such layer with tensors of its own.
         """
-        from graphprune.axes.explain import explain
+        return str(self.explanation(layer)["text"])
 
-        return explain(self, layer)
+    def explanation(self, layer: str) -> dict[str, Any]:
+        """What `explain` says, as a dictionary for `json.dumps`, with the text.
+
+        Raises:
+            InputError: there is no such layer with tensors of its own.
+        """
+        return explanation(layer, self.tensor_terms, self.groups, self._network)
 
 
 def build_graph(program: Program, strict: bool = False) -> DependencyGraph:
@@ -158,9 +150,9 @@ def build_graph(program: Program, strict: bool = False) -> DependencyGraph:
         RuleError: in strict mode, an operator has no rule.
     """
     values: Mapping[str, Value] = program.values
-    analysis = analyse(
-        program.operations, values, program.inputs, program.output_names, program.batch_primes, strict
-    )
+    names = ["batch"] * program.dynamic_batch + ["data"] * len(program.batch_primes)
+    batch = dict(zip(program.batch_primes, names, strict=False))
+    analysis = analyse(program.operations, values, program.inputs, program.output_names, batch, strict)
     parameters = {name for name, item in program.stored.items() if item.kind == "parameter"}
     groups = find_groups(analysis, program.operations, program.attributes, parameters)
     return DependencyGraph(program, analysis, groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from graphprune.axes.analysis import Analysis
 from graphprune.axes.terms import Atom, Product, Sum, Term, atoms, terms_with
@@ -16,7 +17,11 @@ _Occurrences = Callable[[Term], list[tuple[Atom, tuple[Atom, ...]]]]
 
 @dataclass(frozen=True)
 class Member:
-    """Dimension ``dim`` of the stored tensor ``tensor``, which "produces", "carries" or "consumes" the group."""
+    """Dimension ``dim`` of the stored tensor ``tensor``, in which the units of a group stand.
+
+    Its role is "produces" if the layer makes the units (rows of a linear weight), "consumes" if it reads them
+    (columns of the next one), and "carries" if they pass through (biases, norms).
+    """
 
     tensor: str
     dim: int
@@ -30,10 +35,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Units that can only be removed together, one by one: ``size`` units along every member.
+    """Coupled units: unit i is removed from all members, or from none. There are ``size`` of them.
 
-    With a ``fibre`` the atom occurs only beside it (a head's width beside its head): every position of the
-    fibre may then keep its own choice of units, equal in number.
+    Args:
+        atom: the axis that all members share.
+        fibre: an axis inside whose positions the units are chosen separately. If a projection has rows (heads
+            width), ``width`` may have the fibre ``heads``: each head then keeps units of its own, equally many.
     """
 
     name: str
@@ -129,14 +136,8 @@ def _names(
 
 
 def _fibres(analysis: Analysis, groups: set[Atom], attributes: Mapping[str, str]) -> dict[Atom, Atom]:
-    """For each atom that never stands without some outer atom, that atom (the largest of several)."""
-    inside: dict[Term, list[tuple[Atom, tuple[Atom, ...]]]] = {}
-
-    def occurrences(term: Term) -> list[tuple[Atom, tuple[Atom, ...]]]:
-        if term not in inside:
-            inside[term] = list(terms_with(term))
-        return inside[term]
-
+    """The fibre of each atom that always stands inside the same outer atom; of several, the largest."""
+    occurrences: _Occurrences = cache(lambda term: list(terms_with(term)))
     candidates = _stored_candidates(analysis, groups, attributes, occurrences)
     for name, terms in analysis.terms.items():
         if candidates and name not in attributes:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from graphprune.axes.terms import Term
 from graphprune.capture.operations import Operation, Value
+from graphprune.capture.roles import ROLES
 
 __all__ = ["KINDS", "Layer", "layers"]
 
-# what a runtime has kernels for
+# kinds of layers for which runtimes have kernels of their own
 KINDS = ("convolution", "depthwise", "grouped", "linear", "attention")
 
 
@@ -23,58 +24,30 @@ class Layer:
     channels: tuple[Term, ...]
 
 
-_Dims = tuple[str, int]  # an argument, or "" for the result, and one of its dimensions
-
-
-def _convolution(operation: Operation) -> tuple[str, tuple[_Dims, ...]]:
-    weight, groups = operation.arguments["weight"], operation.arguments["groups"]
-    channel = 1 - len(weight.shape)
-    source = operation.arguments["input"]
-    several = "depthwise" if groups == source.shape[channel] else "grouped"
-    return "convolution" if groups == 1 else several, (("input", channel), ("", channel))
-
-
-def _linear(first: str) -> Callable[[Operation], tuple[str, tuple[_Dims, ...]]]:
-    return lambda operation: ("linear", ((first, -1), ("", -1)))
-
-
-def _attention(operation: Operation) -> tuple[str, tuple[_Dims, ...]]:
-    return "attention", (("query", -1), ("value", -1))
-
-
-# operator without overload → its kind and where its channels are
-_TABLE: Mapping[str, Callable[[Operation], tuple[str, tuple[_Dims, ...]]]] = {
-    **{
-        f"aten.conv{transposed}{rank}d": _convolution
-        for transposed in ("", "_transpose")
-        for rank in (1, 2, 3)
-    },
-    "aten.linear": _linear("input"),
-    "aten.addmm": _linear("mat1"),
-    "aten.baddbmm": _linear("batch1"),
-    **{f"aten.{name}": _linear("self") for name in ("mm", "bmm", "matmul")},
-    "aten.scaled_dot_product_attention": _attention,
-}
-
-
 def layers(operations: Iterable[Operation], terms: Mapping[str, tuple[Term, ...]]) -> list[Layer]:
     """The operators that have a kind, in order.
 
     Args:
         terms: value name → one term per dimension.
     """
-    found = []
-    for operation in operations:
-        describe = _TABLE.get(operation.family)
-        if describe is not None:
-            kind, dims = describe(operation)
-            values = [(_value(operation, name), dim) for name, dim in dims]
-            channels = tuple(terms[value.name][dim] for value, dim in values if terms[value.name])
-            found.append(Layer(operation, kind, channels))
-    return found
+    described = ((operation, _described(operation)) for operation in operations)
+    return [
+        Layer(operation, kind, tuple(terms[value.name][dim] for value, dim in places if terms[value.name]))
+        for operation, (kind, places) in described
+        if kind
+    ]
 
 
-def _value(operation: Operation, name: str) -> Value:
-    value = operation.arguments[name] if name else operation.outputs[0]
-    assert isinstance(value, Value)
-    return value
+def _described(operation: Operation) -> tuple[str, list[tuple[Value, int]]]:
+    """The kind of an operator, empty if it has none, and the dimensions that are its channels."""
+    given, result = operation.arguments, operation.outputs[:1]
+    if operation.family == "aten.scaled_dot_product_attention":
+        return "attention", [(given["query"], -1), (given["value"], -1)]
+    roles = ROLES.get(operation.family)
+    if roles is not None and roles.kind in ("linear", "product"):
+        return "linear", [(value, -1) for value in (given[roles.source], *result)]
+    if roles is not None and roles.kind in ("convolution", "transposed"):
+        source, groups, channel = given[roles.source], given["groups"], 1 - len(given[roles.weight].shape)
+        several = "depthwise" if groups == source.shape[channel] else "grouped"
+        return "convolution" if groups == 1 else several, [(value, channel) for value in (source, *result)]
+    return "", []

@@ -19,11 +19,11 @@ __all__ = ["PeakMemory", "peak_memory"]
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """The largest sum, over all steps, of the bytes of what is alive then.
+    """The bytes that are alive in the fullest step of a forward pass.
 
     Args:
-        buffers: bytes of everything that is computed or given, one monomial each.
-        lives: first and last step of each of them, both included.
+        buffers: the bytes of each tensor that is computed or given, one monomial each.
+        lives: the first and the last step in which each of them is alive.
     """
 
     buffers: Polynomial
@@ -59,10 +59,15 @@ def peak_memory(
     free: set[Atom],
     unit: Mapping[Atom, int],
 ) -> PeakMemory:
-    """Of the operators in the program's order, each value freed after its last use.
+    """The memory when operators run in the program's order and each value is freed after its last use.
 
     Inputs, outputs and what lies between them count; stored tensors do not. Views share the memory of their source,
-    as they do in PyTorch, and so do results that are written in place. What a kernel needs for itself is not known.
+    as they do in PyTorch, and so do results that are written in place. The workspace of kernels is not counted.
+
+    Args:
+        terms: value name → one term per dimension.
+        free: atoms whose sizes may change.
+        unit: sizes of the others where they differ from those traced, such as the batch size.
     """
     sources = _sources(program)
     end = len(program.operations)

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch._ops import OpOverload, OpOverloadPacket
 
-from graphprune.axes.call import Call
+from graphprune.axes.call import Call, Misfit
 from graphprune.axes.rules import RULES, Rule, find_name, find_rule
 from graphprune.axes.rules.users import USERS, Likeness, UserRule, alike
-from graphprune.axes.signature import Signature, apply_signature, check_notation
+from graphprune.axes.signature import Signature, apply_signature
 from graphprune.capture.operators import defaults, find_operator, overloads_of, tensor_arguments
 from graphprune.ground.errors import InputError
 
@@ -88,7 +88,9 @@ def rule(
     if like is not None:
         made = _as_like(overloads, find_operator(like))
     elif isinstance(form, str):
-        made = UserRule(_by_signature(form, overloads, arguments, dict(sizes or {}), loops))
+        chosen = _single(overloads[0]) if arguments is None else arguments
+        signature = Signature(form, tuple(chosen), dict(sizes or {}), loops)
+        made = UserRule(_by_signature(signature, overloads, named=arguments is not None))
     elif callable(form):
         made = UserRule(form)
     else:
@@ -116,24 +118,14 @@ def _covered(operator: OpOverload | OpOverloadPacket) -> tuple[OpOverload, ...]:
 
 
 # -- signatures ---------------------------------------------------------------------------------------------
-def _by_signature(
-    text: str,
-    overloads: Sequence[OpOverload],
-    arguments: Sequence[str] | None,
-    sizes: dict[str, str],
-    loops: str,
-) -> Rule:
+def _by_signature(signature: Signature, overloads: Sequence[OpOverload], named: bool) -> Rule:
     try:
-        check_notation(text, sizes)
-    except ValueError as error:
-        raise InputError(
-            f"the signature {text!r} cannot be read: {error}", 'write it as "b c, c -> b c"'
-        ) from None
-    single = [name for name, several in tensor_arguments(overloads[0]).items() if not several]
-    signature = Signature(text, tuple(single if arguments is None else arguments), sizes, loops)
+        signature.check()
+    except Misfit as misfit:
+        message = f"the signature {signature.text!r} cannot be read: {misfit}"
+        raise InputError(message, misfit.remedy) from None
     for overload in overloads:
-        _check_schema(signature, overload, named=arguments is not None)
-    _check_names(signature)
+        _check_schema(signature, overload, named)
 
     def apply(call: Call) -> None:
         apply_signature(signature, call)
@@ -144,19 +136,23 @@ def _by_signature(
     return apply
 
 
+def _single(overload: OpOverload) -> list[str]:
+    """The arguments that take one tensor each."""
+    return [name for name, several in tensor_arguments(overload).items() if not several]
+
+
 def _check_schema(signature: Signature, overload: OpOverload, named: bool) -> None:
-    left, _, right = signature.text.partition("->")
-    single = [name for name, several in tensor_arguments(overload).items() if not several]
-    operands, results = left.count(",") + 1, right.count(",") + 1
-    taken = ", ".join(single)
+    """The signature has an operand for every tensor it names, an output for every result, and sizes that are there."""
+    single = _single(overload)
+    results = len(signature.parsed) - signature.operands
     if unknown := [name for name in signature.arguments if name not in single]:
         raise InputError(
-            f"{overload} has no tensor argument {unknown[0]!r}, but {taken}",
+            f"{overload} has no tensor argument {unknown[0]!r}, but {', '.join(single)}",
             "correct arguments=" if named else "register each overload by its name",
         )
-    if operands != len(signature.arguments):
+    if signature.operands != len(signature.arguments):
         raise InputError(
-            f"the signature {signature.text!r} has {operands} operands for the tensors "
+            f"the signature {signature.text!r} has {signature.operands} operands for the tensors "
             f"{', '.join(signature.arguments)} of {overload}",
             "write one operand for each, in this order, or name those that are meant with arguments=",
         )
@@ -172,16 +168,6 @@ def _check_schema(signature: Signature, overload: OpOverload, named: bool) -> No
             f"{overload} has no integer argument {wrong[0]!r}, but {', '.join(integers) or 'none'}",
             "correct sizes=",
         )
-
-
-def _check_names(signature: Signature) -> None:
-    """Axes that ``loops`` and ``sizes`` mention stand in the signature."""
-    known = {name for tokens in signature.parsed for token in tokens for name in token.split()}
-    for option, names in (("loops", signature.loops.split()), ("sizes", list(signature.sizes))):
-        if unknown := [name for name in names if name not in known]:
-            raise InputError(
-                f"{option} mentions {unknown[0]!r}, no axis of {signature.text!r}", f"correct {option}="
-            )
 
 
 # -- likenesses ---------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ class Atom:
 
     number: int
     size: int
-    pins: dict[Hashable, None] = field(default_factory=dict, repr=False)
+    pins: tuple[Hashable, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return f"a{self.number}:{self.size}"
@@ -37,9 +37,7 @@ class Product:
     size: int
 
     def __str__(self) -> str:
-        return (
-            "(" + " ".join(f"({part})" if isinstance(part, Sum) else str(part) for part in self.parts) + ")"
-        )
+        return f"({' '.join(f'({part})' if isinstance(part, Sum) else str(part) for part in self.parts)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +56,18 @@ Term = Union[Atom, Product, Sum]  # noqa: UP007  (a runtime alias of a forward r
 
 def product_term(parts: Sequence[Term]) -> Term:
     """The product of ``parts``, flattened."""
-    flat = tuple(leaf for part in parts for leaf in (part.parts if isinstance(part, Product) else (part,)))
+    flat = _flat(Product, parts)
     return flat[0] if len(flat) == 1 else Product(flat, prod(part.size for part in flat))
 
 
 def sum_term(parts: Sequence[Term]) -> Term:
     """The concatenation of ``parts``, flattened."""
-    flat = tuple(leaf for part in parts for leaf in (part.parts if isinstance(part, Sum) else (part,)))
+    flat = _flat(Sum, parts)
     return flat[0] if len(flat) == 1 else Sum(flat, sum(part.size for part in flat))
+
+
+def _flat(kind: type[Product | Sum], parts: Sequence[Term]) -> tuple[Term, ...]:
+    return tuple(leaf for part in parts for leaf in (part.parts if isinstance(part, kind) else (part,)))
 
 
 def atoms(term: Term) -> Iterator[Atom]:
@@ -87,17 +89,14 @@ def size_of(term: Term, sizes: Mapping[Atom, int]) -> int:
 
 
 def terms_with(term: Term, outer: tuple[Atom, ...] = ()) -> Iterator[tuple[Atom, tuple[Atom, ...]]]:
-    """Every occurrence of an atom with the atoms that stand outside it in the same product.
+    """Every occurrence of an atom with the atoms outside it in the same product: of (h d), h with none, d with h.
 
-    A factor that is itself a sum hides which of its atoms stands there, so it counts for none.
+    A factor that is a sum is none of them: at a given position, any of its parts may stand there.
     """
     if isinstance(term, Atom):
         yield term, outer
-    elif isinstance(term, Sum):
-        for part in term.parts:
-            yield from terms_with(part, outer)
-    else:
-        for part in term.parts:
-            yield from terms_with(part, outer)
-            if isinstance(part, Atom):
-                outer = (*outer, part)
+        return
+    for part in term.parts:
+        yield from terms_with(part, outer)
+        if isinstance(term, Product) and isinstance(part, Atom):
+            outer = (*outer, part)

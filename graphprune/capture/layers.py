@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from graphprune.capture.roles import ROLES
+
 __all__ = ["PLAIN", "WEIGHTED", "LayerSpec"]
 
 Arguments = Mapping[str, Any]
@@ -55,42 +57,25 @@ class LayerSpec:
         return getattr(nn, kind)(**config)
 
 
-_AFFINE = {"weight": "weight", "bias": "bias"}
+def _convolution(a: Arguments) -> Config:
+    weight = a["weight"]
+    return {
+        "in_channels": weight.shape[1] * a["groups"],
+        "out_channels": weight.shape[0],
+        "kernel_size": tuple(weight.shape[2:]),
+        **{name: a[name] for name in ("stride", "padding", "dilation", "groups")},
+        "bias": a.get("bias") is not None,
+    }
 
 
-def _convolution(kind: str) -> LayerSpec:
-    def config(a: Arguments) -> Config:
-        weight, groups = a["weight"], a["groups"]
-        return {
-            "in_channels": weight.shape[1] * groups,
-            "out_channels": weight.shape[0],
-            "kernel_size": tuple(weight.shape[2:]),
-            "stride": a["stride"],
-            "padding": a["padding"],
-            "dilation": a["dilation"],
-            "groups": groups,
-            "bias": a.get("bias") is not None,
-        }
-
-    return LayerSpec(kind, config, _AFFINE, "input")
-
-
-def _transposed(kind: str) -> LayerSpec:
-    def config(a: Arguments) -> Config:
-        weight, groups = a["weight"], a["groups"]
-        return {
-            "in_channels": weight.shape[0],
-            "out_channels": weight.shape[1] * groups,
-            "kernel_size": tuple(weight.shape[2:]),
-            "stride": a["stride"],
-            "padding": a["padding"],
-            "output_padding": a["output_padding"],
-            "groups": groups,
-            "bias": a.get("bias") is not None,
-            "dilation": a["dilation"],
-        }
-
-    return LayerSpec(kind, config, _AFFINE, "input")
+def _transposed(a: Arguments) -> Config:
+    weight = a["weight"]
+    return {
+        **_convolution(a),
+        "in_channels": weight.shape[0],
+        "out_channels": weight.shape[1] * a["groups"],
+        "output_padding": a["output_padding"],
+    }
 
 
 def _linear(a: Arguments) -> Config:
@@ -132,35 +117,30 @@ def _embedding(a: Arguments) -> Config:
     }
 
 
-WEIGHTED: dict[str, LayerSpec] = {
-    **{f"aten.conv{n}d": _convolution(f"Conv{n}d") for n in (1, 2, 3)},
-    **{f"aten.conv_transpose{n}d": _transposed(f"ConvTranspose{n}d") for n in (1, 2, 3)},
-    "aten.linear": LayerSpec("Linear", _linear, _AFFINE, "input"),
-    "aten.batch_norm": LayerSpec(
-        "BatchNorm2d",
-        _batch_norm,
-        {**_AFFINE, "running_mean": "running_mean", "running_var": "running_var"},
-        "input",
-    ),
-    "aten.layer_norm": LayerSpec("LayerNorm", _layer_norm, _AFFINE, "input"),
-    "aten.rms_norm": LayerSpec(
+def _group_norm(a: Arguments) -> Config | None:
+    if a.get("bias") is None:
+        return None
+    return {"num_groups": a["num_groups"], "num_channels": a["weight"].shape[0], "eps": a["eps"]}
+
+
+_CONFIGS: dict[str, tuple[str, Callable[[Arguments], Config | None]]] = {
+    **{f"aten.conv{n}d": (f"Conv{n}d", _convolution) for n in (1, 2, 3)},
+    **{f"aten.conv_transpose{n}d": (f"ConvTranspose{n}d", _transposed) for n in (1, 2, 3)},
+    "aten.linear": ("Linear", _linear),
+    "aten.batch_norm": ("BatchNorm2d", _batch_norm),
+    "aten.layer_norm": ("LayerNorm", _layer_norm),
+    "aten.rms_norm": (
         "RMSNorm",
         lambda a: {"normalized_shape": tuple(a["normalized_shape"]), "eps": a["eps"]},
-        {"weight": "weight"},
-        "input",
     ),
-    "aten.group_norm": LayerSpec(
-        "GroupNorm",
-        lambda a: (
-            {"num_groups": a["num_groups"], "num_channels": a["weight"].shape[0], "eps": a["eps"]}
-            if a.get("bias") is not None
-            else None
-        ),
-        _AFFINE,
-        "input",
-    ),
-    "aten.embedding": LayerSpec("Embedding", _embedding, {"weight": "weight"}, "indices"),
-    "aten.prelu": LayerSpec("PReLU", lambda a: {"num_parameters": a["weight"].numel()}, {"weight": "weight"}),
+    "aten.group_norm": ("GroupNorm", _group_norm),
+    "aten.embedding": ("Embedding", _embedding),
+    "aten.prelu": ("PReLU", lambda a: {"num_parameters": a["weight"].numel()}),
+}
+
+WEIGHTED: dict[str, LayerSpec] = {
+    op: LayerSpec(kind, config, {name: name for name in ROLES[op].stored}, ROLES[op].source)
+    for op, (kind, config) in _CONFIGS.items()
 }
 
 

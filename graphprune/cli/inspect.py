@@ -18,7 +18,6 @@ from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept, width
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_shapes
-from graphprune.report.explanation import explanation
 from graphprune.report.facts import network_facts
 from graphprune.report.graph_files import WRITERS
 from graphprune.report.inspection import inspection
@@ -70,7 +69,7 @@ def explain(model: str, layer: str, shapes: Sequence[str], json: bool) -> None:
     """
     with stages() as progress:
         source, graph = _traced(model, shapes, progress)
-        found = explanation(graph, layer)
+        found = graph.explanation(layer)
     if json:
         print_json({"model": source.spec, **found})
     else:

@@ -1,8 +1,10 @@
 """Whether a rule keeps the law, which axis breaks it, and which pins are needless.
 
-Restriction and contraction in one: the operator on restricted arguments gives the restricted result of the
-operator on arguments whose removed coordinates are zero. Where the operator averages, normalises or compares
-along an axis, what it does with the kept part is its definition.
+The law: cut some units out of the arguments and run the operator, or set those units to zero, run it, and cut
+them out of the result. Both must give the same. For ``y = x @ w.T`` with 3 of 5 columns of x and w kept, y must be
+the y of the full x and w with the other 2 columns at zero.
+
+Operators that average, normalise or compare along an axis are compared with themselves on the kept part instead.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class RuleReport:
 def check_rule(operator: Any, *args: Any, **kwargs: Any) -> RuleReport:
     """Tries the rule of ``operator`` on the real operator, in float64, removing random halves of its free axes.
 
-    Halves of all axes at once, then units chosen row by row where nothing lines them up, several times.
+    All axes lose a half at once. Where an axis has a fibre (see `graphprune.axes.groups.Group`), every position of
+    the fibre then loses a half of its own. Both are tried several times.
 
     Args:
         operator: as for `graphprune.rule`.

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from graphprune.capture.roles import ROLES
 from graphprune.lossless.facts import Fact, Step
 
 __all__ = ["BIASED", "count", "factors", "is_product", "reads"]
 
-_CONVOLUTIONS = [f"aten.conv{rank}d" for rank in (1, 2, 3)]
-_TRANSPOSED = [f"aten.conv_transpose{rank}d" for rank in (1, 2, 3)]
+_LAYERS = ("convolution", "transposed", "linear")
 # those with a bias of their own, one for each output channel
-BIASED = frozenset(("aten.linear", *_CONVOLUTIONS, *_TRANSPOSED))
+BIASED = frozenset(op for op, roles in ROLES.items() if roles.kind in _LAYERS)
 _FACTORS = {
-    **dict.fromkeys(BIASED, ("input", "weight")),
-    "aten.matmul": ("self", "other"),
-    **dict.fromkeys(["aten.mm", "aten.bmm"], ("self", "mat2")),
+    **{
+        op: (ROLES[op].source, ROLES[op].weight)
+        for op in (*BIASED, "aten.matmul", "aten.mm", "aten.bmm", "aten.addmm")
+    },
     "aten.mv": ("self", "vec"),
-    "aten.addmm": ("mat1", "mat2"),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from graphprune import exporting
 from graphprune.axes.terms import Atom, Term, size_of
 from graphprune.capture.operations import Operation, Value
+from graphprune.capture.roles import ROLES
 from graphprune.profiling.chains import random_values, serialised
 
 __all__ = ["OPERATORS", "Probe", "find_probe", "probe_times"]
@@ -62,18 +63,16 @@ def find_probe(
     return Probe(form, shapes, stored, tuple(settings.items()))
 
 
+_FORMS = {"convolution": "Conv", "transposed": "ConvTranspose", "linear": "linear", "product": "matmul"}
+
+
 def _described(operation: Operation) -> tuple[str, list[Value], dict[str, Any]]:
     given = operation.arguments
-    if "weight" in given and "stride" in given:
-        form = "ConvTranspose" if "transpose" in operation.family else "Conv"
-        return form, [given["input"], given["weight"]], _window(given)
     if operation.family == "aten.scaled_dot_product_attention":
         return "attention", [given["query"], given["key"], given["value"]], {}
-    if operation.family == "aten.linear":
-        return "linear", [given["input"], given["weight"]], {}
-    first = next(name for name in ("mat1", "batch1", "self") if name in given)
-    second = {"mat1": "mat2", "batch1": "batch2"}.get(first) or ("mat2" if "mat2" in given else "other")
-    return "matmul", [given[first], given[second]], {}
+    roles = ROLES[operation.family]
+    settings = _window(given) if "stride" in given else {}
+    return _FORMS[roles.kind], [given[roles.source], given[roles.weight]], settings
 
 
 def _window(given: Mapping[str, Any]) -> dict[str, Any]:

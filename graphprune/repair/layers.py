@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphprune.capture.roles import ROLES
+
 __all__ = ["LAYERS", "Layer"]
 
 Arguments = Mapping[str, Any]
@@ -161,11 +163,10 @@ def _grouped(windows: Tensor, groups: int) -> Tensor:
     return windows.unflatten(1, (groups, -1)).flatten(2).transpose(0, 1)
 
 
+_KINDS = {"linear": Layer, "product": Layer, "convolution": _Convolution, "transposed": _Transposed}
+
 LAYERS: dict[str, Layer] = {
-    "aten.linear": Layer("input", "weight", "bias"),
-    "aten.addmm": Layer("mat1", "mat2", "self", outputs_first=False),
-    "aten.mm": Layer("self", "mat2", outputs_first=False),
-    "aten.matmul": Layer("self", "other", outputs_first=False),
-    **{f"aten.conv{rank}d": _Convolution("input", "weight", "bias") for rank in (1, 2, 3)},
-    **{f"aten.conv_transpose{rank}d": _Transposed("input", "weight", "bias") for rank in (1, 2, 3)},
+    op: _KINDS[roles.kind](roles.source, roles.weight, roles.bias, outputs_first=roles.kind != "product")
+    for op, roles in ROLES.items()
+    if roles.kind in _KINDS and op not in ("aten.bmm", "aten.baddbmm")  # a weight of one matrix
 }

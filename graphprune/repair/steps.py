@@ -9,11 +9,13 @@ from torch import fx
 
 from graphprune.capture.nodes import arguments, family
 from graphprune.capture.program import Program
+from graphprune.capture.roles import ROLES
 from graphprune.repair.layers import LAYERS
 
 __all__ = ["BATCH_NORM", "Step", "find_steps"]
 
 BATCH_NORM = "aten.batch_norm"
+_MEAN = ROLES[BATCH_NORM].statistics[0]
 _PASSING = ("aten.dropout", "aten.alias", "aten.contiguous")  # the value itself, in eval mode
 _ADDS = ("aten.add", "aten.add_")
 
@@ -75,7 +77,7 @@ def find_steps(
 def _weight(node: fx.Node) -> str | None:
     """The stored tensor by which a call is known, if it is one that can be repaired."""
     if family(node) == BATCH_NORM:
-        held = arguments(node)["running_mean"]
+        held = arguments(node)[_MEAN]
     elif family(node) in LAYERS:
         held = arguments(node)[LAYERS[family(node)].weight]
     else:
@@ -86,7 +88,7 @@ def _weight(node: fx.Node) -> str | None:
 def _norm_steps(layer: str, nodes: list[fx.Node]) -> list[Step]:
     """The step, if the batch norm is called once and nobody else reads its statistics."""
     given = arguments(nodes[0])
-    stored = [given["running_mean"], given["running_var"]]
+    stored = [given[name] for name in ROLES[BATCH_NORM].statistics]
     if len(nodes) > 1 or given["training"] or any(len(held.users) > 1 for held in stored):
         return []
     mean, variance = (str(held.target) for held in stored)
@@ -153,7 +155,7 @@ def _shift(program: Program, nodes: list[fx.Node]) -> tuple[str, bool]:
     norm = _norm_after(nodes[0])
     if len(nodes) > 1 or norm is None or any(bias is not None for bias in biases):
         return "", False
-    return str(arguments(norm)["running_mean"].target), True
+    return str(arguments(norm)[_MEAN].target), True
 
 
 def _norm_after(node: fx.Node) -> fx.Node | None:
@@ -162,7 +164,7 @@ def _norm_after(node: fx.Node) -> fx.Node | None:
     if user is None or user.op != "call_function" or family(user) != BATCH_NORM:
         return None
     given = arguments(user)
-    held = [given["running_mean"], given["running_var"]]
+    held = [given[name] for name in ROLES[BATCH_NORM].statistics]
     own = all(isinstance(item, fx.Node) and item.op == "get_attr" and len(item.users) == 1 for item in held)
     return user if own and not given["training"] and given["input"] is node else None
 

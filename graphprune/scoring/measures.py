@@ -14,14 +14,12 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group, Member
 from graphprune.calibration.batches import Calibration
 from graphprune.capture.operations import Value
+from graphprune.capture.roles import ROLES
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.sites import Site, find_sites
 from graphprune.scoring.units import per_unit, unit_maps
 
 __all__ = ["Measure", "View", "parameters_of", "summed"]
-
-
-BATCH_NORMS = ("aten.batch_norm", "aten._native_batch_norm_legit_no_training", "aten.cudnn_batch_norm")
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,9 @@ class View:
         """Names of the parameters that are the scale of a batch norm."""
         names = set()
         for operation in self.graph.program.operations:
-            weight = operation.arguments.get("weight")
-            if operation.family in BATCH_NORMS and isinstance(weight, Value):
+            roles = ROLES.get(operation.family)
+            weight = operation.arguments.get(roles.weight) if roles and roles.kind == "batch norm" else None
+            if isinstance(weight, Value):
                 names.add(self.graph.program.attributes.get(weight.name, ""))
         return frozenset(names)
 

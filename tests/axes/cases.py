@@ -17,20 +17,7 @@ from draws import Draw, Row
 
 from graphprune.axes.rules import RULES
 
-__all__ = ["FUNCTIONAL", "ROWS", "rule_name"]
-
-_TABLES = (
-    cases_pointwise,
-    cases_reductions,
-    cases_contractions,
-    cases_recurrent,
-    cases_indexing,
-    cases_spectral,
-    cases_views,
-    cases_windows,
-)
-
-FUNCTIONAL: list[Row] = [row for table in _TABLES for row in table.ROWS]
+__all__ = ["ROWS", "TABLES", "rule_name"]
 
 
 def rule_name(op: str) -> str:
@@ -53,4 +40,22 @@ def _twin(row: Row) -> Row | None:
     return twin
 
 
-ROWS: list[Row] = [*FUNCTIONAL, *(twin for row in FUNCTIONAL if (twin := _twin(row)))]
+def _with_twins(rows: list[Row]) -> list[Row]:
+    return [*rows, *(twin for row in rows if (twin := _twin(row)))]
+
+
+# the family of rules, as its file is called → its rows
+TABLES: dict[str, list[Row]] = {
+    table.__name__.removeprefix("cases_"): _with_twins(table.ROWS)
+    for table in (
+        cases_pointwise,
+        cases_reductions,
+        cases_contractions,
+        cases_recurrent,
+        cases_indexing,
+        cases_spectral,
+        cases_views,
+        cases_windows,
+    )
+}
+ROWS = [row for rows in TABLES.values() for row in rows]

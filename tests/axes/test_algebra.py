@@ -310,6 +310,25 @@ def test_an_axis_of_which_one_side_is_pinned() -> None:
     assert [list(atom.pins) for atom in atoms(equations.solve(whole))] == [["why"], ["why too"]]
 
 
+def test_equations_are_closed_by_the_first_term_that_is_solved() -> None:
+    equations = Equations()
+    axis, other = equations.atom(4), equations.atom(4)
+    equations.pin(axis, "why")
+    first, _ = equations.cut(axis, 1)
+    term = equations.solve(axis)
+    assert [atom.pins for atom in atoms(term)] == [("why",), ("why",)]
+    assert equations.solve(first) is next(atoms(term))
+    for late in (
+        lambda: equations.unify(axis, other),
+        lambda: equations.pin(other, "late"),
+        lambda: equations.cut(other, 1),
+        lambda: equations.split(other, 2),
+    ):
+        with pytest.raises(RuntimeError, match="add all of them before"):
+            late()
+    assert str(equations.solve(other)) == "a2:4"
+
+
 def test_terms_are_printed_as_einops_would() -> None:
     equations = Equations()
     a, b, c = (equations.atom(size) for size in (2, 3, 4))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.report.explanation import explanation
 from graphprune.report.inspection import inspection
 
 
@@ -62,11 +61,11 @@ def test_pins_most_costly_first(graph: gp.DependencyGraph) -> None:
 
 
 def test_everything_is_json(graph: gp.DependencyGraph) -> None:
-    for document in (inspection(graph), explanation(graph, "second")):
+    for document in (inspection(graph), graph.explanation("second")):
         assert json.loads(json.dumps(document)) == document
 
 
 def test_explanation_names_pins_and_paths(graph: gp.DependencyGraph) -> None:
-    outputs, inputs = explanation(graph, "second")["tensors"]["second.weight"]
+    outputs, inputs = graph.explanation("second")["tensors"]["second.weight"]
     assert [pin["reason"] for pin in outputs["axes"][0]["pins"]] == ["an output of the model"]
     assert [row["tensor"] for row in inputs["axes"][0]["coupled"]] == ["first.weight", "first.bias"]

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table, signatures
+from graphprune.axes.rules.table import Table, each, signatures
 from graphprune.axes.signature import Signature, apply_signature
 
 __all__ = ["RULES"]
 
 _ROWS = {
-    "aten.linear": Signature("... i, o i, o -> ... o", ("input", "weight", "bias"), loops="... i o"),
-    "aten.bilinear": Signature(
+    "linear": Signature("... i, o i, o -> ... o", ("input", "weight", "bias"), loops="... i o"),
+    "bilinear": Signature(
         "... i, ... j, o i j, o -> ... o", ("input1", "input2", "weight", "bias"), loops="... i j o"
     ),
-    "aten.mm": Signature("i k, k j -> i j", ("self", "mat2"), loops="i j k"),
-    "aten.bmm": Signature("b i k, b k j -> b i j", ("self", "mat2"), loops="b i j k"),
-    "aten.mv": Signature("i k, k -> i", ("self", "vec"), loops="i k"),
-    "aten.dot": Signature("k, k ->", ("self", "tensor"), loops="k"),
-    "aten.vdot": Signature("k, k ->", ("self", "other"), loops="k"),
-    "aten.outer": Signature("i, j -> i j", ("self", "vec2"), loops="i j"),
-    "aten.cdist": Signature("... i k, ... j k -> ... i j", ("x1", "x2"), loops="... i j k"),
+    "mm": Signature("i k, k j -> i j", ("self", "mat2"), loops="i j k"),
+    "bmm": Signature("b i k, b k j -> b i j", ("self", "mat2"), loops="b i j k"),
+    "mv": Signature("i k, k -> i", ("self", "vec"), loops="i k"),
+    "dot": Signature("k, k ->", ("self", "tensor"), loops="k"),
+    "vdot": Signature("k, k ->", ("self", "other"), loops="k"),
+    "outer": Signature("i, j -> i j", ("self", "vec2"), loops="i j"),
+    "embedding": Signature("x* d, s+ -> s+ d", ("weight", "indices"), window="rows are looked up by index"),
+    "cdist": Signature("... i k, ... j k -> ... i j", ("x1", "x2"), loops="... i j k"),
 }
 
 _MATMUL = {
@@ -90,12 +91,11 @@ def _spaced(letters: str) -> str:
 def attention(call: Call) -> None:
     """Scaled dot-product attention. Keys and values may have fewer heads than queries (``enable_gqa``).
 
-    The softmax runs over the keys' positions; widths are summed for every pair of positions. A causal mask
-    counts the positions of queries and keys from the start, so that they are the same or stay.
+    Widths are summed for every pair of positions, and the softmax runs over the keys' positions. A causal mask
+    counts positions of queries and keys from the start: as many of both are one axis, else they are pinned.
     """
     query, key, value = call["query"], call["key"], call["value"]
-    for axis, other in zip(call.output.dims, (*query.dims[:-1], value.dims[-1]), strict=True):
-        call.unify(axis, other)
+    call.unify_all(call.output.dims, (*query.dims[:-1], value.dims[-1]))
     call.unify(key.dims[-2], value.dims[-2])
     call.unify(query.dims[-1], key.dims[-1])
     for operand in (key, value):
@@ -133,35 +133,24 @@ def grouped_product(call: Call) -> None:
     (places, width), (experts, inputs, outputs) = call["input"].dims, call["weight"].dims
     call.pin((places, experts, call["offs"].dims[0]), "which rows belong to which matrix is data")
     call.unify(width, inputs)
-    for axis, other in zip(call.output.dims, (places, outputs), strict=True):
-        call.unify(axis, other)
+    call.unify_all(call.output.dims, (places, outputs))
     call.across.extend((inputs, other) for other in (places, outputs, experts))
     call.loops.append((places, inputs, outputs))
 
 
 def aligned_product(call: Call) -> None:
     """The same in one kernel, which refuses most widths, and to be verified in double precision."""
-    for operand in (*call.operands(), *call.outputs):
-        call.pin(operand.dims, "its kernel takes rows of 16 bytes, or a multiple, only")
-
-
-def embedding(call: Call) -> None:
-    """Rows looked up by data: the rows stay, the width passes through."""
-    weight, indices = call["weight"], call["indices"]
-    call.pin(weight.dims[0], "rows are looked up by index")
-    for axis, other in zip(call.output.dims, (*indices.dims, weight.dims[1]), strict=True):
-        call.unify(axis, other)
+    call.pin_all("its kernel takes rows of 16 bytes, or a multiple, only")
 
 
 RULES: Table = {
     **signatures(_ROWS),
-    **dict.fromkeys(["aten.conv1d", "aten.conv2d", "aten.conv3d"], convolution),
-    **dict.fromkeys([f"aten.conv_transpose{rank}d" for rank in (1, 2, 3)], transposed_convolution),
+    **each("conv1d conv2d conv3d", convolution),
+    **each("conv_transpose1d conv_transpose2d conv_transpose3d", transposed_convolution),
     "aten.matmul": matmul,
-    **dict.fromkeys(["aten.addmm", "aten.baddbmm"], added_product),
+    **each("addmm baddbmm", added_product),
     "aten.einsum": einsum,
     "aten.scaled_dot_product_attention": attention,
-    "aten.embedding": embedding,
     "transformers.grouped_mm_fallback": grouped_product,
     "aten._grouped_mm": aligned_product,
 }

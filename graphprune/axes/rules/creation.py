@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table
+from graphprune.axes.rules.table import Table, each
 
 __all__ = ["RULES"]
 
@@ -18,12 +18,6 @@ def positional(call: Call) -> None:
 
 
 RULES: Table = {
-    **dict.fromkeys(
-        [
-            f"aten.{name}"
-            for name in "zeros ones full empty new_zeros new_ones new_full new_empty scalar_tensor".split()
-        ],
-        uniform,
-    ),
-    **dict.fromkeys(["aten.arange", "aten.linspace", "aten.eye"], positional),
+    **each("zeros ones full empty new_zeros new_ones new_full new_empty scalar_tensor", uniform),
+    **each("arange linspace eye", positional),
 }

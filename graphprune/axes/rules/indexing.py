@@ -1,7 +1,7 @@
 """Operators that read, write or count at places that are data: those places stay, other dimensions pass.
 
-A removed unit of an index tensor would be a read or a write that does not happen. Where results are added up,
-that is as good as adding zero; elsewhere what would have been overwritten shows.
+If a unit of an index tensor is removed, one read or write does not happen. That is right where values are added,
+for adding zero does the same. Where they are overwritten it is wrong: the old value would stay.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Table
+from graphprune.axes.rules.table import Rule, Table, each
 
 __all__ = ["RULES"]
 
@@ -22,9 +22,12 @@ _WRITTEN = "written at places that are data"
 
 @dataclass(frozen=True)
 class _Places:
-    """``x[indices]``: the axes of ``x`` that are ``kept``, of which ``front`` come before the indices' own.
+    """The dimensions of ``x[indices]``.
 
-    ``along`` are the indices' own axes; None where a mask decides how many positions there are.
+    Args:
+        kept: axes of ``x`` that are not indexed.
+        front: how many of them come before those of the indices.
+        along: axes of the index tensors; None where a mask decides how many positions there are.
     """
 
     kept: tuple[Axis, ...]
@@ -45,10 +48,9 @@ def _places(call: Call, source: Operand, indices: Sequence[Operand | None]) -> _
         covered += range(dim, dim + width) if item is not None else ()
         dim += width
     call.pin((source.dims[place] for place in covered), _BY_DATA)
-    kept = tuple(axis for place, axis in enumerate(source.dims) if place not in covered)
     together = covered == list(range(covered[0], covered[-1] + 1))
     tensors = [item for item in indices if item is not None]
-    return _Places(kept, covered[0] if together else 0, _own_axes(call, tensors))
+    return _Places(source.without(covered), covered[0] if together else 0, _own_axes(call, tensors))
 
 
 def _is_mask(item: Operand) -> bool:
@@ -74,38 +76,33 @@ def _own_axes(call: Call, tensors: Sequence[Operand]) -> tuple[Axis | None, ...]
 def index(call: Call) -> None:
     """Fancy indexing: indexed dimensions stay, the index tensors' own dimensions pass to the result."""
     places = _places(call, call["self"], call["indices"])
-    for axis, other in zip(call.output.dims, places.result, strict=True):
+    _land(call, call.output.dims, places.result)
+
+
+def _land(call: Call, axes: Sequence[Axis], places: Sequence[Axis | None]) -> None:
+    """``axes`` are those of `_Places`, or broadcast into them from the right."""
+    for axis, other in zip(axes[::-1], places[::-1], strict=False):
         if other is None:
             call.pin(axis, "as many positions as a mask has")
-        else:
+        elif axis.size == other.size:
             call.unify(axis, other)
 
 
 def index_put(call: Call) -> None:
     """Writes ``values``, broadcast, at ``x[indices]``; with ``accumulate`` they are added."""
     source, values = call["self"], call["values"]
-    _pass(call, call.output.dims, source.dims)
+    call.unify_all(call.output.dims, source.dims)
     places = _places(call, source, call["indices"])
-    for axis, other in zip(values.dims[::-1], places.result[::-1], strict=False):
-        if other is None:
-            call.pin(axis, "as many positions as a mask has")
-        elif axis.size == other.size:
-            call.unify(axis, other)
+    _land(call, values.dims, places.result)
     if not call["accumulate"]:
         call.pin((axis for axis in places.along if axis is not None), _WRITTEN)
-
-
-def _pass(call: Call, first: Sequence[Axis], second: Sequence[Axis], along: int = -1) -> None:
-    for place, (axis, other) in enumerate(zip(first, second, strict=True)):
-        if place != along:
-            call.unify(axis, other)
 
 
 def index_select(call: Call) -> None:
     """One dimension indexed by a vector."""
     source = call["self"]
     along = call.dimension(source, call["dim"])
-    _pass(call, source.dims, call.output.dims, along)
+    call.unify_all(source.dims, call.output.dims, [along])
     call.pin(source.dims[along], _BY_DATA)
     if call["index"].dims:
         call.unify(call.output.dims[along], call["index"].dims[0])
@@ -115,11 +112,11 @@ def index_write(adds: bool, call: Call) -> None:
     """Slices of one dimension written, or added, where a vector says; ``index_fill`` writes a number."""
     source, chosen, values = call["self"], call["index"], call.get("source")
     along = call.dimension(source, call["dim"])
-    _pass(call, source.dims, call.output.dims)
+    call.unify_all(source.dims, call.output.dims)
     call.pin(source.dims[along], _BY_DATA)
     if isinstance(values, Operand) and values.dims:
-        _pass(call, source.dims, values.dims, along)
-        _pass(call, chosen.dims or (values.dims[along],), (values.dims[along],))
+        call.unify_all(source.dims, values.dims, [along])
+        call.unify_all(chosen.dims or (values.dims[along],), (values.dims[along],))
     if not adds:
         call.pin(chosen.dims, _WRITTEN)
 
@@ -141,7 +138,7 @@ def scatter(call: Call) -> None:
     """The reverse of `gather`: ``src`` is written, or added, where the index tensor says."""
     source, chosen, values = call["self"], call["index"], call.get("src")
     along = call.dimension(source, call["dim"])
-    _pass(call, source.dims, call.output.dims)
+    call.unify_all(source.dims, call.output.dims)
     call.pin(source.dims[along], _BY_DATA)
     for place, (axis, other) in enumerate(zip(source.dims, chosen.dims, strict=True)):
         written = [values.dims[place]] if isinstance(values, Operand) else []
@@ -149,7 +146,7 @@ def scatter(call: Call) -> None:
         if len({each.size for each in together}) > 1 or (place == along and not _adds(call)):
             call.pin(together, _WRITTEN)
         else:
-            _pass(call, together[:-1], together[1:])
+            call.unify_all(together[:-1], together[1:])
 
 
 def _adds(call: Call) -> bool:
@@ -162,7 +159,7 @@ def _adds(call: Call) -> bool:
 
 def one_hot(call: Call) -> None:
     """A new last dimension with one position per class."""
-    _pass(call, call.output.dims[:-1], call["self"].dims)
+    call.unify_all(call.output.dims[:-1], call["self"].dims)
     call.pin(call.output.dims[-1], "one position per class")
 
 
@@ -173,47 +170,33 @@ def sorted_search(call: Call) -> None:
     call.pin(table.dims[-1], "places in it are returned")
     if not isinstance(values, Operand):
         return
-    _pass(call, call.output.dims, values.dims)
+    call.unify_all(call.output.dims, values.dims)
     for operand in (table, call.get("sorter")):
         if isinstance(operand, Operand) and len(table.dims) > 1:
-            _pass(call, operand.dims[:-1], values.dims[:-1])
+            call.unify_all(operand.dims[:-1], values.dims[:-1])
         if isinstance(operand, Operand):
             call.unify(operand.dims[-1], table.dims[-1])
 
 
-def all_stay(reason: str, call: Call) -> None:
-    """Nothing can be removed."""
-    for operand in (*call.operands(), *call.outputs):
-        call.pin(operand.dims, reason)
+def _all_stay(reason: str) -> Rule:
+    return lambda call: call.pin_all(reason)
 
-
-_STAY = {
-    "values are counted": "histc bincount",
-    "positions are returned": "nonzero",
-    "elements are taken in order, as many as a mask has": "masked_select masked_scatter masked_scatter_",
-}
 
 RULES: Table = {
     "aten.index": index,
-    **dict.fromkeys(["aten.index_put", "aten.index_put_"], index_put),
+    **each("index_put index_put_", index_put),
     "aten.index_select": index_select,
-    **dict.fromkeys(["aten.index_add", "aten.index_add_"], partial(index_write, True)),
-    **dict.fromkeys(
-        [f"aten.{name}" for name in "index_copy index_copy_ index_fill index_fill_".split()],
-        partial(index_write, False),
-    ),
+    **each("index_add index_add_", partial(index_write, True)),
+    **each("index_copy index_copy_ index_fill index_fill_", partial(index_write, False)),
     "aten.gather": gather,
-    **dict.fromkeys(
-        [
-            f"aten.{name}"
-            for name in "scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_".split()
-        ],
-        scatter,
-    ),
+    **each("scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_", scatter),
     "aten.one_hot": one_hot,
-    **dict.fromkeys(["aten.searchsorted", "aten.bucketize"], sorted_search),
-    **{
-        f"aten.{name}": partial(all_stay, reason) for reason, names in _STAY.items() for name in names.split()
-    },
-    "torchvision.nms": partial(all_stay, "boxes are compared with one another"),
+    **each("searchsorted bucketize", sorted_search),
+    **each("histc bincount", _all_stay("values are counted")),
+    "aten.nonzero": _all_stay("positions are returned"),
+    **each(
+        "masked_select masked_scatter masked_scatter_",
+        _all_stay("elements are taken in order, as many as a mask has"),
+    ),
+    "torchvision.nms": _all_stay("boxes are compared with one another"),
 }

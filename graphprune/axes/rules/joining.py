@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from graphprune.axes.algebra import Axis
-from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Table
+from graphprune.axes.call import Call
+from graphprune.axes.rules.table import Table, each
 
 __all__ = ["RULES"]
-
-
-def _pass(call: Call, source: Sequence[Axis], result: Sequence[Axis], along: int) -> None:
-    for index, (axis, other) in enumerate(zip(result, source, strict=True)):
-        if index != along:
-            call.unify(axis, other)
 
 
 def cat(call: Call) -> None:
@@ -22,18 +14,16 @@ def cat(call: Call) -> None:
     parts = [operand for operand in call.operands(("tensors",)) if operand.shape != (0,)]
     along = call.dimension(call.output, call.get("dim", 0))
     for part in parts:
-        _pass(call, part.dims, call.output.dims, along)
+        call.unify_all(call.output.dims, part.dims, [along])
     call.unify(call.output.dims[along], call.equations.sum(part.dims[along] for part in parts))
 
 
 def stack(call: Call) -> None:
     """A new dimension with one position per tensor; its positions stay."""
     along = call.dimension(call.output, call.get("dim", 0))
-    result = [axis for index, axis in enumerate(call.output.dims) if index != along]
     call.pin(call.output.dims[along], "tensors are stacked along it")
     for part in call.operands(("tensors",)):
-        for axis, other in zip(result, part.dims, strict=True):
-            call.unify(axis, other)
+        call.unify_all(call.output.without([along]), part.dims)
 
 
 def split(call: Call) -> None:
@@ -41,7 +31,7 @@ def split(call: Call) -> None:
     source, *places = call.operands()
     along = call.dimension(source, call.get("dim", 0))
     for output in call.outputs:
-        _pass(call, source.dims, output.dims, along)
+        call.unify_all(output.dims, source.dims, [along])
     if places:
         parts = (output.dims[along] for output in call.outputs)
         call.pin((source.dims[along], *parts, *places[0].dims), "split at places that are data")
@@ -55,20 +45,14 @@ def unbind(call: Call) -> None:
     along = call.dimension(source, call.get("dim", 0))
     call.pin(source.dims[along], "each position is taken apart")
     for output in call.outputs:
-        _without(call, source, output, along)
-
-
-def _without(call: Call, source: Operand, output: Operand, along: int) -> None:
-    rest = [axis for index, axis in enumerate(source.dims) if index != along]
-    for axis, other in zip(output.dims, rest, strict=True):
-        call.unify(axis, other)
+        call.unify_all(output.dims, source.without([along]))
 
 
 def select(call: Call) -> None:
     """One position is taken: it is a segment of size one, the others stay free."""
     source, index = call["self"], call["index"]
     along = call.dimension(source, call["dim"])
-    _without(call, source, call.output, along)
+    call.unify_all(call.output.dims, source.without([along]))
     axis = source.dims[along]
     if call.equations.pinned(axis):
         return
@@ -83,7 +67,7 @@ def slice_(call: Call) -> None:
     """``x[start:end:step]``: a segment of the dimension, or with a step the outer factor of ``(n step)``."""
     source = call["self"]
     along = call.dimension(source, call.get("dim", 0))
-    _pass(call, source.dims, call.output.dims, along)
+    call.unify_all(call.output.dims, source.dims, [along])
     axis, result = source.dims[along], call.output.dims[along]
     if axis.size == result.size:
         call.unify(axis, result)
@@ -120,17 +104,15 @@ def glu(call: Call) -> None:
     """The dimension is ``x + x``: values beside gates."""
     source = call["self"]
     along = call.dimension(source, call.get("dim", -1))
-    _pass(call, source.dims, call.output.dims, along)
+    call.unify_all(call.output.dims, source.dims, [along])
     half = call.output.dims[along]
     call.unify(source.dims[along], call.equations.sum((half, half)))
 
 
 RULES: Table = {
-    **dict.fromkeys(["aten.cat", "aten.concat", "aten.concatenate"], cat),
+    **each("cat concat concatenate", cat),
     "aten.stack": stack,
-    **dict.fromkeys(
-        ["aten.chunk", "aten.split", "aten.split_with_sizes", "aten.tensor_split", "aten.unsafe_chunk"], split
-    ),
+    **each("chunk split split_with_sizes tensor_split unsafe_chunk", split),
     "aten.unbind": unbind,
     "aten.select": select,
     "aten.slice": slice_,

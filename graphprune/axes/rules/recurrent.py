@@ -20,17 +20,16 @@ _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
 def layers(gates: int, call: Call) -> None:
-    """Layers, perhaps in both directions: each reads what all directions of the one below it give.
+    """Layers, perhaps in both directions: each reads the results of all directions of the layer below.
 
-    States are tensors (layers, batch, units), one for all layers and directions, so their units are the same.
-    With projections (``weight_hr``) a layer hands on fewer numbers than it has cells: the operator tells by
-    their sizes whether there are any, so cells stay where numbers may be removed.
+    One tensor (layers, batch, units) holds the states of all layers and directions, so they share their units.
+    With projections (``weight_hr``) a layer has more cells than results. The operator finds out whether there are
+    projections by comparing the two sizes, so the cells are pinned: they must stay more.
     """
     source, result, states = call["input"], call.outputs[0], list(call.operands(("hx",)))
     steps, batch = (1, 0) if call["batch_first"] else (0, 1)
     given, cells = states[0].dims[-1], states[-1].dims[-1]
-    for axis, other in zip(result.dims[:-1], source.dims[:-1], strict=True):
-        call.unify(axis, other)
+    call.unify_all(result.dims[:-1], source.dims[:-1])
     call.pin((source.dims[steps], result.dims[steps]), "states are carried along this dimension")
     for state, last in zip(states, call.outputs[1:], strict=True):
         _pass_state(call, state, last, source.dims[batch])
@@ -62,10 +61,8 @@ def cell(gates: int, call: Call) -> None:
     """One step of one layer."""
     source, states = call["input"], list(call.operands(("hx",)))
     for state, last in zip(states, call.outputs, strict=True):
-        for axis, other in zip(state.dims, last.dims, strict=True):
-            call.unify(axis, other)
-        call.unify(state.dims[0], source.dims[0])
-        call.unify(state.dims[1], states[0].dims[1])
+        call.unify_all(state.dims, last.dims)
+        call.unify_all(state.dims, (source.dims[0], states[0].dims[1]))
     params = list(call.operands(("w_ih", "w_hh", "b_ih", "b_hh")))
     units = states[0].dims[1]
     _weights(call, gates, params, source.dims[-1], (units, units), source.dims[:-1])
@@ -105,8 +102,7 @@ def _line_up(call: Call, feed: Axis, units: tuple[Axis, Axis], places: tuple[Axi
 
 def packed(call: Call) -> None:
     """Sequences of several lengths in one tensor."""
-    for operand in (*call.operands(), *call.outputs):
-        call.pin(operand.dims, "packed sequences: which rows belong together is data")
+    call.pin_all("packed sequences: which rows belong together is data")
 
 
 RULES: Table = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table
+from graphprune.axes.rules.table import Table, each
 
 __all__ = ["RULES"]
 
@@ -15,26 +15,28 @@ def transform(call: Call) -> None:
     if chosen is None and call.get("s") is not None:
         chosen = list(range(-len(call["s"]), 0))
     along = call.dimensions(source, chosen)
-    for place, (axis, other) in enumerate(zip(source.dims, output.dims, strict=True)):
-        if place in along:
-            call.pin((axis, other), "a Fourier transform mixes this dimension")
-        else:
-            call.unify(axis, other)
+    call.unify_all(source.dims, output.dims, but=along)
+    call.pin(
+        (item.dims[dim] for dim in along for item in (source, output)),
+        "a Fourier transform mixes this dimension",
+    )
     call.lined_up(source, along)
 
 
 def pairs(call: Call) -> None:
     """``view_as_real`` and ``view_as_complex``: real and imaginary parts in a last dimension of two."""
     source, result = call["self"].dims, call.output.dims
-    for axis, other in zip(source, result, strict=False):
-        call.unify(axis, other)
+    shared = min(len(source), len(result))
+    call.unify_all(source[:shared], result[:shared])
     call.pin((*source[len(result) :], *result[len(source) :]), "real and imaginary parts")
 
 
-_KINDS = "fft ifft rfft irfft hfft ihfft".split()
-
 RULES: Table = {
-    **dict.fromkeys([f"aten.fft_{kind}{rank}" for kind in _KINDS for rank in ("", "2", "n")], transform),
-    **dict.fromkeys(["aten._fft_c2c", "aten._fft_r2c", "aten._fft_c2r"], transform),
-    **dict.fromkeys(["aten.view_as_real", "aten.view_as_complex"], pairs),
+    **{
+        f"aten.fft_{kind}{rank}": transform
+        for kind in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
+        for rank in ("", "2", "n")
+    },
+    **each("_fft_c2c _fft_r2c _fft_c2r", transform),
+    **each("view_as_real view_as_complex", pairs),
 }

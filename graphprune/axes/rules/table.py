@@ -9,7 +9,7 @@ from typing import TypeAlias
 from graphprune.axes.call import Call
 from graphprune.axes.signature import Signature, apply_signature
 
-__all__ = ["Rule", "Table", "merge", "signatures"]
+__all__ = ["Rule", "Table", "each", "merge", "signatures"]
 
 Rule: TypeAlias = Callable[[Call], None]
 Table: TypeAlias = dict[str, Rule]
@@ -26,6 +26,11 @@ def merge(tables: Iterable[Mapping[str, Rule]]) -> Table:
     return merged
 
 
+def each(names: str, rule: Rule) -> Table:
+    """The same rule for several operators of ATen, whose ``names`` are separated by spaces."""
+    return {f"aten.{name}": rule for name in names.split()}
+
+
 def signatures(rows: Mapping[str, Signature]) -> Table:
-    """A rule for each signature."""
-    return {name: partial(apply_signature, signature) for name, signature in rows.items()}
+    """A rule for each signature of an operator of ATen."""
+    return {f"aten.{name}": partial(apply_signature, signature) for name, signature in rows.items()}

@@ -40,7 +40,7 @@ class Likeness:
         return replace(operation, op=self.op, arguments=self.arguments(operation.arguments))
 
     def own(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of the other by the operator's own names.
+        """Arguments of the other operator that must change, by the operator's own names.
 
         Raises:
             RuleError: one that must change is none of the operator's.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
-from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Rule, Table
+from graphprune.axes.rules.pointwise import broadcast
+from graphprune.axes.rules.table import Rule, Table, each
 
 __all__ = ["RULES"]
 
@@ -45,8 +45,7 @@ _ORDERS: dict[str, Order] = {
 def _permutation(order: Order) -> Rule:
     def rule(call: Call) -> None:
         source = call["self"]
-        for axis, index in zip(call.output.dims, order(call, len(source.dims)), strict=True):
-            call.unify(axis, source.dims[index])
+        call.unify_all(call.output.dims, [source.dims[index] for index in order(call, len(source.dims))])
 
     return rule
 
@@ -68,18 +67,12 @@ def reshape(call: Call) -> None:
 def reshape_as(call: Call) -> None:
     """A reshape to the very dimensions of another tensor."""
     reshape(call)
-    for axis, other in zip(call.output.dims, call["other"].dims, strict=True):
-        call.unify(axis, other)
-
-
-def expand(call: Call) -> None:
-    """Dimensions of size 1, and new leading ones, are repeated at will; the others pass through."""
-    call.broadcast([call["self"]], call.output.dims)
+    call.unify_all(call.output.dims, call["other"].dims)
 
 
 def repeat(call: Call) -> None:
     """Each dimension becomes ``(r x)``."""
-    for axis, result in _trailing(call["self"].dims, call.output.dims):
+    for axis, result in zip(call["self"].dims[::-1], call.output.dims[::-1], strict=False):
         times = call.equations.atom(result.size // axis.size)
         call.unify(result, call.equations.product((times, axis)))
 
@@ -93,17 +86,12 @@ def repeat_interleave(call: Call) -> None:
         dims = (call.equations.product(dims),)
     else:
         place = call.dimension(source, along)
-    for index, (axis, result) in enumerate(zip(dims, call.output.dims, strict=True)):
-        if index != place:
-            call.unify(result, axis)
-        elif isinstance(times, int):
-            call.unify(result, call.equations.product((axis, call.equations.atom(times))))
-        else:
-            call.pin((axis, result, *times.dims), "repeated by data")
-
-
-def _trailing(source: Sequence[Axis], result: Sequence[Axis]) -> list[tuple[Axis, Axis]]:
-    return list(zip(source[::-1], result[::-1], strict=False))
+    call.unify_all(call.output.dims, dims, but=[place])
+    axis, result = dims[place], call.output.dims[place]
+    if isinstance(times, int):
+        call.unify(result, call.equations.product((axis, call.equations.atom(times))))
+    else:
+        call.pin((axis, result, *times.dims), "repeated by data")
 
 
 def diagonal(call: Call) -> None:
@@ -116,29 +104,23 @@ def diagonal(call: Call) -> None:
         call.unify(rows, result[-1])
     else:
         call.pin((rows, columns, result[-1]), "a diagonal is taken")
-    kept = [axis for index, axis in enumerate(source.dims) if index not in taken]
-    for axis, other in zip(kept, result, strict=False):
-        call.unify(axis, other)
+    call.unify_all(source.without(taken), result[:-1])
 
 
 def triangle(call: Call) -> None:
     """Keeps a triangle of the last two dimensions, which stay."""
     source = call["self"]
-    for axis, result in zip(source.dims, call.output.dims, strict=True):
-        call.unify(axis, result)
+    call.unify_all(source.dims, call.output.dims)
     call.pin(source.dims[-2:], "a triangle is taken")
 
 
 RULES: Table = {
     **{name: _permutation(order) for name, order in _ORDERS.items()},
-    **dict.fromkeys(
-        [f"aten.{name}" for name in "view reshape _unsafe_view flatten unflatten unsqueeze squeeze".split()],
-        reshape,
-    ),
-    **dict.fromkeys(["aten.view_as", "aten.reshape_as"], reshape_as),
-    **dict.fromkeys(["aten.expand", "aten.broadcast_to"], expand),
-    **dict.fromkeys(["aten.repeat", "aten.tile"], repeat),
+    **each("view reshape _unsafe_view flatten unflatten unsqueeze squeeze", reshape),
+    **each("view_as reshape_as", reshape_as),
+    **each("expand broadcast_to", broadcast),
+    **each("repeat tile", repeat),
     "aten.repeat_interleave": repeat_interleave,
     "aten.diagonal": diagonal,
-    **dict.fromkeys(["aten.tril", "aten.triu"], triangle),
+    **each("tril triu", triangle),
 }

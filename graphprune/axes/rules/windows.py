@@ -8,22 +8,11 @@ from typing import Any
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Table
+from graphprune.axes.rules.table import Table, each
 from graphprune.axes.signature import Signature, apply_signature
 
 __all__ = ["RULES"]
 
-_WINDOWED = {
-    1: "upsample_linear1d upsample_nearest1d",
-    2: "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d _upsample_nearest_exact2d "
-    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
-    3: "upsample_trilinear3d upsample_nearest3d",
-}
-_POOLED = {
-    1: "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d",
-    2: "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices",
-    3: "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d",
-}
 _SLIDES = "a window slides along this dimension"
 
 
@@ -36,11 +25,8 @@ def window(spatial: int, call: Call) -> None:
 def _slide(call: Call, windows: Collection[int]) -> None:
     source = next(call.operands())
     for output in call.outputs:
-        for place, (axis, other) in enumerate(zip(output.dims, source.dims, strict=True)):
-            if place in windows:
-                call.pin((axis, other), _SLIDES)
-            else:
-                call.unify(axis, other)
+        call.unify_all(output.dims, source.dims, but=windows)
+        call.pin((item.dims[place] for place in windows for item in (output, source)), _SLIDES)
     call.lined_up(source, windows)
 
 
@@ -99,8 +85,7 @@ def _shuffle(call: Call, many: tuple[Axis, ...], few: tuple[Axis, ...], factor: 
     rows, columns = call.equations.atom(factor), call.equations.atom(factor)
     call.pin((rows, columns, *many[-2:], *few[-2:]), "pixels are shuffled between channels and positions")
     call.unify(many[-3], call.equations.product((few[-3], rows, columns)))
-    for axis, other in zip(many[:-3], few[:-3], strict=True):
-        call.unify(axis, other)
+    call.unify_all(many[:-3], few[:-3])
 
 
 def channel_shuffle(call: Call) -> None:
@@ -109,9 +94,7 @@ def channel_shuffle(call: Call) -> None:
     g, k = call.equations.atom(groups), call.equations.atom(source.shape[1] // groups)
     call.unify(source.dims[1], call.equations.product((g, k)))
     call.unify(call.output.dims[1], call.equations.product((k, g)))
-    for index, (axis, other) in enumerate(zip(call.output.dims, source.dims, strict=True)):
-        if index != 1:
-            call.unify(axis, other)
+    call.unify_all(call.output.dims, source.dims, but=[1])
 
 
 def im2col(call: Call) -> None:
@@ -143,9 +126,7 @@ def unfold(call: Call) -> None:
         call.unify(positions, call.equations.product((result, elements)))
     else:
         call.pin((positions, result), _SLIDES)
-    for place, (axis, other) in enumerate(zip(source.dims, output.dims, strict=False)):
-        if place != along:
-            call.unify(axis, other)
+    call.unify_all(source.dims, output.dims[:-1], but=[along])
 
 
 _GRID = Signature(
@@ -168,16 +149,20 @@ def roi_align(call: Call) -> None:
     call.lined_up(image, (0, 2, 3))
 
 
+_POOLS = "max_pool{0}d avg_pool{0}d adaptive_avg_pool{0}d adaptive_max_pool{0}d"
+
 RULES: Table = {
-    **{
-        f"aten.{name}": partial(rule, spatial)
-        for rule, table in ((window, _WINDOWED), (pool, _POOLED))
-        for spatial, names in table.items()
-        for name in names.split()
-    },
+    **each("upsample_linear1d upsample_nearest1d", partial(window, 1)),
+    **each(
+        "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d _upsample_nearest_exact2d "
+        "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
+        partial(window, 2),
+    ),
+    **each("upsample_trilinear3d upsample_nearest3d", partial(window, 3)),
+    **{name: rule for n in (1, 2, 3) for name, rule in each(_POOLS.format(n), partial(pool, n)).items()},
+    "aten.max_pool2d_with_indices": partial(pool, 2),
     "aten.grid_sampler": grid_sampler,
-    "aten.pad": pad,
-    "aten.constant_pad_nd": pad,
+    **each("pad constant_pad_nd", pad),
     "aten.pixel_shuffle": pixel_shuffle,
     "aten.pixel_unshuffle": pixel_unshuffle,
     "aten.channel_shuffle": channel_shuffle,
