@@ -16,7 +16,7 @@ from graphprune.planning import Constraints, Plan, find_limits, make_plan
 from graphprune.results.result import Result
 from graphprune.rewriting import rewrite
 from graphprune.searching.prepared import recorded_outputs
-from graphprune.verifying import verify_unchanged
+from graphprune.verifying import Claim, verify_unchanged
 
 __all__ = ["shrink_lossless"]
 
@@ -50,7 +50,7 @@ def shrink_lossless(
         module = raise_program(slim)
     with clock("verify"):
         tensors = found.edits.tensors
-        verdict = verify_unchanged(graph, found.graph, inner, slim, module, tensors, seed)
+        verdict = verify_unchanged(graph, Claim(found.graph, inner, slim), module, tensors, seed)
         if not verdict.passed:
             raise refusal(found.graph, inner, verdict, seed)
     after = found.graph.cost({name: kept.shape[-1] for name, kept in plan.groups.items()})

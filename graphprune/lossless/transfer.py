@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.axes.rules import joining, pointwise, views
 from graphprune.lossless.factors import count, factors
-from graphprune.lossless.facts import Fact, Step, Transfer
+from graphprune.lossless.facts import Fact, Step, Transfer, everywhere
 
 __all__ = ["CREATORS", "POINTWISE", "REARRANGED", "WINDOWS", "transfer"]
 
@@ -37,18 +37,10 @@ _REDUCTIONS = frozenset(f"aten.{name}" for name in "sum mean amax amin var std".
 
 def transfer(step: Step, result: Any) -> Any:
     """The masks of the results of one operator call."""
-    row = _ROWS.get(step.family, _nothing)
+    row = _ROWS.get(step.family)
     if all(bool(fact.known.all()) for fact in step.facts):
-        row = _everything
-    return row(step, result)
-
-
-def _everything(step: Step, result: Any) -> Any:
-    return pytree.tree_map(lambda value: torch.ones(value.shape, dtype=torch.bool), result)
-
-
-def _nothing(step: Step, result: Any) -> Any:
-    return pytree.tree_map(lambda value: torch.zeros(value.shape, dtype=torch.bool), result)
+        return everywhere(result, True)
+    return row(step, result) if row else everywhere(result, False)
 
 
 def _all(masks: Iterable[Tensor], shape: torch.Size) -> Tensor:
@@ -80,7 +72,7 @@ def _rearranged(step: Step, result: Any) -> Any:
     moving = [step[name] for name in ("self", "input", "tensors") if name in step.given]
     moved = {id(fact) for fact in pytree.tree_leaves(moving) if isinstance(fact, Fact)}
     if not all(bool(fact.known.all()) for fact in step.facts if id(fact) not in moved):
-        return _nothing(step, result)  # rearranged by data
+        return everywhere(result, False)  # rearranged by data
     changes = {"value": 0.0} if "value" in step.given else {}
     unknown = step.run(lambda fact: (~fact.known).float() if id(fact) in moved else fact.value, changes)
     return pytree.tree_map(lambda mask: mask == 0, unknown)
@@ -102,7 +94,7 @@ def _contracted(step: Step, result: Tensor) -> Tensor:
     """Unknown where a term is: one factor unknown, the other not zero. Padding is zero, and known to be."""
     pair = factors(step)
     if pair is None:
-        return _nothing(step, result)
+        return everywhere(result, False)
     one, two = pair
     terms = count(step, (~one.known).float(), two.nonzero.float())
     if not bool(two.known.all()):
@@ -124,7 +116,7 @@ def _batch_norm(step: Step, result: Tensor) -> Tensor:
     """Known where the input is, or where the scale is zero."""
     source, weight = step["input"], step.given.get("weight")
     if step["training"] or not isinstance(weight, Fact):
-        return _nothing(step, result) if step["training"] else source.known
+        return everywhere(result, False) if step["training"] else source.known
     channels = (~weight.nonzero).reshape(-1, *[1] * (source.known.dim() - 2))
     return source.known | channels
 
@@ -159,7 +151,7 @@ _ROWS: dict[str, Transfer] = {
     **dict.fromkeys(POINTWISE, _pointwise),
     **dict.fromkeys(["aten.mul", "aten.multiply"], _product),
     "aten.prelu": _unary,
-    **dict.fromkeys(CREATORS, _everything),
+    **dict.fromkeys(CREATORS, lambda step, result: everywhere(result, True)),
     **dict.fromkeys(REARRANGED, _rearranged),
     **dict.fromkeys(WINDOWS, _rearranged),
     **dict.fromkeys(_REDUCTIONS, _reduced),
