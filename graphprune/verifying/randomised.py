@@ -74,7 +74,8 @@ class Lively(Lazy):
         }
         # float16 ends at 65504, which residual streams that grow in every block would reach
         half = any(item.tensor.dtype is torch.float16 for item in stored.values())
-        values = randomised(stored, seed, None, 1.0 if half else gain, ("bias",))
+        self.gain = 1.0 if half else gain
+        values = randomised(stored, seed, None, self.gain, ("bias",))
         self.own = tuple(stored)  # one name for each tied tensor
         first = {id(item.tensor): name for name, item in stored.items()}
         every = {
