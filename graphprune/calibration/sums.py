@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graphprune.ground.processes import over_processes
 
-__all__ = ["Sums"]
+__all__ = ["Records", "Sums"]
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -56,3 +56,34 @@ class Sums(Generic[Key]):
         found = over_processes(wanted)
         count = found.pop(Sums).clamp_min(1)
         return {key: total / count for key, total in found.items()}
+
+
+class Records(Generic[Key]):
+    """As `Sums`, of several tensors for each key, which have names.
+
+    >>> records = Records()
+    >>> for batch in torch.tensor([[1.0, 2.0], [3.0, 6.0]]):
+    ...     records.add("values", count=torch.tensor(2), squares=batch.square().sum())
+    >>> {name: float(total) for name, total in records.total()["values"].items()}
+    {'count': 4.0, 'squares': 50.0}
+    """
+
+    def __init__(self) -> None:
+        self.sums: Sums[tuple[Key, str]] = Sums()
+
+    def add(self, key: Key, **parts: Tensor) -> None:
+        """Adds the parts of a record, see `Sums.add`."""
+        for name, part in parts.items():
+            self.sums.add((key, name), part)
+
+    def expect(self, key: Key, **like: Tensor) -> None:
+        """See `Sums.expect`."""
+        for name, part in like.items():
+            self.sums.expect((key, name), part)
+
+    def total(self) -> dict[Key, dict[str, Tensor]]:
+        """The records over all processes."""
+        found: dict[Key, dict[str, Tensor]] = {}
+        for (key, name), part in self.sums.total().items():
+            found.setdefault(key, {})[name] = part
+        return found

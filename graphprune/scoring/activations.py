@@ -11,7 +11,7 @@ from torch import Tensor
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import atoms
 from graphprune.calibration.batches import forward
-from graphprune.calibration.sums import Sums
+from graphprune.calibration.sums import Records
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.sites import Site
@@ -48,15 +48,11 @@ def _collect(view: View) -> dict[Place, Moments]:
     wanted: dict[str, set[int]] = {}
     for site in view.all_sites:
         wanted.setdefault(site.value, set()).add(site.dim)
-    sums: Sums[tuple[Place, str]] = Sums()
+    records: Records[Place] = Records()
     for name, value in forward(view.graph.program, view.tensors, view.calibration):
         for dim in sorted(wanted.get(name, ())) if value.is_floating_point() else ():
-            for what, total in vars(Moments.of(value, dim)).items():
-                sums.add(((name, dim), what), total)
-    found: dict[Place, dict[str, Tensor]] = {}
-    for (place, what), total in sums.total().items():
-        found.setdefault(place, {})[what] = total
-    return {place: Moments(**held) for place, held in found.items()}
+            records.add((name, dim), **vars(Moments.of(value, dim)))
+    return {place: Moments(**parts) for place, parts in records.total().items()}
 
 
 def _seen(view: View, group: Group) -> Iterator[tuple[Site, Moments, Tensor]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graphprune.axes.groups import Group
 from graphprune.calibration.batches import forward
-from graphprune.calibration.sums import Sums
+from graphprune.calibration.sums import Records
 from graphprune.ground.errors import InputError
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.elimination import elimination_errors, gram
@@ -49,20 +49,17 @@ def collect_products(view: View) -> dict[Place, Products]:
         for site in view.sites[group.name]:
             if site.weight:
                 wanted.setdefault(site.value, {})[site.value, site.dim, group.name] = group
-    sums: Sums[tuple[Place, str]] = Sums()
+    records: Records[Place] = Records()
     for name, value in forward(view.graph.program, view.tensors, view.calibration):
         for place, group in wanted.get(name, {}).items():
             for units in unit_maps(view.graph.analysis.terms[name][place[1]], group):
                 if len(units) == value.shape[place[1]]:
                     rows = rows_of(value, place[1], units, group)
-                    sums.add((place, "count"), rows.shape[-1])
-                    sums.add((place, "mean"), rows.sum(-1))
-                    sums.add((place, "products"), gram(rows))
-    total = sums.total()
+                    count = torch.tensor(rows.shape[-1])
+                    records.add(place, count=count, mean=rows.sum(-1), products=gram(rows))
     return {
-        place: Products(total[place, "mean"] / count, total[place, "products"] / count, int(count))
-        for (place, what), count in total.items()
-        if what == "count"
+        place: Products(sums["mean"] / sums["count"], sums["products"] / sums["count"], int(sums["count"]))
+        for place, sums in records.total().items()
     }
 
 
