@@ -21,7 +21,7 @@ from graphprune.capture.nodes import arguments, family, given_arguments
 from graphprune.capture.program import Program
 from graphprune.planning.region import batch_sizes
 
-__all__ = ["Fact", "Facts", "Step", "everywhere", "interpret"]
+__all__ = ["Fact", "Facts", "KnownCall", "everywhere", "interpret"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Step:
+class KnownCall:
     """One operator call. ``given`` are its arguments by the names of the schema, with a `Fact` for each tensor."""
 
     node: fx.Node
@@ -76,7 +76,7 @@ class Step:
 
 
 # the masks of a call's results
-Transfer = Callable[[Step, Any], Any]
+Transfer = Callable[[KnownCall, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Facts:
     """Facts by value name, the operators' steps by node name, and the size of every batch prime in this run."""
 
     values: Mapping[str, Fact]
-    steps: Mapping[str, Step]
+    steps: Mapping[str, KnownCall]
     batches: Mapping[int, int]
 
 
@@ -101,14 +101,14 @@ def interpret(program: Program, tensors: Mapping[str, Tensor], transfer: Transfe
         tensors: stored tensors by name, in the place of the program's own.
         transfer: the masks of an operator's results, from its step and the results.
     """
-    steps: dict[str, Step] = {}
+    steps: dict[str, KnownCall] = {}
     values: dict[str, Fact] = {}
     batches: dict[int, int] = {}
 
     def call(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not isinstance(node.target, torch._ops.OpOverload):
             return call_operator(node, args, kwargs)
-        step = Step(node, given_arguments(node, args, kwargs))
+        step = KnownCall(node, given_arguments(node, args, kwargs))
         result = step.run(lambda fact: fact.value)
         if not tensor_leaves(result):
             return result
@@ -142,7 +142,7 @@ def everywhere(result: Any, known: bool) -> Any:
     return pytree.tree_map(lambda value: torch.full(value.shape, known), result)
 
 
-def _reshapes(step: Step) -> bool:
+def _reshapes(step: KnownCall) -> bool:
     """Whether sizes among the arguments can only be sizes of the result; elsewhere they are data, as the batch is."""
     shaped = "view _unsafe_view reshape expand broadcast_to repeat unflatten zeros ones new_zeros new_ones"
     return step.family.removeprefix("aten.") in shaped.split()

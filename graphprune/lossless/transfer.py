@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.axes.rules import joining, pointwise, views
 from graphprune.lossless.factors import count, factors
-from graphprune.lossless.facts import Fact, Step, Transfer, everywhere
+from graphprune.lossless.facts import Fact, KnownCall, Transfer, everywhere
 
 __all__ = ["CREATORS", "POINTWISE", "REARRANGED", "WINDOWS", "transfer"]
 
@@ -35,7 +35,7 @@ WINDOWS = frozenset(
 _REDUCTIONS = frozenset(f"aten.{name}" for name in "sum mean amax amin var std".split())
 
 
-def transfer(step: Step, result: Any) -> Any:
+def transfer(step: KnownCall, result: Any) -> Any:
     """The masks of the results of one operator call."""
     row = _ROWS.get(step.family)
     if all(bool(fact.known.all()) for fact in step.facts):
@@ -50,16 +50,16 @@ def _all(masks: Iterable[Tensor], shape: torch.Size) -> Tensor:
     return known
 
 
-def _pointwise(step: Step, result: Tensor) -> Tensor:
+def _pointwise(step: KnownCall, result: Tensor) -> Tensor:
     """Known where everything at that place is."""
     return _all((fact.known for fact in step.facts), result.shape)
 
 
-def _unary(step: Step, result: Tensor) -> Tensor:
+def _unary(step: KnownCall, result: Tensor) -> Tensor:
     return next(step.facts).known
 
 
-def _product(step: Step, result: Tensor) -> Tensor:
+def _product(step: KnownCall, result: Tensor) -> Tensor:
     """Known too where one factor is zero."""
     known = _pointwise(step, result)
     for fact in step.facts:
@@ -67,7 +67,7 @@ def _product(step: Step, result: Tensor) -> Tensor:
     return known
 
 
-def _rearranged(step: Step, result: Any) -> Any:
+def _rearranged(step: KnownCall, result: Any) -> Any:
     """Elements take their masks along; places that are filled up are known."""
     moving = [step[name] for name in ("self", "input", "tensors") if name in step.given]
     moved = {id(fact) for fact in pytree.tree_leaves(moving) if isinstance(fact, Fact)}
@@ -78,7 +78,7 @@ def _rearranged(step: Step, result: Any) -> Any:
     return pytree.tree_map(lambda mask: mask == 0, unknown)
 
 
-def _reduced(step: Step, result: Tensor) -> Tensor:
+def _reduced(step: KnownCall, result: Tensor) -> Tensor:
     """Known where everything that is reduced is."""
     known, keep = next(step.facts).known, result.dim() == next(step.facts).known.dim()
     dims = step.given.get("dim")
@@ -90,7 +90,7 @@ def _reduced(step: Step, result: Tensor) -> Tensor:
     return known
 
 
-def _contracted(step: Step, result: Tensor) -> Tensor:
+def _contracted(step: KnownCall, result: Tensor) -> Tensor:
     """Unknown where a term is: one factor unknown, the other not zero. Padding is zero, and known to be."""
     pair = factors(step)
     if pair is None:
@@ -104,7 +104,7 @@ def _contracted(step: Step, result: Tensor) -> Tensor:
     return known & _all((_along(step, fact.known, result) for fact in added), result.shape)
 
 
-def _along(step: Step, bias: Tensor, result: Tensor) -> Tensor:
+def _along(step: KnownCall, bias: Tensor, result: Tensor) -> Tensor:
     """A bias at its place in the result."""
     if not step.family.startswith("aten.conv"):
         return bias
@@ -112,7 +112,7 @@ def _along(step: Step, bias: Tensor, result: Tensor) -> Tensor:
     return bias.reshape(-1, *[1] * spatial)
 
 
-def _batch_norm(step: Step, result: Tensor) -> Tensor:
+def _batch_norm(step: KnownCall, result: Tensor) -> Tensor:
     """Known where the input is, or where the scale is zero."""
     source, weight = step["input"], step.given.get("weight")
     if step["training"] or not isinstance(weight, Fact):
@@ -121,7 +121,7 @@ def _batch_norm(step: Step, result: Tensor) -> Tensor:
     return source.known | channels
 
 
-def _layer_norm(step: Step, result: Tensor) -> Tensor:
+def _layer_norm(step: KnownCall, result: Tensor) -> Tensor:
     """Known where all that is averaged is, or where the scale is zero."""
     known, weight = step["input"].known, step.given.get("weight")
     dims = list(range(-len(step["normalized_shape"]), 0))
@@ -130,17 +130,17 @@ def _layer_norm(step: Step, result: Tensor) -> Tensor:
     return known | ~weight.nonzero if isinstance(weight, Fact) else known.expand(result.shape)
 
 
-def _softmax(step: Step, result: Tensor) -> Tensor:
+def _softmax(step: KnownCall, result: Tensor) -> Tensor:
     return next(step.facts).known.all(step["dim"], keepdim=True).expand(result.shape)
 
 
-def _embedding(step: Step, result: Tensor) -> Tensor:
+def _embedding(step: KnownCall, result: Tensor) -> Tensor:
     """Known where all rows of the table agree."""
     table = step["weight"]
     return (table.value == table.value[0]).all(0) & table.known.all(0)
 
 
-def _attention(step: Step, result: Tensor) -> Tensor:
+def _attention(step: KnownCall, result: Tensor) -> Tensor:
     """Zero where the values at all positions are."""
     zero = (~step["value"].nonzero).all(-2, keepdim=True)
     heads = result.shape[-3] // zero.shape[-3] if zero.dim() > 2 else 1

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphprune.calibration.sums import Records, Sums
 from graphprune.capture.nodes import arguments
-from graphprune.repair.layers import LAYERS, Layer
+from graphprune.repair.linear import LINEAR, Linear
 from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.regression import RowSums, fit
 from graphprune.repair.report import StepReport
@@ -46,9 +46,9 @@ class Refit:
     _held: dict[str, tuple[Tensor, dict[str, Any]]] = field(default_factory=dict)
 
     @property
-    def layer(self) -> Layer:
+    def layer(self) -> Linear:
         """The family of the operator."""
-        return LAYERS[self.step.family]
+        return LINEAR[self.step.family]
 
     @property
     def weight(self) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphprune.repair.layers import LAYERS
+from graphprune.repair.linear import LINEAR
 
 
 def transposed(x: Tensor, w: Tensor, **g: Any) -> Tensor:
@@ -51,7 +51,7 @@ def test_least_squares_finds_the_weight(name: str) -> None:
     torch.manual_seed(0)
     op, call, shape, weight_shape, given = CASES[name]
     x, w = (torch.randn(*size, dtype=torch.float64) for size in (shape, weight_shape))
-    layer, bound = LAYERS[op], {"weight": w, "input": x, **given}
+    layer, bound = LINEAR[op], {"weight": w, "input": x, **given}
     y = call(x, w, **given)
     rows = y.numel() // layer.outputs(w, bound)
     picked = torch.randperm(rows)[: max(rows * 3 // 4, 1)]
