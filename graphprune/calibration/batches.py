@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,22 +11,15 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.calibration.losses import Loss, call_loss, signs_loss
-from graphprune.capture import normalise_inputs, run, tensor_leaves
+from graphprune.capture import normalise_inputs, tensor_leaves
+from graphprune.capture.execution import Execution, named_tensors
 from graphprune.capture.program import Constant, Program
 from graphprune.ground.clock import counted
 from graphprune.ground.errors import InputError
 
-__all__ = [
-    "Calibration",
-    "Gradients",
-    "Observe",
-    "bind_batch",
-    "forward",
-    "gradients",
-]
+__all__ = ["Calibration", "bind_batch", "forward", "gradients"]
 
 Pair = tuple[Tensor, Tensor]
-Observe = Callable[[str, Tensor], None]
 
 CHUNK = 32  # examples of one big tensor that are run at once
 REMEDY = "give a tensor, a list of batches or a DataLoader; a batch is what example_inputs may be"
@@ -152,29 +145,14 @@ def _fitted(leaf: Any, like: Any, name: str, program: Program, what: str) -> Any
     return leaf.to(like.device, like.dtype)
 
 
+@torch.no_grad()
 def forward(
-    program: Program, tensors: Mapping[str, Tensor], calibration: Calibration, observe: Observe
-) -> None:
-    """Runs every batch without gradients; ``observe(name, value)`` sees every tensor under its name."""
-
-    def look(node: Any, value: Any) -> Any:
-        for name, tensor in _named(node.name, value):
-            observe(name, tensor)
-        return value
-
-    with torch.no_grad():
-        for _, leaves in calibration.walk(program):
-            run(program.graph, tensors, leaves, look)
-
-
-def _named(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """A tensor, or the tensors of a tuple, under the names of `Program.values`."""
-    if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, tuple | list):
-        for index, item in enumerate(value):
-            if isinstance(item, Tensor):
-                yield f"{name}.{index}", item
+    program: Program, tensors: Mapping[str, Tensor], calibration: Calibration
+) -> Iterator[tuple[str, Tensor]]:
+    """Runs every batch without gradients, and gives every tensor on its way under its name."""
+    for _, leaves in calibration.walk(program):
+        for node, value in Execution(program.graph, tensors, leaves):
+            yield from named_tensors(node, value).items()
 
 
 def gradients(
@@ -200,16 +178,13 @@ def gradients(
     generator = torch.Generator().manual_seed(calibration.seed)
     measure = calibration.loss or (lambda outputs: signs_loss(outputs, generator))
     for batch, leaves in calibration.walk(program):
+        execution = Execution(graph or program.graph, own, leaves)
         seen: dict[str, Tensor] = {}
-
-        def look(node: Any, value: Any, seen: dict[str, Tensor] = seen) -> Any:
-            named = _named(node.name, value)
-            seen |= {name: tensor for name, tensor in named if name in wanted and tensor.requires_grad}
-            return value
-
         with torch.enable_grad():
-            outputs = _outputs(program, run(graph or program.graph, own, leaves, look))
-            loss = call_loss(measure, outputs, batch)
+            for node, value in execution:
+                named = named_tensors(node, value).items()
+                seen |= {name: tensor for name, tensor in named if name in wanted and tensor.requires_grad}
+            loss = call_loss(measure, _outputs(program, execution.advance()), batch)
         found = torch.autograd.grad(loss, [*sources.values(), *seen.values()], allow_unused=True)
         yield Gradients(_paired(sources, found[: len(sources)]), _paired(seen, found[len(sources) :]))
 

@@ -1,79 +1,85 @@
-"""How far a slim model's outputs are from the original's, on every calibration batch of all processes."""
+"""How far a slim model's outputs are from the original's: one measure for repairs, sensitivities and "auto"."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphprune.calibration.batches import Calibration
-from graphprune.capture import run
+from graphprune.calibration.sums import Sums
+from graphprune.capture import run, tensor_leaves
 from graphprune.capture.program import Program
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
-from graphprune.ground.processes import from_all, over_processes
+from graphprune.ground.processes import from_all
 
-__all__ = ["DISTANCES", "Distance"]
-
-Outputs = list[Tensor]
+__all__ = ["DISTANCES", "Difference", "Distance"]
 
 
-@dataclass
-class _L2:
-    """``|y' - y| / |y|`` over all outputs of all examples."""
+def _squares(own: Tensor, slim: Tensor) -> tuple[Tensor, Tensor]:
+    """Of an output: the squares of its change, and of itself."""
+    return (own - slim).square().sum(), own.square().sum()
 
-    change: float = 0.0
-    whole: float = 0.0
 
-    def add(self, slim: Outputs, own: Outputs) -> None:
-        for one, other in zip(slim, own, strict=True):
-            self.change += float((one.double() - other.double()).square().sum())
-            self.whole += float(other.double().square().sum())
+def _divergence(own: Tensor, slim: Tensor) -> tuple[Tensor, Tensor]:
+    """The divergence of ``softmax(slim)`` from ``softmax(own)`` over the last dimension, in nats, and the rows."""
+    p, q = own.log_softmax(-1), slim.log_softmax(-1)
+    divergences = (p.exp() * (p - q)).sum(-1)
+    return divergences.sum(), torch.tensor(divergences.numel())
+
+
+# name → what each batch of an output adds to a numerator and to a denominator, and the power of their ratio
+DISTANCES: Mapping[str, tuple[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], float]] = {
+    "l2": (_squares, 0.5),
+    "kl": (_divergence, 1.0),
+}
+
+
+class Difference:
+    """The difference of two models' outputs, summed up over batches and over all processes.
+
+    Each output gives a ratio: for "l2" ``|slim - own|² / |own|²`` over all of its examples, for "kl" the mean
+    divergence of its rows. The ratios are averaged over the outputs, so that each counts alike: were the squares of all
+    outputs pooled, logits around 10 would drown box offsets around 0.1. An output of zeros has no scale of its own;
+    its squared change counts as it is.
+
+    >>> difference = Difference("l2")
+    >>> difference.add(own=[torch.tensor([100.0]), torch.tensor([1.0])], slim=[torch.tensor([90.0]), torch.zeros(1)])
+    >>> round(difference.mean_ratio, 3)  # the mean of 0.01 and 1
+    0.505
+    """
+
+    def __init__(self, distance: str = "l2") -> None:
+        self.measure, self.power = DISTANCES[distance]
+        self.sums: Sums[int] = Sums()
+
+    def add(self, own: Any, slim: Any) -> None:
+        """One batch: what each model returns. Outputs that are not floating are left out."""
+        for place, pair in enumerate(zip(_floating(own), _floating(slim), strict=True)):
+            self.sums.add(place, torch.stack(self.measure(*(output.double() for output in pair))))
+
+    @property
+    def mean_ratio(self) -> float:
+        """Over the outputs; for "l2" a squared relative error."""
+        ratios = [change / (whole or 1.0) for change, whole in map(Tensor.tolist, self.sums.total().values())]
+        return sum(ratios) / max(len(ratios), 1)
 
     @property
     def value(self) -> float:
-        change, whole = _over_processes(self.change, self.whole)
-        return float((change / (whole or 1.0)) ** 0.5)
-
-
-@dataclass
-class _KL:
-    """The mean divergence of ``softmax(y')`` from ``softmax(y)``, in nats, over the last dimension of every output."""
-
-    total: float = 0.0
-    rows: int = 0
-
-    def add(self, slim: Outputs, own: Outputs) -> None:
-        for one, other in zip(slim, own, strict=True):
-            p, q = other.double().log_softmax(-1), one.double().log_softmax(-1)
-            divergences = (p.exp() * (p - q)).sum(-1)
-            self.total += float(divergences.sum())
-            self.rows += divergences.numel()
-
-    @property
-    def value(self) -> float:
-        total, rows = _over_processes(self.total, self.rows)
-        return total / max(rows, 1)
-
-
-def _over_processes(*numbers: float) -> list[float]:
-    sums = {place: torch.tensor(float(number), dtype=torch.float64) for place, number in enumerate(numbers)}
-    return [float(total) for total in over_processes(sums).values()]
-
-
-DISTANCES: Mapping[str, Callable[[], _L2 | _KL]] = {"l2": _L2, "kl": _KL}
+        """The distance: for "l2" the root of the mean ratio."""
+        return float(self.mean_ratio**self.power)
 
 
 class Distance:
-    """The distance to the model's own outputs, which are held, on every calibration batch of all processes."""
+    """The distance of a slim program to the model's own outputs, which are held, on all calibration batches."""
 
     def __init__(self, program: Program, calibration: Any = None, distance: str = "l2") -> None:
         given = [program.example] if calibration is None else calibration
         self.batches = [leaves for _, leaves in Calibration(given).walk(program)]
-        self.distance = DISTANCES[distance]
+        self.distance = distance
         self.own = [self._outputs(program, leaves) for leaves in self.batches]
         if not any(self.own):
             raise InputError("no output of the model is floating", "give evaluate=, a function of the model")
@@ -86,13 +92,16 @@ class Distance:
         self.head = {"distance": distance, "baseline": 0.0, "data": " ".join(from_all(digest(tensors)[:16]))}
 
     def __call__(self, slim: Program) -> float:
-        distance = self.distance()
+        difference = Difference(self.distance)
         for leaves, own in zip(self.batches, self.own, strict=True):
-            distance.add(self._outputs(slim, leaves), own)
-        return distance.value
+            difference.add(own, self._outputs(slim, leaves))
+        return difference.value
 
     @staticmethod
-    def _outputs(program: Program, leaves: list[Any]) -> Outputs:
+    def _outputs(program: Program, leaves: list[Any]) -> list[Tensor]:
         with torch.no_grad():
-            found = run(program.graph, program.tensors, leaves)
-        return [leaf for leaf in found if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+            return _floating(run(program.graph, program.tensors, leaves))
+
+
+def _floating(outputs: Any) -> list[Tensor]:
+    return [leaf for leaf in tensor_leaves(outputs) if leaf.is_floating_point()]

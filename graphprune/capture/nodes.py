@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,10 +21,13 @@ def family(node: fx.Node) -> str:
     return ".".join(str(node.target).split(".")[:2])
 
 
-def given_arguments(node: fx.Node) -> dict[str, Any]:
-    """The node's arguments by the names of the operator's schema."""
+def given_arguments(
+    node: fx.Node, args: tuple[Any, ...] | None = None, kwargs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The node's arguments, or those that stand for them, by the names of the operator's schema."""
     names = [argument.name for argument in overload(node)._schema.arguments]
-    return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    args, kwargs = node.args if args is None else args, node.kwargs if kwargs is None else kwargs
+    return dict(zip(names, args, strict=False)) | dict(kwargs)
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:

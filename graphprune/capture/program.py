@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from copy import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import tee
 from math import prod
 from typing import Any
 
@@ -14,10 +12,9 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.nodes import overload, own_memory
 from graphprune.capture.operations import Operation, Value
 
-__all__ = ["Constant", "Execution", "Program", "Stored", "run"]
+__all__ = ["Constant", "Program", "Stored"]
 
 
 @dataclass(frozen=True)
@@ -109,75 +106,3 @@ class Program:
     def flat_inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
         """The leaves of a call, in the order of ``inputs``."""
         return list(pytree.tree_leaves((args, dict(kwargs)), is_leaf=lambda leaf: leaf is None))
-
-
-class Execution:
-    """A run of ``graph`` that can be halted before any node, gone on with, and forked.
-
-    ``observe`` may replace the value of each node. Dead values are dropped at once. ``tensors`` and ``inputs`` are
-    left as they are, whatever the graph writes in place.
-
-    Attributes:
-        environment: the values that are still to be read.
-    """
-
-    def __init__(
-        self,
-        graph: fx.Graph,
-        tensors: Mapping[str, torch.Tensor],
-        inputs: list[Any],
-        observe: Callable[[fx.Node, Any], Any] | None = None,
-    ) -> None:
-        self.environment: dict[fx.Node, Any] = {}
-        self._tensors = tensors
-        self._inputs = iter(inputs)
-        self._observe = observe
-        self._own = own_memory(graph)
-        self._uses = {node: len(node.users) for node in graph.nodes}
-        self._next = next(iter(graph.nodes))
-
-    def fork(self) -> Execution:
-        """Another run from here on; for graphs that write nothing in place, since both share their values."""
-        other = copy(self)
-        other.environment, other._uses = dict(self.environment), dict(self._uses)
-        self._inputs, other._inputs = tee(self._inputs)
-        return other
-
-    def advance(self, until: fx.Node | None = None) -> Any:
-        """Runs all nodes before ``until``; all of them, and returns the output, without it."""
-        while self._next is not until:
-            node = self._next
-            if node.op == "output":
-                return fx.node.map_arg(node.args[0], self.environment.__getitem__)
-            value = self._value(node)
-            self.environment[node] = self._observe(node, value) if self._observe else value
-            for source in node.all_input_nodes:
-                self._uses[source] -= 1
-                if not self._uses[source]:
-                    del self.environment[source]
-            self._next = node.next
-        return None
-
-    def _value(self, node: fx.Node) -> Any:
-        if node.op == "placeholder":
-            return self._own(next(self._inputs))
-        if node.op == "get_attr":
-            return self._own(self._tensors[str(node.target)])
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.environment.__getitem__)
-        return overload(node)(*args, **kwargs)
-
-    def replace(self, name: str, tensor: torch.Tensor) -> None:
-        """Goes on with another stored tensor of that name, where it has been read already."""
-        for node in self.environment:
-            if node.op == "get_attr" and node.target == name:
-                self.environment[node] = self._own(tensor)
-
-
-def run(
-    graph: fx.Graph,
-    tensors: Mapping[str, torch.Tensor],
-    inputs: list[Any],
-    observe: Callable[[fx.Node, Any], Any] | None = None,
-) -> Any:
-    """Interprets ``graph``, see `Execution`."""
-    return Execution(graph, tensors, inputs, observe).advance()

@@ -40,7 +40,7 @@ def ensure_readable(spec: str | None, *channels: str | None) -> None:
 
 
 def read_arrays(spec: str, option: str = "--calibration", remedy: str = REMEDY) -> Any:
-    """The batches that ``spec`` names, as `graphprune.scoring.Calibration` takes them.
+    """The batches that ``spec`` names, as `graphprune.calibration.Calibration` takes them.
 
     A ``.npy`` file holds the one input, the batch first; ``.npz`` and ``.safetensors`` files hold an array for each
     input, under the names of its arguments, or under ``arr_0``, ``arr_1`` … in their order. ``file.py:function`` is

@@ -68,7 +68,7 @@ def read_data(spec: str, example: Any, options: DataOptions) -> Any:
 
 
 def read_calibration(spec: str, example: Any, options: DataOptions) -> Any:
-    """The batches that ``spec`` names as in `read_data`, as `graphprune.scoring.Calibration` takes them.
+    """The batches that ``spec`` names as in `read_data`, as `graphprune.calibration.Calibration` takes them.
 
     Images and the zoo's examples are drawn in one order at every walk, so that batches differ whatever the order of
     the files. Where several processes have joined, each gets its share.

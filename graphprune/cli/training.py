@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +45,9 @@ def user_evaluation(spec: str) -> Evaluate:
 def joined_processes() -> Iterator[None]:
     """While the body runs, the processes that ``torchrun`` started are one group, if there are several."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Functions of this module have the group of the time of its import as a default argument. Were it imported
+        # later, by torch.export, the group would outlive its end, and its threads could abort the process at exit.
+        importlib.import_module("torch.distributed.nn")
         torch.distributed.init_process_group("gloo")
     try:
         yield
@@ -53,7 +59,11 @@ def end_processes() -> None:
     """Leaves the group of processes, if there is one; the first goes on to write."""
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
+        gc.collect()  # a trained model that is no longer used may still hold the group
         distributed.destroy_process_group()
+
+
+atexit.register(end_processes)  # commands that end by an error, too
 
 
 def on_its_device(evaluate: Evaluate) -> Evaluate:

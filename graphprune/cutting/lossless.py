@@ -15,7 +15,7 @@ from graphprune.ground.clock import Clock
 from graphprune.ground.errors import PlanError
 from graphprune.lossless import find_lossless, make_report
 from graphprune.planning import Constraints, Plan, find_limits, make_plan
-from graphprune.verifying import Verdict, verify_unchanged
+from graphprune.verifying import Claim, Verdict, verify_unchanged
 
 __all__ = ["cut_lossless"]
 
@@ -44,8 +44,8 @@ def cut_lossless(graph: DependencyGraph, request: Request, clock: Clock) -> Cut:
         inner = make_plan(found.graph, found.kept)
 
     def equals_original(made: Cut) -> Verdict:
-        edited = found.edits.tensors
-        return verify_unchanged(graph, made.graph, made.plan, made.slim, made.module, edited, request.seed)
+        claim = Claim(made.graph, made.plan, made.slim)
+        return verify_unchanged(graph, claim, made.module, found.edits.tensors, request.seed)
 
     made = cut(found.graph, inner, clock, equals_original, request.seed)
     return replace(made, graph=graph, plan=plan, lossless=make_report(graph, plan, found))

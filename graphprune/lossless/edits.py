@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture.describe import describe
-from graphprune.capture.nodes import arguments, overload
+from graphprune.capture.nodes import arguments, given_arguments
 from graphprune.capture.program import Program, Stored
 
 __all__ = ["Edits", "edited", "fold"]
@@ -82,8 +82,8 @@ def _with_biases(program: Program, biases: Mapping[str, str]) -> Program:
             with new.inserting_before(copy):
                 held = new.create_node("get_attr", name, name=name.replace(".", "_"))
             held.meta["val"] = torch.empty_like(program.stored[name].tensor, device="meta")
-            names = [argument.name for argument in overload(copy)._schema.arguments]
-            given = dict(zip(names, copy.args, strict=False)) | dict(copy.kwargs) | {"bias": held}
+            names = list(arguments(copy))
+            given = given_arguments(copy) | {"bias": held}
             copy.args, copy.kwargs = (), {}
             place = names.index("bias")
             if all(name in given for name in names[:place]):

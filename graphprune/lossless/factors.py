@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from graphprune.capture.roles import ROLES
-from graphprune.lossless.facts import Fact, Step
+from graphprune.lossless.facts import Fact, KnownCall
 
-__all__ = ["BIASED", "count", "factors", "is_product", "reads"]
+__all__ = ["BIASED", "count", "factors", "reads"]
 
 _LAYERS = ("convolution", "transposed", "linear")
 # those with a bias of their own, one for each output channel
@@ -24,7 +24,7 @@ _FACTORS = {
 }
 
 
-def factors(step: Step) -> tuple[Fact, Fact] | None:
+def factors(step: KnownCall) -> tuple[Fact, Fact] | None:
     """The two tensors that are multiplied; None where the operator is no such product."""
     if step.family == "aten.einsum":
         tensors = [item for item in step["tensors"] if isinstance(item, Fact)]
@@ -33,12 +33,7 @@ def factors(step: Step) -> tuple[Fact, Fact] | None:
     return (step[names[0]], step[names[1]]) if names else None
 
 
-def is_product(step: Step) -> bool:
-    """Whether `factors` finds two."""
-    return factors(step) is not None
-
-
-def count(step: Step, first: Tensor, second: Tensor) -> Tensor:
+def count(step: KnownCall, first: Tensor, second: Tensor) -> Tensor:
     """The operator on other factors, with nothing added. Of ones and zeros it counts the terms that are not zero."""
     if step.family == "aten.einsum":
         return step.run(lambda fact: fact.value, {"tensors": [first, second]})
@@ -51,7 +46,7 @@ def count(step: Step, first: Tensor, second: Tensor) -> Tensor:
     return step.run(lambda fact: fact.value, changes)
 
 
-def reads(step: Step, first: Sequence[Tensor], second: Sequence[Tensor], wanted: Tensor) -> Tensor:
+def reads(step: KnownCall, first: Sequence[Tensor], second: Sequence[Tensor], wanted: Tensor) -> Tensor:
     """Which elements of the first factor stand in a term of a ``wanted`` result.
 
     ``first`` and ``second`` are masks in pairs: a term counts if its factors lie in both masks of one pair.

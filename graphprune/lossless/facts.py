@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.inputs import with_batch
-from graphprune.capture.nodes import arguments, family, given_arguments, overload
+from graphprune.capture.execution import Execution, call_operator
+from graphprune.capture.inputs import tensor_leaves, with_batch
+from graphprune.capture.nodes import arguments, family, given_arguments
 from graphprune.capture.program import Program
+from graphprune.planning.region import batch_sizes
 
-__all__ = ["Fact", "Facts", "Step", "example_inputs", "interpret"]
+__all__ = ["Fact", "Facts", "KnownCall", "everywhere", "interpret"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Step:
+class KnownCall:
     """One operator call. ``given`` are its arguments by the names of the schema, with a `Fact` for each tensor."""
 
     node: fx.Node
@@ -70,11 +72,11 @@ class Step:
         given = pytree.tree_map(
             lambda leaf: take(leaf) if isinstance(leaf, Fact) else leaf, {**self.given, **(changes or {})}
         )
-        return overload(self.node)(**given)
+        return call_operator(self.node, (), given)
 
 
 # the masks of a call's results
-Transfer = Callable[[Step, Any], Any]
+Transfer = Callable[[KnownCall, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,11 @@ class Facts:
     """Facts by value name, the operators' steps by node name, and the size of every batch prime in this run."""
 
     values: Mapping[str, Fact]
-    steps: Mapping[str, Step]
+    steps: Mapping[str, KnownCall]
     batches: Mapping[int, int]
 
 
-def example_inputs(program: Program) -> list[Any]:
+def _example_inputs(program: Program) -> list[Any]:
     """The leaves of one call: the example, of batch size one where the batch is dynamic."""
     example = with_batch(program.example, 1) if program.dynamic_batch else program.example
     return program.flat_inputs(*example)
@@ -99,73 +101,55 @@ def interpret(program: Program, tensors: Mapping[str, Tensor], transfer: Transfe
         tensors: stored tensors by name, in the place of the program's own.
         transfer: the masks of an operator's results, from its step and the results.
     """
-    environment: dict[fx.Node, Any] = {}
-    steps: dict[str, Step] = {}
+    steps: dict[str, KnownCall] = {}
     values: dict[str, Fact] = {}
     batches: dict[int, int] = {}
-    remaining = iter(example_inputs(program))
+
+    def call(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not isinstance(node.target, torch._ops.OpOverload):
+            return call_operator(node, args, kwargs)
+        step = KnownCall(node, given_arguments(node, args, kwargs))
+        result = step.run(lambda fact: fact.value)
+        if not tensor_leaves(result):
+            return result
+        steps[node.name] = step
+        sized = any(isinstance(execution.environment[source], int) for source in node.all_input_nodes)
+        known = everywhere(result, False) if sized and not _reshapes(step) else transfer(step, result)
+        if isinstance(result, Tensor):
+            return Fact(result, known.expand(result.shape))
+        return tuple(Fact(value, mask.expand(value.shape)) for value, mask in zip(result, known, strict=True))
+
+    stored = {name: _fact(tensor, True) for name, tensor in tensors.items()}
+    inputs = [_fact(leaf, False) if isinstance(leaf, Tensor) else leaf for leaf in _example_inputs(program)]
+    execution = Execution(program.graph, stored, inputs, call, _literal)
     with torch.no_grad():
-        for node in program.graph.nodes:
-            if node.op == "output":
-                break
-            if node.op == "placeholder":
-                result: Any = _input(next(remaining))
-            elif node.op == "get_attr":
-                result = _stored(tensors[str(node.target)])
-            else:
-                result = _called(node, environment, steps, transfer)
-            environment[node] = result
+        for node, result in execution:
             values |= _named(node.name, result)
-            batches |= _sizes(program, node.name, result)
+            if isinstance(result, Fact):
+                batches |= batch_sizes(program, node.name, result.value)
     return Facts(values, steps, batches)
 
 
-def _input(leaf: Any) -> Any:
-    if not isinstance(leaf, Tensor):
-        return leaf
-    value = _wide(leaf)
-    return Fact(value, torch.zeros(value.shape, dtype=torch.bool))
+def _fact(tensor: Tensor, known: bool) -> Fact:
+    """Of an input, or of a stored tensor; a copy, since the program may write in place."""
+    dtype = torch.float64 if tensor.is_floating_point() else tensor.dtype
+    value = tensor.detach().to("cpu", dtype, copy=True)
+    return Fact(value, everywhere(value, known))
 
 
-def _stored(tensor: Tensor) -> Fact:
-    return Fact(_wide(tensor), torch.ones(tensor.shape, dtype=torch.bool))
+def everywhere(result: Any, known: bool) -> Any:
+    """A mask for each tensor of a result: all of its elements are known, or none."""
+    return pytree.tree_map(lambda value: torch.full(value.shape, known), result)
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().cpu()
-    return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def _called(
-    node: fx.Node, environment: Mapping[fx.Node, Any], steps: dict[str, Step], transfer: Transfer
-) -> Any:
-    def at(argument: Any) -> Any:
-        return environment[argument] if isinstance(argument, fx.Node) else _widened(argument)
-
-    if not isinstance(node.target, torch._ops.OpOverload):
-        args, kwargs = fx.node.map_aggregate((node.args, dict(node.kwargs)), at)
-        return overload(node)(*args, **kwargs)
-    step = Step(node, fx.node.map_aggregate(given_arguments(node), at))
-    result = step.run(lambda fact: fact.value)
-    if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result)):
-        return result
-    steps[node.name] = step
-    if any(isinstance(environment[source], int) for source in node.all_input_nodes) and not _reshapes(step):
-        known = pytree.tree_map(lambda value: torch.zeros(value.shape, dtype=torch.bool), result)
-    else:
-        known = transfer(step, result)
-    if isinstance(result, Tensor):
-        return Fact(result, known.expand(result.shape))
-    return tuple(Fact(value, mask.expand(value.shape)) for value, mask in zip(result, known, strict=True))
-
-
-def _reshapes(step: Step) -> bool:
+def _reshapes(step: KnownCall) -> bool:
     """Whether sizes among the arguments can only be sizes of the result; elsewhere they are data, as the batch is."""
     shaped = "view _unsafe_view reshape expand broadcast_to repeat unflatten zeros ones new_zeros new_ones"
     return step.family.removeprefix("aten.") in shaped.split()
 
 
-def _widened(argument: Any) -> Any:
+def _literal(argument: Any) -> Any:
+    """Floating dtypes become float64, and devices the CPU."""
     if isinstance(argument, torch.dtype) and argument.is_floating_point:
         return torch.float64
     return torch.device("cpu") if isinstance(argument, torch.device) else argument
@@ -176,11 +160,3 @@ def _named(name: str, result: Any) -> dict[str, Fact]:
         return {name: result}
     items = result if isinstance(result, tuple) else ()
     return {f"{name}.{index}": item for index, item in enumerate(items) if isinstance(item, Fact)}
-
-
-def _sizes(program: Program, name: str, result: Any) -> dict[int, int]:
-    known = program.values.get(name)
-    if known is None or not isinstance(result, Fact):
-        return {}
-    pairs = zip(known.shape, result.value.shape, strict=True)
-    return {size: actual for size, actual in pairs if size in program.batch_primes}

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from graphprune.axes.terms import Term
 from graphprune.capture.operations import Operation, Value
-from graphprune.lossless.factors import BIASED, count, factors, is_product, reads
-from graphprune.lossless.facts import Fact, Step
+from graphprune.lossless.factors import BIASED, count, factors, reads
+from graphprune.lossless.facts import Fact, KnownCall
 from graphprune.lossless.transfer import CREATORS, POINTWISE, REARRANGED, WINDOWS
-from graphprune.lossless.units import kept_positions, per_position
+from graphprune.lossless.units import per_position
 from graphprune.planning.masks import Masks
+from graphprune.planning.region import region_of
 
 __all__ = ["READ", "Constant", "Need", "Reading", "needs"]
 
@@ -49,7 +50,7 @@ class Reading:
     """One operator call while a choice of units is held at zero."""
 
     operation: Operation
-    step: Step
+    step: KnownCall
     values: Mapping[str, Fact]
     terms: Mapping[str, tuple[Term, ...]]
     masks: Masks
@@ -66,7 +67,8 @@ class Reading:
 
     def kept(self, value: Value) -> Tensor:
         """Which elements of a value are kept."""
-        return kept_positions(self.terms[value.name], self.masks, self.values[value.name].value.shape)
+        shape = self.values[value.name].value.shape
+        return region_of(self.terms[value.name], self.masks).mask(len(shape)).expand(shape)
 
     def whole(self, value: Value, dim: int, why: str) -> Iterator[Need]:
         """All positions of a dimension; those whose values vary are read, the others stay because of ``why``."""
@@ -81,7 +83,7 @@ Row = Callable[[Reading], Iterator[Need | Constant]]
 def needs(reading: Reading) -> Iterator[Need | Constant]:
     """What one operator call needs of the units that are held at zero."""
     family = reading.operation.family
-    if is_product(reading.step):
+    if factors(reading.step):
         yield from _product(reading)
     elif family not in _TRANSPARENT:
         yield from _ROWS.get(family, _unknown)(reading)
@@ -116,13 +118,10 @@ def _constants(
     if amount is not None:
         yield Constant(reading.operation, amount)
         return
-    rank = len(value.shape)
-    source = channel % rank
+    source = channel % len(value.shape)
     positions = per_position(away, source)
     for position in positions.nonzero().flatten().tolist():
-        only = (
-            torch.arange(len(positions)).eq(position).reshape([-1 if d == source else 1 for d in range(rank)])
-        )
+        only = torch.zeros_like(away).index_fill_(source, torch.tensor(position), True)
         positions[position] = _amount(reading.step, pair, away & only, wanted, channel) is None
     if not positions.any():
         positions = per_position(away, source)
@@ -131,12 +130,14 @@ def _constants(
     )
 
 
-def _channel(step: Step) -> int:
+def _channel(step: KnownCall) -> int:
     """The dimension of channels, from the end."""
     return -1 if step.family == "aten.linear" else 1 - step["weight"].value.dim()
 
 
-def _amount(step: Step, pair: tuple[Fact, Fact], away: Tensor, wanted: Tensor, channel: int) -> Tensor | None:
+def _amount(
+    step: KnownCall, pair: tuple[Fact, Fact], away: Tensor, wanted: Tensor, channel: int
+) -> Tensor | None:
     """What the terms of ``away`` add to each channel; None if that differs from place to place."""
     with torch.no_grad():
         given = count(step, torch.where(away, pair[0].value, 0.0), pair[1].value)

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.axes.rules import joining, pointwise, views
 from graphprune.lossless.factors import count, factors
-from graphprune.lossless.facts import Fact, Step, Transfer
+from graphprune.lossless.facts import Fact, KnownCall, Transfer, everywhere
 
 __all__ = ["CREATORS", "POINTWISE", "REARRANGED", "WINDOWS", "transfer"]
 
@@ -35,20 +35,12 @@ WINDOWS = frozenset(
 _REDUCTIONS = frozenset(f"aten.{name}" for name in "sum mean amax amin var std".split())
 
 
-def transfer(step: Step, result: Any) -> Any:
+def transfer(step: KnownCall, result: Any) -> Any:
     """The masks of the results of one operator call."""
-    row = _ROWS.get(step.family, _nothing)
+    row = _ROWS.get(step.family)
     if all(bool(fact.known.all()) for fact in step.facts):
-        row = _everything
-    return row(step, result)
-
-
-def _everything(step: Step, result: Any) -> Any:
-    return pytree.tree_map(lambda value: torch.ones(value.shape, dtype=torch.bool), result)
-
-
-def _nothing(step: Step, result: Any) -> Any:
-    return pytree.tree_map(lambda value: torch.zeros(value.shape, dtype=torch.bool), result)
+        return everywhere(result, True)
+    return row(step, result) if row else everywhere(result, False)
 
 
 def _all(masks: Iterable[Tensor], shape: torch.Size) -> Tensor:
@@ -58,16 +50,16 @@ def _all(masks: Iterable[Tensor], shape: torch.Size) -> Tensor:
     return known
 
 
-def _pointwise(step: Step, result: Tensor) -> Tensor:
+def _pointwise(step: KnownCall, result: Tensor) -> Tensor:
     """Known where everything at that place is."""
     return _all((fact.known for fact in step.facts), result.shape)
 
 
-def _unary(step: Step, result: Tensor) -> Tensor:
+def _unary(step: KnownCall, result: Tensor) -> Tensor:
     return next(step.facts).known
 
 
-def _product(step: Step, result: Tensor) -> Tensor:
+def _product(step: KnownCall, result: Tensor) -> Tensor:
     """Known too where one factor is zero."""
     known = _pointwise(step, result)
     for fact in step.facts:
@@ -75,18 +67,18 @@ def _product(step: Step, result: Tensor) -> Tensor:
     return known
 
 
-def _rearranged(step: Step, result: Any) -> Any:
+def _rearranged(step: KnownCall, result: Any) -> Any:
     """Elements take their masks along; places that are filled up are known."""
     moving = [step[name] for name in ("self", "input", "tensors") if name in step.given]
     moved = {id(fact) for fact in pytree.tree_leaves(moving) if isinstance(fact, Fact)}
     if not all(bool(fact.known.all()) for fact in step.facts if id(fact) not in moved):
-        return _nothing(step, result)  # rearranged by data
+        return everywhere(result, False)  # rearranged by data
     changes = {"value": 0.0} if "value" in step.given else {}
     unknown = step.run(lambda fact: (~fact.known).float() if id(fact) in moved else fact.value, changes)
     return pytree.tree_map(lambda mask: mask == 0, unknown)
 
 
-def _reduced(step: Step, result: Tensor) -> Tensor:
+def _reduced(step: KnownCall, result: Tensor) -> Tensor:
     """Known where everything that is reduced is."""
     known, keep = next(step.facts).known, result.dim() == next(step.facts).known.dim()
     dims = step.given.get("dim")
@@ -98,11 +90,11 @@ def _reduced(step: Step, result: Tensor) -> Tensor:
     return known
 
 
-def _contracted(step: Step, result: Tensor) -> Tensor:
+def _contracted(step: KnownCall, result: Tensor) -> Tensor:
     """Unknown where a term is: one factor unknown, the other not zero. Padding is zero, and known to be."""
     pair = factors(step)
     if pair is None:
-        return _nothing(step, result)
+        return everywhere(result, False)
     one, two = pair
     terms = count(step, (~one.known).float(), two.nonzero.float())
     if not bool(two.known.all()):
@@ -112,7 +104,7 @@ def _contracted(step: Step, result: Tensor) -> Tensor:
     return known & _all((_along(step, fact.known, result) for fact in added), result.shape)
 
 
-def _along(step: Step, bias: Tensor, result: Tensor) -> Tensor:
+def _along(step: KnownCall, bias: Tensor, result: Tensor) -> Tensor:
     """A bias at its place in the result."""
     if not step.family.startswith("aten.conv"):
         return bias
@@ -120,16 +112,16 @@ def _along(step: Step, bias: Tensor, result: Tensor) -> Tensor:
     return bias.reshape(-1, *[1] * spatial)
 
 
-def _batch_norm(step: Step, result: Tensor) -> Tensor:
+def _batch_norm(step: KnownCall, result: Tensor) -> Tensor:
     """Known where the input is, or where the scale is zero."""
     source, weight = step["input"], step.given.get("weight")
     if step["training"] or not isinstance(weight, Fact):
-        return _nothing(step, result) if step["training"] else source.known
+        return everywhere(result, False) if step["training"] else source.known
     channels = (~weight.nonzero).reshape(-1, *[1] * (source.known.dim() - 2))
     return source.known | channels
 
 
-def _layer_norm(step: Step, result: Tensor) -> Tensor:
+def _layer_norm(step: KnownCall, result: Tensor) -> Tensor:
     """Known where all that is averaged is, or where the scale is zero."""
     known, weight = step["input"].known, step.given.get("weight")
     dims = list(range(-len(step["normalized_shape"]), 0))
@@ -138,17 +130,17 @@ def _layer_norm(step: Step, result: Tensor) -> Tensor:
     return known | ~weight.nonzero if isinstance(weight, Fact) else known.expand(result.shape)
 
 
-def _softmax(step: Step, result: Tensor) -> Tensor:
+def _softmax(step: KnownCall, result: Tensor) -> Tensor:
     return next(step.facts).known.all(step["dim"], keepdim=True).expand(result.shape)
 
 
-def _embedding(step: Step, result: Tensor) -> Tensor:
+def _embedding(step: KnownCall, result: Tensor) -> Tensor:
     """Known where all rows of the table agree."""
     table = step["weight"]
     return (table.value == table.value[0]).all(0) & table.known.all(0)
 
 
-def _attention(step: Step, result: Tensor) -> Tensor:
+def _attention(step: KnownCall, result: Tensor) -> Tensor:
     """Zero where the values at all positions are."""
     zero = (~step["value"].nonzero).all(-2, keepdim=True)
     heads = result.shape[-3] // zero.shape[-3] if zero.dim() > 2 else 1
@@ -159,7 +151,7 @@ _ROWS: dict[str, Transfer] = {
     **dict.fromkeys(POINTWISE, _pointwise),
     **dict.fromkeys(["aten.mul", "aten.multiply"], _product),
     "aten.prelu": _unary,
-    **dict.fromkeys(CREATORS, _everything),
+    **dict.fromkeys(CREATORS, lambda step, result: everywhere(result, True)),
     **dict.fromkeys(REARRANGED, _rearranged),
     **dict.fromkeys(WINDOWS, _rearranged),
     **dict.fromkeys(_REDUCTIONS, _reduced),

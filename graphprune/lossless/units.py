@@ -1,17 +1,16 @@
-"""Positions of units in a dimension, and what is left of a tensor."""
+"""Positions of units in a dimension."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from math import prod
 
 import torch
 from torch import Tensor
 
 from graphprune.axes.terms import Atom, Sum, Term, atoms, size_of
-from graphprune.planning.masks import Masks
 
-__all__ = ["kept_positions", "per_position", "places", "units_at"]
+__all__ = ["per_position", "places", "units_at"]
 
 
 def places(term: Term, atom: Atom, lengths: Mapping[Atom, int]) -> Tensor:
@@ -43,15 +42,6 @@ def units_at(
     for atom in dict.fromkeys(atoms(term)):
         if atom in wanted:
             yield atom, positions[places(term, atom, lengths)].any(1)
-
-
-def kept_positions(terms: Sequence[Term], masks: Masks, shape: Sequence[int]) -> Tensor:
-    """Which elements of a tensor of ``shape`` are kept; boolean, of that shape."""
-    kept = torch.ones([1] * len(shape), dtype=torch.bool)
-    for dim, term in enumerate(terms):
-        if masks.touches(term):
-            kept = kept & masks.of(term).reshape([-1 if other == dim else 1 for other in range(len(shape))])
-    return kept.expand(tuple(shape))
 
 
 def per_position(mask: Tensor, dim: int) -> Tensor:

@@ -14,7 +14,7 @@ from graphprune.axes.terms import Atom, Product, Term
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 
-__all__ = ["Region", "Regions", "actual_batches", "region_of"]
+__all__ = ["Region", "Regions", "actual_batches", "batch_sizes", "region_of"]
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,14 @@ def actual_batches(program: Program, inputs: list[Any]) -> dict[int, int]:
     """Batch prime → the batch size of a call with these ``inputs``."""
     batches: dict[int, int] = {}
     for name, given in zip(program.inputs, inputs, strict=True):
-        value = program.values.get(name)
-        if value is not None and isinstance(given, Tensor):
-            pairs = zip(value.shape, given.shape, strict=True)
-            batches |= {size: actual for size, actual in pairs if size in program.batch_primes}
+        batches |= batch_sizes(program, name, given)
     return batches
+
+
+def batch_sizes(program: Program, name: str, given: Any) -> dict[int, int]:
+    """Batch prime → the size that stands in its place in ``given``, which is the value ``name`` in some call."""
+    value = program.values.get(name)
+    if value is None or not isinstance(given, Tensor):
+        return {}
+    pairs = zip(value.shape, given.shape, strict=True)
+    return {size: actual for size, actual in pairs if size in program.batch_primes}

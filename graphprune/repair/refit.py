@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
+from graphprune.calibration.sums import Records, Sums
 from graphprune.capture.nodes import arguments
-from graphprune.ground.processes import over_processes
-from graphprune.repair.layers import LAYERS, Layer
+from graphprune.repair.linear import LINEAR, Linear
 from graphprune.repair.pair import Pair, Pairs
-from graphprune.repair.regression import Sums, fit
+from graphprune.repair.regression import RowSums, fit
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
 
@@ -41,14 +41,14 @@ class Refit:
     seed: int
     weights: bool = True
     biases: bool = True
-    halves: dict[int, Sums] = field(default_factory=dict)
-    energy: float = 0.0
+    halves: Records[int] = field(default_factory=Records)
+    energy: Sums[str] = field(default_factory=Sums)
     _held: dict[str, tuple[Tensor, dict[str, Any]]] = field(default_factory=dict)
 
     @property
-    def layer(self) -> Layer:
+    def layer(self) -> Linear:
         """The family of the operator."""
-        return LAYERS[self.step.family]
+        return LINEAR[self.step.family]
 
     @property
     def weight(self) -> Tensor:
@@ -73,8 +73,10 @@ class Refit:
         for half, picked in self._picked(call, rows, number):
             aim, have = (self.layer.rows(value, given, picked) / scale for value in (wanted, made))
             targets = self.layer.targets(aim - have, given)
-            self._add(half, Sums.of(self._regressors(source, given, picked), targets))
-            self._spread(aim)
+            sums = vars(RowSums.of(self._regressors(source, given, picked), targets))
+            self.halves.add(half, **sums)
+            self.halves.expect(1 - half, **sums)  # a process may see batches of one half alone
+            self.energy.add("", (aim - aim.mean(0)).double().square().sum())
 
     def _regressors(self, source: Tensor, given: Mapping[str, Any], picked: Tensor) -> Tensor:
         if self.weights and self.layer.fan_in(self.weight, given) <= LIMIT:
@@ -105,36 +107,15 @@ class Refit:
             scale = scale * tensors[str(given["weight"].target)]
         return torch.where(scale.abs() > SMALL * scale.abs().max(), scale, float("inf"))
 
-    def _add(self, half: int, sums: Sums) -> None:
-        if half in self.halves:
-            self.halves[half].add(sums)
-        else:
-            self.halves[half] = sums
-
-    def _joined(self) -> list[Sums]:
-        """Both halves of the data, or the one that there is, over all processes."""
-        like = next(iter(self.halves.values()))
-        own = {half: self.halves.get(half, like.none()).parts() for half in (0, 1)}
-        found = over_processes({(half, name): part for half in own for name, part in own[half].items()})
-        joined = [Sums.joined({name: found[half, name] for name in own[half]}) for half in own]
-        return [half for half in joined if half.count]
-
-    def _spread(self, wanted: Tensor) -> None:
-        self.energy += float((wanted - wanted.mean(0)).double().square().sum())
-
     def solve(self) -> tuple[StepReport, dict[str, Tensor]]:
         """What came of it, and the tensors that change."""
         step, changed = self.step, {}
-        halves = self._joined()
-        rows = sum(half.count for half in halves)
-        energy = float(over_processes({"": torch.tensor(self.energy, dtype=torch.float64)})[""]) or 1.0
+        halves = [half for half in (RowSums(**sums) for sums in self.halves.total().values()) if half.count]
+        rows = sum(int(half.count) for half in halves)
+        energy = float(self.energy.total()[""]) or 1.0
         found = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
         if found.slope is not None:
-            given = {
-                n: v
-                for n, v in arguments(self.pairs.slim_nodes[step.calls[0]]).items()
-                if not isinstance(v, fx.Node)
-            }
+            given = arguments(self.pairs.slim_nodes[step.calls[0]])
             changed[step.weight] = self.weight + self.layer.packed(found.slope, self.weight, given).to(
                 self.weight
             )

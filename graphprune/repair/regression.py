@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,23 +11,25 @@ from torch import Tensor
 
 from graphprune.scoring.elimination import gram, regularised
 
-__all__ = ["RIDGES", "Fit", "Sums", "fit"]
+__all__ = ["RIDGES", "RowSums", "fit"]
 
 # of the mean variance of a regressor; the last ones are for exact copies, which float64 tells from rounding
 RIDGES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-13)
 FIRST = 2  # the place of the one that is tried first
-PARTS = ("x", "r", "xx", "xr", "rr")
 
 
-@dataclass
-class Sums:
-    """Of the rows of one or more regressions side by side, in float64.
+@dataclass(frozen=True)
+class RowSums:
+    """Sums over the rows of one or more regressions side by side, in float64.
 
-    ``x`` are regressors ``[groups, size]`` and ``r`` targets ``[groups, outputs]``, as sums over rows: of themselves,
-    of their products, and of squares.
+    Args:
+        count: of the rows.
+        x, r: the regressors ``[groups, size]`` and the targets ``[groups, outputs]``.
+        xx, xr: products of regressors with each other, and with targets.
+        rr: squares of the targets.
     """
 
-    count: int
+    count: Tensor
     x: Tensor
     r: Tensor
     xx: Tensor
@@ -35,32 +37,17 @@ class Sums:
     rr: Tensor
 
     @classmethod
-    def of(cls, regressors: Tensor, targets: Tensor) -> Sums:
+    def of(cls, regressors: Tensor, targets: Tensor) -> RowSums:
         """Of ``[groups, rows, size]`` and ``[groups, rows, outputs]``."""
         x, r = regressors.double(), targets.double()
-        turned = x.mT
+        turned, count = x.mT, torch.tensor(float(x.shape[1]), dtype=torch.float64)
         sums = (x.sum(1), r.sum(1), gram(turned), turned @ r, r.square().sum(1))
-        return cls(x.shape[1], *(total.cpu() for total in sums))
+        return cls(count, *(total.cpu() for total in sums))
 
-    def add(self, other: Sums) -> None:
+    def add(self, other: RowSums) -> None:
         """Adds more rows, in place: the matrices are the largest things that a repair holds."""
-        self.count += other.count
-        for name in PARTS:
-            getattr(self, name).add_(getattr(other, name))
-
-    def parts(self) -> dict[str, Tensor]:
-        """All of them as tensors, which can be added up over processes."""
-        count = torch.tensor(self.count, dtype=torch.float64)
-        return {"count": count, **{name: getattr(self, name) for name in PARTS}}
-
-    @classmethod
-    def joined(cls, parts: Mapping[str, Tensor]) -> Sums:
-        """Of `parts`."""
-        return cls(int(parts["count"]), *(parts[name] for name in PARTS))
-
-    def none(self) -> Sums:
-        """Of no rows."""
-        return Sums(0, *(torch.zeros_like(getattr(self, name)) for name in PARTS))
+        for name, part in vars(other).items():
+            getattr(self, name).add_(part)
 
     def error(self, slope: Tensor | None, shift: Tensor | float) -> float:
         """The sum of squares that ``slope`` ``[groups, size, outputs]`` and ``shift`` ``[groups, outputs]`` leave."""
@@ -76,7 +63,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Fit:
+class _Fit:
     """A regression.
 
     Args:
@@ -96,7 +83,7 @@ class Fit:
     ridge: float
 
 
-def fit(halves: Sequence[Sums], intercept: bool, slopes: bool) -> Fit:
+def fit(halves: Sequence[RowSums], intercept: bool, slopes: bool) -> _Fit:
     """The ridge regression of the targets that both halves together give.
 
     Whether there is to be a shift and a slope, and which ridge, is what predicts each half best from the other.
@@ -120,8 +107,8 @@ def fit(halves: Sequence[Sums], intercept: bool, slopes: bool) -> Fit:
         total.add(half)
     if ridge:
         slope, shift = _solved(total, ridge, intercept)
-        return Fit(slope, shift, before, shifted, after, ridge)
-    return Fit(None, _mean(total) if with_shift else 0.0, before, shifted, after, 0.0)
+        return _Fit(slope, shift, before, shifted, after, ridge)
+    return _Fit(None, _mean(total) if with_shift else 0.0, before, shifted, after, 0.0)
 
 
 def _lowest(error: Callable[[int], float], place: int, size: int) -> int:
@@ -132,22 +119,22 @@ def _lowest(error: Callable[[int], float], place: int, size: int) -> int:
     return place
 
 
-def _foretold(seen: Sums, unseen: Sums, ridge: float, intercept: bool) -> float:
+def _foretold(seen: RowSums, unseen: RowSums, ridge: float, intercept: bool) -> float:
     try:
         return unseen.error(*_solved(seen, ridge, intercept))
     except RuntimeError:  # so small a ridge is lost in rounding
         return float("inf")
 
 
-def _mean(sums: Sums) -> Tensor:
-    return sums.r / max(sums.count, 1)
+def _mean(sums: RowSums) -> Tensor:
+    return sums.r / sums.count.clamp_min(1)
 
 
-def _solved(sums: Sums, ridge: float, intercept: bool) -> tuple[Tensor, Tensor | float]:
+def _solved(sums: RowSums, ridge: float, intercept: bool) -> tuple[Tensor, Tensor | float]:
     """Slope and shift. With an intercept, means are taken off the products first."""
     moments, products = sums.xx, sums.xr
     if intercept:
-        mean = sums.x / max(sums.count, 1)
+        mean = sums.x / sums.count.clamp_min(1)
         moments = moments - mean.unsqueeze(-1) * sums.x.unsqueeze(-2)
         products = products - mean.unsqueeze(-1) * sums.r.unsqueeze(-2)
     slope = torch.cholesky_solve(products, torch.linalg.cholesky(regularised(moments, ridge)))

@@ -10,7 +10,7 @@ from torch import fx
 from graphprune.capture.nodes import arguments, family
 from graphprune.capture.program import Program
 from graphprune.capture.roles import ROLES
-from graphprune.repair.layers import LAYERS
+from graphprune.repair.linear import LINEAR
 
 __all__ = ["BATCH_NORM", "Step", "find_steps"]
 
@@ -78,8 +78,8 @@ def _weight(node: fx.Node) -> str | None:
     """The stored tensor by which a call is known, if it is one that can be repaired."""
     if family(node) == BATCH_NORM:
         held = arguments(node)[_MEAN]
-    elif family(node) in LAYERS:
-        held = arguments(node)[LAYERS[family(node)].weight]
+    elif family(node) in LINEAR:
+        held = arguments(node)[LINEAR[family(node)].weight]
     else:
         return None
     return str(held.target) if isinstance(held, fx.Node) and held.op == "get_attr" else None
@@ -96,30 +96,23 @@ def _norm_steps(layer: str, nodes: list[fx.Node]) -> list[Step]:
 
 
 def _why_not(program: Program, weight: str, nodes: list[fx.Node]) -> str:
-    users = [node for held in _held(program, weight) for node in held.users]
-    if len(users) != len(nodes):
+    if len(_readers(program, weight)) != len(nodes):
         return "its weight is used elsewhere too"
     if len({family(node) for node in nodes}) > 1 or not program.tensors[weight].is_floating_point():
         return "its weight is used in several ways"
-    if program.tensors[weight].is_complex() or not all(_fits(program, node) for node in nodes):
-        return "it is more than a weight and a bias"
-    return ""
+    return "" if all(_fits(program, node) for node in nodes) else "it is more than a weight and a bias"
 
 
-def _held(program: Program, name: str) -> Iterable[fx.Node]:
-    return (node for node in program.graph.nodes if node.op == "get_attr" and node.target == name)
+def _readers(program: Program, name: str) -> list[fx.Node]:
+    """The nodes that read a stored tensor."""
+    held = (node for node in program.graph.nodes if node.op == "get_attr" and node.target == name)
+    return [user for node in held for user in node.users]
 
 
 def _fits(program: Program, node: fx.Node) -> bool:
-    layer = LAYERS[family(node)]
-    given = arguments(node)
-    tensors = {
-        name: program.values.get(value.name) for name, value in given.items() if isinstance(value, fx.Node)
-    }
-    source, weight = tensors.get(layer.source), tensors.get(layer.weight)
-    if source is None or weight is None:
-        return False
-    return layer.fits(given, len(source.shape), len(weight.shape))
+    layer, given = LINEAR[family(node)], arguments(node)
+    values = [program.values.get(getattr(given[name], "name", "")) for name in (layer.source, layer.weight)]
+    return None not in values and layer.fits(given, *(len(value.shape) for value in values if value))
 
 
 def _layer_step(program: Program, layer: str, weight: str, nodes: list[fx.Node]) -> Step:
@@ -132,11 +125,11 @@ def _towards_sums(program: Program, steps: Iterable[Step]) -> Iterator[Step]:
     nodes = {node.name: node for node in program.graph.nodes}
     order = {name: place for place, name in enumerate(nodes)}
     steps = list(steps)
-    calls = [order[call] for step in steps if step.family in LAYERS for call in step.calls]
+    calls = [order[call] for step in steps if step.family in LINEAR for call in step.calls]
     for step in steps:
         sums: dict[str, str] = {}
         norms: dict[str, str] = {}
-        for call in step.calls if step.family in LAYERS else ():
+        for call in step.calls if step.family in LINEAR else ():
             addition, norm = _sum_after(program, nodes[call])
             if addition and not any(order[call] < other < order[addition] for other in calls):
                 sums[call] = addition
@@ -146,10 +139,10 @@ def _towards_sums(program: Program, steps: Iterable[Step]) -> Iterator[Step]:
 
 def _shift(program: Program, nodes: list[fx.Node]) -> tuple[str, bool]:
     """The bias, or the running mean of the batch norm that alone reads the result; nothing where there is neither."""
-    biases = [arguments(node).get(LAYERS[family(node)].bias) for node in nodes]
+    biases = [arguments(node).get(LINEAR[family(node)].bias) for node in nodes]
     if all(isinstance(bias, fx.Node) and bias.op == "get_attr" for bias in biases):
         names = {str(bias.target) for bias in biases if bias is not None}
-        users = {user for name in names for held in _held(program, name) for user in held.users}
+        users = {user for name in names for user in _readers(program, name)}
         vector = all(program.tensors[name].dim() == 1 for name in names)
         return (names.pop(), False) if len(names) == 1 and users == set(nodes) and vector else ("", False)
     norm = _norm_after(nodes[0])

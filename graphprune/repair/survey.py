@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from graphprune.calibration.distances import Difference
+from graphprune.calibration.sums import Sums
+from graphprune.capture import tensor_leaves
 from graphprune.ground.errors import InputError
-from graphprune.ground.processes import over_processes
+from graphprune.repair.pair import Pair
 from graphprune.repair.steps import Step
 from graphprune.repair.walk import Walk
 
@@ -47,7 +48,7 @@ def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Surve
     Raises:
         InputError: there are no batches, one does not fit the model or makes it fail, or an output is not finite.
     """
-    found, total = Survey(), _Distance()
+    found, total = Survey(), Difference()
     calls = sorted((order[call], call, step.weight) for step in steps for call in step.calls)
     for number, pair in walk.whole():
         found.batches = number + 1
@@ -61,26 +62,29 @@ def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Surve
                     found.changed.add(weight)
             pair.advance(None)
             found.seconds += pair.seconds
-            total.add(*pair.outputs, number)
+            _add(total, pair, number)
         except (RuntimeError, IndexError) as error:
             why = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"the model fails on calibration batch {number + 1}: {why}",
                 "give batches that the model can run",
             ) from error
-    found.distance = total.value
+    found.distance = total.mean_ratio
     _join(found)
     return found
 
 
 def _join(found: Survey) -> None:
     """What all processes have found, so that all take the same steps; of bytes that wait, the mean."""
-    numbers = {("processes", ""): 1, ("batches", ""): found.batches}
-    numbers |= {("values", weight): count for weight, count in found.values.items()}
-    numbers |= {("changed", weight): int(weight in found.changed) for weight in found.values}
-    numbers |= {("sizes", call): size for call, size in found.sizes.items()}
-    sums = over_processes({key: torch.tensor(number, dtype=torch.float64) for key, number in numbers.items()})
-    total = {key: int(value) for key, value in sums.items()}
+    sums: Sums[tuple[str, str]] = Sums()
+    sums.add(("processes", ""), 1)
+    sums.add(("batches", ""), found.batches)
+    for weight, count in found.values.items():
+        sums.add(("values", weight), count)
+        sums.add(("changed", weight), weight in found.changed)
+    for call, size in found.sizes.items():
+        sums.add(("sizes", call), size)
+    total = {key: int(value) for key, value in sums.total().items()}
     found.batches = total["batches", ""]
     found.values = {weight: total["values", weight] for weight in found.values}
     found.changed = {weight for weight in found.values if total["changed", weight]}
@@ -88,12 +92,22 @@ def _join(found: Survey) -> None:
 
 
 def distance(walk: Walk) -> float:
-    """The outputs' squared distance to the original's, over the original's square; several outputs are averaged."""
-    total = _Distance()
+    """The squared relative error of the outputs, see `Difference`."""
+    total = Difference()
     for number, pair in walk.whole():
         pair.advance(None)
-        total.add(*pair.outputs, number)
-    return total.value
+        _add(total, pair, number)
+    return total.mean_ratio
+
+
+def _add(total: Difference, pair: Pair, number: int) -> None:
+    wanted, given = pair.outputs
+    if not all(torch.isfinite(leaf).all() for leaf in tensor_leaves(wanted) if leaf.is_floating_point()):
+        raise InputError(
+            f"the model's outputs for calibration batch {number + 1} are not finite",
+            "give batches without NaN and infinity",
+        )
+    total.add(wanted, given)
 
 
 def _differ(wanted: Tensor, given: Tensor) -> bool:
@@ -101,28 +115,3 @@ def _differ(wanted: Tensor, given: Tensor) -> bool:
         return False
     bound = UNCHANGED * torch.finfo(wanted.dtype).eps * wanted.abs().max()
     return not bool((wanted - given).abs().max() <= bound)
-
-
-class _Distance:
-    def __init__(self) -> None:
-        self.sums: dict[int, Tensor] = {}
-
-    def add(self, wanted: Any, given: Any, number: int) -> None:
-        pairs = zip(pytree.tree_leaves(wanted), pytree.tree_leaves(given), strict=True)
-        for place, (one, other) in enumerate(pairs):
-            if not isinstance(one, Tensor) or not one.is_floating_point():
-                continue
-            if not torch.isfinite(one).all():
-                raise InputError(
-                    f"the model's outputs for calibration batch {number + 1} are not finite",
-                    "give batches without NaN and infinity",
-                )
-            off, energy = (one.double() - other.double()).square().sum(), one.double().square().sum()
-            self.sums[place] = self.sums.get(place, 0) + torch.stack([off, energy]).cpu()
-
-    @property
-    def value(self) -> float:
-        """Over the batches of all processes."""
-        sums = (total.tolist() for total in over_processes(self.sums).values())
-        ratios = [error / (energy or 1.0) for error, energy in sums]
-        return sum(ratios) / max(len(ratios), 1)

@@ -2,100 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
 from graphprune.calibration.batches import gradients
-from graphprune.ground.processes import Key, over_processes
+from graphprune.calibration.sums import Sums
 from graphprune.scoring.aggregation import Part
-from graphprune.scoring.measures import Measure, View, parameters_of, summed
+from graphprune.scoring.measures import Measure, View, parameters_of
 from graphprune.scoring.sites import Site, tapped
-from graphprune.scoring.units import per_unit, shape_of, unit_maps
+from graphprune.scoring.units import per_unit, shape_of, sum_along, unit_maps
 
-__all__ = ["GRADIENTS", "averages", "collect_fisher", "collect_products", "collect_taylor"]
-
-_Positions = dict[tuple[str, int], Tensor]
-_Scores = dict[str, list[Part]]
+__all__ = ["GRADIENTS"]
 
 
-def _members(view: View) -> dict[str, set[int]]:
-    """Dimensions of parameters that groups stand on."""
-    dims: dict[str, set[int]] = {}
-    for group in view.graph.groups:
-        for member, _ in parameters_of(view, group):
-            dims.setdefault(member.tensor, set()).add(member.dim)
-    return dims
+def _collect(
+    combine: Callable[[Tensor, Tensor], Tensor], power: int, view: View
+) -> Mapping[str, Sequence[Part]]:
+    """For each member of each group the mean over batches of ``(sum of combine(weight, gradient)) ^ power``.
 
-
-def averages(sums: Mapping[Key, Tensor], count: int) -> dict[Key, Tensor]:
-    """Over the batches or examples of all processes."""
-    total = over_processes({"count": torch.tensor(float(count), dtype=torch.float64)})["count"]
-    return {key: value / total for key, value in over_processes(sums).items()}
-
-
-def _along(values: Tensor, dim: int) -> Tensor:
-    """Sums over all other dimensions, float64."""
-    others = [other for other in range(values.dim()) if other != dim]
-    return (values.sum(others, dtype=torch.float64) if others else values.double()).cpu()
-
-
-def collect_products(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[[View], _Positions]:
-    """Means over batches of ``combine(weight, gradient)``, summed along every member's dimension."""
-
-    def collect(view: View) -> _Positions:
-        assert view.calibration is not None
-        dims, count = _members(view), 0
-        sums: _Positions = {}
-        for batch in gradients(view.graph.program, view.tensors, view.calibration):
-            count += 1
-            for name, (weight, grad) in batch.parameters.items():
-                product = combine(weight, grad)
-                for dim in dims.get(name, ()):
-                    sums[name, dim] = sums.get((name, dim), torch.zeros(())) + _along(product, dim)
-        return averages(sums, count)
-
-    return collect
-
-
-def collect_taylor(view: View) -> _Scores:
-    """Means over batches of ``(sum of gradient times weight)^2``, over everything of a member that a unit removes."""
+    The sum is over everything that a unit removes of the member.
+    """
     assert view.calibration is not None
-    dims, count = _members(view), 0
-    totals: dict[str, dict[tuple[str, int, int], Part]] = {group.name: {} for group in view.graph.groups}
+    members = [
+        (group, place, *found)
+        for group in view.graph.groups
+        for place, found in enumerate(parameters_of(view, group))
+    ]
+    dims: dict[str, set[int]] = {}
+    for _, _, member, _ in members:
+        dims.setdefault(member.tensor, set()).add(member.dim)
+    sums: Sums[tuple[str, int]] = Sums()
     for batch in gradients(view.graph.program, view.tensors, view.calibration):
-        count += 1
-        sums = {
-            (name, dim): _along(weight * grad, dim)
-            for name, (weight, grad) in batch.parameters.items()
-            for dim in dims.get(name, ())
+        sums.count += 1
+        products = {name: combine(*pair) for name, pair in batch.parameters.items() if name in dims}
+        along = {
+            (name, dim): sum_along(product, dim) for name, product in products.items() for dim in dims[name]
         }
-        for group in view.graph.groups:
-            known = totals[group.name]
-            for place, (member, units) in enumerate(parameters_of(view, group)):
-                if (member.tensor, member.dim) in sums:
-                    squares = per_unit(sums[member.tensor, member.dim], units, group).square()
-                    key = (member.tensor, member.dim, place)
-                    before = known[key].scores if key in known else 0
-                    known[key] = Part(member.role, before + squares)
-    means = averages(
-        {(name, key): part.scores for name, p in totals.items() for key, part in p.items()}, count
-    )
-    return {
-        name: [Part(part.role, means[name, key]) for key, part in parts.items()]
-        for name, parts in totals.items()
-    }
+        for group, place, member, units in members:
+            if (member.tensor, member.dim) in along:
+                numbers = per_unit(along[member.tensor, member.dim], units, group)
+                sums.add((group.name, place), numbers**power)
+    parts: dict[str, list[Part]] = {}
+    means = sums.means()
+    for group, place, member, _ in members:
+        if (group.name, place) in means:
+            parts.setdefault(group.name, []).append(Part(member.role, means[group.name, place]))
+    return parts
 
 
-def collect_fisher(view: View) -> _Scores:
+def _collect_fisher(view: View) -> Mapping[str, Sequence[Part]]:
     """Means over examples of ``(sum of gradient times activation)^2``, over all activations of a unit together."""
     assert view.calibration is not None
-    sites = list(dict.fromkeys(site for found in view.sites.values() for site in found))
-    graph, taps = tapped(view.graph.program.graph, sites)
-    totals: dict[str, Tensor] = {}
-    examples = 0
+    graph, taps = tapped(view.graph.program.graph, view.all_sites)
+    sums: Sums[str] = Sums()
     for batch in gradients(view.graph.program, view.tensors, view.calibration, taps.values(), graph):
         rows = 0
         for group in view.graph.groups:
@@ -103,9 +66,9 @@ def collect_fisher(view: View) -> _Scores:
             if masks:
                 total = torch.stack(masks).sum(0)  # [examples, ...]: coupled layers share one mask
                 rows = len(total)
-                totals[group.name] = totals.get(group.name, torch.zeros(())) + total.square().sum(0)
-        examples += rows
-    return {name: [Part("consumes", mean)] for name, mean in averages(totals, max(examples, 1)).items()}
+                sums.add(group.name, total.square().sum(0))
+        sums.count += rows
+    return {name: [Part("consumes", mean)] for name, mean in sums.means().items()}
 
 
 def _mask_gradients(
@@ -125,30 +88,23 @@ def _mask_gradients(
 def _by_example(view: View, value: str, dim: int, product: Tensor) -> Tensor:
     """``[examples, positions]``; one example where the batch cannot be told apart in this value."""
     sizes = view.graph.program.values[value].shape
-    primes = view.graph.program.batch_primes
-    batch = next(
-        (
-            place
-            for place, size in enumerate(sizes)
-            if place != dim and any(size % prime == 0 for prime in primes)
-        ),
-        None,
-    )
     rows = product.movedim(dim, -1)
+    found = (
+        (place, prime)
+        for place, size in enumerate(sizes)
+        for prime in view.graph.program.batch_primes
+        if place != dim and size % prime == 0
+    )
+    batch, prime = next(found, (None, 1))
     if batch is None:
         return rows.flatten(0, -2).sum(0, keepdim=True, dtype=torch.float64).cpu()
-    prime = next(prime for prime in primes if sizes[batch] % prime == 0)
     rows = rows.movedim(batch if batch < dim else batch - 1, 0)
     examples = rows.shape[0] // (sizes[batch] // prime)  # windows of an image stand beside it, innermost
     return rows.reshape(examples, -1, rows.shape[-1]).sum(1, dtype=torch.float64).cpu()
 
 
-def _positions(view: View, group: Group) -> Iterator[Part]:
-    return summed(view, group, view.collected, lambda member: True)
-
-
-def _collected(view: View, group: Group) -> list[Part]:
-    parts: list[Part] = view.collected.get(group.name, [])
+def _collected(view: View, group: Group) -> Sequence[Part]:
+    parts: Sequence[Part] = view.collected.get(group.name, ())
     assert all(part.scores.shape == shape_of(group) for part in parts)
     return parts
 
@@ -156,21 +112,24 @@ def _collected(view: View, group: Group) -> list[Part]:
 GRADIENTS: dict[str, Measure] = {
     # Molchanov et al., "Importance Estimation for Neural Network Pruning" (2019), for whole filters
     "taylor": Measure(
-        _collected, "squared sum of gradient times weight (Molchanov 2019)", collect_taylor, power=0.5
+        _collected,
+        "squared sum of gradient times weight (Molchanov 2019)",
+        partial(_collect, torch.mul, 2),
+        power=0.5,
     ),
     # the same, by single weights: as torch-pruning and LLM-Pruner (Ma 2023)
     "taylor_abs": Measure(
-        _positions,
+        _collected,
         "sum of |gradient times weight| (Ma 2023)",
-        collect_products(lambda weight, grad: (weight * grad).abs()),
+        partial(_collect, lambda weight, grad: (weight * grad).abs(), 1),
     ),
     # LeCun et al., "Optimal Brain Damage" (1990); the diagonal of the Hessian is taken to be that of the
     # empirical Fisher matrix, the mean squared gradient, so batches should be single examples
     "obd": Measure(
-        _positions,
+        _collected,
         "half weight² times mean gradient² (LeCun 1990, empirical Fisher)",
-        collect_products(lambda weight, grad: (weight * grad).square() / 2),
+        partial(_collect, lambda weight, grad: (weight * grad).square() / 2, 1),
     ),
     # Liu et al., "Group Fisher Pruning" (2021)
-    "fisher": Measure(_collected, "squared gradient of a mask on the group (Liu 2021)", collect_fisher),
+    "fisher": Measure(_collected, "squared gradient of a mask on the group (Liu 2021)", _collect_fisher),
 }

@@ -11,10 +11,10 @@ from graphprune.scoring.aggregation import Part
 from graphprune.scoring.measures import Measure, View, parameters_of
 from graphprune.scoring.units import per_unit, shape_of
 
-__all__ = ["MAGNITUDE", "norm_scale", "random_scores", "weight_norm"]
+__all__ = ["MAGNITUDE"]
 
 
-def weight_norm(power: float) -> Callable[[View, Group], Iterator[Part]]:
+def _weight_norm(power: float) -> Callable[[View, Group], Iterator[Part]]:
     """The sum of ``|w|^power`` over everything of a member that is removed with a unit; for ``inf`` the maximum.
 
     The magnitude criterion of Li et al., "Pruning Filters for Efficient ConvNets" (2017), summed over
@@ -30,7 +30,7 @@ def weight_norm(power: float) -> Callable[[View, Group], Iterator[Part]]:
     return score
 
 
-def norm_scale(view: View, group: Group) -> Iterator[Part]:
+def _norm_scale(view: View, group: Group) -> Iterator[Part]:
     """``|gamma|`` of the batch norms that carry the unit; a group without one cannot be judged.
 
     Liu et al., "Learning Efficient Convolutional Networks through Network Slimming" (2017).
@@ -40,7 +40,7 @@ def norm_scale(view: View, group: Group) -> Iterator[Part]:
             yield Part(member.role, per_unit(view.tensors[member.tensor].detach().abs(), units, group))
 
 
-def random_scores(view: View, group: Group) -> Iterator[Part]:
+def _random_scores(view: View, group: Group) -> Iterator[Part]:
     """Uniform between 0 and 1, the same for the same seed and model: the baseline that a criterion must beat."""
     place = view.graph.groups.index(group)
     generator = torch.Generator().manual_seed(view.seed * 1_000_003 + place)
@@ -48,12 +48,14 @@ def random_scores(view: View, group: Group) -> Iterator[Part]:
 
 
 MAGNITUDE: dict[str, Measure] = {
-    "l1": Measure(weight_norm(1), "sum of the absolute weights (Li 2017)"),
-    "l2": Measure(weight_norm(2), "Euclidean norm of the weights (Li 2017, Fang 2023)", power=0.5),
+    "l1": Measure(_weight_norm(1), "sum of the absolute weights (Li 2017)"),
+    "l2": Measure(_weight_norm(2), "Euclidean norm of the weights (Li 2017, Fang 2023)", power=0.5),
     "linf": Measure(
-        weight_norm(float("inf")), "largest absolute weight of the producers", aggregate="producers"
+        _weight_norm(float("inf")), "largest absolute weight of the producers", aggregate="producers"
     ),
-    "lamp": Measure(weight_norm(2), "squared weights over all not smaller ones (Lee 2021)", normalise="lamp"),
-    "bn_scale": Measure(norm_scale, "scale of the batch norms (Liu 2017)"),
-    "random": Measure(random_scores, "uniform random numbers", normalise="none"),
+    "lamp": Measure(
+        _weight_norm(2), "squared weights over all not smaller ones (Lee 2021)", normalise="lamp"
+    ),
+    "bn_scale": Measure(_norm_scale, "scale of the batch norms (Liu 2017)"),
+    "random": Measure(_random_scores, "uniform random numbers", normalise="none"),
 }

@@ -17,9 +17,9 @@ from graphprune.capture.operations import Value
 from graphprune.capture.roles import ROLES
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.sites import Site, find_sites
-from graphprune.scoring.units import per_unit, unit_maps
+from graphprune.scoring.units import unit_maps
 
-__all__ = ["Measure", "View", "parameters_of", "summed"]
+__all__ = ["Measure", "View", "parameters_of"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class View:
     def sites(self) -> Mapping[str, tuple[Site, ...]]:
         """See `find_sites`."""
         return find_sites(self.graph)
+
+    @cached_property
+    def all_sites(self) -> tuple[Site, ...]:
+        """The sites of all groups, each once."""
+        return tuple(dict.fromkeys(site for sites in self.sites.values() for site in sites))
 
     @cached_property
     def batch_norm_scales(self) -> frozenset[str]:
@@ -99,12 +104,3 @@ def parameters_of(view: View, group: Group) -> Iterator[tuple[Member, Tensor]]:
         if view.graph.program.stored[member.tensor].kind == "parameter":
             for units in unit_maps(view.graph.tensor_terms[member.tensor][member.dim], group):
                 yield member, units
-
-
-def summed(
-    view: View, group: Group, positions: Mapping[tuple[str, int], Tensor], keep: Callable[[Member], bool]
-) -> Iterator[Part]:
-    """Parts from numbers that were collected for each position of each member that ``keep`` accepts."""
-    for member, units in parameters_of(view, group):
-        if keep(member) and (member.tensor, member.dim) in positions:
-            yield Part(member.role, per_unit(positions[member.tensor, member.dim], units, group))

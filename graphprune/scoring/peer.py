@@ -19,6 +19,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group, Member
 from graphprune.calibration.batches import Calibration, gradients
 from graphprune.calibration.losses import Loss
+from graphprune.calibration.sums import Sums
 from graphprune.ground.errors import InputError
 from graphprune.scoring.units import shape_of, unit_maps, units_of
 
@@ -118,13 +119,12 @@ class PeerImportance:
                     "give calibration batches, or call backward()",
                 )
             return {}
-        sums: dict[str, Tensor] = {}
-        count = 0
+        sums: Sums[str] = Sums()
         for batch in gradients(graph.program, tensors, Calibration(self.calibration, self.loss, seed)):
-            count += 1
+            sums.count += 1
             for name, (_, grad) in batch.parameters.items():
-                sums[name] = sums.get(name, torch.zeros(())) + (grad.square() if hessian else grad)
-        return {name: total / count for name, total in sums.items()}
+                sums.add(name, grad.square() if hessian else grad.clone())
+        return {name: mean.to(tensors[name]) for name, mean in sums.means().items()}
 
     def _scores(self, graph: DependencyGraph, group: Group, layers: _Layers) -> Tensor | None:
         items = list(_items(graph, group, layers))

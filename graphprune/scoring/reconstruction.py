@@ -10,20 +10,15 @@ from torch import Tensor
 
 from graphprune.axes.groups import Group
 from graphprune.calibration.batches import forward
+from graphprune.calibration.sums import Records
 from graphprune.ground.errors import InputError
-from graphprune.ground.processes import over_processes
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.elimination import elimination_errors, gram
 from graphprune.scoring.measures import Measure, View
 from graphprune.scoring.sites import Site
 from graphprune.scoring.units import rows_of, shape_of, unit_maps, units_of
 
-__all__ = [
-    "RECONSTRUCTION",
-    "Products",
-    "collect_products",
-    "consumers",
-]
+__all__ = ["RECONSTRUCTION", "Place", "Products", "collect_products", "consumers"]
 
 LIMIT = 8192  # units of one group: their matrix of second moments takes 0.5 GB
 
@@ -38,51 +33,37 @@ class Products:
     count: int
 
 
-_Sites = dict[tuple[str, int, str], Products]
+Place = tuple[str, int, str]  # a value, one of its dimensions, and the name of the group that stands there
 
 
-def collect_products(view: View) -> _Sites:
-    """Of every group, by value, dimension and name, at every site that is consumed."""
+def collect_products(view: View) -> dict[Place, Products]:
+    """Of every group, at every site that is consumed."""
     assert view.calibration is not None
-    sums: dict[tuple[str, int, str], list[Tensor]] = {}
-    counts: dict[tuple[str, int, str], int] = {}
-    wanted: dict[str, list[tuple[int, Group]]] = {}
+    wanted: dict[str, dict[Place, Group]] = {}
     for group in view.graph.groups:
         if units_of(group) > LIMIT:
             raise InputError(
                 f"group {group.name} has {units_of(group)} units, too many for reconstruction",
                 f"use another importance: this one takes groups of up to {LIMIT}",
             )
-        for value, dim in dict.fromkeys(
-            (site.value, site.dim) for site in view.sites[group.name] if site.weight
-        ):
-            wanted.setdefault(value, []).append((dim, group))
-
-    def observe(name: str, value: Tensor) -> None:
-        for dim, group in wanted.get(name, ()):
-            for units in unit_maps(view.graph.analysis.terms[name][dim], group):
-                if len(units) == value.shape[dim]:
-                    rows = rows_of(value, dim, units, group)
-                    key = (name, dim, group.name)
-                    found = [rows.sum(-1), gram(rows)]
-                    known = sums.get(key)
-                    sums[key] = (
-                        found
-                        if known is None
-                        else [one + other for one, other in zip(known, found, strict=True)]
-                    )
-                    counts[key] = counts.get(key, 0) + rows.shape[-1]
-
-    forward(view.graph.program, view.tensors, view.calibration, observe)
-    numbers = over_processes({key: torch.tensor(count, dtype=torch.float64) for key, count in counts.items()})
-    means, products = (over_processes({key: found[place] for key, found in sums.items()}) for place in (0, 1))
+        for site in view.sites[group.name]:
+            if site.weight:
+                wanted.setdefault(site.value, {})[site.value, site.dim, group.name] = group
+    records: Records[Place] = Records()
+    for name, value in forward(view.graph.program, view.tensors, view.calibration):
+        for place, group in wanted.get(name, {}).items():
+            for units in unit_maps(view.graph.analysis.terms[name][place[1]], group):
+                if len(units) == value.shape[place[1]]:
+                    rows = rows_of(value, place[1], units, group)
+                    count = torch.tensor(rows.shape[-1])
+                    records.add(place, count=count, mean=rows.sum(-1), products=gram(rows))
     return {
-        key: Products(means[key] / number, products[key] / number, int(number))
-        for key, number in numbers.items()
+        place: Products(sums["mean"] / sums["count"], sums["products"] / sums["count"], int(sums["count"]))
+        for place, sums in records.total().items()
     }
 
 
-def reconstruction(view: View, group: Group) -> Iterator[Part]:
+def _reconstruction(view: View, group: Group) -> Iterator[Part]:
     """`elimination_errors` at each layer that consumes the group; kernel positions count as outputs of their own."""
     for site, seen, rows in consumers(view, group, view.collected):
         found = [elimination_errors(matrix, row) for matrix, row in zip(seen.products, rows, strict=True)]
@@ -90,7 +71,7 @@ def reconstruction(view: View, group: Group) -> Iterator[Part]:
 
 
 def consumers(
-    view: View, group: Group, products: _Sites, scales: Mapping[str, Tensor] | None = None
+    view: View, group: Group, products: Mapping[Place, Products], scales: Mapping[str, Tensor] | None = None
 ) -> Iterator[tuple[Site, Products, Tensor]]:
     """Layers that consume the group: what `collect_products` found, and their weights.
 
@@ -117,6 +98,6 @@ def _scaled(weight: Tensor, dim: int, scale: Tensor | None) -> Tensor:
 
 RECONSTRUCTION: dict[str, Measure] = {
     "reconstruction": Measure(
-        reconstruction, "error of the consumers, refitted to the kept units (Hassibi 1993)", collect_products
+        _reconstruction, "error of the consumers, refitted to the kept units (Hassibi 1993)", collect_products
     ),
 }

@@ -12,10 +12,10 @@ from graphprune.scoring.aggregation import Part
 from graphprune.scoring.measures import Measure, View, parameters_of
 from graphprune.scoring.units import rows_of, shape_of
 
-__all__ = ["REDUNDANCY", "cosine_novelty", "total_distance"]
+__all__ = ["REDUNDANCY"]
 
 
-def total_distance(rows: Tensor) -> Tensor:
+def _total_distance(rows: Tensor) -> Tensor:
     """The sum of a unit's Euclidean distances to all others, ``[rows, size]`` of ``[rows, size, numbers]``.
 
     The unit nearest to the geometric median is the most replaceable: He et al., "Filter Pruning via Geometric
@@ -25,7 +25,7 @@ def total_distance(rows: Tensor) -> Tensor:
     return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(-1)
 
 
-def cosine_novelty(rows: Tensor) -> Tensor:
+def _cosine_novelty(rows: Tensor) -> Tensor:
     """One minus the largest absolute cosine with any unit of larger norm, ``[rows, size]``.
 
     Cosine similarity marks redundant filters in Ayinde et al., "Redundant feature pruning for accelerated inference
@@ -58,9 +58,9 @@ def _compared(compare: Callable[[Tensor], Tensor]) -> Callable[[View, Group], It
 # the sources compare filters alone, hence the producers
 REDUNDANCY: dict[str, Measure] = {
     "fpgm": Measure(
-        _compared(total_distance), "distance to all other units (He 2019)", aggregate="producers"
+        _compared(_total_distance), "distance to all other units (He 2019)", aggregate="producers"
     ),
     "cosine": Measure(
-        _compared(cosine_novelty), "unlikeness to any larger unit (Ayinde 2019)", aggregate="producers"
+        _compared(_cosine_novelty), "unlikeness to any larger unit (Ayinde 2019)", aggregate="producers"
     ),
 }

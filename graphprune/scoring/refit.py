@@ -10,27 +10,30 @@ from torch import Tensor
 
 from graphprune.axes.groups import Group
 from graphprune.calibration.batches import gradients
+from graphprune.calibration.sums import Sums
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.elimination import RIDGE, elimination_errors
-from graphprune.scoring.gradients import averages
 from graphprune.scoring.measures import Measure, View
-from graphprune.scoring.reconstruction import Products, collect_products, consumers
-from graphprune.scoring.units import shape_of
+from graphprune.scoring.reconstruction import Place, Products, collect_products, consumers
+from graphprune.scoring.units import shape_of, sum_along
 
 __all__ = ["REFIT"]
 
 
 def _refit(least: float, view: View, group: Group) -> Iterator[Part]:
-    """What each removal adds to `elimination_errors` at each consumer, as loss of a batch; biases take means.
+    """How much each removal adds to the loss of a batch when the consumers are refitted to the units that are left.
 
-    With E[x x'] of its inputs and the mean squared gradients of its outputs as factors of the loss's second derivative
-    (Martens and Grosse, "Optimizing Neural Networks with Kronecker-factored Approximate Curvature" (2015, section 3),
-    the second one diagonal), the error of the output channel o counts E[g_o^2] times. So groups can be compared.
+    The error at a consumer is that of `elimination_errors`, on variances, since biases take up the means. It becomes
+    a loss with the loss's second derivative, which is approximated by two factors: E[x x'] of the consumer's inputs,
+    and E[g_o^2], the mean squared gradient of its output channel o (Martens and Grosse, "Optimizing Neural Networks
+    with Kronecker-factored Approximate Curvature" (2015, section 3); the second factor is taken to be diagonal). So
+    the error of channel o is multiplied by E[g_o^2], and the scores of different groups can be compared.
 
-    The ridge, of the units' mean variance, grows with units per position seen: few positions can be rebuilt from any
-    few units, but not others. It is at ``least`` so much: at 1 the variances are drawn halfway to those of independent
-    units that are all alike (Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
-    matrices", 2004), so that a unit which these data leave idle still counts by its weights.
+    The ridge is in units of the mean variance. It grows with the number of units per position seen: few positions can
+    be rebuilt from almost any few units, but that says nothing about other positions. ``least`` is its lower bound.
+    At 1 the covariance is halfway between the one seen and that of independent units of equal variance (Ledoit and
+    Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004); then a unit that is idle on
+    these data still counts by its weights.
     """
     products, scales = view.collected
     for site, seen, rows in consumers(view, group, products, scales):
@@ -50,28 +53,28 @@ def marginal(errors: Tensor) -> Tensor:
     return torch.empty_like(errors).scatter(0, order, added)
 
 
-def _collect(view: View) -> tuple[dict[tuple[str, int, str], Products], dict[str, Tensor]]:
-    """`collect_products`; and for each consuming call the root of its outputs' squared gradients ``[channels]``, summed
-    over the examples and positions of a batch, meant over batches."""
+def _collect(view: View) -> tuple[dict[Place, Products], dict[str, Tensor]]:
+    """What reconstruction collects, and for each consuming call a scale of each of its output channels.
+
+    The scale is the root of the channel's squared gradients. These are summed over the examples and positions of a
+    batch, and averaged over the batches.
+    """
     assert view.calibration is not None
-    weights = {site.operation: site.weight for sites in view.sites.values() for site in sites if site.weight}
-    outputs = {
+    weights = {site.operation: site.weight for site in view.all_sites if site.weight}
+    calls = {
         operation.outputs[0].name: operation.name
         for operation in view.graph.program.operations
         if operation.name in weights and operation.outputs
     }
-    squares: dict[str, Tensor] = {}
-    count = 0
-    for found in gradients(view.graph.program, view.tensors, view.calibration, outputs):
-        count += 1
+    squares: Sums[str] = Sums()
+    for found in gradients(view.graph.program, view.tensors, view.calibration, calls):
+        squares.count += 1
         for value, (_, gradient) in found.values.items():
-            call = outputs[value]
+            call = calls[value]
             channels = gradient.dim() - view.tensors[weights[call]].dim() + 1
             if 0 <= channels < gradient.dim():
-                rows = gradient.detach().movedim(channels, 0).flatten(1)
-                sums = rows.double().square().sum(1).cpu()
-                squares[call] = squares.get(call, torch.zeros_like(sums)) + sums
-    return collect_products(view), {call: mean.sqrt() for call, mean in averages(squares, count).items()}
+                squares.add(call, sum_along(gradient.double().square(), channels))
+    return collect_products(view), {call: mean.sqrt() for call, mean in squares.means().items()}
 
 
 ABOUT = "loss that is left when the consumers are refitted, for repairs (Martens 2015, Frantar 2022)"

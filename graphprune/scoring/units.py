@@ -10,7 +10,7 @@ from torch import Tensor
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom, Sum, Term
 
-__all__ = ["per_unit", "rows_of", "shape_of", "unit_maps", "units_of"]
+__all__ = ["per_unit", "rows_of", "shape_of", "sum_along", "unit_maps", "units_of"]
 
 NOTHING = -1  # a position that belongs to no unit
 
@@ -110,3 +110,9 @@ def rows_of(tensor: Tensor, dim: int, units: Tensor, group: Group) -> Tensor:
     order = units.argsort(stable=True)[int((units < 0).sum()) :]
     rows = tensor.detach().movedim(dim, 0)[order.to(tensor.device)].double().cpu()
     return rows.reshape(-1, group.size, rows.numel() // units_of(group))
+
+
+def sum_along(values: Tensor, dim: int) -> Tensor:
+    """``values`` summed over all dimensions but ``dim``: ``[size of dim]``, float64."""
+    others = [other for other in range(values.dim()) if other != dim]
+    return (values.sum(others, dtype=torch.float64) if others else values.double()).cpu()

@@ -2,6 +2,7 @@
 
 from graphprune.verifying.bisect import guilty_groups
 from graphprune.verifying.calm import calm
+from graphprune.verifying.nodes import Claim
 from graphprune.verifying.randomised import Lively
 from graphprune.verifying.repaired import verify_repaired
 from graphprune.verifying.unchanged import verify_unchanged
@@ -10,6 +11,7 @@ from graphprune.verifying.verify import check_random, verify
 
 __all__ = [
     "Check",
+    "Claim",
     "Lively",
     "Verdict",
     "calm",

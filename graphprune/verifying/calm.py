@@ -1,4 +1,8 @@
-"""Random values for a module with which its outputs depend on its inputs, and rounding does not drown that."""
+"""Random values for a module on which two runtimes can be compared: they differ by rounding, and hardly more.
+
+Outputs must depend on inputs, or a wrong file would pass; and rounding must not grow on its way to the outputs, or a
+right file would fail.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +15,29 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
+from graphprune.verifying.nodes import largest_error
 from graphprune.verifying.randomised import Lively
 
 __all__ = ["calm"]
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 GAINS = (1.5, 1.25, 1.1, 1.0)
-GROWTH = 50.0  # of a relative error in every value, up to the outputs
-ERROR = 64  # that error, in units of rounding: what a runtime's own order of additions comes to
-SHAKES = 2  # what switches between two states does so in one direction only
+GROWTH = 50.0  # what a relative error in every value may be multiplied by until it reaches the outputs
+ERROR = 64  # that error in units of rounding: as much as another order of additions makes of it
+# A comparison, a rounding or an argmax jumps when its input crosses a threshold. One random change may move the input
+# away from the threshold, so a second one is tried.
+SHAKES = 2
 
 
 @torch.no_grad()
 def calm(module: nn.Module, inputs: Sequence[Call], seed: int) -> Lively:
-    """The liveliest values under which an error of rounding grows little on its way to the outputs.
+    """The most lively values with which a rounding error stays small on its way to the outputs.
 
-    Deep products with gates (squeeze and excitation) are chaotic on random values that enlarge by half: there an
-    error of 1e-7 comes out as 0.4 in efficientnet_b4, and a right file would be called wrong; attention is so for
-    some inputs. So values are shaken by a little more than rounding, and others are drawn until the outputs hold
-    still; if they never do, the stillest are taken. One copy of the module's tensors is held.
+    Some models are chaotic on random values. In efficientnet_b4, which multiplies its features by gates (squeeze and
+    excitation), matrices that enlarge by half turn an error of 1e-7 into 0.4 at the output, and a right file would be
+    called wrong. So all values are changed by a little more than rounding, and others are drawn until the outputs move
+    less than `GROWTH` times as much. If they always move more, the values that moved them least are taken. One copy of
+    the module's tensors is held at a time.
 
     Args:
         inputs: arguments and keywords of the calls that are to be compared.
@@ -43,7 +51,7 @@ def calm(module: nn.Module, inputs: Sequence[Call], seed: int) -> Lively:
 
 
 def _growth(module: nn.Module, values: Lively, inputs: Sequence[Call]) -> float:
-    """How much larger the outputs' relative error is than the one that is put on all values, at the most."""
+    """The largest relative change of an output, over the relative change of all values that caused it."""
     held = {name: values[name] for name in values.own}
     dtypes = {tensor.dtype for tensor in held.values() if tensor.is_floating_point()}
     if not dtypes:
@@ -54,7 +62,7 @@ def _growth(module: nn.Module, values: Lively, inputs: Sequence[Call]) -> float:
         del held  # drawn anew, so that one copy is held at a time
         generator = torch.Generator().manual_seed(seed)
         held = {name: _shaken(values[name], size, generator) for name in values.own}
-        moved = max(moved, *map(_moved, before, _outputs(module, held, inputs)), 0.0)
+        moved = max(moved, largest_error(before, _outputs(module, held, inputs)))
     return moved / size
 
 
@@ -68,12 +76,3 @@ def _shaken(tensor: Tensor, size: float, generator: torch.Generator) -> Tensor:
 def _outputs(module: nn.Module, held: dict[str, Tensor], inputs: Sequence[Call]) -> list[Tensor]:
     leaves = [leaf for call in inputs for leaf in tree_leaves(functional_call(module, held, *call))]
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-
-
-def _moved(one: Tensor, other: Tensor) -> float:
-    """Largest difference over the largest value; infinite where a value is not finite in one of them alone."""
-    if one.shape != other.shape or not torch.equal(one.isfinite(), other.isfinite()):
-        return float("inf")
-    finite = one.isfinite()
-    scale = float(one[finite].abs().max()) if finite.any() else 0.0
-    return float((one - other)[finite].abs().max()) / scale if scale else 0.0

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from graphprune.capture.execution import run
 from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.outputs import positions
-from graphprune.capture.program import Program, run
-from graphprune.verifying.nodes import TOLERANCE, coarsest_dtype, copied, first_line, relative_error
+from graphprune.capture.program import Program
+from graphprune.verifying.nodes import TOLERANCE, call_arguments, coarsest_dtype, largest_error, measured
 from graphprune.verifying.randomised import Lively
 from graphprune.verifying.verdict import Check
 
@@ -34,21 +34,19 @@ def captured_equals_model(program: Program, model: nn.Module, inputs: list[Any],
     random = {name: held[name] for name in sorted(set(held) & set(program.attributes.values()))}
     own = {n: t if program.stored[n].kind == "parameter" else t.clone() for n, t in random.items()}
     limit = TOLERANCE[coarsest_dtype(program)]
-    args, kwargs = pytree.tree_map(lambda index: copied(inputs[index]), program.arguments)
-    try:
-        with torch.no_grad(), left_as_it_was(model), _holding(model, program, own):
+
+    def error() -> float:
+        args, kwargs = call_arguments(program, inputs)
+        with left_as_it_was(model), _holding(model, program, own):
             wanted = positions(model(*args, **kwargs), program.returned)
-        with torch.no_grad():
-            given = tensor_leaves(run(program.graph, {**program.tensors, **random}, inputs))
-        error = max((relative_error(*pair) for pair in zip(wanted, given, strict=True)), default=0.0)
-    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as failure:
-        return Check(name, False, float("inf"), limit, f"one of them cannot run: {first_line(failure)}")
-    detail = (
-        ""
-        if error <= limit
-        else "Python in the model decides on the batch size or on values, or capture is wrong"
-    )
-    return Check(name, error <= limit, error, limit, detail)
+        given = run(program.graph, {**program.tensors, **random}, inputs)
+        return largest_error(wanted, tensor_leaves(given))
+
+    check = measured(name, limit, error)
+    if check.passed or check.detail:
+        return check
+    why = "Python in the model decides on the batch size or on values, or capture is wrong"
+    return replace(check, detail=why)
 
 
 @contextmanager

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.nodes import overload
+from graphprune.capture.execution import named_tensors
 from graphprune.capture.program import Program
 from graphprune.ground.clock import counted
 from graphprune.planning.plan import Plan, make_masks
+from graphprune.planning.region import batch_sizes
+from graphprune.verifying.lazy import Lazy
 from graphprune.verifying.reference import NodeError, Reference, steps
 from graphprune.verifying.verdict import Check
 
 __all__ = [
     "TOLERANCE",
+    "Claim",
     "Comparison",
-    "Restricted",
+    "call_arguments",
     "coarsest_dtype",
     "compare_nodes",
-    "converted",
-    "copied",
     "first_line",
+    "in_dtype",
+    "largest_error",
+    "measured",
+    "outputs_of",
     "relative_error",
+    "restricted",
 ]
 
 # relative to the largest value of the same tensor; accumulation in another order is all that may differ
@@ -34,34 +41,47 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, to
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What is to be checked: that ``slim`` computes what ``plan`` keeps of ``graph``."""
+
+    graph: DependencyGraph
+    plan: Plan
+    slim: Program
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """The check, what the slim program returned, and the sizes met for each batch prime; empty if it failed."""
+    """A run of the slim program that was compared.
+
+    Args:
+        check: what came of it.
+        inputs: the leaves of the call.
+        outputs: what the slim program returned, by name; empty if the check failed.
+        batches: the size that stood in the place of each batch prime; empty if the check failed.
+    """
 
     check: Check
-    outputs: dict[str, Tensor]
+    inputs: list[Any]
+    outputs: dict[str, Tensor] = field(default_factory=dict)
     batches: dict[int, int] = field(default_factory=dict)
 
 
 def compare_nodes(
-    name: str,
-    graph: DependencyGraph,
-    plan: Plan,
-    slim: Program,
-    tensors: Mapping[str, Tensor],
-    inputs: list[Any],
-    dtype: torch.dtype,
+    name: str, claim: Claim, tensors: Mapping[str, Tensor], inputs: list[Any], dtype: torch.dtype
 ) -> Comparison:
     """Every node of the slim program equals the kept part of the same node of the masked original."""
-    wide = dtype is torch.float64
-    inputs = [converted(leaf, dtype) if wide else leaf for leaf in inputs]
-    cast = dtype if wide else None
-    reference = Reference(graph, make_masks(graph, plan.groups).kept, inputs)
-    ours = steps(
-        slim.graph, Restricted(tensors, plan.kept), inputs, lambda n, a, k: overload(n)(*a, **k), cast
-    )
+    graph, slim = claim.graph, claim.slim
+    cast = dtype if dtype is torch.float64 else None
+    inputs = [in_dtype(leaf, cast) for leaf in inputs]
+    reference = Reference(graph, make_masks(graph, claim.plan.groups).kept, inputs)
+    ours = steps(slim.graph, restricted(tensors, claim.plan.kept), inputs, cast)
     limit, worst, at = TOLERANCE[dtype], 0.0, ""
     outputs: dict[str, Tensor] = {}
     batches: dict[int, int] = {}
+
+    def failed(error: float, detail: str) -> Comparison:
+        return Comparison(Check(name, False, error, limit, detail), inputs)
+
     node = next(iter(slim.graph.nodes))
     try:
         with torch.no_grad():
@@ -69,39 +89,55 @@ def compare_nodes(
                 given = next(value for other, value in ours if other.name == node.name)
                 error = _error(reference, node, expected, given)
                 if not error <= limit:
-                    detail = f"first difference at {_where(graph, node)}"
-                    return Comparison(Check(name, False, error, limit, detail), {})
+                    return failed(error, f"first difference at {_where(graph, node)}")
                 if error > worst:
                     worst, at = error, f"worst at {_where(graph, node)}"
-                outputs |= _returned(graph.program, node.name, given)
-                batches |= _batches(graph.program, node.name, expected)
+                outputs |= _returned(graph.program, node, given)
+                batches |= batch_sizes(graph.program, node.name, expected)
     except NodeError as error:
         side = "the slim program" if error.node.graph is slim.graph else "the original itself"
-        detail = f"{side} cannot run {_where(graph, error.node)}: {first_line(error.__cause__)}"
-        return Comparison(Check(name, False, float("inf"), limit, detail), {})
+        why = first_line(error.__cause__)
+        return failed(float("inf"), f"{side} cannot run {_where(graph, error.node)}: {why}")
     except (RuntimeError, KeyError, StopIteration, ValueError):
-        detail = f"the slim program has nothing to compare with {_where(graph, node)}"
-        return Comparison(Check(name, False, float("inf"), limit, detail), {})
-    return Comparison(Check(name, True, worst, limit, at), outputs, batches)
+        return failed(float("inf"), f"the slim program has nothing to compare with {_where(graph, node)}")
+    return Comparison(Check(name, True, worst, limit, at), inputs, outputs, batches)
 
 
-def _batches(program: Program, name: str, value: Any) -> dict[int, int]:
-    """Sizes that depend on the batch, or on data, as they are in this run."""
-    known = program.values.get(name)
-    if known is None or not isinstance(value, Tensor):
-        return {}
-    pairs = zip(known.shape, value.shape, strict=True)
-    return {size: actual for size, actual in pairs if size in program.batch_primes}
+def outputs_of(program: Program, run: Iterable[tuple[fx.Node, Any]]) -> dict[str, Tensor]:
+    """The values of a ``run`` that the program returns, by name."""
+    return {name: item for node, value in run for name, item in _returned(program, node, value).items()}
 
 
-def converted(leaf: Any, dtype: torch.dtype) -> Any:
-    """A floating tensor in ``dtype``; anything else as it is."""
-    return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+def _returned(program: Program, node: fx.Node, value: Any) -> dict[str, Tensor]:
+    named = named_tensors(node, value).items()
+    return {name: item for name, item in named if name in program.output_names}
 
 
-def copied(leaf: Any) -> Any:
-    """A copy of a tensor; anything else as it is."""
-    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+def measured(name: str, limit: float, error: Callable[[], float], who: str = "one of them") -> Check:
+    """The check that ``error`` is within the limit. It has failed, too, if the two that it compares cannot run."""
+    try:
+        with torch.no_grad():
+            found = error()
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as failure:
+        return Check(name, False, float("inf"), limit, f"{who} cannot run: {first_line(failure)}")
+    return Check(name, found <= limit, found, limit)
+
+
+def in_dtype(leaf: Any, dtype: torch.dtype | None) -> Any:
+    """A floating tensor in ``dtype``; anything else as it is, and everything without a dtype."""
+    floating = dtype is not None and isinstance(leaf, Tensor) and leaf.is_floating_point()
+    return leaf.to(dtype) if floating else leaf
+
+
+def call_arguments(program: Program, inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments and keywords for the user's model or its layers: copies, since they may be written into."""
+
+    def copied(index: int) -> Any:
+        leaf = inputs[index]
+        return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+    found: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(copied, program.arguments)
+    return found
 
 
 def coarsest_dtype(program: Program) -> torch.dtype:
@@ -124,15 +160,11 @@ def _where(graph: DependencyGraph, node: fx.Node) -> str:
 
 
 def _error(reference: Reference, node: fx.Node, expected: Any, given: Any) -> float:
-    """The largest difference relative to the largest value; infinite where shapes differ."""
+    """The largest `relative_error` of what a node makes, on the part that is kept."""
     if isinstance(expected, tuple | list):
-        return max(
-            (
-                _tensor_error(reference, f"{node.name}.{index}", e, g)
-                for index, (e, g) in enumerate(zip(expected, given, strict=True))
-            ),
-            default=0.0,
-        )
+        pairs = enumerate(zip(expected, given, strict=True))
+        errors = (_tensor_error(reference, f"{node.name}.{index}", *pair) for index, pair in pairs)
+        return max(errors, default=0.0)
     return _tensor_error(reference, node.name, expected, given)
 
 
@@ -141,6 +173,11 @@ def _tensor_error(reference: Reference, name: str, expected: Any, given: Any) ->
     if not isinstance(expected, Tensor) or region is None:
         return 0.0 if expected == given else float("inf")  # numbers, computed from the batch size
     return relative_error(region.take(expected), given)
+
+
+def largest_error(expected: Iterable[Tensor], given: Iterable[Tensor]) -> float:
+    """The largest `relative_error` of pairs of tensors."""
+    return max((relative_error(*pair) for pair in zip(expected, given, strict=True)), default=0.0)
 
 
 def relative_error(expected: Tensor, given: Tensor) -> float:
@@ -168,29 +205,13 @@ def relative_error(expected: Tensor, given: Tensor) -> float:
     return difference / max(scale, torch.finfo(expected.dtype).smallest_normal) if scale else difference
 
 
-class Restricted(Mapping[str, Tensor]):
-    """Stored tensors cut to the plan, by indexing of its own, when they are read."""
+def restricted(tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> Lazy:
+    """Stored tensors cut to the plan. The indexing is our own, so that a fault of rewriting is no fault here."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> None:
-        self.tensors = tensors
-        self.kept = kept
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensors)
-
-    def __len__(self) -> int:
-        return len(self.tensors)
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor = self.tensors[name]
-        for dim, indices in self.kept.get(name, {}).items():
+    def make(name: str) -> Tensor:
+        tensor = tensors[name]
+        for dim, indices in kept.get(name, {}).items():
             tensor = tensor[tuple([slice(None)] * dim + [indices])]
         return tensor
 
-
-def _returned(program: Program, name: str, value: Any) -> dict[str, Tensor]:
-    """``value``, or its items, where the program returns them."""
-    items = {name: value} if isinstance(value, Tensor) else {}
-    if isinstance(value, tuple | list):
-        items = {f"{name}.{index}": item for index, item in enumerate(value)}
-    return {key: item for key, item in items.items() if key in program.output_names}
+    return Lazy(tensors, make)

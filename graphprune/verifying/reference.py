@@ -14,14 +14,13 @@ from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom
-from graphprune.capture.nodes import family, mutates, overload, own_memory
-from graphprune.planning.region import Region, Regions
+from graphprune.capture.execution import Execution, call_operator
+from graphprune.capture.nodes import given_arguments, mutates
+from graphprune.planning.region import Regions
+from graphprune.verifying.lazy import Lazy
 from graphprune.verifying.restricted import is_restricted, run_restricted
 
 __all__ = ["NodeError", "Reference", "steps", "widened"]
-
-# memory that nobody has written to yet
-_UNDEFINED = {"aten.empty", "aten.empty_like", "aten.new_empty"}
 
 
 class NodeError(RuntimeError):
@@ -36,45 +35,21 @@ def steps(
     graph: fx.Graph,
     tensors: Mapping[str, Tensor],
     inputs: list[Any],
-    call: Callable[[fx.Node, tuple[Any, ...], dict[str, Any]], Any],
     dtype: torch.dtype | None = None,
+    call: Callable[[fx.Node, tuple[Any, ...], dict[str, Any]], Any] = call_operator,
 ) -> Iterator[tuple[fx.Node, Any]]:
-    """Interprets ``graph`` node by node; values are dropped when nobody reads them any more.
+    """Runs ``graph`` and gives every node with its value, see `Execution`.
 
-    With ``dtype`` every other floating dtype that an operator names is replaced by it. ``tensors`` and
-    ``inputs`` are left as they are, whatever the graph writes in place.
+    With ``dtype`` every other floating dtype that an operator names is replaced by it.
 
     Raises:
         NodeError: a node cannot be run.
     """
-    environment: dict[fx.Node, Any] = {}
-    own = own_memory(graph)
-    remaining = iter(inputs)
-    uses = {node: len(node.users) for node in graph.nodes}
-    for node in graph.nodes:
-        if node.op == "output":
-            return
-        if node.op == "placeholder":
-            value = own(next(remaining))
-        elif node.op == "get_attr":
-            value = own(tensors[node.target])
-        else:
-            args, kwargs = fx.node.map_aggregate(
-                (node.args, dict(node.kwargs)),
-                lambda a: environment[a] if isinstance(a, fx.Node) else widened(a, dtype),
-            )
-            try:
-                value = call(node, args, kwargs)
-            except (RuntimeError, IndexError, TypeError, ValueError) as error:
-                raise NodeError(node) from error
-            if family(node) in _UNDEFINED:
-                value.zero_()
-        environment[node] = value
-        yield node, value
-        for source in node.all_input_nodes:
-            uses[source] -= 1
-            if not uses[source]:
-                del environment[source]
+    execution = Execution(graph, tensors, inputs, call, lambda leaf: widened(leaf, dtype))
+    try:
+        yield from execution
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        raise NodeError(execution.node) from error
 
 
 def widened(argument: Any, dtype: torch.dtype | None) -> Any:
@@ -103,15 +78,19 @@ class Reference:
     ) -> Iterator[tuple[fx.Node, Any]]:
         """Every node with its masked value."""
         graph = self.graph.program.graph
-        held = _Zeroed(tensors, {n.target: self.region(n.name) for n in graph.nodes if n.op == "get_attr"})
-        return steps(graph, held, self.inputs, self._call, dtype)
+        regions = {str(n.target): self.region(n.name) for n in graph.nodes if n.op == "get_attr"}
+
+        def zeroed(name: str) -> Tensor:
+            region = regions[name]
+            return tensors[name] if region is None else region.zero(tensors[name])
+
+        return steps(graph, Lazy(tensors, zeroed), self.inputs, dtype, self._call)
 
     def _call(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         operation = self._operations.get(node.name)
         if operation is not None and is_restricted(operation.op) and self._cut(node):
             return self._restricted(node, args, kwargs)
-        value = overload(node)(*args, **kwargs)
-        return self._hold(node, value)
+        return self._hold(node, call_operator(node, args, kwargs))
 
     def _cut(self, node: fx.Node) -> bool:
         regions = [self.region(source.name) for source in node.all_input_nodes]
@@ -133,34 +112,14 @@ class Reference:
 
     def _restricted(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The operator on the kept part of its tensors, see `run_restricted`."""
-        names = [argument.name for argument in overload(node)._schema.arguments]
-        nodes = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-        given = dict(zip(names, args, strict=False)) | kwargs
+        nodes, given = given_arguments(node), given_arguments(node, args, kwargs)
         masks = {
             name: self._mask(nodes[name], value) for name, value in given.items() if isinstance(value, Tensor)
         }
-        result = run_restricted(self._operations[node.name].op, overload(node), given, masks)
+        result = run_restricted(self._operations[node.name].op, node.target, given, masks)
         return self._hold(node, result)
 
     def _mask(self, node: Any, value: Tensor) -> Tensor:
         region = self.region(node.name)
         kept = region.mask(value.dim()) if region is not None else torch.ones((), dtype=torch.bool)
         return kept.expand(value.shape)
-
-
-class _Zeroed(Mapping[str, Tensor]):
-    """Stored tensors with removed entries at zero, made when they are read."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], regions: Mapping[Any, Region | None]) -> None:
-        self._tensors = tensors
-        self._regions = regions
-
-    def __getitem__(self, name: str) -> Tensor:
-        region = self._regions[name]
-        return self._tensors[name] if region is None else region.zero(self._tensors[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)

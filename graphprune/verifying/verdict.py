@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,11 @@ class Check:
     figure: float
     limit: float
     detail: str = ""
+
+    @classmethod
+    def without(cls, name: str, wrong: Sequence[str]) -> Check:
+        """A check that nothing is ``wrong``: the figure is how many things are, the detail names the first ones."""
+        return cls(name, not wrong, len(wrong), 0, ", ".join(wrong[:3]))
 
     def __str__(self) -> str:
         mark = "passed" if self.passed else "FAILED"

@@ -50,20 +50,42 @@ def test_the_users_function(run: Callable[..., Any], net: Path) -> None:
     assert isinstance(value, float)
 
 
+THREADS_AT_EXIT = """
+import atexit, os, pathlib, sys
+
+def names():
+    if "RANK" in os.environ:
+        found = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+        print(f"threads at exit of rank {os.environ['RANK']}: {found}", file=sys.stderr)
+
+atexit.register(names)
+"""
+
+
 def test_two_processes_measure_what_one_does(run: Callable[..., Any], net: Path, tmp_path: Path) -> None:
-    """Each sees half of the examples; sums in float64 of float32 outputs. One document is printed."""
+    """Each sees half of the examples; sums in float64 of float32 outputs. One document is printed.
+
+    Threads of gloo that are still there at exit now and then abort the process, so there must be none.
+    """
+    (tmp_path / "sitecustomize.py").write_text(THREADS_AT_EXIT)
     data, path = tmp_path / "x.npy", tmp_path / "s.jsonl"
     numpy.save(data, numpy.random.default_rng(0).standard_normal((5, 6), dtype="f4"))
     words = ["sensitivity", f"{net}:with_inputs", "--calibration", str(data), "--ratios", "0.5", "--json"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*torchrun, "-m", "graphprune.cli", *words, "-o", str(path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        },
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("threads at exit of rank") == 2
+    assert "gloo" not in done.stderr
     two, one = json.loads(done.stdout), json.loads(run(*words).stdout)
     assert two["groups"].keys() == one["groups"].keys()
     for name, points in one["groups"].items():

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphprune.repair.batch_norm import Moments, estimate
-from graphprune.repair.regression import RIDGES, Sums, fit
+from graphprune.calibration.sums import Records
+from graphprune.repair.batch_norm import ChannelSums, estimate
+from graphprune.repair.regression import RIDGES, RowSums, fit
 
 
 def rows(count: int, seed: int, groups: int = 2, size: int = 4) -> Tensor:
@@ -15,10 +16,11 @@ def rows(count: int, seed: int, groups: int = 2, size: int = 4) -> Tensor:
     return torch.randn(groups, count, size, generator=generator, dtype=torch.float64) + 1.5
 
 
-def streamed(x: Tensor, r: Tensor) -> Sums:
-    total = Sums.of(x[:, :5], r[:, :5])
-    total.add(Sums.of(x[:, 5:], r[:, 5:]))
-    return total
+def streamed(x: Tensor, r: Tensor) -> RowSums:
+    records: Records[str] = Records()
+    for part in (slice(5), slice(5, None)):
+        records.add("", **vars(RowSums.of(x[:, part], r[:, part])))
+    return RowSums(**records.total()[""])
 
 
 def test_the_error_from_sums_is_the_error_of_the_rows() -> None:
@@ -49,7 +51,7 @@ def test_noise_is_not_learned() -> None:
     x = rows(12, 0, groups=1, size=40)
     r = torch.randn(1, 12, 5, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     r = torch.cat([r[:, :6], -r[:, :6]], 1)
-    halves = [Sums.of(x[:, :6], r[:, :6]), Sums.of(x[:, 6:], r[:, 6:])]
+    halves = [RowSums.of(x[:, :6], r[:, :6]), RowSums.of(x[:, 6:], r[:, 6:])]
     found = fit(halves, True, True)
     assert found.slope is None
     assert found.shift == 0.0
@@ -60,17 +62,17 @@ def test_a_noisy_line_takes_a_ridge_that_is_neither_least_nor_largest() -> None:
     x = rows(24, 0, groups=1, size=20)
     noise = torch.randn(1, 24, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     r = x[..., :1] + 0.7 * noise
-    found = fit([Sums.of(x[:, :12], r[:, :12]), Sums.of(x[:, 12:], r[:, 12:])], True, True)
+    found = fit([RowSums.of(x[:, :12], r[:, :12]), RowSums.of(x[:, 12:], r[:, 12:])], True, True)
     assert RIDGES[-1] < found.ridge < 10
     assert found.after < found.shifted < found.before
 
 
 def test_dead_regressors_and_no_rows_do_no_harm() -> None:
     x, r = torch.zeros(3, 20, 4, dtype=torch.float64), rows(20, 1, groups=3, size=2)
-    found = fit([Sums.of(x[:, :10], r[:, :10]), Sums.of(x[:, 10:], r[:, 10:])], True, True)
+    found = fit([RowSums.of(x[:, :10], r[:, :10]), RowSums.of(x[:, 10:], r[:, 10:])], True, True)
     torch.testing.assert_close(torch.as_tensor(found.shift), r.mean(1), rtol=0, atol=1e-9)
-    nothing = Sums.of(x[:, :0], r[:, :0])
-    assert fit([nothing, Sums.of(x[:, :0], r[:, :0])], True, True).slope is None
+    nothing = RowSums.of(x[:, :0], r[:, :0])
+    assert fit([nothing, RowSums.of(x[:, :0], r[:, :0])], True, True).slope is None
 
 
 def channels(scale: float, shift: float, seed: int = 0) -> Tensor:
@@ -82,9 +84,10 @@ def test_statistics_are_the_slim_data_s_where_the_original_s_are_its_data_s() ->
     original = channels(2.0, 0.5)
     slim = 0.3 * original + 1.0
     own = original.mean((0, 2)), original.var((0, 2), correction=0)
-    sums = Moments.of(original[:20], slim[:20])
-    sums.add(Moments.of(original[20:], slim[20:]))
-    found = estimate(sums, own, own, 1e-5)
+    records: Records[str] = Records()
+    for part in (slice(20), slice(20, None)):
+        records.add("", **vars(ChannelSums.of(original[part], slim[part])))
+    found = estimate(ChannelSums(**records.total()[""]), own, own, 1e-5)
     torch.testing.assert_close(found.mean, slim.mean((0, 2)), rtol=0, atol=1e-5)
     torch.testing.assert_close(found.variance, slim.var((0, 2), correction=0), rtol=0, atol=1e-5)
     assert found.after < 1e-8 < 0.1 < found.before
@@ -93,7 +96,7 @@ def test_statistics_are_the_slim_data_s_where_the_original_s_are_its_data_s() ->
 def test_statistics_of_a_channel_that_nothing_happened_to_stay() -> None:
     original = channels(2.0, 0.5)
     own = torch.tensor([0.1, -3.0, 2.0]).double(), torch.tensor([1.0, 0.2, 9.0]).double()
-    found = estimate(Moments.of(original, original), own, own, 1e-5)
+    found = estimate(ChannelSums.of(original, original), own, own, 1e-5)
     assert torch.equal(found.mean, own[0])
     assert torch.equal(found.variance, own[1])
     assert found.before == found.after == 0
@@ -103,5 +106,5 @@ def test_statistics_that_would_enlarge_the_error_are_left() -> None:
     """What the slim model reads has nothing to do with the original: scaling it up is no help."""
     original, slim = channels(2.0, 0.0), channels(0.1, 0.0, seed=1)
     own = torch.zeros(3).double(), torch.full((3,), 4.0).double()
-    found = estimate(Moments.of(original, slim), own, own, 1e-5)
+    found = estimate(ChannelSums.of(original, slim), own, own, 1e-5)
     assert torch.equal(found.variance, own[1])

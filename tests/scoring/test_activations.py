@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import graphprune as gp
+from graphprune.calibration import Calibration
 from graphprune.scoring.elimination import elimination_errors
 
 DATA = ["activation_mean", "activation_variance", "apoz", "wanda", "reconstruction"]
@@ -99,7 +100,7 @@ def test_a_big_tensor_is_run_in_pieces() -> None:
     x = torch.randn(70, 3, 8, 8)
     sizes: list[int] = []
     one = gp.Criterion("activation_mean", calibration=x)(graph, graph.program.tensors, 0)
-    for batch in gp.scoring.Calibration(x).walk(graph.program):
+    for batch in Calibration(x).walk(graph.program):
         sizes.append(len(batch[1][0]))
     assert sizes == [32, 32, 6]
     two = gp.Criterion("activation_mean", calibration=[x])(graph, graph.program.tensors, 0)

@@ -140,14 +140,20 @@ def main(checkpoint: Path, what: str, value: str) -> None:
         os.replace = dying  # type: ignore[assignment]
         exact(checkpoint)
     else:
-        result = shared()
-        assert result.tuning["processes"] == 2
-        rank = int(os.environ["RANK"])
-        own = batches()[rank::2]
-        found = scores(own) | repaired(own) | harms(own, Path(f"{value}.jsonl"))
-        check_file(own, Path(f"{value}.jsonl"))
-        save_file(tensors(result.model) | found, f"{value}.{rank}")
-        torch.distributed.destroy_process_group()
+        try:
+            share(value)
+        finally:
+            torch.distributed.destroy_process_group()
+
+
+def share(output: str) -> None:
+    result = shared()
+    assert result.tuning["processes"] == 2
+    rank = int(os.environ["RANK"])
+    own = batches()[rank::2]
+    found = scores(own) | repaired(own) | harms(own, Path(f"{output}.jsonl"))
+    check_file(own, Path(f"{output}.jsonl"))
+    save_file(tensors(result.model) | found, f"{output}.{rank}")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from graphprune.capture.program import Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.region import region_of
 from graphprune.verifying import Check, Verdict, guilty_groups
+from graphprune.verifying.lazy import converted
 from graphprune.verifying.nodes import relative_error
-from graphprune.verifying.randomised import Converted, Randomised
+from graphprune.verifying.randomised import randomised
 from graphprune.verifying.restricted import is_restricted, run_restricted
 
 ATEN = torch.ops.aten
@@ -235,18 +236,18 @@ def test_random_tensors_hide_nothing() -> None:
         "index": Stored("index", "buffer", torch.arange(3)),
         "mask": Stored("mask", "buffer", torch.ones(3)),
     }
-    drawn = Randomised(stored, 0, DOUBLE)
+    drawn = randomised(stored, 0, DOUBLE)
     assert drawn["head.weight"].abs().min() > 0
     assert drawn["gamma"].abs().max() > 0.1
     assert len(drawn["norm.running_mean"].unique()) == 8
     assert (drawn["norm.running_var"] > 0.4).all()
     assert torch.equal(drawn["index"], torch.arange(3))
     assert torch.equal(drawn["mask"], torch.ones(3, dtype=DOUBLE))
-    assert all(torch.equal(drawn[name], Randomised(stored, 0, DOUBLE)[name]) for name in stored)
-    assert not torch.equal(drawn["gamma"], Randomised(stored, 1, DOUBLE)["gamma"])
+    assert all(torch.equal(drawn[name], randomised(stored, 0, DOUBLE)[name]) for name in stored)
+    assert not torch.equal(drawn["gamma"], randomised(stored, 1, DOUBLE)["gamma"])
     assert set(drawn) == set(stored)
     assert len(drawn) == len(stored)
-    own = Converted(stored, None)
+    own = converted(stored, None)
     assert torch.equal(own["head.weight"], torch.zeros(4, 3))
 
 

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from graphprune.capture.program import Stored
 from graphprune.verifying import Lively
-from graphprune.verifying.randomised import Randomised
+from graphprune.verifying.randomised import randomised
 
 
 class Tied(nn.Module):
@@ -59,7 +59,7 @@ def test_the_input_of_a_deep_net_reaches_the_output() -> None:
 
     stored = {name: Stored(name, "parameter", tensor) for name, tensor in module.named_parameters()}
     assert change(Lively(module, 0)) > 1e-2
-    assert change(Randomised(stored, 0, None)) < 1e-3
+    assert change(randomised(stored, 0, None)) < 1e-3
 
 
 class Residual(nn.Module):

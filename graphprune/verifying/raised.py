@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 
+from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.program import Program
-from graphprune.verifying.nodes import TOLERANCE, Comparison, converted, copied, first_line, relative_error
+from graphprune.verifying.nodes import Comparison, call_arguments, largest_error, measured
 from graphprune.verifying.reference import widened
 from graphprune.verifying.verdict import Check
 
@@ -19,42 +19,29 @@ __all__ = ["layers_equal", "layers_hold", "random_layers_equal"]
 
 
 def layers_equal(
-    name: str,
-    program: Program,
-    module: nn.Module,
-    tensors: Mapping[str, Tensor],
-    inputs: list[Any],
-    compared: Comparison,
-    limit: float,
+    name: str, program: Program, module: nn.Module, tensors: Mapping[str, Tensor], compared: Comparison
 ) -> Check:
-    """The layers' outputs, with ``tensors`` in the place of their own, against the program's.
+    """The layers' outputs, with ``tensors`` in the place of their own, against the slim program's in ``compared``.
 
-    Inputs and buffers are copies, for a model may write into them; parameters are cut off from autograd, which
-    torch's counter of operations stumbles over.
+    Parameters are cut off from autograd, which torch's counter of operations stumbles over; buffers are copies, since
+    a model may write into them.
     """
-    args, kwargs = pytree.tree_map(lambda index: copied(inputs[index]), program.arguments)
     held = {name: parameter.detach() for name, parameter in module.named_parameters()} | {**tensors}
     held |= {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
     expected = [compared.outputs[name] for name in program.output_names if name in program.values]
-    try:
-        with torch.no_grad():
-            given = functional_call(module, held, args, kwargs, tie_weights=True)
-        error = _outputs_error(expected, given)
-    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as failure:
-        return Check(name, False, float("inf"), limit, f"the layers cannot run: {first_line(failure)}")
-    return Check(name, error <= limit, error, limit)
 
+    def error() -> float:
+        args, kwargs = call_arguments(program, compared.inputs)
+        given = functional_call(module, held, args, kwargs, tie_weights=True)
+        return largest_error(expected, [tensor.detach() for tensor in tensor_leaves(given)])
 
-def _outputs_error(expected: list[Tensor], given: Any) -> float:
-    tensors = [leaf.detach() for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)]
-    return max((relative_error(*pair) for pair in zip(expected, tensors, strict=True)), default=0.0)
+    return measured(name, compared.check.limit, error, "the layers")
 
 
 def random_layers_equal(
     program: Program,
     module: fx.GraphModule,
     drawn: Mapping[str, Tensor],
-    inputs: list[Any],
     compared: Comparison,
     dtype: torch.dtype,
 ) -> Check:
@@ -65,14 +52,11 @@ def random_layers_equal(
         compared: the program's results on them.
         dtype: float64, or the model's own where an operator has no kernel for that.
     """
-    cast = dtype if dtype is torch.float64 else None
-    wide = _Wide(module, cast)
+    wide = _Wide(module, dtype if dtype is torch.float64 else None)
     names = dict(wide.named_parameters()) | dict(wide.named_buffers())
     stored = {f"layers.{name}": i.name for i in program.stored.values() for name in (i.name, *i.ties)}
     tensors = {name: drawn[stored[name]] for name in names if name in stored}
-    inputs = [converted(leaf, dtype) if cast else leaf for leaf in inputs]
-    name = "layers equal the program, random parameters"
-    return layers_equal(name, program, wide, tensors, inputs, compared, TOLERANCE[dtype])
+    return layers_equal("layers equal the program, random parameters", program, wide, tensors, compared)
 
 
 class _Wide(nn.Module):
@@ -108,4 +92,4 @@ def layers_hold(slim: Program, module: nn.Module) -> Check:
         for name, tensor in held.items()
         if known.get(name) is not tensor and not (name.endswith("num_batches_tracked") and name not in known)
     ]
-    return Check("layers hold the planned tensors", not wrong, len(wrong), 0, ", ".join(wrong[:3]))
+    return Check.without("layers hold the planned tensors", wrong)
