@@ -27,7 +27,7 @@ ORDER = {
     "profiling": {"ground", "capture", "axes", "exporting"},
     "probing": {"ground", "axes", "calibration", "scoring", "planning", "rewriting", "cutting"},
     "tuning": {"ground", "capture", "axes", "calibration", "scoring", "planning", "exporting"},
-    "report": {"axes", "capture"},
+    "report": {"ground", "axes", "capture"},
 }
 EDGE = {"asking", "cutting", "searching", "results", "face", "cli", "__init__.py"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 
 from graphprune.capture.describe import is_users
 from graphprune.capture.inputs import Inputs, tensor_leaves
-from graphprune.ground.errors import CaptureError, InputError
+from graphprune.ground.errors import CaptureError, InputError, first_line
 
 __all__ = ["UNKNOWN", "export_program", "left_as_it_was", "run_once", "what_failed"]
 
@@ -93,12 +93,7 @@ def _capture_error(error: Exception) -> CaptureError:
 
 def what_failed(error: Exception) -> str:
     """What an error says and the user's line that raised it, in one line."""
-    return f"{_last_line(error)} ({_user_line(error)})"
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+    return f"{first_line(error, 200)} ({_user_line(error)})"
 
 
 def _user_line(error: Exception) -> str:

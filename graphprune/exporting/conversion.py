@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from graphprune.ground.errors import ExportError
+from graphprune.ground.errors import ExportError, first_line
 
 __all__ = ["FIXED_BATCH", "UNKNOWN", "convert", "quiet"]
 
@@ -128,11 +128,8 @@ def _failure(error: BaseException, exported: torch.export.ExportedProgram | None
         return ExportError(f"the model fixes its batch size: {tensor} is a constant{where}", FIXED_BATCH)
     if missing := re.search(r"No ONNX function found for <OpOverload\(op='(.*?)', overload='(.*?)'\)>", text):
         return ExportError(f"ONNX has no operator for {missing[1]}.{missing[2]}{where}", NO_OPERATOR)
-    lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()]
-    cause = lines[0][:300] if lines else type(chain[-1]).__name__
-    return ExportError(
-        f"the model cannot be exported to ONNX{where}: {type(chain[-1]).__name__}: {cause}", UNKNOWN
-    )
+    cause = f"{type(chain[-1]).__name__}: {first_line(chain[-1], 300)}"
+    return ExportError(f"the model cannot be exported to ONNX{where}: {cause}", UNKNOWN)
 
 
 def _where(text: str, exported: torch.export.ExportedProgram | None) -> str:

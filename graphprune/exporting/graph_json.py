@@ -25,7 +25,7 @@ from graphprune.exporting.inventory import (
 from graphprune.exporting.layers import LayerCall, build_layer, describe_layer
 from graphprune.exporting.literals import DTYPES, Json, decode, encode
 from graphprune.exporting.targets import function_name, function_named, method_named
-from graphprune.ground.errors import InputError
+from graphprune.ground.errors import InputError, first_line
 
 __all__ = [
     "FORMAT_VERSION",
@@ -107,8 +107,8 @@ def read_graph(
             )
         return _model(document, value, operators)
     except MALFORMED as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise InputError(f"the stored graph is damaged: {type(error).__name__}: {reason}") from error
+        reason = f"{type(error).__name__}: {first_line(error, 200)}"
+        raise InputError(f"the stored graph is damaged: {reason}") from error
 
 
 def stored_tensors(model: fx.GraphModule) -> dict[str, torch.Tensor]:

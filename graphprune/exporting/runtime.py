@@ -15,7 +15,7 @@ import numpy
 
 from graphprune.exporting.feeds import match_inputs, to_numpy
 from graphprune.ground.clock import part
-from graphprune.ground.errors import ExportError
+from graphprune.ground.errors import ExportError, first_line
 
 __all__ = [
     "Array",
@@ -76,7 +76,7 @@ def session(model: Path | bytes, threads: int = 1, profile: Path | None = None) 
     except Exception as error:  # onnxruntime's errors have no common base class
         what = "a model" if isinstance(model, bytes) else model
         raise ExportError(
-            f"onnxruntime cannot load {what}: {_first_line(error)}", "export the model again"
+            f"onnxruntime cannot load {what}: {first_line(error, 300)}", "export the model again"
         ) from error
 
 
@@ -143,7 +143,7 @@ def feeder(loaded: Any, feed: Mapping[str, Array]) -> Callable[[], list[Array]]:
             return loaded.run(None, feed)
         except Exception as error:  # onnxruntime's errors have no common base class
             raise ExportError(
-                f"onnxruntime cannot run the file: {_first_line(error)}", "export it again"
+                f"onnxruntime cannot run the file: {first_line(error, 300)}", "export it again"
             ) from error
 
     return run
@@ -215,7 +215,3 @@ def _timed(run: Callable[[], Any], clock: Callable[[], float]) -> float:
     start = clock()
     run()
     return clock() - start
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
