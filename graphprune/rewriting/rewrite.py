@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.nodes import given_arguments, overload
+from graphprune.capture.nodes import given_arguments, set_arguments
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
@@ -79,15 +79,7 @@ def _apply(new: fx.Graph, copy: fx.Node, changes: Changes, mapping: Mapping[fx.N
         return
     with new.inserting_before(copy):
         changes = {name: _emitted(new, value, mapping) for name, value in changes.items()}
-    names = [argument.name for argument in overload(copy)._schema.arguments]
-    args, kwargs = list(copy.args), dict(copy.kwargs)
-    for name, value in changes.items():
-        position = names.index(name)
-        if position < len(args):
-            args[position] = value
-        else:
-            kwargs[name] = value
-    copy.args, copy.kwargs = tuple(args), kwargs
+    set_arguments(copy, changes)
 
 
 def _emitted(new: fx.Graph, value: Any, mapping: Mapping[fx.Node, fx.Node]) -> Any:
