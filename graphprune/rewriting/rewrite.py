@@ -7,7 +7,6 @@ import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
@@ -15,7 +14,7 @@ from graphprune.capture.nodes import given_arguments, set_arguments
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.rewriting.literals import Changes, Scaled, new_literals
+from graphprune.rewriting.literals import NewCall, Scaled, new_call
 
 __all__ = ["rewrite", "slice_tensor"]
 
@@ -65,20 +64,17 @@ def _new_graph(graph: DependencyGraph, masks: Masks) -> fx.Graph:
         copy = mapping[node] = new.node_copy(node, mapping.__getitem__)
         operation = operations.get(node.name)
         if operation is not None:
-            changes = new_literals(operation, given_arguments(node), graph.analysis, masks)
-            _apply(new, copy, changes, mapping)
+            call = new_call(operation, given_arguments(node), graph.analysis, masks)
+            _apply(new, copy, call, mapping)
     return new
 
 
-def _apply(new: fx.Graph, copy: fx.Node, changes: Changes, mapping: Mapping[fx.Node, fx.Node]) -> None:
-    if not changes:
-        return
-    if "split_sizes" in changes:
-        copy.target = torch.ops.aten.split_with_sizes.default
-        copy.args, copy.kwargs = (copy.args[0], changes["split_sizes"], changes["dim"]), {}
-        return
+def _apply(new: fx.Graph, copy: fx.Node, call: NewCall, mapping: Mapping[fx.Node, fx.Node]) -> None:
     with new.inserting_before(copy):
-        changes = {name: _emitted(new, value, mapping) for name, value in changes.items()}
+        changes = {name: _emitted(new, value, mapping) for name, value in call.arguments.items()}
+    if call.target is not None:
+        copy.target, copy.args, copy.kwargs = call.target, (copy.args[0], *changes.values()), {}
+        return
     set_arguments(copy, changes)
 
 
