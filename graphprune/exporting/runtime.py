@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 
-from graphprune.exporting.feeds import match_inputs, to_numpy
+from graphprune.exporting.feeds import Inputs, match_inputs, to_numpy
 from graphprune.ground.clock import part
 from graphprune.ground.errors import ExportError, first_line
 
@@ -83,8 +83,7 @@ def session(model: Path | bytes, threads: int = 1, profile: Path | None = None) 
 def latency(
     original: Path,
     slim: Path,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    inputs: Inputs,
     seconds: float = 5.0,
     threads: int = 1,
     pairs: int = 10,
@@ -94,8 +93,7 @@ def latency(
     Args:
         original: file of the original model.
         slim: file of the slim model, with the same inputs.
-        args: positional arguments of the models.
-        kwargs: keyword arguments of the models.
+        inputs: arguments and keywords of the models.
         seconds: time to measure for, after warming up; more where `pairs` take longer.
         threads: threads of onnxruntime.
         pairs: least number of pairs of runs.
@@ -103,7 +101,7 @@ def latency(
     Raises:
         ExportError: onnxruntime cannot load or run a file.
     """
-    runs = [runner(session(path, threads), args, kwargs) for path in (original, slim)]
+    runs = [runner(session(path, threads), *inputs) for path in (original, slim)]
     warm_until = time.perf_counter() + seconds / 10
     while True:
         for run in runs:
