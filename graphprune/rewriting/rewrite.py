@@ -13,6 +13,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.nodes import given_arguments, set_arguments
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
+from graphprune.planning.narrowing import narrowed
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.rewriting.literals import NewCall, Scaled, new_call
 
@@ -38,9 +39,7 @@ def rewrite(graph: DependencyGraph, plan: Plan) -> Program:
 
 def slice_tensor(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     """``tensor`` restricted to the ``kept`` indices of each dimension; always a copy."""
-    for dim, indices in kept.items():
-        tensor = tensor.index_select(dim, indices.to(tensor.device))
-    return tensor if kept else tensor.clone()
+    return narrowed(tensor, kept) if kept else tensor.clone()
 
 
 def _sliced(item: Stored, kept: Mapping[int, Tensor]) -> Stored:
