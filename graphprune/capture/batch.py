@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.inputs import Inputs, tensor_leaves
+from graphprune.ground.errors import first_line
 
 __all__ = ["at_batch", "batch_problem", "choose_prime", "free_batch"]
 
@@ -94,7 +95,7 @@ def batch_problem(graph: fx.Graph, prime: int, constants: Iterable[Tensor]) -> s
             if _shapes(value) != _scaled(_shapes(node.meta.get("val")), prime):
                 return f"the shape of {node.name} is fixed, or no multiple of the batch size"
     except Exception as error:  # whatever an operator raises on tensors without data
-        return (str(error).splitlines() or [type(error).__name__])[0][:200]
+        return first_line(error, 200)
     return ""
 
 

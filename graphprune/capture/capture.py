@@ -29,7 +29,7 @@ from graphprune.capture.simplify import (
     relax_views,
     remove_dead,
 )
-from graphprune.ground.errors import CaptureError, InputError
+from graphprune.ground.errors import CaptureError, InputError, first_line
 
 __all__ = ["capture"]
 
@@ -68,7 +68,7 @@ def _capture_any(model: nn.Module, inputs: Inputs, outputs: Sequence[str]) -> Pr
         try:
             return _capture(model, inputs, outputs, choose_prime(model, inputs))
         except (CaptureError, RuntimeError) as error:  # or there is no memory for so many examples
-            reason = error.message if isinstance(error, CaptureError) else str(error).splitlines()[0]
+            reason = error.message if isinstance(error, CaptureError) else first_line(error)
     program = _capture(model, inputs, outputs)
     return dataclasses.replace(
         program, notes=(f"captured for this batch size only: {reason}", *program.notes)

@@ -13,7 +13,7 @@ import sympy
 import torch
 from torch import fx
 
-from graphprune.capture.nodes import arguments, mutates
+from graphprune.capture.nodes import arguments, module_path, mutates
 from graphprune.capture.operations import Operation, Value
 
 __all__ = ["Description", "describe", "is_users", "source_line"]
@@ -94,7 +94,7 @@ def _operation(node: fx.Node, outputs: tuple[Value, ...], results: dict[fx.Node,
             _arguments(node), lambda a: results[a] if isinstance(a, fx.Node) else a
         ),
         outputs=outputs,
-        layer=_layer(node),
+        layer=module_path(node),
         source=source_line(node),
     )
 
@@ -108,12 +108,6 @@ def _arguments(node: fx.Node) -> dict[str, Any]:
     if hasattr(node.target, "_schema"):
         return arguments(node)
     return {f"argument{index}": value for index, value in enumerate(node.args)} | dict(node.kwargs)
-
-
-def _layer(node: fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    names = [path for path, _ in stack.values()]
-    return names[-1] if names else ""
 
 
 def source_line(node: fx.Node) -> str:

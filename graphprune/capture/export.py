@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import traceback
-import warnings
 from collections.abc import Iterator
 
 import torch
@@ -15,7 +12,8 @@ from torch.export import ExportedProgram
 
 from graphprune.capture.describe import is_users
 from graphprune.capture.inputs import Inputs, tensor_leaves
-from graphprune.ground.errors import CaptureError, InputError
+from graphprune.ground.errors import CaptureError, InputError, first_line
+from graphprune.ground.unlogged import unlogged
 
 __all__ = ["UNKNOWN", "export_program", "left_as_it_was", "run_once", "what_failed"]
 
@@ -26,7 +24,7 @@ def export_program(model: nn.Module, inputs: Inputs) -> ExportedProgram:
     Raises:
         CaptureError: the model cannot be captured, or does not run on these inputs, see `run_once`.
     """
-    with left_as_it_was(model), _quiet():
+    with left_as_it_was(model), unlogged():
         try:
             return torch.export.export(model, *inputs, strict=False)
         except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
@@ -49,23 +47,10 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Of a capture that fails torch prints and logs whole graphs; our errors say what matters."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def run_once(model: nn.Module, inputs: Inputs) -> None:
     """Raises InputError if the model does not run on ``inputs``."""
     try:
-        with left_as_it_was(model), _quiet():
+        with left_as_it_was(model), unlogged():
             model(*inputs[0], **inputs[1])
     except Exception as error:
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tensor_leaves(inputs))
@@ -93,12 +78,7 @@ def _capture_error(error: Exception) -> CaptureError:
 
 def what_failed(error: Exception) -> str:
     """What an error says and the user's line that raised it, in one line."""
-    return f"{_last_line(error)} ({_user_line(error)})"
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+    return f"{first_line(error, 200)} ({_user_line(error)})"
 
 
 def _user_line(error: Exception) -> str:

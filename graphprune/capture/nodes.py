@@ -8,12 +8,17 @@ from typing import Any
 import torch
 from torch import fx
 
-__all__ = ["arguments", "draws_random", "family", "given_arguments", "mutates", "overload", "own_memory"]
-
-
-def overload(node: fx.Node) -> Any:
-    """The operator a node calls; for ``get_attr`` the name it reads."""
-    return node.target
+__all__ = [
+    "arguments",
+    "call",
+    "draws_random",
+    "family",
+    "given_arguments",
+    "module_path",
+    "mutates",
+    "own_memory",
+    "set_arguments",
+]
 
 
 def family(node: fx.Node) -> str:
@@ -21,21 +26,47 @@ def family(node: fx.Node) -> str:
     return ".".join(str(node.target).split(".")[:2])
 
 
+def _schema(node: fx.Node) -> Any:
+    return node.target._schema.arguments  # type: ignore[union-attr]
+
+
 def given_arguments(
     node: fx.Node, args: tuple[Any, ...] | None = None, kwargs: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The node's arguments, or those that stand for them, by the names of the operator's schema."""
-    names = [argument.name for argument in overload(node)._schema.arguments]
     args, kwargs = node.args if args is None else args, node.kwargs if kwargs is None else kwargs
-    return dict(zip(names, args, strict=False)) | dict(kwargs)
+    return dict(zip([item.name for item in _schema(node)], args, strict=False)) | dict(kwargs)
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:
     """The same with defaults filled in, in the schema's order."""
-    schema = overload(node)._schema.arguments
-    bound = {item.name: item.default_value for item in schema if item.has_default_value()}
+    bound = {item.name: item.default_value for item in _schema(node) if item.has_default_value()}
     bound |= given_arguments(node)
-    return {item.name: bound[item.name] for item in schema if item.name in bound}
+    return {item.name: bound[item.name] for item in _schema(node) if item.name in bound}
+
+
+def set_arguments(node: fx.Node, changes: Mapping[str, Any]) -> None:
+    """Gives arguments of the node other values, by the names of the operator's schema."""
+    args, kwargs = list(node.args), dict(node.kwargs)
+    for place, item in enumerate(_schema(node)):
+        if item.name in changes and place < len(args):
+            args[place] = changes[item.name]
+        elif item.name in changes:
+            kwargs[item.name] = changes[item.name]
+    node.args, node.kwargs = tuple(args), kwargs
+
+
+def call(node: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
+    """What the node's operator gives where ``value_of`` gives the values of its inputs."""
+    assert callable(node.target)
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), value_of)
+    return node.target(*args, **kwargs)
+
+
+def module_path(node: fx.Node) -> str:
+    """The dotted name of the innermost module whose ``forward`` made the node; empty for the model's own."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(next(reversed(stack.values()))[0]) if stack else ""
 
 
 def mutates(node: fx.Node) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from graphprune.capture.nodes import draws_random, mutates, overload
+from graphprune.capture.nodes import call, draws_random, mutates
 from graphprune.capture.program import Stored
 
 __all__ = ["HOOKED", "fold_parametrised"]
@@ -81,9 +81,8 @@ def _computed(
         elif node.op == "call_function" and _pure(node, known):
             of = {known[source][0] for source in node.all_input_nodes} - {""}
             if len(of) <= 1 and (of or _cheap(node)):
-                args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: known[n][1])
                 with torch.no_grad():
-                    known[node] = (next(iter(of), ""), overload(node)(*args, **kwargs))
+                    known[node] = (next(iter(of), ""), call(node, lambda source: known[source][1]))
     return {node: item for node, item in known.items() if item[0] and isinstance(item[1], Tensor)}
 
 

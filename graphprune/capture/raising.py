@@ -18,8 +18,8 @@ from torch import fx, nn
 from torch.utils._pytree import tree_leaves
 
 from graphprune.capture.inputs import tensor_leaves
-from graphprune.capture.layers import PLAIN, WEIGHTED, LayerSpec
-from graphprune.capture.nodes import arguments, family
+from graphprune.capture.layer_specs import PLAIN, WEIGHTED, LayerSpec
+from graphprune.capture.nodes import arguments, family, module_path
 from graphprune.capture.program import Constant, Program, Stored
 from graphprune.capture.recurrent import RECURRENT
 from graphprune.capture.spelling import spell
@@ -48,10 +48,11 @@ class _Raised(fx.GraphModule):
 
 @dataclass(frozen=True)
 class _Layer:
-    """A module to be built: its name, its constructor and arguments, and the tensors it owns."""
+    """A module to be built: its name, its class and the constructor's arguments, and the tensors it owns."""
 
     path: str
     spec: LayerSpec
+    kind: str
     config: tuple[tuple[str, Any], ...]
     tensors: tuple[tuple[str, str], ...]
 
@@ -86,15 +87,17 @@ class _Raiser:
         spec = PLAIN.get(family(node))
         if spec is None:
             return None
-        path, kind = self._innermost(node)
+        path = module_path(node)
+        if any(iskeyword(part) for part in path.split(".")):
+            path = ""  # torch.fx cannot write it into a program
         bound["rank"] = _rank(bound)
-        config = spec.config(bound)
+        kind, config = spec.class_name(bound), spec.config(bound)
         if config is None:
             return None
-        if kind == spec.name(bound) and path:
-            return _Layer(path, spec, _frozen(config), ())
+        if path and self.program.module_types.get(path) == kind:
+            return _Layer(path, spec, kind, _frozen(config), ())
         if spec.always and bound.get("p"):
-            return _Layer(self._fresh(path, spec.label, taken), spec, _frozen(config), ())
+            return _Layer(self._fresh(path, spec.always, taken), spec, kind, _frozen(config), ())
         return None
 
     def _weighted(self, spec: LayerSpec, bound: Mapping[str, Any]) -> _Layer | None:
@@ -103,13 +106,14 @@ class _Raiser:
         held = {local: str(node.target) for local, node in given.items() if node.op == "get_attr"}
         if not held or len(held) != len(given):
             return None
-        config = spec.config(self._with_shapes(bound))
+        shaped = self._with_shapes(bound)
+        kind, config = spec.class_name(shaped), spec.config(shaped)
         if config is None:
             return None
         local, tensor = next(iter(held.items()))
-        for path in self._paths(tensor, local, str(config.get("kind", spec.kind))):
+        for path in self._paths(tensor, local, kind):
             if all(f"{path}.{local}" in self._names(tensor) for local, tensor in held.items()):
-                return _Layer(path, spec, _frozen(config), tuple(held.items()))
+                return _Layer(path, spec, kind, _frozen(config), tuple(held.items()))
         return None
 
     def _with_shapes(self, bound: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,13 +131,6 @@ class _Raiser:
         """Modules that own ``tensor``; one of the wanted type first (tied tensors have several owners)."""
         paths = [name.removesuffix(f".{local}") for name in self._names(tensor) if name.endswith(f".{local}")]
         return sorted(paths, key=lambda path: self.program.module_types.get(path) != kind)
-
-    def _innermost(self, node: fx.Node) -> tuple[str, str]:
-        stack = list((node.meta.get("nn_module_stack") or {}).values())
-        path = stack[-1][0] if stack else ""
-        if any(iskeyword(part) for part in path.split(".")):
-            return "", ""  # torch.fx cannot write it into a program
-        return path, self.program.module_types.get(path, "")
 
     def _fresh(self, path: str, label: str, taken: Mapping[str, _Layer]) -> str:
         names = set(self.program.module_types) | set(taken)
@@ -175,12 +172,10 @@ class _Raiser:
     def _take_apart(self, node: fx.Node, structure: Any, nodes: Mapping[str, fx.Node]) -> None:
         if isinstance(structure, int):
             self.mapping[nodes[self.program.inputs[structure]]] = node
-        elif isinstance(structure, Mapping):
-            for key, item in structure.items():
+        elif isinstance(structure, Mapping | list | tuple):
+            items = structure.items() if isinstance(structure, Mapping) else enumerate(structure)
+            for key, item in items:
                 self._take_apart(self.new.call_function(operator.getitem, (node, key)), item, nodes)
-        elif isinstance(structure, list | tuple):
-            for index, item in enumerate(structure):
-                self._take_apart(self.new.call_function(operator.getitem, (node, index)), item, nodes)
 
     def _attribute(self, node: fx.Node) -> None:
         path = str(node.target)
@@ -189,16 +184,9 @@ class _Raiser:
         for user in node.users:
             if user in self.layers:
                 self._ensure(self.layers[user])
-        self._register(path, self.program.stored[path])
+        parent, _, name = path.rpartition(".")
+        _register(_container(self.root, parent), name, self.program.stored[path])
         self.mapping[node] = self.new.get_attr(path)
-
-    def _register(self, path: str, stored: Stored) -> None:
-        owner = _container(self.root, path.rpartition(".")[0])
-        name = path.rpartition(".")[2]
-        if stored.kind == "parameter":
-            setattr(owner, name, stored.tensor)
-        else:
-            owner.register_buffer(name, stored.tensor, persistent=stored.persistent)
 
     def _call(self, node: fx.Node) -> Any:
         layer = self.layers.get(node)
@@ -228,12 +216,9 @@ class _Raiser:
         tensors = {local: self.program.stored[tensor] for local, tensor in layer.tensors}
         sample = next(iter(tensors.values())).tensor if tensors else None
         with torch.device("meta"):
-            module = layer.spec.build(dict(layer.config))
+            module: nn.Module = getattr(nn, layer.kind)(**dict(layer.config))
         for local, stored in tensors.items():
-            if stored.kind == "parameter":
-                setattr(module, local, stored.tensor)
-            else:
-                module.register_buffer(local, stored.tensor, persistent=stored.persistent)
+            _register(module, local, stored)
         counter = self.program.stored.get(f"{layer.path}.num_batches_tracked")
         if "num_batches_tracked" in module._buffers:
             device = sample.device if sample is not None else "cpu"
@@ -246,8 +231,7 @@ class _Raiser:
         owner.add_module(name, module)
 
     def _output(self) -> None:
-        output = next(node for node in reversed(self.program.graph.nodes) if node.op == "output")
-        results = {n.name: self.mapping[n] for n in output.all_input_nodes}
+        results = {n.name: self.mapping[n] for n in self.program.graph.output_node().all_input_nodes}
         self.new.output(_filled(self.program.outputs, results))
 
 
@@ -271,6 +255,13 @@ def _filled(structure: Any, results: Mapping[str, fx.Node]) -> Any:
 
 def _frozen(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in config.items())
+
+
+def _register(module: nn.Module, name: str, stored: Stored) -> None:
+    if stored.kind == "parameter":
+        setattr(module, name, stored.tensor)
+    else:
+        module.register_buffer(name, stored.tensor, persistent=stored.persistent)
 
 
 def _register_again(module: nn.Module, root: nn.Module) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.capture.layers import Arguments, Config, LayerSpec
+from graphprune.capture.layer_specs import Arguments, Config, LayerSpec
 from graphprune.capture.nodes import family
 
 __all__ = ["RECURRENT"]
@@ -20,8 +20,20 @@ _READERS = {f"aten.{name}{kind}" for name in "lstm gru rnn_tanh rnn_relu".split(
 
 
 @dataclass(frozen=True)
-class _Recurrent(LayerSpec):
-    """`nn.LSTM`, `nn.GRU` or `nn.RNN`, which start from zero if they are given no state."""
+class _Cell(LayerSpec):
+    """`nn.LSTMCell`, `nn.GRUCell` or `nn.RNNCell`, which start from zero if they are given no state."""
+
+    def inputs(self, arguments: Arguments, constants: Mapping[str, torch.Tensor]) -> tuple[Any, ...]:
+        state = arguments["hx"]
+        nodes = [state] if isinstance(state, fx.Node) else list(state)
+        if all(_is_zero(node, constants) for node in nodes):
+            return (arguments[self.source],)
+        return (arguments[self.source], state if isinstance(state, fx.Node) else tuple(state))
+
+
+@dataclass(frozen=True)
+class _Recurrent(_Cell):
+    """`nn.LSTM`, `nn.GRU` or `nn.RNN`: cells in layers, over the steps of a sequence."""
 
     def owned(self, arguments: Arguments) -> dict[str, Any]:
         """Tensors layer by layer, direction by direction, in the order of `nn.RNNBase`."""
@@ -34,31 +46,10 @@ class _Recurrent(LayerSpec):
         names = [f"{part}_l{layer}{end}" for layer in layers for end in ends for part in parts]
         return dict(zip(names, params, strict=True))
 
-    def inputs(self, arguments: Arguments, constants: Mapping[str, torch.Tensor]) -> tuple[Any, ...]:
-        return _with_state(self, arguments, constants)
-
     def results(self, called: fx.Node) -> Any:
         """The output; then the last state, or both of an LSTM."""
         output, last = _item(called, 0), _item(called, 1)
         return (output, _item(last, 0), _item(last, 1)) if self.kind == "LSTM" else (output, last)
-
-
-@dataclass(frozen=True)
-class _Cell(LayerSpec):
-    """One step of one layer."""
-
-    def inputs(self, arguments: Arguments, constants: Mapping[str, torch.Tensor]) -> tuple[Any, ...]:
-        return _with_state(self, arguments, constants)
-
-
-def _with_state(
-    spec: LayerSpec, arguments: Arguments, constants: Mapping[str, torch.Tensor]
-) -> tuple[Any, ...]:
-    state = arguments["hx"]
-    nodes = [state] if isinstance(state, fx.Node) else list(state)
-    if all(_is_zero(node, constants) for node in nodes):
-        return (arguments[spec.source],)
-    return (arguments[spec.source], state if isinstance(state, fx.Node) else tuple(state))
 
 
 def _is_zero(node: fx.Node, constants: Mapping[str, torch.Tensor]) -> bool:
@@ -74,7 +65,7 @@ def _item(node: fx.Node, index: int) -> fx.Node:
 
 
 def _layers(kind: str, **mode: str) -> LayerSpec:
-    def config(a: Arguments) -> Config | None:
+    def computed(a: Arguments) -> Config | None:
         reading, feedback = a["params"][:2]
         hidden, given = reading.shape[0] // _GATES[kind], feedback.shape[1]
         if a["train"] or given > hidden:
@@ -85,25 +76,29 @@ def _layers(kind: str, **mode: str) -> LayerSpec:
         sizes = {"input_size": reading.shape[1], "hidden_size": hidden}
         return {**sizes, "bias": a["has_biases"], **named, **projection, **mode}
 
-    return _Recurrent(kind, config, source="input")
+    return _Recurrent(kind, computed, source="input")
 
 
 def _cell(kind: str, **mode: str) -> LayerSpec:
-    def config(a: Arguments) -> Config | None:
+    def computed(a: Arguments) -> Config | None:
         sizes = {"input_size": a["w_ih"].shape[1], "hidden_size": a["w_hh"].shape[1]}
         return {**sizes, "bias": a["b_ih"] is not None, **mode}
 
     tensors = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
-    return _Cell(kind, config, tensors, "input")
+    return _Cell(kind, computed, tensors, "input")
 
 
 RECURRENT: dict[str, LayerSpec] = {
     "aten.lstm.input": _layers("LSTM"),
     "aten.gru.input": _layers("GRU"),
-    "aten.rnn_tanh.input": _layers("RNN"),
-    "aten.rnn_relu.input": _layers("RNN", nonlinearity="relu"),
     "aten.lstm_cell.default": _cell("LSTMCell"),
     "aten.gru_cell.default": _cell("GRUCell"),
-    "aten.rnn_tanh_cell.default": _cell("RNNCell"),
-    "aten.rnn_relu_cell.default": _cell("RNNCell", nonlinearity="relu"),
+    **{
+        row: spec
+        for mode in ("tanh", "relu")
+        for row, spec in (
+            (f"aten.rnn_{mode}.input", _layers("RNN", nonlinearity=mode)),
+            (f"aten.rnn_{mode}_cell.default", _cell("RNNCell", nonlinearity=mode)),
+        )
+    },
 }

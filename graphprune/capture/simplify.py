@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.capture.nodes import arguments, draws_random, family, mutates, overload
+from graphprune.capture.nodes import arguments, call, draws_random, family, mutates
 
 __all__ = ["fix_squeezes", "fold_constants", "functionalise", "relax_views", "remove_dead"]
 
@@ -24,12 +24,9 @@ def fold_constants(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> di
     known: dict[fx.Node, Any] = {}
     for node in _constant_nodes(graph, constants):
         if node.op == "get_attr":
-            known[node] = constants[overload(node)]
+            known[node] = constants[str(node.target)]
         else:
-            args, kwargs = fx.node.map_arg(
-                (node.args, node.kwargs), lambda n: known[n] if n in known else _like(n)
-            )
-            known[node] = overload(node)(*args, **kwargs)
+            known[node] = call(node, lambda source: known[source] if source in known else _like(source))
     folded: dict[str, torch.Tensor] = {}
     for node, value in known.items():
         read = [user for user in node.users if user not in known]
@@ -137,9 +134,10 @@ def _viewed(node: fx.Node) -> fx.Node | None:
 
 def _functional(node: fx.Node) -> Any:
     """The functional twin of an in-place operator such as ``aten.relu_``; none for others."""
-    name = overload(node)._schema.name.removeprefix("aten::")
-    packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
-    return getattr(packet, overload(node)._overloadname, None) if packet is not None else None
+    library, name, overload = str(node.target).split(".")
+    written = library == "aten" and name.endswith("_")
+    packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if written else None
+    return getattr(packet, overload, None)
 
 
 def relax_views(graph: fx.Graph) -> None:

@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from graphprune.capture.nodes import overload
-
 __all__ = ["spell"]
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
@@ -24,50 +22,32 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "aten.pow.Tensor_Scalar": operator.pow,
 }
 
+
+def _same_name(overloads: str) -> dict[str, str]:
+    """Overloads of ATen whose function or method is called as they are: ``aten.cat.default`` → ``cat``."""
+    return {f"aten.{overload}": overload.partition(".")[0] for overload in overloads.split()}
+
+
 _METHODS = {
-    "aten.view.default": "view",
+    **_same_name(
+        "view.default reshape.default expand.default expand_as.default permute.default transpose.int "
+        "contiguous.default unsqueeze.default squeeze.dim squeeze.dims flatten.using_ints unflatten.int "
+        "chunk.default split.Tensor"
+    ),
     "aten._unsafe_view.default": "reshape",
-    "aten.reshape.default": "reshape",
-    "aten.expand.default": "expand",
-    "aten.permute.default": "permute",
-    "aten.transpose.int": "transpose",
-    "aten.contiguous.default": "contiguous",
-    "aten.unsqueeze.default": "unsqueeze",
-    "aten.squeeze.dim": "squeeze",
-    "aten.squeeze.dims": "squeeze",
-    "aten.flatten.using_ints": "flatten",
-    "aten.unflatten.int": "unflatten",
-    "aten.chunk.default": "chunk",
     "aten.split_with_sizes.default": "split",
-    "aten.split.Tensor": "split",
     "aten.sym_size.int": "size",
-    "aten.expand_as.default": "expand_as",
 }
-
-_TORCH = {
-    f"aten.{name}": name.split(".")[0]
-    for name in (
-        "cat.default stack.default relu.default sigmoid.default tanh.default softmax.int exp.default sqrt.default "
-        "rsqrt.default abs.default addmm.default bmm.default mm.default where.self clamp.default roll.default "
-        "einsum.default baddbmm.default log.default sin.default cos.default"
-    ).split()
-}
-
-_FUNCTIONAL: dict[str, Any] = {
-    "aten.linear.default": F.linear,
-    "aten.gelu.default": F.gelu,
-    "aten.silu.default": F.silu,
-    "aten.hardswish.default": F.hardswish,
-    "aten.hardsigmoid.default": F.hardsigmoid,
-    "aten.layer_norm.default": F.layer_norm,
-    "aten.scaled_dot_product_attention.default": F.scaled_dot_product_attention,
-    "aten.max_pool2d.default": F.max_pool2d,
-    "aten.avg_pool2d.default": F.avg_pool2d,
-    "aten.adaptive_avg_pool2d.default": F.adaptive_avg_pool2d,
-    "aten.pad.default": F.pad,
-}
-
-
+_TORCH = _same_name(
+    "cat.default stack.default relu.default sigmoid.default tanh.default softmax.int exp.default sqrt.default "
+    "rsqrt.default abs.default addmm.default bmm.default mm.default where.self clamp.default roll.default "
+    "einsum.default baddbmm.default log.default sin.default cos.default"
+)
+_FUNCTIONAL = _same_name(
+    "linear.default gelu.default silu.default hardswish.default hardsigmoid.default layer_norm.default "
+    "scaled_dot_product_attention.default max_pool2d.default avg_pool2d.default adaptive_avg_pool2d.default "
+    "pad.default"
+)
 # how many of an operator's arguments the public function has; the rest chooses a kernel
 _PUBLIC = {"aten.layer_norm.default": 5}
 
@@ -85,10 +65,12 @@ def spell(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, Any]) -> Any
         return _index(graph, node, args)
     if target in _METHODS:
         return graph.call_method(_METHODS[target], args, kwargs)
+    function: Any = node.target
     if target in _TORCH:
-        function: Any = getattr(torch, _TORCH[target])
-        return graph.call_function(function, args, kwargs)
-    return graph.call_function(_FUNCTIONAL.get(target) or overload(node), args, kwargs)
+        function = getattr(torch, _TORCH[target])
+    elif target in _FUNCTIONAL:
+        function = getattr(F, _FUNCTIONAL[target])
+    return graph.call_function(function, args, kwargs)
 
 
 def _without_defaults(node: fx.Node) -> tuple[Any, ...]:

@@ -182,7 +182,7 @@ def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
         return
     with checks.attempt(name):
         args, kwargs = _inputs(path, files.reported("source").get("inputs"))
-        for row in exporting.parity(path, files.model.eval(), args, kwargs, BATCHES):
+        for row in exporting.parity(path, files.model.eval(), (args, kwargs), BATCHES):
             checks.add(f"{name}, batch {row.batch}", row.max_rel <= ONNX_TOLERANCE, "", row.max_rel)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map_only
 
-from graphprune.ground.errors import ExportError
+from graphprune.exporting.feeds import Inputs, tensors_in
+from graphprune.ground.errors import ExportError, first_line
+from graphprune.ground.unlogged import unlogged
 
 __all__ = ["FIXED_BATCH", "UNKNOWN", "convert", "quiet"]
 
@@ -41,55 +41,39 @@ def convert(
     """
     if model.training:
         raise ExportError("the model is in training mode", "call model.eval() before exporting")
-    args, kwargs = tree_map(_own_memory, (args, dict(kwargs)))
+    # torch.export would guard on the sizes of a view's base
+    inputs = tree_map_only(torch.Tensor, torch.clone, (args, dict(kwargs)))
     if dynamic_batch:
-        args, kwargs = _with_batch(args, kwargs)
+        inputs = _with_batch(inputs)
     with quiet(), torch.no_grad():
-        return _converted(_exported(model, args, dict(kwargs), dynamic_batch))
+        return _converted(_exported(model, inputs[0], dict(inputs[1]), dynamic_batch))
 
 
-def _own_memory(leaf: Any) -> Any:
-    """A copy: torch.export would guard on the sizes of a view's base."""
-    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
-
-
-def _with_batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _with_batch(inputs: Inputs) -> Inputs:
     """The examples with at least two samples: torch.export takes a size of 1 for a constant."""
-    leaves = [leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
-    batch = max([2, *(leaf.shape[0] for leaf in leaves if leaf.dim() > 0)])
+    batch = max([2, *(tensor.shape[0] for tensor in tensors_in(inputs) if tensor.dim())])
 
-    def repeat(leaf: Any) -> Any:
-        if isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == 1:
-            return leaf.repeat(batch, *[1] * (leaf.dim() - 1))
-        return leaf
+    def repeat(tensor: torch.Tensor) -> torch.Tensor:
+        alone = tensor.dim() and tensor.shape[0] == 1
+        return tensor.repeat(batch, *[1] * (tensor.dim() - 1)) if alone else tensor
 
-    return tree_map(repeat, (args, dict(kwargs)))
+    return tree_map_only(torch.Tensor, repeat, inputs)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence the exporter, which prints, warns and logs about every model."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    with unlogged(), contextlib.redirect_stdout(io.StringIO()):
+        yield
 
 
 def _exported(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_batch: bool
 ) -> torch.export.ExportedProgram:
     shapes = torch.export.ShapesCollection()
-    for leaf in tree_leaves((args, kwargs)):
-        if dynamic_batch and isinstance(leaf, torch.Tensor) and leaf.dim() > 0:
-            shapes[leaf] = {0: torch.export.Dim.DYNAMIC}
+    for tensor in tensors_in((args, kwargs)):
+        if dynamic_batch and tensor.dim() > 0:
+            shapes[tensor] = {0: torch.export.Dim.DYNAMIC}
     try:
         dynamic = shapes.dynamic_shapes(model, args, kwargs) if dynamic_batch else None
         exported = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic, strict=False)
@@ -128,11 +112,8 @@ def _failure(error: BaseException, exported: torch.export.ExportedProgram | None
         return ExportError(f"the model fixes its batch size: {tensor} is a constant{where}", FIXED_BATCH)
     if missing := re.search(r"No ONNX function found for <OpOverload\(op='(.*?)', overload='(.*?)'\)>", text):
         return ExportError(f"ONNX has no operator for {missing[1]}.{missing[2]}{where}", NO_OPERATOR)
-    lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()]
-    cause = lines[0][:300] if lines else type(chain[-1]).__name__
-    return ExportError(
-        f"the model cannot be exported to ONNX{where}: {type(chain[-1]).__name__}: {cause}", UNKNOWN
-    )
+    cause = f"{type(chain[-1]).__name__}: {first_line(chain[-1], 300)}"
+    return ExportError(f"the model cannot be exported to ONNX{where}: {cause}", UNKNOWN)
 
 
 def _where(text: str, exported: torch.export.ExportedProgram | None) -> str:

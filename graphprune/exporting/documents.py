@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from graphprune.ground.errors import InputError
+from graphprune.ground.files import written_aside
 
 __all__ = ["rows_to_json", "write_text"]
 
@@ -21,10 +20,8 @@ def write_text(path: Path, text: str) -> None:
         InputError: the file cannot be written.
     """
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            draft = Path(folder) / path.name
+        with written_aside(path) as draft:
             draft.write_text(text, encoding="utf-8")
-            os.replace(draft, path)
     except OSError as error:
         raise InputError(
             f"{path} cannot be written: {error.strerror or error}", "choose a writable place"

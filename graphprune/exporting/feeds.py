@@ -11,7 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 from graphprune.ground.errors import ExportError
 
-__all__ = ["match_inputs", "to_numpy"]
+__all__ = ["Inputs", "match_inputs", "tensors_in", "to_numpy"]
+
+Inputs = tuple[tuple[Any, ...], Mapping[str, Any]]  # positional arguments, and those with keywords
 
 
 def match_inputs(
@@ -32,10 +34,10 @@ def match_inputs(
     """
     left = list(names)
     matched: list[tuple[str, torch.Tensor]] = []
-    for tensor in _tensors(args):
+    for tensor in tensors_in(args):
         matched.append((left.pop(0) if left else "", tensor))
     for keyword, value in kwargs.items():
-        for tensor in _tensors(value):
+        for tensor in tensors_in(value):
             name = _belonging(keyword, left)
             if name in left:
                 left.remove(name)
@@ -64,7 +66,8 @@ def to_numpy(tensor: torch.Tensor) -> numpy.ndarray[Any, Any]:
         ) from error
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors anywhere in nested arguments, in order."""
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 

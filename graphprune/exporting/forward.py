@@ -37,31 +37,14 @@ INFIX = {
     "operator.le": "<=",
     "operator.gt": ">",
     "operator.ge": ">=",
-    "torch.ops.aten.add.Tensor": "+",
-    "torch.ops.aten.sub.Tensor": "-",
-    "torch.ops.aten.mul.Tensor": "*",
-    "torch.ops.aten.div.Tensor": "/",
-    "torch.ops.aten.matmul.default": "@",
 }
 PREFIX = {"operator.neg": "-", "operator.invert": "~", "operator.not_": "not "}
 
-# ATen overloads whose arguments are exactly those of the tensor method of the same name.
+# ATen overloads, of those that a raised graph still has, whose arguments are those of the tensor's method.
 METHODS = {
     f"torch.ops.aten.{overload}": overload.partition(".")[0]
-    for overload in (
-        "abs.default clone.default contiguous.default exp.default expand.default flatten.using_ints mean.dim "
-        "permute.default relu.default reshape.default rsqrt.default select.int sigmoid.default softmax.int "
-        "sqrt.default squeeze.dim sum.dim_IntList tanh.default transpose.int unbind.int unsqueeze.default "
-        "view.default"
-    ).split()
+    for overload in ("clone.default", "mean.dim", "sum.dim_IntList", "unbind.int")
 }
-FUNCTIONS = {
-    "torch.ops.aten.cat.default": "torch.cat",
-    "torch.ops.aten.stack.default": "torch.stack",
-    "torch.ops.aten.where.self": "torch.where",
-}
-# How torch.export writes a slice without end.
-END = 2**63 - 1
 COUNTING_METHODS = frozenset({"dim", "ndimension", "nelement", "numel", "size"})
 
 
@@ -231,30 +214,16 @@ def _call(name: str, node: fx.Node, values: list[Expression], options: list[Expr
             return _infix(_operand(values[0]), INFIX[name], flat(values[1]))
         if name in PREFIX:
             return f"{PREFIX[name]}{_operand(values[0])}"
-    if on_tensor and not options and (subscript := _aten_subscript(name, node.args, values)):
-        return subscript
+    places = values[1] if name == "torch.ops.aten.index.Tensor" else ""
+    if isinstance(places, Bracket) and "None" not in places.items:  # `x[i, j]`, in leading dimensions
+        return brackets(f"{flat(values[0])}[", places.items, "]")
     if name in METHODS and on_tensor:
         return brackets(f"{flat(values[0])}.{METHODS[name]}(", values[1:] + options, ")")
     return brackets(f"{_function(name)}(", values + options, ")")
 
 
-def _aten_subscript(name: str, args: tuple[Any, ...], values: list[Expression]) -> Expression | None:
-    """`x[:, 1:3]` for a slice along a counted dimension, `x[i, j]` for a lookup in leading dimensions."""
-    if name == "torch.ops.aten.index.Tensor" and None not in args[1] and isinstance(values[1], Bracket):
-        return brackets(f"{flat(values[0])}[", values[1].items, "]")
-    if name != "torch.ops.aten.slice.Tensor" or len(args) < 4 or args[1] not in range(4):
-        return None
-    start = "" if args[2] in (0, None) else flat(values[2])
-    stop = "" if args[3] in (END, None) else flat(values[3])
-    step = f":{flat(values[4])}" if len(args) > 4 and args[4] != 1 else ""
-    return brackets(f"{flat(values[0])}[", [*[":"] * args[1], f"{start}:{stop}{step}"], "]")
-
-
 def _function(name: str) -> str:
-    for prefix, short in (("torch.nn.functional.", "F."), ("torch.ops.aten.", "aten.")):
-        if name.startswith(prefix) and name not in FUNCTIONS:
-            return short + name.removeprefix(prefix)
-    return FUNCTIONS.get(name, name)
+    return re.sub(r"^torch\.ops\.(?=aten\.)", "", re.sub(r"^torch\.nn\.functional\.", "F.", name))
 
 
 def _operand(value: Expression) -> str:

@@ -9,27 +9,20 @@ from __future__ import annotations
 import json
 import keyword
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from graphprune.exporting.inventory import (
-    ModuleEntry,
-    TensorEntry,
-    check_name,
-    modules_of,
-    own_tensors,
-    tensors_of,
-)
-from graphprune.exporting.layers import LayerCall, build_layer, describe_layer
+from graphprune.exporting.inventory import Inventory, ModuleEntry, TensorEntry, check_name, own_tensors
+from graphprune.exporting.layer_calls import LayerCall, build_layer, describe_layer
 from graphprune.exporting.literals import DTYPES, Json, decode, encode
 from graphprune.exporting.targets import function_name, function_named, method_named
-from graphprune.ground.errors import InputError
+from graphprune.ground.errors import InputError, first_line
 
 __all__ = [
     "FORMAT_VERSION",
-    "called_modules",
     "graph_from_json",
     "graph_to_json",
     "read_graph",
@@ -40,12 +33,10 @@ FORMAT_VERSION = 1
 
 # What a damaged or hostile text can make the decoding raise.
 MALFORMED = (
+    ArithmeticError,
     AssertionError,
     AttributeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    RecursionError,
+    LookupError,
     RuntimeError,
     SyntaxError,
     TypeError,
@@ -60,7 +51,7 @@ def graph_to_json(model: fx.GraphModule) -> str:
         InputError: a function is not on the allow-list, a layer is not one of `torch.nn`'s, or an argument or
             name cannot be stored.
     """
-    modules = modules_of(model, called_modules(model))
+    parts = Inventory.of(model)
     document = {
         "format_version": FORMAT_VERSION,
         "class_name": type(model).__name__,
@@ -68,8 +59,8 @@ def graph_to_json(model: fx.GraphModule) -> str:
         "training_differs": [
             name for name, module in model.named_modules() if module.training is not model.training
         ],
-        "modules": [_module_record(entry) for entry in modules],
-        "tensors": [_tensor_record(entry) for entry in tensors_of(model, modules)],
+        "modules": [_module_record(entry) for entry in parts.modules],
+        "tensors": [_tensor_record(entry) for entry in parts.tensors],
         "nodes": [_node_record(node, model) for node in model.graph.nodes],
     }
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
@@ -107,19 +98,14 @@ def read_graph(
             )
         return _model(document, value, operators)
     except MALFORMED as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise InputError(f"the stored graph is damaged: {type(error).__name__}: {reason}") from error
+        reason = f"{type(error).__name__}: {first_line(error, 200)}"
+        raise InputError(f"the stored graph is damaged: {reason}") from error
 
 
 def stored_tensors(model: fx.GraphModule) -> dict[str, torch.Tensor]:
     """Every parameter and buffer once, tied ones under the name that comes first."""
-    entries = tensors_of(model, modules_of(model, called_modules(model)))
-    return {entry.name: entry.tensor for entry in entries if entry.same_as is None}
-
-
-def called_modules(model: fx.GraphModule) -> frozenset[str]:
-    """The names that the graph's `call_module` nodes use."""
-    return frozenset(str(node.target) for node in model.graph.nodes if node.op == "call_module")
+    tensors = Inventory.of(model).tensors
+    return {entry.name: entry.tensor for entry in tensors if entry.same_as is None}
 
 
 def _module_record(entry: ModuleEntry) -> Json:
@@ -285,11 +271,9 @@ def _target(record: Json, model: nn.Module, operators: Collection[str]) -> str |
         return function_named(target, operators)
     if op == "call_method":
         return method_named(target)
-    if op == "call_module":
-        model.get_submodule(check_name(target))
-        return target
-    if op == "get_attr":
-        _tensor_at(model, check_name(target))
+    if op in ("call_module", "get_attr"):
+        found = model.get_submodule if op == "call_module" else partial(_tensor_at, model)
+        found(check_name(target))
         return target
     if op in ("placeholder", "output"):
         return _identifier(target)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["ModuleEntry", "TensorEntry", "check_name", "modules_of", "own_tensors", "tensors_of"]
+__all__ = ["Inventory", "ModuleEntry", "TensorEntry", "check_name", "own_tensors"]
 
 # Quotes, backslashes, dots and line breaks would end up inside generated code.
 NAME = re.compile(r"[\w\-+/: ]+(?:\.[\w\-+/: ]+)*")
@@ -76,37 +76,32 @@ def check_name(name: object) -> str:
     return name
 
 
-def modules_of(model: nn.Module, called: frozenset[str] = frozenset()) -> tuple[ModuleEntry, ...]:
-    """Every group and layer of `model`, parents first, in registration order.
+@dataclass(frozen=True)
+class Inventory:
+    """What a raised model is made of.
 
-    Args:
-        model: the model; itself not listed.
-        called: names of modules that its graph calls, which are layers even if they look like groups.
-
-    Raises:
-        InputError: a name could not be written into code.
+    Attributes:
+        modules: every group and layer but the model itself, parents first, in registration order.
+        tensors: every parameter and buffer, a repeated layer's only once.
     """
-    return tuple(_modules(model, called))
 
+    modules: tuple[ModuleEntry, ...]
+    tensors: tuple[TensorEntry, ...]
 
-def tensors_of(model: nn.Module, modules: tuple[ModuleEntry, ...]) -> tuple[TensorEntry, ...]:
-    """Every parameter and buffer of `model` and of its `modules`; a repeated layer's tensors only once.
+    @classmethod
+    def of(cls, model: fx.GraphModule) -> Inventory:
+        """The parts of ``model``.
 
-    Raises:
-        InputError: a name could not be written into code.
-    """
-    persistent = frozenset(model.state_dict())
-    seen: dict[int, str] = {}
-    entries = []
-    for owner in (ModuleEntry("", model, is_layer=False, same_as=None), *modules):
-        if owner.same_as is not None:
-            continue
-        for local, tensor in own_tensors(owner.module):
-            name = check_name(f"{owner.name}.{local}" if owner.name else local)
-            same_as = seen.get(id(tensor))
-            entries.append(TensorEntry(name, tensor, owner.name, owner.is_layer, name in persistent, same_as))
-            seen.setdefault(id(tensor), name)
-    return tuple(entries)
+        Raises:
+            InputError: a name could not be written into code.
+        """
+        modules = tuple(_modules(model))
+        return cls(modules, tuple(_tensors(model, modules)))
+
+    @property
+    def layers(self) -> Iterator[ModuleEntry]:
+        """Each layer once."""
+        return (entry for entry in self.modules if entry.is_layer and entry.same_as is None)
 
 
 def own_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -115,7 +110,9 @@ def own_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from module.named_buffers(recurse=False, remove_duplicate=False)
 
 
-def _modules(model: nn.Module, called: frozenset[str]) -> Iterator[ModuleEntry]:
+def _modules(model: fx.GraphModule) -> Iterator[ModuleEntry]:
+    # what the graph calls is a layer even if it looks like a group
+    called = {str(node.target) for node in model.graph.nodes if node.op == "call_module"}
     seen: dict[int, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if name:
@@ -123,3 +120,14 @@ def _modules(model: nn.Module, called: frozenset[str]) -> Iterator[ModuleEntry]:
             yield ModuleEntry(check_name(name), module, is_layer, seen.get(id(module)) if is_layer else None)
             if is_layer:
                 seen.setdefault(id(module), name)
+
+
+def _tensors(model: nn.Module, modules: tuple[ModuleEntry, ...]) -> Iterator[TensorEntry]:
+    persistent = frozenset(model.state_dict())
+    seen: dict[int, str] = {}
+    for owner in (ModuleEntry("", model, is_layer=False, same_as=None), *modules):
+        for local, tensor in own_tensors(owner.module) if owner.same_as is None else ():
+            name = check_name(f"{owner.name}.{local}" if owner.name else local)
+            same_as = seen.setdefault(id(tensor), name)
+            tie = same_as if same_as != name else None
+            yield TensorEntry(name, tensor, owner.name, owner.is_layer, name in persistent, tie)

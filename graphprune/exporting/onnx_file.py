@@ -19,7 +19,7 @@ from torch import nn
 from graphprune.exporting.conversion import FIXED_BATCH, UNKNOWN, convert, quiet
 from graphprune.exporting.initializers import replace_initializers
 from graphprune.exporting.node_names import name_nodes, note_layers
-from graphprune.ground.errors import ExportError
+from graphprune.ground.errors import ExportError, first_line
 
 __all__ = ["OnnxFile", "OnnxProgram", "export_onnx"]
 
@@ -152,8 +152,7 @@ def _checked(path: Path, dynamic_batch: bool) -> OnnxFile:
         onnx.checker.check_model(str(path))
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # the checker's errors have no common base class
-        reason = (str(error).splitlines() or [""])[0]
-        raise ExportError(f"the exported file is not valid ONNX: {reason}", UNKNOWN) from error
+        raise ExportError(f"the exported file is not valid ONNX: {first_line(error)}", UNKNOWN) from error
     if dynamic_batch:
         _check_batch(model.graph.input)
     outside = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ import numpy
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map_only
 
-from graphprune.exporting.feeds import match_inputs, to_numpy
+from graphprune.exporting.feeds import Inputs, match_inputs, tensors_in, to_numpy
 from graphprune.exporting.runtime import Array, runner, session
 from graphprune.ground.errors import ExportError
 
 __all__ = ["Parity", "parity", "samples"]
+
+_Reference = Callable[[Any], list[Array]]
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,7 @@ class Parity:
 def parity(
     path: Path,
     model: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    inputs: Inputs,
     batch_sizes: Sequence[int] = (1, 3),
     seed: int = 0,
     tensors: Mapping[str, Tensor] | None = None,
@@ -53,9 +54,8 @@ def parity(
     Args:
         path: an exported file.
         model: the model it was exported from, in eval mode.
-        args: example positional arguments. Floating tensors are replaced by normal random numbers of their
+        inputs: example arguments and keywords. Floating tensors are replaced by normal random numbers of their
             shape and the batch size, others keep their values, repeated or cut to the batch size.
-        kwargs: example keyword arguments, likewise.
         batch_sizes: sizes to try where the file's batch dimension is symbolic; otherwise only the example's.
         seed: of the random numbers.
         tensors: values by name in the place of the model's own parameters and buffers, the ones that the file
@@ -64,65 +64,67 @@ def parity(
     Raises:
         ExportError: onnxruntime fails on the file, or gives outputs of another number or shape.
     """
-    loaded = session(path)
-    generator = torch.Generator().manual_seed(seed)
-    drawn = _drawn(loaded, args, kwargs, batch_sizes, generator)
-    reference = _Reference(model, tensors or {})
-    return [_compare(loaded, reference, inputs, batch, generator) for batch, inputs in drawn.items()]
+    loaded, generator = session(path), torch.Generator().manual_seed(seed)
+    drawn = _drawn(loaded, inputs, batch_sizes, generator)
+    reference = _reference(model, tensors or {})
+    return [_compare(loaded, reference, given, batch, generator) for batch, given in drawn.items()]
 
 
 def samples(
-    path: Path,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    batch_sizes: Sequence[int] = (1, 3),
-    seed: int = 0,
-) -> list[Any]:
+    path: Path, inputs: Inputs, batch_sizes: Sequence[int] = (1, 3), seed: int = 0
+) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
     """The arguments and keywords that `parity` compares on, given the same."""
     generator = torch.Generator().manual_seed(seed)
-    return list(_drawn(session(path), args, kwargs, batch_sizes, generator).values())
+    return list(_drawn(session(path), inputs, batch_sizes, generator).values())
 
 
 def _drawn(
-    loaded: Any,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    batch_sizes: Sequence[int],
-    generator: torch.Generator,
+    loaded: Any, inputs: Inputs, batch_sizes: Sequence[int], generator: torch.Generator
 ) -> dict[int, Any]:
-    """By size of the batch."""
-    symbolic = {
-        value.name for value in loaded.get_inputs() if value.shape and not isinstance(value.shape[0], int)
-    }
-    names = [value.name for value in loaded.get_inputs()]
-    examples = match_inputs(names, args, kwargs)
+    """Size of the batch → arguments with new values in floating tensors."""
+    shapes = {value.name: value.shape for value in loaded.get_inputs()}
+    symbolic = {name for name, shape in shapes.items() if shape and not isinstance(shape[0], int)}
+    examples = match_inputs(list(shapes), *inputs)
     if not symbolic:
         first = next((tensor for tensor in examples.values() if tensor.dim() > 0), torch.zeros(1))
         batch_sizes = (first.shape[0],)
     changing = {id(tensor) for name, tensor in examples.items() if name in symbolic}
-    return {batch: _inputs((args, dict(kwargs)), changing, batch, generator) for batch in batch_sizes}
+
+    def drawn(batch: int) -> Any:
+        def draw(tensor: Tensor) -> Tensor:
+            if id(tensor) in changing:
+                tensor = torch.cat([tensor] * -(-batch // tensor.shape[0]))[:batch]
+            return _renewed(tensor, generator)
+
+        return tree_map_only(Tensor, draw, (inputs[0], dict(inputs[1])))
+
+    return {batch: drawn(batch) for batch in batch_sizes}
 
 
-class _Reference:
-    """The model in PyTorch, on the values it is to have."""
+def _renewed(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Other values, if they are floating."""
+    if not tensor.is_floating_point():
+        return tensor
+    return torch.randn(tensor.shape, generator=generator).to(tensor)
 
-    def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-        self.model = model
-        # one name for each tied tensor: a value is wanted once
-        own = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
-        self.held = {name: tensors[name] for name in own if name in tensors}
 
-    def __call__(self, inputs: Any) -> list[Array]:
+def _reference(model: nn.Module, tensors: Mapping[str, Tensor]) -> _Reference:
+    """The model in PyTorch, on the values it is to have: what it gives for arguments and keywords."""
+    # one name for each tied tensor: a value is wanted once
+    own = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
+    held = {name: tensors[name] for name in own if name in tensors}
+
+    def outputs(inputs: Any) -> list[Array]:
         with torch.no_grad():
-            outputs = functional_call(self.model, self.held, *inputs)
-        return [to_numpy(leaf) for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+            return [to_numpy(tensor) for tensor in tensors_in(functional_call(model, held, *inputs))]
+
+    return outputs
 
 
 def _compare(
     loaded: Any, reference: _Reference, inputs: Any, batch: int, generator: torch.Generator
 ) -> Parity:
-    found = runner(loaded, *inputs)()
-    expected = reference(inputs)
+    found, expected = runner(loaded, *inputs)(), reference(inputs)
     if not expected or len(found) != len(expected):
         raise ExportError(
             f"the file has {len(found)} outputs, the model {len(expected)}", "export the model again"
@@ -131,12 +133,8 @@ def _compare(
         _error(wanted, output, value.name)
         for wanted, output, value in zip(expected, found, loaded.get_outputs(), strict=True)
     ]
-    return Parity(
-        batch=batch,
-        max_abs=max(absolute for absolute, _ in errors),
-        max_rel=max(relative for _, relative in errors),
-        change=_change(reference, inputs, expected, generator),
-    )
+    max_abs, max_rel = (max(column) for column in zip(*errors, strict=True))
+    return Parity(batch, max_abs, max_rel, _change(reference, inputs, expected, generator))
 
 
 def _change(
@@ -144,15 +142,13 @@ def _change(
 ) -> float | None:
     """What other inputs change in the outputs, relative to the largest value of each; None if not to be known."""
     others = _others(inputs, generator)
-    pairs = zip(_tensors(inputs), _tensors(others), strict=True)
-    if all(torch.equal(one, other) for one, other in pairs):
+    if all(map(torch.equal, tensors_in(inputs), tensors_in(others))):
         return None
     try:
         outputs = reference(others)
     except (RuntimeError, IndexError, ValueError):
         return None  # integers may mean something else in other places
-    changes = [_change_of(*pair) for pair in zip(expected, outputs, strict=True)]
-    return max(changes)
+    return max(map(_change_of, expected, outputs))
 
 
 def _change_of(one: Array, other: Array) -> float:
@@ -164,46 +160,16 @@ def _change_of(one: Array, other: Array) -> float:
 
 def _others(inputs: Any, generator: torch.Generator) -> Any:
     """New floating tensors; without any, integers in reverse order, which are still in their range."""
-    floating = any(leaf.is_floating_point() for leaf in _tensors(inputs))
-
-    def renew(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
-        if leaf.is_floating_point():
-            return torch.randn(leaf.shape, generator=generator).to(leaf)
-        return leaf if floating or leaf.dim() == 0 else leaf.flip(-1)
-
-    return tree_map(renew, inputs)
-
-
-def _tensors(inputs: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-
-
-def _inputs(example: Any, changing: set[int], batch: int, generator: torch.Generator) -> Any:
-    """`example` with new values in its floating tensors and `batch` samples in the `changing` ones."""
-
-    def renew(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
-        if id(leaf) in changing:
-            repeats = -(-batch // leaf.shape[0])
-            leaf = torch.cat([leaf] * repeats)[:batch]
-        if leaf.is_floating_point():
-            return torch.randn(leaf.shape, generator=generator).to(leaf)
-        return leaf
-
-    return tree_map(renew, example)
+    if any(tensor.is_floating_point() for tensor in tensors_in(inputs)):
+        return tree_map_only(Tensor, lambda tensor: _renewed(tensor, generator), inputs)
+    return tree_map_only(Tensor, lambda tensor: tensor.flip(-1) if tensor.dim() else tensor, inputs)
 
 
 def _error(reference: Array, output: Array, name: str) -> tuple[float, float]:
     """Largest absolute and relative difference; infinite where only one of the two is finite."""
     if reference.shape != output.shape:
         shapes = f"{list(output.shape)} in onnxruntime, {list(reference.shape)} in PyTorch"
-        raise ExportError(
-            f"output {name!r} has shape {shapes}",
-            "export with a fixed batch size",
-        )
+        raise ExportError(f"output {name!r} has shape {shapes}", "export with a fixed batch size")
     wide, other = reference.astype(numpy.float64), output.astype(numpy.float64)
     same = (wide == other) | (numpy.isnan(wide) & numpy.isnan(other))
     with numpy.errstate(invalid="ignore"):

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy
 
-from graphprune.exporting.feeds import match_inputs, to_numpy
+from graphprune.exporting.feeds import Inputs, match_inputs, to_numpy
 from graphprune.ground.clock import part
-from graphprune.ground.errors import ExportError
+from graphprune.ground.errors import ExportError, first_line
 
 __all__ = [
     "Array",
@@ -76,15 +76,14 @@ def session(model: Path | bytes, threads: int = 1, profile: Path | None = None) 
     except Exception as error:  # onnxruntime's errors have no common base class
         what = "a model" if isinstance(model, bytes) else model
         raise ExportError(
-            f"onnxruntime cannot load {what}: {_first_line(error)}", "export the model again"
+            f"onnxruntime cannot load {what}: {first_line(error, 300)}", "export the model again"
         ) from error
 
 
 def latency(
     original: Path,
     slim: Path,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    inputs: Inputs,
     seconds: float = 5.0,
     threads: int = 1,
     pairs: int = 10,
@@ -94,8 +93,7 @@ def latency(
     Args:
         original: file of the original model.
         slim: file of the slim model, with the same inputs.
-        args: positional arguments of the models.
-        kwargs: keyword arguments of the models.
+        inputs: arguments and keywords of the models.
         seconds: time to measure for, after warming up; more where `pairs` take longer.
         threads: threads of onnxruntime.
         pairs: least number of pairs of runs.
@@ -103,7 +101,7 @@ def latency(
     Raises:
         ExportError: onnxruntime cannot load or run a file.
     """
-    runs = [runner(session(path, threads), args, kwargs) for path in (original, slim)]
+    runs = [runner(session(path, threads), *inputs) for path in (original, slim)]
     warm_until = time.perf_counter() + seconds / 10
     while True:
         for run in runs:
@@ -143,7 +141,7 @@ def feeder(loaded: Any, feed: Mapping[str, Array]) -> Callable[[], list[Array]]:
             return loaded.run(None, feed)
         except Exception as error:  # onnxruntime's errors have no common base class
             raise ExportError(
-                f"onnxruntime cannot run the file: {_first_line(error)}", "export it again"
+                f"onnxruntime cannot run the file: {first_line(error, 300)}", "export it again"
             ) from error
 
     return run
@@ -215,7 +213,3 @@ def _timed(run: Callable[[], Any], clock: Callable[[], float]) -> float:
     start = clock()
     run()
     return clock() - start
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

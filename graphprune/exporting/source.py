@@ -10,9 +10,8 @@ import torch
 from torch import fx, nn
 
 from graphprune.exporting.forward import attribute, forward_source
-from graphprune.exporting.graph_json import called_modules
-from graphprune.exporting.inventory import ModuleEntry, TensorEntry, modules_of, own_tensors, tensors_of
-from graphprune.exporting.layers import build_layer, describe_layer
+from graphprune.exporting.inventory import Inventory, ModuleEntry, TensorEntry, own_tensors
+from graphprune.exporting.layer_calls import build_layer, describe_layer
 from graphprune.exporting.layout import WIDTH, Expression, brackets, literal, named, quoted, statement
 from graphprune.exporting.targets import user_operator
 
@@ -83,28 +82,23 @@ def module_source(model: fx.GraphModule, title: str, input_summary: str) -> str:
         InputError: a layer is not one of `torch.nn`'s, a function is not on the allow-list, or an input has a
             name that the file needs for itself.
     """
-    modules = modules_of(model, called_modules(model))
-    names = frozenset(entry.name for entry in modules if entry.is_layer)
-    has_numbered_layers = any(entry.name.isdigit() for entry in modules)
+    parts = Inventory.of(model)
+    names = frozenset(entry.name for entry in parts.modules if entry.is_layer)
+    has_numbered_layers = any(entry.name.isdigit() for entry in parts.modules)
     body = [
         "class SlimModel(nn.Module):",
         '    """Layers under their original names; call `load()` for the trained weights."""',
         "",
         "    def __init__(self) -> None:",
         "        super().__init__()",
-        *_constructor(model, modules, names),
+        *_constructor(parts, names),
         "",
         *(ROOT_INDEX.splitlines() if has_numbered_layers else ()),
         *forward_source(model.graph, names),
     ]
     operators = sorted({name for node in model.graph.nodes if (name := _user_operator(node))})
-    parts = [
-        _preamble(title, input_summary, "\n".join(body), operators),
-        HELPERS,
-        "\n".join(body) + "\n",
-        LOADER,
-    ]
-    return "\n\n".join(parts)
+    text = "\n".join(body) + "\n"
+    return "\n\n".join([_preamble(title, input_summary, text, operators), HELPERS, text, LOADER])
 
 
 def _user_operator(node: fx.Node) -> str:
@@ -144,21 +138,17 @@ def _preamble(title: str, input_summary: str, body: str, operators: list[str]) -
     return "\n".join(lines) + "\n"
 
 
-def _constructor(
-    model: nn.Module, modules: tuple[ModuleEntry, ...], layers: Collection[str]
-) -> Iterator[str]:
+def _constructor(parts: Inventory, layers: Collection[str]) -> Iterator[str]:
     """The statements of `__init__`: layers and raw tensors in order, then corrections and ties."""
-    tensors = tensors_of(model, modules)
-    yield from _raw_tensors("", tensors)
-    for entry in modules:
+    yield from _raw_tensors("", parts.tensors)
+    for entry in parts.modules:
         if entry.is_layer:
             yield from _layer(entry, layers)
         else:
-            yield from _raw_tensors(entry.name, tensors)
-    for entry in modules:
-        if entry.is_layer and entry.same_as is None:
-            yield from _corrections(entry, tensors, layers)
-    for tensor in tensors:
+            yield from _raw_tensors(entry.name, parts.tensors)
+    for entry in parts.layers:
+        yield from _corrections(entry, parts.tensors, layers)
+    for tensor in parts.tensors:
         if tensor.same_as is not None:
             yield from _tie(tensor, attribute(tensor.same_as, layers), attribute(tensor.name, layers))
 
@@ -178,26 +168,29 @@ def _raw_tensors(owner: str, tensors: tuple[TensorEntry, ...]) -> Iterator[str]:
     for entry in tensors:
         if entry.owner != owner or entry.in_layer or entry.same_as is not None:
             continue
-        shape = [literal(size) for size in entry.tensor.shape] or ["()"]
+        shape = [str(size) for size in entry.tensor.shape] or ["()"]
         dtype = [] if entry.tensor.dtype == torch.float32 else [f"dtype={entry.tensor.dtype}"]
         value: Expression = brackets("torch.zeros(", [*shape, *dtype], ")")
-        if not entry.is_parameter:
+        if entry.is_parameter:
+            frozen = [] if entry.tensor.requires_grad else ["requires_grad=False"]
+            yield from _assign(entry.name, brackets("nn.Parameter(", [value, *frozen], ")"))
+        else:
             yield from _register_buffer(entry, value)
-            continue
-        frozen = [] if entry.tensor.requires_grad else ["requires_grad=False"]
-        yield from _assign(entry.name, brackets("nn.Parameter(", [value, *frozen], ")"))
 
 
 def _assign(name: str, value: Expression) -> list[str]:
     """Register a layer or parameter: `self.conv = …` at the top, else a call of `put`."""
     if attribute(name) == f"self.{name}" and "." not in name:
         return statement(f"self.{name} = ", value, 8)
-    return statement("", brackets("put(", ["self", quoted(name), value], ")"), 8)
+    return _put(name, value)
 
 
 def _register_buffer(entry: TensorEntry, value: Expression) -> list[str]:
-    flags = [] if entry.persistent else ["persistent=False"]
-    return statement("", brackets("put(", ["self", quoted(entry.name), value, *flags], ")"), 8)
+    return _put(entry.name, value, *([] if entry.persistent else ["persistent=False"]))
+
+
+def _put(name: str, *values: Expression) -> list[str]:
+    return statement("", brackets("put(", ["self", quoted(name), *values], ")"), 8)
 
 
 def _tie(entry: TensorEntry, first: str, here: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from graphprune.ground.errors import InputError
+from graphprune.ground.files import written_aside
 
 __all__ = ["read_tensors", "write_tensors"]
 
@@ -31,11 +31,9 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
         for name, tensor in tensors.items()
     }
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            draft = Path(folder) / path.name
+        with written_aside(path) as draft:
             save_file(copies, draft, metadata=dict(metadata))
             _sort_header(draft)
-            os.replace(draft, path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}", "choose a writable place") from error
     except (SafetensorError, KeyError) as error:

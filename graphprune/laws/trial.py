@@ -20,7 +20,7 @@ from graphprune.capture.operations import Operation, Value
 from graphprune.capture.operators import bound
 from graphprune.planning.masks import Masks
 from graphprune.planning.region import Region, region_of
-from graphprune.rewriting.literals import new_literals
+from graphprune.rewriting.literals import new_call
 from graphprune.verifying.nodes import TOLERANCE, first_line, relative_error
 from graphprune.verifying.restricted import is_restricted, run_restricted
 
@@ -147,11 +147,11 @@ class Trial:
         return run_restricted(self.operation.op, self.overload, given, masks)
 
     def _slim(self, operands: Mapping[str, Tensor], regions: Mapping[str, Region], masks: Masks) -> Any:
-        changes = new_literals(self.operation, self.operation.arguments, self.analysis, masks)
-        if "split_sizes" in changes:  # parts of unequal sizes are another operator's
+        call = new_call(self.operation, self.operation.arguments, self.analysis, masks)
+        if call.target is not None:
             name = next(self.operation.inputs).name
-            return torch.ops.aten.split_with_sizes.default(regions[name].take(operands[name]), **changes)
-        return self._run(lambda name: regions[name].take(operands[name]), changes)
+            return call.target(regions[name].take(operands[name]), **call.arguments)
+        return self._run(lambda name: regions[name].take(operands[name]), call.arguments)
 
     def part_and_whole(self, masks: Masks, seed: int) -> list[tuple[Tensor, Tensor]]:
         """Results on kept parts with the literals as they are, and at full width; none where no operand is cut."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, floor, log10
 
 from graphprune.axes.cost import CostFunction
@@ -104,7 +105,7 @@ class Target:
         """How far below the limit is near enough not to give up liked widths, on which a latency itself depends."""
         return 0.03 if self.budget.kind == "latency" else 0.01
 
-    @property
+    @cached_property
     def limit(self) -> float:
         """The most that the slim model may cost."""
         asked = self.budget.value if self.budget.absolute else self.budget.value * self.cost.value({})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.ground.errors import InputError, PlanError
+from graphprune.planning.narrowing import narrowed
 
 __all__ = ["remap_optimizer"]
 
@@ -83,8 +84,7 @@ def _state(
                 "only state of the parameter's shape can be cut: start this optimizer anew",
             )
         return value.clone()
-    for dim, indices in kept.items():
-        value = value.index_select(dim, indices.to(value.device))
+    value = narrowed(value, kept)
     if value.shape != target.shape:
         raise PlanError(
             f"the plan makes {name} {tuple(value.shape)}, and the slim model has {tuple(target.shape)}",

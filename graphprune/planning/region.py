@@ -13,6 +13,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom, Product, Term
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
+from graphprune.planning.narrowing import narrowed
 
 __all__ = ["Region", "Regions", "actual_batches", "batch_sizes", "region_of"]
 
@@ -51,9 +52,7 @@ class Region:
     def take(self, value: Tensor) -> Tensor:
         """The kept part of ``value``."""
         if not self.joint:
-            for dim, kept in self.single.items():
-                value = value.index_select(dim, kept.nonzero().flatten().to(value.device))
-            return value
+            return narrowed(value, {dim: kept.nonzero().flatten() for dim, kept in self.single.items()})
         shape = list(value.shape)
         for dim, kept in self.single.items():
             shape[dim] = int(kept.sum())

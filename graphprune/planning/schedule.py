@@ -7,11 +7,11 @@ from math import ceil
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["SCHEDULES", "Schedule", "check_schedule", "width_after"]
+__all__ = ["Schedule", "check_schedule", "width_after"]
 
 # share of the rounds that have passed → share of what is to go that has gone; 1 at 1
 Schedule = Callable[[float], float]
-SCHEDULES = ("linear", "geometric")
+_SCHEDULES = ("linear", "geometric")
 
 
 def check_schedule(rounds: int, schedule: str | Schedule) -> None:
@@ -19,10 +19,10 @@ def check_schedule(rounds: int, schedule: str | Schedule) -> None:
     if not isinstance(rounds, int) or rounds < 1:
         raise InputError(f"rounds={rounds!r} is not a positive whole number", "give rounds=1 or more")
     if isinstance(schedule, str):
-        if schedule not in SCHEDULES:
+        if schedule not in _SCHEDULES:
             raise InputError(
                 f"unknown schedule {schedule!r}",
-                f"use {', '.join(SCHEDULES)}, or a function from the share of the rounds to the share removed",
+                f"use {', '.join(_SCHEDULES)}, or a function from the share of the rounds to the share removed",
             )
         return
     shares = [float(schedule(number / rounds)) for number in range(1, rounds + 1)]
@@ -44,11 +44,7 @@ def width_after(width: int, wanted: int, number: int, rounds: int, schedule: str
         return min(wanted, width)
     if schedule == "geometric":
         return max(ceil(width * (wanted / width) ** (1 / (rounds - number + 1))), wanted)
-    done = _linear if isinstance(schedule, str) else schedule
+    done: Schedule = float if isinstance(schedule, str) else schedule  # "linear": as the rounds pass
     before, after = (min(done(n / rounds), 1.0) if n else 0.0 for n in (number - 1, number))
     part = (after - before) / (1 - before) if before < 1 else 1.0
     return width - int((width - wanted) * part)
-
-
-def _linear(passed: float) -> float:
-    return passed

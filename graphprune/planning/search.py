@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ Sizes = dict[str, int]
 Limits = Mapping[str, Limit]
 
 
+@dataclass(frozen=True)
 class Search:
     """Finds the largest widths along a ranking that meet all budgets. It only asks that costs be monotone.
 
@@ -28,20 +30,11 @@ class Search:
         even: the ranking promises equal shares, so that no group gets more than one step back.
     """
 
-    def __init__(
-        self,
-        atoms: Mapping[str, Atom],
-        ranked: Mapping[str, Tensor],
-        limits: Limits,
-        targets: Sequence[Target],
-        even: bool,
-    ) -> None:
-        self.atoms = atoms
-        self.ranked = ranked
-        self.limits = limits
-        self.targets = targets
-        self.even = even
-        self.bounds = [target.limit for target in targets]
+    atoms: Mapping[str, Atom]
+    ranked: Mapping[str, Tensor]
+    limits: Limits
+    targets: Sequence[Target]
+    even: bool
 
     def solve(self) -> Sizes:
         """The sizes of all groups.
@@ -55,10 +48,8 @@ class Search:
         ladder = list(_ladder(self.limits))
         reachable = [limits for limits in ladder if self._fits(_least(limits))]
         if not reachable:
-            least = self._by_atom(_least(ladder[-1]))
-            smallest = [target.cost.value(least) for target in self.targets]
-            pairs = zip(self.targets, smallest, self.bounds, strict=True)
-            raise next(target.refuse(least) for target, least, bound in pairs if least > bound)
+            least = self._costs(_least(ladder[-1]))
+            raise next(t.refuse(cost) for t, cost in zip(self.targets, least, strict=True) if cost > t.limit)
         best: Sizes = {}
         for place in range(len(reachable)):
             found = self._closest(reachable[place:])
@@ -77,21 +68,22 @@ class Search:
     def _by_atom(self, sizes: Mapping[str, int]) -> dict[Atom, int]:
         return {self.atoms[name]: size for name, size in sizes.items()}
 
-    def _fits(self, sizes: Mapping[str, int]) -> bool:
+    def _costs(self, sizes: Mapping[str, int]) -> list[float]:
         by_atom = self._by_atom(sizes)
-        return all(t.cost.value(by_atom) <= bound for t, bound in zip(self.targets, self.bounds, strict=True))
+        return [target.cost.value(by_atom) for target in self.targets]
+
+    def _fits(self, sizes: Mapping[str, int]) -> bool:
+        return all(cost <= t.limit for t, cost in zip(self.targets, self._costs(sizes), strict=True))
 
     def _met(self, sizes: Mapping[str, int]) -> bool:
         """Whether some cost is near its budget."""
-        by_atom = self._by_atom(sizes)
-        pairs = zip(self.targets, self.bounds, strict=True)
-        return any(target.cost.value(by_atom) >= (1 - target.near) * bound for target, bound in pairs)
+        pairs = zip(self.targets, self._costs(sizes), strict=True)
+        return any(cost >= (1 - target.near) * target.limit for target, cost in pairs)
 
     def _slack(self, sizes: Mapping[str, int]) -> float:
         """How far below its budget the cost nearest to its own is."""
-        by_atom = self._by_atom(sizes)
-        pairs = zip(self.targets, self.bounds, strict=True)
-        return min(1 - target.cost.value(by_atom) / bound if bound else 0.0 for target, bound in pairs)
+        pairs = zip(self.targets, self._costs(sizes), strict=True)
+        return min(1 - cost / target.limit if target.limit else 0.0 for target, cost in pairs)
 
     def _at(self, threshold: float, limits: Limits) -> Sizes:
         """Units whose key exceeds ``threshold``, within the limits."""
@@ -119,11 +111,8 @@ class Search:
     def _fill(self, sizes: Sizes, limits: Limits, enough: int) -> Sizes:
         """Gives back steps, the best units first, while they fit; with ``enough`` 1, until some cost is near."""
         sizes, by_atom = dict(sizes), self._by_atom(sizes)
-        left = [
-            bound - target.cost.value(by_atom)
-            for target, bound in zip(self.targets, self.bounds, strict=True)
-        ]
-        floors = [enough * t.near * bound for t, bound in zip(self.targets, self.bounds, strict=True)]
+        left = [target.limit - target.cost.value(by_atom) for target in self.targets]
+        floors = [enough * target.near * target.limit for target in self.targets]
         candidates = set(sizes)
         while candidates and all(rest > floor for rest, floor in zip(left, floors, strict=True)):
             name = max(sorted(candidates), key=lambda name: self._next_score(name, sizes[name]))

@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import platformdirs
 import torch
+
+from graphprune.ground.files import written_aside
 
 __all__ = ["FOLDER", "cache_file", "read", "store"]
 
@@ -41,11 +42,9 @@ def read(kinds: tuple[str, ...]) -> dict[str, int] | None:
 
 
 def store(multiples: Mapping[str, int]) -> None:
-    """Keeps the multiples, if the directory can be written; they are written aside and renamed."""
+    """Keeps the multiples, if the directory can be written."""
     path = cache_file()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            draft = Path(folder, path.name)
+        with written_aside(path) as draft:
             draft.write_text(json.dumps(dict(multiples), indent=2) + "\n", encoding="utf-8")
-            os.replace(draft, path)

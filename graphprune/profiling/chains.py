@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
 
-__all__ = ["chain", "random_values", "serialised"]
+__all__ = ["chain", "node", "random_values", "serialised"]
 
 OPSET, IR = 18, 9
 LENGTH = 3  # layers, so that what happens at inputs and outputs weighs little
@@ -28,42 +29,41 @@ def chain(kind: str, width: int) -> tuple[bytes, dict[str, Any]]:
     weights: dict[str, Any] = {}
     value = "x"
     for place in range(LENGTH):
-        made, weight, value = _layer(kind, shape, value, str(place))
+        made, stored = _layer(kind, shape, value, str(place))
         nodes += made
-        weights |= weight
+        weights |= stored
+        value = f"y{place}"
     feed = {"x": random_values(shape)}
     return serialised(nodes, feed, weights, (value,)), feed
 
 
-def _layer(
-    kind: str, shape: tuple[int, ...], source: str, name: str
-) -> tuple[list[Any], dict[str, Any], str]:
-    """Nodes, weights and the value they make."""
-    from onnx import helper
-
+def _layer(kind: str, shape: tuple[int, ...], source: str, name: str) -> tuple[list[Any], dict[str, Any]]:
+    """Nodes that make ``y`` and the name, and their weights."""
+    end, weight = f"y{name}", f"w{name}"
     if kind == "attention":
-        return _attention(source, name), {}, f"y{name}"
+        turned, scores, shares = (f"{letter}{name}" for letter in "tsp")
+        return [
+            node("Transpose", [source], turned, perm=[0, 1, 3, 2]),
+            node("MatMul", [source, turned], scores),
+            node("Softmax", [scores], shares),
+            node("MatMul", [shares, source], end),
+        ], {}
+    made = f"m{name}"
     if kind == "linear":
-        weight = random_values((shape[-1], shape[-1]))
-        node = helper.make_node("MatMul", [source, f"w{name}"], [f"m{name}"])
+        values = random_values((shape[-1], shape[-1]))
+        layer = node("MatMul", [source, weight], made)
     else:
         groups = {"depthwise": shape[1], "grouped": GROUPS}.get(kind, 1)
-        weight = random_values((shape[1], shape[1] // groups, 3, 3))
-        node = helper.make_node(
-            "Conv", [source, f"w{name}"], [f"m{name}"], group=groups, kernel_shape=[3, 3], pads=[1] * 4
-        )
-    return [node, helper.make_node("Relu", [f"m{name}"], [f"y{name}"])], {f"w{name}": weight}, f"y{name}"
+        values = random_values((shape[1], shape[1] // groups, 3, 3))
+        layer = node("Conv", [source, weight], made, group=groups, kernel_shape=[3, 3], pads=[1] * 4)
+    return [layer, node("Relu", [made], end)], {weight: values}
 
 
-def _attention(source: str, name: str) -> list[Any]:
+def node(operator: str, inputs: Sequence[str], output: str, **settings: Any) -> Any:
+    """An ONNX node, called after the value that it makes."""
     from onnx import helper
 
-    return [
-        helper.make_node("Transpose", [source], [f"t{name}"], perm=[0, 1, 3, 2]),
-        helper.make_node("MatMul", [source, f"t{name}"], [f"s{name}"]),
-        helper.make_node("Softmax", [f"s{name}"], [f"p{name}"]),
-        helper.make_node("MatMul", [f"p{name}", source], [f"y{name}"]),
-    ]
+    return helper.make_node(operator, inputs, [output], name=output, **settings)
 
 
 def serialised(

@@ -22,12 +22,12 @@ from graphprune.axes.kinds import Layer, layers
 from graphprune.axes.terms import Atom, Term, size_of
 from graphprune.capture.operators import makes_view
 from graphprune.exporting import NodeTime
-from graphprune.profiling.probes import OPERATORS, find_probe, probe_times
+from graphprune.profiling.lone_layers import OPERATORS, lone_layer, time_alone
 
 __all__ = ["latency_cost"]
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
-BLOCK = 16  # probed widths are multiples of it where they can be, as those of plans will be
+BLOCK = 16  # timed widths are multiples of it where they can be, as those of plans will be
 Product = tuple[str, tuple[Term, ...]]
 
 
@@ -114,9 +114,9 @@ def _rates(
 ) -> list[tuple[float, float]]:
     """Milliseconds per multiply-accumulate and per element of every layer."""
     program, analysis = graph.program, graph.analysis
-    probes = [
+    alone = [
         [
-            find_probe(
+            lone_layer(
                 item.layer.operation,
                 analysis.terms,
                 analysis.sizes.get(item.layer.operation.name, {}),
@@ -127,10 +127,10 @@ def _rates(
         ]
         for item in timed
     ]
-    times = probe_times([probe for row in probes for probe in row], threads)
+    times = time_alone([layer for row in alone for layer in row], threads)
     return [
-        _fitted([item.amounts(sizes) for sizes in scales], [times[probe] for probe in row])
-        for item, row in zip(timed, probes, strict=True)
+        _fitted([item.amounts(sizes) for sizes in scales], [times[layer] for layer in row])
+        for item, row in zip(timed, alone, strict=True)
     ]
 
 

@@ -63,7 +63,7 @@ class Profile:
 
     def measure(self, slim: Path, seconds: float = 5.0) -> Latency:
         """Times a slim model's file against the original's, in alternation."""
-        return exporting.latency(self.path, slim, *self._example, seconds=seconds, threads=self.threads)
+        return exporting.latency(self.path, slim, self._example, seconds=seconds, threads=self.threads)
 
     def layers(self, slim: Path) -> dict[str, tuple[float, float]]:
         """Layer → milliseconds in the original and in a slim model, see `graphprune.exporting.layer_times`."""

@@ -21,7 +21,7 @@ Timer = Callable[[str, Sequence[int]], Mapping[int, float]]
 
 REFERENCES = (96, 128)  # multiples of 32
 # multiple → widths between the references that are multiples of it, and of no larger power of two
-PROBES = {16: (112,), 8: (104, 120), 4: (100, 108, 116, 124), 2: (98, 110, 126), 1: (97, 111, 127)}
+BETWEEN = {16: (112,), 8: (104, 120), 4: (100, 108, 116, 124), 2: (98, 110, 126), 1: (97, 111, 127)}
 TOLERANCE = 0.05  # time over what a smooth kernel would take at that width
 ROUNDS = 50
 
@@ -45,7 +45,7 @@ def learn(timer: Timer | None = None) -> dict[str, int]:
     Args:
         timer: (kind, widths) → seconds of a chain of such layers at each width; onnxruntime by default.
     """
-    widths = sorted({*REFERENCES, *(width for probes in PROBES.values() for width in probes)})
+    widths = sorted({*REFERENCES, *(width for between in BETWEEN.values() for width in between)})
     return {kind: smallest_liked((timer or _times)(kind, widths)) for kind in KINDS}
 
 
@@ -53,11 +53,11 @@ def smallest_liked(seconds: Mapping[int, float]) -> int:
     """The smallest multiple from which on widths take no longer than those between which they lie let expect.
 
     Args:
-        seconds: by width, for all widths of `REFERENCES` and `PROBES`.
+        seconds: by width, for all widths of `REFERENCES` and `BETWEEN`.
     """
-    liked = 2 * max(PROBES)
-    for multiple, probes in sorted(PROBES.items(), reverse=True):
-        if median(seconds[width] / _expected(seconds, width) for width in probes) > 1 + TOLERANCE:
+    liked = 2 * max(BETWEEN)
+    for multiple, between in sorted(BETWEEN.items(), reverse=True):
+        if median(seconds[width] / _expected(seconds, width) for width in between) > 1 + TOLERANCE:
             break
         liked = multiple
     return liked

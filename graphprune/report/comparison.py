@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from graphprune.report.formats import COSTS
+
 __all__ = ["comparison"]
 
 Document = Mapping[str, Any]
-
-# name, place in the report's "before" and "after" (or in "latency"), and the format's name
-FIGURES = (
-    ("parameters", "params", "count"),
-    ("multiply-accumulates", "macs", "count"),
-    ("ONNX file", "onnx_bytes", "bytes"),
-)
 
 
 def comparison(one: Document, other: Document, plans: tuple[Document, Document]) -> dict[str, Any]:
@@ -43,7 +38,8 @@ def _part(document: Document, *path: str) -> Document:
 
 
 def _costs(one: Document, other: Document) -> Iterator[dict[str, Any]]:
-    for name, key, kind in FIGURES:
+    for key in ("params", "macs", "onnx_bytes"):
+        name, kind = COSTS[key]
         values = [_part(one, "before").get(key), *(_part(each, "after").get(key) for each in (one, other))]
         yield _figure(name, kind, *values)
 
@@ -66,14 +62,8 @@ def _evaluations(one: Document, other: Document) -> Iterator[dict[str, Any]]:
 
 def _figure(name: str, kind: str, original: Any, one: Any, other: Any) -> dict[str, Any]:
     ratio = other / one if one and other is not None else None
-    return {
-        "name": name,
-        "kind": kind,
-        "original": original,
-        "one": one,
-        "other": other,
-        "ratio": ratio,
-    }
+    values = {"original": original, "one": one, "other": other, "ratio": ratio}
+    return {"name": name, "kind": kind, **values}
 
 
 def _requests(one: Document, other: Document) -> dict[str, list[Any]]:

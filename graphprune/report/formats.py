@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 __all__ = [
+    "COSTS",
+    "TEXTS",
     "bytes_text",
     "count_text",
     "error_text",
@@ -99,3 +103,22 @@ def figure_text(figure: float | None) -> str:
 def _digits(value: float) -> str:
     """Four significant digits, zeros kept: 4.652, 46.50, 465.2, 4652, 46520."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")
+
+
+# kind of number → how it is written
+TEXTS: Mapping[str, Callable[[float | None], str]] = {
+    "count": count_text,
+    "bytes": bytes_text,
+    "milliseconds": milliseconds_text,
+    "share": share_text,
+    "figure": figure_text,
+    "error": error_text,
+}
+# key of a cost in a report → its name and kind
+COSTS = {
+    "params": ("parameters", "count"),
+    "macs": ("multiply-accumulates", "count"),
+    "memory": ("peak activation memory", "bytes"),
+    "onnx_bytes": ("ONNX file", "bytes"),
+    "latency": ("latency, predicted", "milliseconds"),
+}

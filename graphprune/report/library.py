@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+
+from graphprune.ground.files import written_aside
 
 __all__ = ["vega_script"]
 
@@ -26,16 +28,8 @@ def vega_script() -> str:
 
         bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
         script = "(() => {" + bundle.replace("</script", "<\\/script") + "})();"
-        _keep(script, kept)
+        with suppress(OSError):  # a cache that cannot be written is no loss
+            folder.mkdir(parents=True, exist_ok=True)
+            with written_aside(kept) as draft:
+                draft.write_text(script, encoding="utf-8")
         return script
-
-
-def _keep(script: str, path: Path) -> None:
-    """Written aside and renamed; a cache that cannot be written is no loss."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            file.write(script)
-        os.replace(file.name, path)
-    except OSError:
-        return

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graphprune.report.formats import count_text
-from graphprune.report.tables import new_table
+from graphprune.report.tables import filled_table
 
 __all__ = ["lossless_tables"]
 
@@ -18,41 +18,26 @@ def lossless_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
     """What became of dead units and of zeros; nothing without a ``report``."""
     if report is None:
         return
-    groups = [group for group in report["groups"] if group["removed"] or group["stayed"]]
+    groups = [
+        (group["name"], group["size"], _counted(group["removed"]), _counted(group["stayed"]))
+        for group in report["groups"]
+        if group["removed"] or group["stayed"]
+    ]
     if not groups and not report["tensors"]:
         yield Text("Nothing is dead: the model stays as it is")
         return
     if groups:
-        yield _units(groups)
+        yield filled_table("group|>width|removed|dead, but stays because", groups)
     else:
         yield Text("No unit is dead")
-    if report["tensors"]:
-        yield _zeros(report["tensors"])
-
-
-def _units(groups: list[Mapping[str, Any]]) -> Table:
-    table = new_table(
-        ("group", "left"), ("width", "right"), ("removed", "left"), ("dead, but stays because", "left")
-    )
-    for group in groups:
-        removed, stayed = (_counted(group[key]) for key in ("removed", "stayed"))
-        table.add_row(Text(group["name"]), str(group["size"]), Text(removed), Text(stayed))
-    return table
-
-
-def _zeros(tensors: list[Mapping[str, Any]]) -> Table:
-    table = new_table(
-        ("zeros of", "left"),
-        ("all", "right"),
-        ("gone", "right"),
-        ("left", "right"),
-        ("rows and columns that stay because", "left"),
-    )
-    for tensor in tensors:
+    tensors = []
+    for tensor in report["tensors"]:
         zeros, gone = tensor["zeros"], tensor["removed"]
-        counts = map(count_text, (zeros, gone, zeros - gone))
-        table.add_row(Text(tensor["name"]), *counts, Text(_counted(tensor["stayed"])))
-    return table
+        tensors.append(
+            (tensor["name"], *map(count_text, (zeros, gone, zeros - gone)), _counted(tensor["stayed"]))
+        )
+    if tensors:
+        yield filled_table("zeros of|>all|>gone|>left|rows and columns that stay because", tensors)
 
 
 def _counted(numbers: Mapping[str, int]) -> str:

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
-from graphprune.report.formats import bytes_text, count_text, milliseconds_text, share_text
-from graphprune.report.tables import new_table
+from graphprune.report.formats import COSTS, TEXTS, share_text
+from graphprune.report.tables import filled_table
 
 __all__ = ["reach_table", "width_table"]
-
-_ROWS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
-    ("multiply-accumulates", "macs", count_text),
-    ("parameters", "params", count_text),
-    ("peak activation memory", "memory", bytes_text),
-    ("ONNX file", "onnx_bytes", bytes_text),
-    ("latency, predicted", "latency", milliseconds_text),
-)
 
 
 def reach_table(proposal: Mapping[str, Any]) -> Table:
     """What each cost is, would be, and could be at the least."""
-    table = new_table(
-        ("", "left"), ("before", "right"), ("planned", "right"), ("share", "right"), ("least share", "right")
-    )
-    for label, kind, text in _ROWS:
-        before = proposal["before"].get(kind)
+    rows = []
+    for key in ("macs", "params", "memory", "onnx_bytes", "latency"):
+        label, kind = COSTS[key]
+        before = proposal["before"].get(key)
         if before:
-            after, least = proposal["after"][kind], proposal["smallest"][kind]
-            table.add_row(
-                label, text(before), text(after), share_text(after / before), share_text(least / before)
-            )
-    return table
+            after, least = proposal["after"][key], proposal["smallest"][key]
+            texts = map(TEXTS[kind], (before, after))
+            rows.append((label, *texts, share_text(after / before), share_text(least / before)))
+    return filled_table("|>before|>planned|>share|>least share", rows)
 
 
 def width_table(proposal: Mapping[str, Any]) -> Table:
     """Widths of the groups that would change."""
-    table = new_table(("group", "left"), ("width", "right"), ("planned", "right"))
-    for name, group in proposal["groups"].items():
-        if group["kept"] != group["size"]:
-            table.add_row(Text(name), str(group["size"]), str(group["kept"]))
-    return table
+    groups = proposal["groups"].items()
+    rows = ((name, row["size"], row["kept"]) for name, row in groups if row["kept"] != row["size"])
+    return filled_table("group|>width|>planned", rows)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from graphprune.report.tables import new_table
+from graphprune.report.tables import filled_table
 
 __all__ = ["repair_tables"]
 
@@ -23,12 +23,8 @@ def repair_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
     steps = report["steps"]
     falls = sorted(range(len(steps)), key=lambda place: steps[place]["after"] - steps[place]["before"])
     shown = [steps[place] for place in sorted(falls[:ROWS])]
-    table = new_table(
-        ("repaired layer", "left"), ("what", "left"), ("error before", "right"), ("error after", "right")
-    )
-    for step in shown:
-        table.add_row(Text(step["layer"]), step["kind"], f"{step['before']:.3g}", f"{step['after']:.3g}")
-    yield table
+    rows = ((step["layer"], step["kind"], f"{step['before']:.3g}", f"{step['after']:.3g}") for step in shown)
+    yield filled_table("repaired layer|what|>error before|>error after", rows)
     if len(shown) < len(steps):
         yield Text(f"… and {len(steps) - len(shown)} layers where the error fell less, see report.html")
     change = f"{report['before']:.3g} to {report['after']:.3g}"

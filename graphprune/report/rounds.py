@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graphprune.report.formats import figure_text, share_text
-from graphprune.report.tables import new_table
+from graphprune.report.tables import filled_table
 
 __all__ = ["round_tables"]
 
@@ -18,13 +18,10 @@ def round_tables(loop: Mapping[str, Any] | None) -> Iterable[Table | Text]:
     """What a loop made, and why it ended."""
     if loop is None:
         return
-    table = new_table(
-        ("round", "right"), ("MACs", "right"), ("cut", "right"), ("fine-tuned", "right"), ("", "left")
-    )
+    rows = []
     for row in loop["rounds"]:
         figures = (figure_text(row[key]) for key in ("before", "metric"))
-        table.add_row(
-            str(row["number"]), share_text(row["macs"]), *figures, "" if row["good"] else "below the floor"
-        )
-    yield table
+        good = "" if row["good"] else "below the floor"
+        rows.append((row["number"], share_text(row["macs"]), *figures, good))
+    yield filled_table(">round|>MACs|>cut|>fine-tuned|", rows)
     yield Text(f"The loop ended: {loop['reason']}")

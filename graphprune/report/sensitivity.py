@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from graphprune.report.formats import MISSING, error_text, figure_text, share_text
-from graphprune.report.tables import new_table
+from graphprune.report.formats import error_text, figure_text, share_text
+from graphprune.report.tables import filled_table
 
 __all__ = ["sensitivity_table"]
 
@@ -27,17 +27,14 @@ def sensitivity_table(report: Mapping[str, Any]) -> Iterator[Table | Text]:
     yield Text(f"{meaning}, with these shares of one group removed")
     shares = _chosen(report["ratios"])
     text = figure_text if report["distance"] == "evaluate" else error_text
-    table = new_table(("group", "left"), ("width", "right"), *((share_text(s), "right") for s in shares))
+    rows = []
     for name, curve in report["groups"].items():
         size = report["sizes"][name]
         values = {round(share * size): value for share, value in curve}
         cells = (values.get(min(round(size * share), size - 1)) for share in shares)
-        table.add_row(
-            Text(name),
-            str(size),
-            *(MISSING if value is None else text(value) for value in cells),
-        )
-    yield table
+        rows.append((name, size, *map(text, cells)))
+    titles = "".join(f"|>{share_text(share)}" for share in shares)
+    yield filled_table(f"group|>width{titles}", rows)
 
 
 def _chosen(ratios: Sequence[float]) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from graphprune.report.formats import (
-    bytes_text,
+    COSTS,
+    TEXTS,
     count_text,
     error_text,
     figure_text,
@@ -25,8 +26,8 @@ __all__ = [
     "cost_line",
     "difference_table",
     "figure_table",
+    "filled_table",
     "group_table",
-    "new_table",
     "pin_table",
     "shrink_table",
     "verdict_line",
@@ -41,25 +42,19 @@ MARKS = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("not c
 def shrink_table(report: Report) -> Table:
     """Before and after of a report: cost, file size, latency and, where there are any, figures."""
     before, after = report["before"], report["after"]
-    table = new_table(("", "left"), ("before", "right"), ("after", "right"), ("after / before", "right"))
-    for label, key, text in (
-        ("parameters", "params", count_text),
-        ("multiply-accumulates", "macs", count_text),
-        ("ONNX file", "onnx_bytes", bytes_text),
-    ):
-        old, new = before.get(key), after.get(key)
-        table.add_row(label, text(old), text(new), share_text(new / old if old and new is not None else None))
+    rows: list[tuple[str, ...]] = []
+    for key in ("params", "macs", "onnx_bytes"):
+        (label, kind), old, new = COSTS[key], before.get(key), after.get(key)
+        share = new / old if old and new is not None else None
+        rows.append((label, TEXTS[kind](old), TEXTS[kind](new), share_text(share)))
     if timed := report.get("latency"):
-        table.add_row(
-            f"latency, batch {timed['batch']}, {threads_text(timed['threads'])}",
-            milliseconds_text(timed["original_ms"]),
-            milliseconds_text(timed["slim_ms"]),
-            share_text(timed["ratio"]),
-        )
+        label = f"latency, batch {timed['batch']}, {threads_text(timed['threads'])}"
+        both = (milliseconds_text(timed[key]) for key in ("original_ms", "slim_ms"))
+        rows.append((label, *both, share_text(timed["ratio"])))
     figures = report.get("evaluation") or {}
     for name, old in figures.get("before", {}).items():
-        table.add_row(Text(name), figure_text(old), figure_text(figures.get("after", {}).get(name)), "")
-    return table
+        rows.append((name, figure_text(old), figure_text(figures.get("after", {}).get(name)), ""))
+    return filled_table("|>before|>after|>after / before", rows)
 
 
 def verdict_line(verdict: Report) -> Text:
@@ -89,104 +84,91 @@ def cost_line(inspected: Report) -> Text:
 
 def group_table(inspected: Report) -> Table:
     """The coupled groups: their width, how many dimensions they span, and their share of the cost."""
-    table = new_table(
-        ("group", "left"),
-        ("width", "right"),
-        ("members", "right"),
-        ("parameters", "right"),
-        ("MACs", "right"),
+    return filled_table(
+        "group|>width|>members|>parameters|>MACs",
+        (
+            (
+                group["name"],
+                f"{group['size']} × {group['each_of']}" if group["each_of"] else group["size"],
+                len(group["members"]),
+                share_text(group["params"]),
+                share_text(group["macs"]),
+            )
+            for group in inspected["groups"]
+        ),
     )
-    for group in inspected["groups"]:
-        each = f" × {group['each_of']}" if group["each_of"] else ""
-        table.add_row(
-            Text(group["name"]),
-            f"{group['size']}{each}",
-            str(len(group["members"])),
-            share_text(group["params"]),
-            share_text(group["macs"]),
-        )
-    return table
 
 
 def pin_table(inspected: Report) -> Table:
     """Why axes cannot be cut, most costly first."""
-    table = new_table(
-        ("pinned because", "left"), ("axes", "right"), ("parameters", "right"), ("out of reach", "right")
+    return filled_table(
+        "pinned because|>axes|>parameters|>out of reach",
+        (
+            (row["reason"], row["axes"], count_text(row["params"]), count_text(row["unreachable"]))
+            for row in inspected["pins"]
+        ),
     )
-    for row in inspected["pins"]:
-        table.add_row(
-            Text(row["reason"]), str(row["axes"]), count_text(row["params"]), count_text(row["unreachable"])
-        )
-    return table
 
 
 def check_table(checks: Sequence[Report]) -> Table:
     """Checks with their outcome, and what they found or why they were left out."""
-    table = new_table(("", "left"), ("check", "left"), ("figure", "right"))
+    rows = []
     for check in checks:
         mark, style = MARKS[check["passed"]]
-        detail = check.get("detail")
-        figure = check.get("figure")
-        table.add_row(
-            Text(mark, style=style, no_wrap=True),
-            Text(check["name"] + (f": {detail}" if detail else "")),
-            "" if figure is None else error_text(figure),
-        )
-    return table
+        detail, figure = check.get("detail"), check.get("figure")
+        found = "" if figure is None else error_text(figure)
+        name = f"{check['name']}: {detail}" if detail else check["name"]
+        rows.append((Text(mark, style=style, no_wrap=True), name, found))
+    return filled_table("|check|>figure", rows)
 
 
 def comparison_table(compared: Report) -> Table:
     """Figures of two results beside those of the original."""
-    texts = {
-        "count": count_text,
-        "bytes": bytes_text,
-        "milliseconds": milliseconds_text,
-        "share": share_text,
-        "figure": figure_text,
-    }
-    table = new_table(("", "left"), ("original", "right"), ("A", "right"), ("B", "right"), ("B / A", "right"))
+    rows: list[tuple[str, ...]] = []
     for row in compared["figures"]:
-        text = texts[row["kind"]]
-        values = (text(row[key]) for key in ("original", "one", "other"))
-        table.add_row(Text(row["name"]), *values, share_text(row["ratio"]))
-    table.add_row(
-        "checks passed", "", *(f"{each['passed']} of {each['of']}" for each in compared["checks"]), ""
-    )
-    return table
+        values = (TEXTS[row["kind"]](row[key]) for key in ("original", "one", "other"))
+        rows.append((row["name"], *values, share_text(row["ratio"])))
+    passed = (f"{each['passed']} of {each['of']}" for each in compared["checks"])
+    return filled_table("|>original|>A|>B|>B / A", [*rows, ("checks passed", "", *passed, "")])
 
 
 def difference_table(groups: Sequence[Report]) -> Table:
     """Kept units of groups in two results."""
-    table = new_table(
-        ("group", "left"), ("original", "right"), ("A", "right"), ("B", "right"), ("in both", "right")
+    rows = (
+        (group["name"], group["size"], group["one"], group["other"], f"{group['common']:.4g}")
+        for group in groups
     )
-    for group in groups:
-        common = f"{group['common']:.4g}"
-        table.add_row(Text(group["name"]), *(str(group[key]) for key in ("size", "one", "other")), common)
-    return table
+    return filled_table("group|>original|>A|>B|>in both", rows)
 
 
 def zoo_table(entries: Sequence[Report]) -> Table:
     """The zoo: names, what they are, licences and where weights come from."""
-    table = new_table(("name", "left"), ("summary", "left"), ("licence", "left"), ("weights", "left"))
-    for entry in entries:
-        texts = (entry["summary"], entry["licence"], entry["weights"])
-        table.add_row(Text(entry["name"], no_wrap=True), *map(Text, texts))
-    return table
+    rows = (
+        (Text(entry["name"], no_wrap=True), entry["summary"], entry["licence"], entry["weights"])
+        for entry in entries
+    )
+    return filled_table("name|summary|licence|weights", rows)
 
 
 def figure_table(figures: Mapping[str, float]) -> Table:
     """Figures of one evaluation."""
-    table = new_table(("figure", "left"), ("value", "right"))
-    for name, value in figures.items():
-        table.add_row(Text(name), figure_text(value))
-    return table
+    return filled_table("figure|>value", ((name, figure_text(value)) for name, value in figures.items()))
 
 
-def new_table(*columns: tuple[str, Any]) -> Table:
-    """An empty table with these titles and sides, "left" or "right"."""
+def filled_table(titles: str, rows: Iterable[Iterable[Any]]) -> Table:
+    """A table of these rows.
+
+    Args:
+        titles: of the columns, with "|" between them; ">" before the title of a column of numbers, which stand at the
+            right, as in "group|>width".
+        rows: one cell per column. Everything but a `Text` is shown as ``str`` has it, brackets in it too.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title, side in columns:
+    for title in titles.split("|"):
+        right = title.startswith(">")
         # fold, since half a layer name is no name
-        table.add_column(title, justify=side, overflow="fold", no_wrap=side == "right")
+        side: Any = "right" if right else "left"
+        table.add_column(title.removeprefix(">"), justify=side, overflow="fold", no_wrap=right)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return table

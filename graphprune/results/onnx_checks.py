@@ -45,12 +45,12 @@ def write_checked(
         converted = exporting.OnnxProgram.of(model, args, kwargs, program.dynamic_batch)
         written = converted.write(path)
     with clock("run in onnxruntime"):
-        own = exporting.parity(path, model, args, kwargs)
+        own = exporting.parity(path, model, (args, kwargs))
     with clock("compare on random weights"), TemporaryDirectory(dir=path.parent) as folder:
-        values = calm(model, exporting.samples(path, args, kwargs), seed)
+        values = calm(model, exporting.samples(path, (args, kwargs)), seed)
         twin = converted.write(Path(folder, path.name), values)
         del converted
-        random = exporting.parity(twin.path, model, args, kwargs, tensors=values)
+        random = exporting.parity(twin.path, model, (args, kwargs), tensors=values)
     note = "" if twin.operators == written.operators else "optimised to other operators than the file"
     return written, (*_checks(NAME, own), *_checks(f"{NAME}, random parameters", random, note))
 

@@ -1,31 +1,54 @@
 """New literals for operators whose arguments mention sizes, counts or offsets of axes that changed.
 
-One row per operator: it returns the arguments that change, by the names of the operator's schema.
+One row of a table per operator: it gives the arguments that change, by the names of the operator's schema.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from math import gcd, prod
 from typing import Any
 
+import torch
 from torch import fx
 
 from graphprune.axes.analysis import Analysis
-from graphprune.axes.rules.users import Likeness, find_likeness
+from graphprune.axes.rules.users import find_likeness
 from graphprune.axes.terms import Term
 from graphprune.capture.operations import Operation, Value
 from graphprune.planning.masks import Masks
 
-__all__ = ["LITERALS", "Scaled", "Site", "find_literals", "new_literals"]
+__all__ = ["NewCall", "Scaled", "new_call"]
 
 Changes = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Site:
+class NewCall:
+    """What becomes of an operator's call.
+
+    Args:
+        arguments: those that change, by the names of the operator's schema; none if the call stays as it is.
+        target: the operator that takes its place, where its own arguments cannot say what is wanted. It is called with
+            the operator's first tensor and ``arguments``.
+    """
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    target: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """``node * times // parts``, to be computed in the graph."""
+
+    node: fx.Node
+    times: int
+    parts: int
+
+
+@dataclass(frozen=True)
+class _Site:
     """One operator of the original graph under a choice of kept positions.
 
     ``raw`` are the node's own arguments by schema name (with fx nodes where a size is dynamic).
@@ -58,6 +81,20 @@ class Site:
         return int((mask if fibre is None else mask[0])[:offset].sum())
 
 
+_Rule = Callable[[_Site], Changes]
+
+
+def _along_dim(rule: Callable[[_Site, Value, int], Changes]) -> _Rule:
+    """A rule for operators that take positions along ``dim``: where nothing is removed there, nothing changes."""
+
+    def literal(site: _Site) -> Changes:
+        source = next(site.operation.inputs)
+        dim = site.operation.arguments.get("dim", 0) % len(source.shape)
+        return rule(site, source, dim) if site.masks.touches(site.term(source, dim)) else {}
+
+    return literal
+
+
 def _scaled(old_literal: Any, old: int, new: int) -> Any:
     """A literal of value ``old`` as one of value ``new``; -1 infers itself, a dynamic one is scaled."""
     if old == new or (isinstance(old_literal, int) and old_literal == -1):
@@ -68,37 +105,23 @@ def _scaled(old_literal: Any, old: int, new: int) -> Any:
     return Scaled(old_literal, new // common, old // common)
 
 
-@dataclass(frozen=True)
-class Scaled:
-    """``node * times // parts``, to be computed in the graph."""
+def _shape_of(argument: str) -> _Rule:
+    """The argument lists sizes of the output: those from ``dim`` on, where there is such an argument, or the last."""
 
-    node: fx.Node
-    times: int
-    parts: int
-
-
-def _shape_of(argument: str) -> Callable[[Site], Changes]:
-    def literal(site: Site) -> Changes:
+    def literal(site: _Site) -> Changes:
         if argument not in site.raw:  # an overload that names no shape
             return {}
-        old, new = site.output.shape, site.shape(site.output)
-        given = list(site.raw[argument])
-        lead = len(old) - len(given)
-        return {argument: [_scaled(g, o, n) for g, o, n in zip(given, old[lead:], new[lead:], strict=True)]}
+        given, old, new = list(site.raw[argument]), site.output.shape, site.shape(site.output)
+        start, source = len(old) - len(given), next(site.operation.inputs, None)
+        if source is not None and "dim" in site.operation.arguments:
+            start = site.operation.arguments["dim"] % len(source.shape)
+        return {argument: [_scaled(g, old[start + n], new[start + n]) for n, g in enumerate(given)]}
 
     return literal
 
 
-def _unflatten(site: Site) -> Changes:
-    given = list(site.raw["sizes"])
-    first = site.operation.arguments["dim"] % len(site.argument("self").shape)
-    new = site.shape(site.output)[first : first + len(given)]
-    old = site.output.shape[first : first + len(given)]
-    return {"sizes": [_scaled(g, o, n) for g, o, n in zip(given, old, new, strict=True)]}
-
-
-def _repeat(name: str) -> Callable[[Site], Changes]:
-    def literal(site: Site) -> Changes:
+def _repeat(name: str) -> _Rule:
+    def literal(site: _Site) -> Changes:
         given = list(site.raw[name])
         sizes = (site.shape(site.argument("self")), site.shape(site.output))
         rank = max(len(given), *map(len, sizes))
@@ -110,7 +133,7 @@ def _repeat(name: str) -> Callable[[Site], Changes]:
     return literal
 
 
-def _repeat_interleave(site: Site) -> Changes:
+def _repeat_interleave(site: _Site) -> Changes:
     if not isinstance(site.raw["repeats"], int):
         return {}
     source, result = site.shape(site.argument("self")), site.shape(site.output)
@@ -119,23 +142,20 @@ def _repeat_interleave(site: Site) -> Changes:
     return {"repeats": times, "output_size": None}
 
 
-def _convolution(site: Site) -> Changes:
-    weight = site.argument("weight")
-    return {"groups": _channels(site, site.argument("input")) // site.shape(weight)[1]}
+def _groups(transposed: bool) -> _Rule:
+    """Of a convolution: its weight holds the channels of one group, of the input or, transposed, of the output."""
+
+    def literal(site: _Site) -> Changes:
+        weight = site.argument("weight")
+        # channels stand before the dimensions in which the weight's window lies
+        channels = site.shape(site.output if transposed else site.argument("input"))[1 - len(weight.shape)]
+        return {"groups": channels // site.shape(weight)[1]}
+
+    return literal
 
 
-def _transposed_convolution(site: Site) -> Changes:
-    weight = site.argument("weight")
-    return {"groups": _channels(site, site.output) // site.shape(weight)[1]}
-
-
-def _channels(site: Site, value: Value) -> int:
-    """Channels stand before the dimensions in which the weight's window lies."""
-    return site.shape(value)[1 - len(site.argument("weight").shape)]
-
-
-def _channel_groups(argument: str, source: str) -> Callable[[Site], Changes]:
-    def literal(site: Site) -> Changes:
+def _channel_groups(argument: str, source: str) -> _Rule:
+    def literal(site: _Site) -> Changes:
         mask, fibre = site.masks.opened(site.term(site.argument(source), 1))
         row = mask if fibre is None else mask[0]
         return {argument: int(row.reshape(site.operation.arguments[argument], -1).any(1).sum())}
@@ -143,27 +163,22 @@ def _channel_groups(argument: str, source: str) -> Callable[[Site], Changes]:
     return literal
 
 
-def _normalized_shape(site: Site) -> Changes:
+def _normalized_shape(site: _Site) -> Changes:
     width = len(site.operation.arguments["normalized_shape"])
     return {"normalized_shape": site.shape(site.argument("input"))[-width:]}
 
 
-def _split(site: Site) -> Changes:
-    """Parts of unequal sizes are what ``split_with_sizes`` is for; see `rewrite`."""
-    source = next(site.operation.inputs)
-    dim = site.operation.arguments.get("dim", 0) % len(source.shape)
-    if not site.masks.touches(site.term(source, dim)):
-        return {}
+@_along_dim
+def _split(site: _Site, source: Value, dim: int) -> Changes:
+    """Parts may have become unequal, so this is a call of ``split_with_sizes``."""
     return {"split_sizes": [site.shape(output)[dim] for output in site.operation.outputs], "dim": dim}
 
 
-def _slice(site: Site) -> Changes:
-    source = site.argument("self")
-    dim = site.operation.arguments["dim"] % len(source.shape)
-    whole = source.shape[dim] == site.output.shape[dim]
-    if whole or not site.masks.touches(site.term(source, dim)):
-        return {}
+@_along_dim
+def _slice(site: _Site, source: Value, dim: int) -> Changes:
     size, step = source.shape[dim], site.operation.arguments["step"]
+    if size == site.output.shape[dim]:
+        return {}
     start, end = (_clamped(site.operation.arguments[name], size) for name in ("start", "end"))
     if step == 1:
         end = size if end is None else end
@@ -177,11 +192,8 @@ def _clamped(index: int | None, size: int) -> int | None:
     return min(max(index + size if index < 0 else index, 0), size)
 
 
-def _narrow(site: Site) -> Changes:
-    source = site.argument("self")
-    dim = site.operation.arguments["dim"] % len(source.shape)
-    if not site.masks.touches(site.term(source, dim)):
-        return {}
+@_along_dim
+def _narrow(site: _Site, source: Value, dim: int) -> Changes:
     start, length = (site.operation.arguments[name] for name in ("start", "length"))
     if not isinstance(start, int):  # then all is kept, or nothing but the whole is taken
         return {"length": site.shape(source)[dim]}
@@ -190,16 +202,13 @@ def _narrow(site: Site) -> Changes:
     return {"start": before, "length": site.kept_before(source, dim, start + length) - before}
 
 
-def _select(site: Site) -> Changes:
-    source = site.argument("self")
-    dim = site.operation.arguments["dim"] % len(source.shape)
-    if not site.masks.touches(site.term(source, dim)):
-        return {}
+@_along_dim
+def _select(site: _Site, source: Value, dim: int) -> Changes:
     index = site.operation.arguments["index"] % source.shape[dim]
     return {"index": site.kept_before(source, dim, index)}
 
 
-def _pad(site: Site) -> Changes:
+def _pad(site: _Site) -> Changes:
     amounts = list(site.raw["pad"])
     for pair in range(len(amounts) // 2):
         before, after = amounts[2 * pair], amounts[2 * pair + 1]
@@ -212,7 +221,7 @@ def _pad(site: Site) -> Changes:
     return {"pad": amounts}
 
 
-def _attention(site: Site) -> Changes:
+def _attention(site: _Site) -> Changes:
     """The scale is derived from the heads' width: when that shrinks, the old scale stays as a literal."""
     query = site.argument("query")
     if site.operation.arguments.get("scale") is not None or not site.masks.touches(site.term(query, -1)):
@@ -220,68 +229,62 @@ def _attention(site: Site) -> Changes:
     return {"scale": query.shape[-1] ** -0.5}
 
 
-_SIZE, _SHAPE, _SIZES = _shape_of("size"), _shape_of("shape"), _shape_of("sizes")
+# rule ← names of ATen operators
+_LITERALS: dict[str, _Rule] = {
+    f"aten.{name}": rule
+    for names, rule in (
+        ("view _unsafe_view expand broadcast_to zeros ones full empty", _shape_of("size")),
+        ("new_zeros new_ones new_full new_empty", _shape_of("size")),
+        ("reshape", _shape_of("shape")),
+        ("unflatten", _shape_of("sizes")),
+        ("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", _shape_of("output_size")),
+        ("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", _shape_of("output_size")),
+        ("repeat", _repeat("repeats")),
+        ("tile", _repeat("dims")),
+        ("repeat_interleave", _repeat_interleave),
+        ("conv1d conv2d conv3d", _groups(transposed=False)),
+        ("conv_transpose1d conv_transpose2d conv_transpose3d", _groups(transposed=True)),
+        ("group_norm", _channel_groups("num_groups", "input")),
+        ("channel_shuffle", _channel_groups("groups", "self")),
+        ("layer_norm rms_norm", _normalized_shape),
+        ("chunk split split_with_sizes tensor_split unsafe_chunk", _split),
+        ("slice", _slice),
+        ("narrow", _narrow),
+        ("select", _select),
+        ("pad constant_pad_nd", _pad),
+        ("scaled_dot_product_attention", _attention),
+    )
+    for name in names.split()
+}
 
-LITERALS: dict[str, Callable[[Site], Changes]] = {
-    **dict.fromkeys(
-        [
-            f"aten.{name}"
-            for name in "view _unsafe_view expand broadcast_to zeros ones full empty new_zeros new_ones "
-            "new_full new_empty".split()
-        ],
-        _SIZE,
-    ),
-    "aten.reshape": _SHAPE,
-    "aten.unflatten": _unflatten,
-    "aten.repeat": _repeat("repeats"),
-    "aten.tile": _repeat("dims"),
-    "aten.repeat_interleave": _repeat_interleave,
-    **dict.fromkeys(["aten.conv1d", "aten.conv2d", "aten.conv3d"], _convolution),
-    **dict.fromkeys(
-        ["aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d"], _transposed_convolution
-    ),
-    "aten.group_norm": _channel_groups("num_groups", "input"),
-    "aten.channel_shuffle": _channel_groups("groups", "self"),
-    **dict.fromkeys(["aten.layer_norm", "aten.rms_norm"], _normalized_shape),
-    **dict.fromkeys(
-        ["aten.chunk", "aten.split", "aten.split_with_sizes", "aten.tensor_split", "aten.unsafe_chunk"],
-        _split,
-    ),
-    "aten.slice": _slice,
-    "aten.narrow": _narrow,
-    "aten.select": _select,
-    **dict.fromkeys(["aten.pad", "aten.constant_pad_nd"], _pad),
-    **dict.fromkeys(
-        [f"aten.adaptive_{kind}_pool{rank}d" for kind in ("avg", "max") for rank in (1, 2, 3)],
-        _shape_of("output_size"),
-    ),
-    "aten.scaled_dot_product_attention": _attention,
+# operators that become another one when their literals change
+_BECOMES = {
+    name: torch.ops.aten.split_with_sizes.default for name, rule in _LITERALS.items() if rule is _split
 }
 
 
-def find_literals(op: Operation) -> Callable[[Site], Changes] | None:
-    """The row of an operator, or of the one it behaves as; none if no argument of it mentions an axis."""
-    likeness = find_likeness(op.op)
-    row = LITERALS.get(op.family) if likeness is None else find_literals(likeness.operation(op))
-    return row if likeness is None or row is None else partial(_as_other, likeness, row)
-
-
-def _as_other(likeness: Likeness, row: Callable[[Site], Changes], site: Site) -> Changes:
-    raw, operation = likeness.given(site.raw), likeness.operation(site.operation)
-    return likeness.own(row(replace(site, operation=operation, raw=raw)))
-
-
-def new_literals(operation: Operation, raw: Mapping[str, Any], analysis: Analysis, masks: Masks) -> Changes:
-    """The arguments of ``operation`` that change: by its row, else those that its rule says are sizes of axes.
+def new_call(operation: Operation, raw: Mapping[str, Any], analysis: Analysis, masks: Masks) -> NewCall:
+    """What becomes of ``operation``: by its row, else its rule says which of its arguments are sizes of axes.
 
     Args:
-        raw: the node's own arguments by schema name, see `Site`.
+        raw: the node's own arguments by schema name, with fx nodes where a size is dynamic.
     """
     values = (*operation.inputs, *operation.outputs)
     if not any(masks.touches(term) for value in values for term in analysis.terms[value.name]):
-        return {}
-    row = find_literals(operation)
-    if row is not None:
-        return row(Site(operation, raw, analysis.terms, masks))
-    sizes = analysis.sizes.get(operation.name, {})
-    return {name: _scaled(raw.get(name, 0), term.size, masks.size(term)) for name, term in sizes.items()}
+        return NewCall()
+    changes = _by_row(_Site(operation, raw, analysis.terms, masks))
+    if changes is None:
+        sizes = analysis.sizes.get(operation.name, {})
+        changes = {n: _scaled(raw.get(n, 0), term.size, masks.size(term)) for n, term in sizes.items()}
+    return NewCall(changes, _BECOMES.get(operation.family) if changes else None)
+
+
+def _by_row(site: _Site) -> Changes | None:
+    """What the row of the operator says, or of the one it behaves as; None if there is no row."""
+    likeness = find_likeness(site.operation.op)
+    if likeness is None:
+        row = _LITERALS.get(site.operation.family)
+        return None if row is None else row(site)
+    other = replace(site, operation=likeness.operation(site.operation), raw=likeness.given(site.raw))
+    changes = _by_row(other)
+    return None if changes is None else likeness.own(changes)

@@ -7,15 +7,15 @@ import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.nodes import given_arguments, overload
+from graphprune.capture.nodes import given_arguments, set_arguments
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
+from graphprune.planning.narrowing import narrowed
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.rewriting.literals import Changes, Scaled, new_literals
+from graphprune.rewriting.literals import NewCall, Scaled, new_call
 
 __all__ = ["rewrite", "slice_tensor"]
 
@@ -39,9 +39,7 @@ def rewrite(graph: DependencyGraph, plan: Plan) -> Program:
 
 def slice_tensor(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     """``tensor`` restricted to the ``kept`` indices of each dimension; always a copy."""
-    for dim, indices in kept.items():
-        tensor = tensor.index_select(dim, indices.to(tensor.device))
-    return tensor if kept else tensor.clone()
+    return narrowed(tensor, kept) if kept else tensor.clone()
 
 
 def _sliced(item: Stored, kept: Mapping[int, Tensor]) -> Stored:
@@ -65,29 +63,18 @@ def _new_graph(graph: DependencyGraph, masks: Masks) -> fx.Graph:
         copy = mapping[node] = new.node_copy(node, mapping.__getitem__)
         operation = operations.get(node.name)
         if operation is not None:
-            changes = new_literals(operation, given_arguments(node), graph.analysis, masks)
-            _apply(new, copy, changes, mapping)
+            call = new_call(operation, given_arguments(node), graph.analysis, masks)
+            _apply(new, copy, call, mapping)
     return new
 
 
-def _apply(new: fx.Graph, copy: fx.Node, changes: Changes, mapping: Mapping[fx.Node, fx.Node]) -> None:
-    if not changes:
-        return
-    if "split_sizes" in changes:
-        copy.target = torch.ops.aten.split_with_sizes.default
-        copy.args, copy.kwargs = (copy.args[0], changes["split_sizes"], changes["dim"]), {}
-        return
+def _apply(new: fx.Graph, copy: fx.Node, call: NewCall, mapping: Mapping[fx.Node, fx.Node]) -> None:
     with new.inserting_before(copy):
-        changes = {name: _emitted(new, value, mapping) for name, value in changes.items()}
-    names = [argument.name for argument in overload(copy)._schema.arguments]
-    args, kwargs = list(copy.args), dict(copy.kwargs)
-    for name, value in changes.items():
-        position = names.index(name)
-        if position < len(args):
-            args[position] = value
-        else:
-            kwargs[name] = value
-    copy.args, copy.kwargs = tuple(args), kwargs
+        changes = {name: _emitted(new, value, mapping) for name, value in call.arguments.items()}
+    if call.target is not None:
+        copy.target, copy.args, copy.kwargs = call.target, (copy.args[0], *changes.values()), {}
+        return
+    set_arguments(copy, changes)
 
 
 def _emitted(new: fx.Graph, value: Any, mapping: Mapping[fx.Node, fx.Node]) -> Any:

@@ -24,7 +24,7 @@ from graphprune.axes.terms import Atom, Product, Term, atoms
 from graphprune.capture.describe import describe
 from graphprune.capture.operations import Operation, Value
 from graphprune.planning.masks import Masks
-from graphprune.rewriting.literals import Site, find_literals
+from graphprune.rewriting.literals import NewCall, new_call
 
 __all__ = [
     "Bench",
@@ -324,23 +324,18 @@ class _Trial:
 
         return self._bound(tensor)
 
-    def _literals(self) -> dict[str, Any]:
-        """The arguments that the package's rewriting changes."""
-        literals = find_literals(self.operation)
+    def _call(self) -> NewCall:
+        """What the package's rewriting makes of the operator."""
         masks = Masks(self.kept, self.fibres)
-        values = (*self.operation.inputs, *self.operation.outputs)
-        touched = any(masks.touches(term) for value in values for term in self.bench.terms(value))
-        if literals is None or not touched:
-            return {}
-        return literals(Site(self.operation, self.operation.arguments, self.bench.analysis.terms, masks))
+        return new_call(self.operation, self.operation.arguments, self.bench.analysis, masks)
 
     def rewritten(self) -> list[Tensor]:
         """The results of the operator on the kept parts of its operands, with rewritten literals."""
-        arguments, changes = self.cut(), self._literals()
-        if "split_sizes" in changes:  # one operator for all parts, as `rewrite` does
+        arguments, call = self.cut(), self._call()
+        if call.target is not None:
             given = next(item for item in arguments.values() if isinstance(item, Tensor))
-            return list(torch.ops.aten.split_with_sizes.default(given, **changes))
-        return _tensors(self.run(arguments | changes))
+            return list(call.target(given, **call.arguments))
+        return _tensors(self.run({**arguments, **call.arguments}))
 
     def against(self, expected: Any) -> str:
         """How the rewritten operator differs from the kept part of ``expected``."""

@@ -22,7 +22,7 @@ def test_file_agrees_with_the_model_at_two_batch_sizes(name: str, tmp_path: Path
     case = CASES[name]
     model = case.build()
     file = export_onnx(model, case.args, case.kwargs, tmp_path / "model.onnx", dynamic_batch=True)
-    results = parity(file.path, model, case.args, case.kwargs, batch_sizes=(1, 5), seed=3)
+    results = parity(file.path, model, (case.args, case.kwargs), batch_sizes=(1, 5), seed=3)
     assert [result.batch for result in results] == [1, 5]
     # A handful of layers: some units in the last place of the largest value. In double precision more, since
     # ONNX keeps the epsilon of a batch norm in single precision.
@@ -68,14 +68,14 @@ class Small(nn.Module):
 def test_a_single_example_still_gives_a_symbolic_batch(tmp_path: Path) -> None:
     model, args = traced(Small()), (torch.ones(1, 3),)
     file = export_onnx(model, args, {}, tmp_path / "model.onnx", dynamic_batch=True)
-    assert [result.batch for result in parity(file.path, model, args, {}, batch_sizes=(1, 4))] == [1, 4]
+    assert [result.batch for result in parity(file.path, model, (args, {}), batch_sizes=(1, 4))] == [1, 4]
 
 
 def test_a_fixed_batch_is_the_examples(tmp_path: Path) -> None:
     model, args = traced(Small()), (torch.ones(3, 3),)
     file = export_onnx(model, args, {}, tmp_path / "model.onnx", dynamic_batch=False)
     assert onnx.load(file.path).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
-    assert [result.batch for result in parity(file.path, model, args, {}, batch_sizes=(1, 4))] == [3]
+    assert [result.batch for result in parity(file.path, model, (args, {}), batch_sizes=(1, 4))] == [3]
     with pytest.raises(ExportError, match="fixes dimension 0 of input 'x' at 3 — export with a fixed batch"):
         _check_batch(onnx.load(file.path).graph.input)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from graphprune import exporting
 
@@ -28,21 +25,3 @@ def test_importing_the_package_imports_no_onnx() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=FOLDER.parents[1], timeout=60
     )
     assert done.stdout.strip() == "[]", done.stderr
-
-
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
-def test_nothing_of_graphprune_is_imported_but_what_every_room_may(path: Path) -> None:
-    imported = {
-        name
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [str(node.module)]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-        if name.startswith("graphprune")
-    }
-    allowed = {"graphprune.ground.errors", "graphprune.ground.arguments", "graphprune.ground.clock"}
-    assert all(name in allowed or name.startswith("graphprune.exporting.") for name in imported)

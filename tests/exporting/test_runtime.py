@@ -43,7 +43,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]
 
 def test_parity_feeds_nested_and_keyword_inputs(exported: tuple[nn.Module, Path]) -> None:
     model, path = exported
-    results = parity(path, model, ARGS, KWARGS)
+    results = parity(path, model, (ARGS, KWARGS))
     assert [result.batch for result in results] == [1, 3]
     assert all(result.max_abs < 1e-6 for result in results)
 
@@ -53,9 +53,9 @@ def test_parity_depends_on_the_seed_alone(exported: tuple[nn.Module, Path]) -> N
     with torch.no_grad():
         model.embed.weight.add_(0.25)
     try:
-        first, again = (parity(path, model, ARGS, KWARGS, seed=5) for _ in range(2))
+        first, again = (parity(path, model, (ARGS, KWARGS), seed=5) for _ in range(2))
         assert first == again
-        assert parity(path, model, ARGS, KWARGS, seed=6) != first
+        assert parity(path, model, (ARGS, KWARGS), seed=6) != first
         # 0.25 · a standard normal number, and 0.25 · scale
         assert all(result.max_abs > 0.01 for result in first)
         assert all(result.max_rel > 0.01 for result in first)
@@ -76,9 +76,9 @@ class Narrow(nn.Module):
 
 def test_other_outputs_are_refused(exported: tuple[nn.Module, Path]) -> None:
     with pytest.raises(ExportError, match="the file has 2 outputs, the model 3"):
-        parity(exported[1], Third(), ARGS, KWARGS)
+        parity(exported[1], Third(), (ARGS, KWARGS))
     with pytest.raises(ExportError, match=r"has shape \[1, 2, 4\] in onnxruntime, \[1, 1, 4\] in PyTorch"):
-        parity(exported[1], Narrow(), ARGS, KWARGS)
+        parity(exported[1], Narrow(), (ARGS, KWARGS))
 
 
 def test_error_is_relative_to_the_largest_value_and_never_hides_nan() -> None:
@@ -150,7 +150,7 @@ def test_latency_alternates_strictly(seconds: float, pairs: int, monkeypatch: py
     monkeypatch.setattr(runtime, "session", lambda path, threads: FakeSession(path, log, clock))
     monkeypatch.setattr(runtime, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     args = (torch.ones(1),)
-    result = latency(Path("original.onnx"), Path("slim.onnx"), args, {}, seconds, threads=2, pairs=pairs)
+    result = latency(Path("original.onnx"), Path("slim.onnx"), (args, {}), seconds, threads=2, pairs=pairs)
     assert log == ["original", "slim"] * (len(log) // 2)
     assert result.runs == max(pairs, round(seconds / 0.3 + 0.49))
     assert (round(result.original_ms, 6), round(result.slim_ms, 6), round(result.ratio, 6)) == (200, 100, 0.5)
@@ -180,7 +180,7 @@ def test_one_thread_is_timed_by_its_own_clock(
     monkeypatch.setattr(runtime, "time", clocks)
     monkeypatch.setattr(runtime, "_tick", lambda: tick)
     result = latency(
-        Path("original.onnx"), Path("slim.onnx"), (torch.ones(1),), {}, 2.0, threads=threads, pairs=3
+        Path("original.onnx"), Path("slim.onnx"), ((torch.ones(1),), {}), 2.0, threads=threads, pairs=3
     )
     assert round(result.ratio, 6) == expected
 
@@ -193,7 +193,7 @@ def test_waiting_is_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_latency_of_real_files(exported: tuple[nn.Module, Path]) -> None:
-    result = latency(exported[1], exported[1], ARGS, KWARGS, seconds=0.2, pairs=20)
+    result = latency(exported[1], exported[1], (ARGS, KWARGS), seconds=0.2, pairs=20)
     assert result.runs >= 20
     assert result.original_ms > 0
     # The same file twice: far from a factor of two even on a busy machine, since pairs are medianed.
@@ -204,4 +204,4 @@ def test_a_failing_run_names_the_cause(exported: tuple[nn.Module, Path]) -> None
     with pytest.raises(
         ExportError, match=r"onnxruntime cannot run the file: .*expected: \(tensor\(int64\)\)"
     ):
-        latency(exported[1], exported[1], (ARGS[0].float(), ARGS[1]), KWARGS, seconds=0.1)
+        latency(exported[1], exported[1], ((ARGS[0].float(), ARGS[1]), KWARGS), seconds=0.1)

@@ -70,12 +70,12 @@ def test_the_twin_agrees_with_the_model_on_the_same_values(name: str, tmp_path: 
     file = program.write(tmp_path / "model.onnx")
     twin = program.write(tmp_path / "twin.onnx", drawn)
     assert twin.operators == file.operators
-    rows = parity(twin.path, model, case.args, case.kwargs, tensors=drawn)
+    rows = parity(twin.path, model, (case.args, case.kwargs), tensors=drawn)
     assert [row.batch for row in rows] == [1, 3]
     assert all(row.max_rel < TOLERANCE and row.change > 1e-2 for row in rows)
     # the values do matter, and the model has kept its own
-    assert all(row.max_rel > 0.01 for row in parity(twin.path, model, case.args, case.kwargs))
-    assert all(row.max_rel < TOLERANCE for row in parity(file.path, model, case.args, case.kwargs))
+    assert all(row.max_rel > 0.01 for row in parity(twin.path, model, (case.args, case.kwargs)))
+    assert all(row.max_rel < TOLERANCE for row in parity(file.path, model, (case.args, case.kwargs)))
 
 
 @pytest.mark.parametrize("name", ["conv", "attention", "nested"])
@@ -93,7 +93,7 @@ def test_a_twin_with_one_wrong_tensor_is_caught(name: str, tmp_path: Path) -> No
         values += 0.3 * numpy.abs(values).max()
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         onnx.save(wrong, tmp_path / "wrong.onnx")
-        rows = parity(tmp_path / "wrong.onnx", model, case.args, case.kwargs, tensors=drawn)
+        rows = parity(tmp_path / "wrong.onnx", model, (case.args, case.kwargs), tensors=drawn)
         assert max(row.max_rel for row in rows) > onnx_checks.ONNX_TOLERANCE, tensor.name
 
 
@@ -275,6 +275,6 @@ def test_integers_are_turned_round_to_see_whether_they_matter(
 ) -> None:
     model, args = traced(Ids()), (torch.tensor(ids),)
     file = OnnxProgram.of(model, args, {}, dynamic_batch=True).write(tmp_path / "model.onnx")
-    for row in parity(file.path, model, args, {}):
+    for row in parity(file.path, model, (args, {})):
         assert (row.change is not None) == known
         assert not known or row.change > 0.01

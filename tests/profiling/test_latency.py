@@ -1,4 +1,4 @@
-"""The latency model from given times: rates are found again, and probes are the layers they stand for."""
+"""The latency model from given times: rates are found again, and what is timed alone is the layer it stands for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune import exporting
 from graphprune.exporting import NodeTime
-from graphprune.profiling import latency, probes
-from graphprune.profiling.probes import Probe, find_probe, probe_times
+from graphprune.profiling import latency, lone_layers
+from graphprune.profiling.lone_layers import LoneLayer, lone_layer, time_alone
 
 
 class Everything(nn.Module):
@@ -46,10 +46,10 @@ def graph() -> gp.DependencyGraph:
     return gp.trace(Everything().eval(), torch.zeros(2, 3, 12, 12))
 
 
-def found(graph: gp.DependencyGraph, sizes: dict[Any, int]) -> list[Probe]:
+def found(graph: gp.DependencyGraph, sizes: dict[Any, int]) -> list[LoneLayer]:
     unit = graph.batch_sizes(dict.fromkeys(graph.program.batch_primes, 2))
     return [
-        find_probe(
+        lone_layer(
             item.layer.operation,
             graph.analysis.terms,
             graph.analysis.sizes.get(item.layer.operation.name, {}),
@@ -60,9 +60,9 @@ def found(graph: gp.DependencyGraph, sizes: dict[Any, int]) -> list[Probe]:
     ]
 
 
-def test_every_kind_is_probed_and_runs(graph: gp.DependencyGraph) -> None:
+def test_every_kind_is_found_and_runs(graph: gp.DependencyGraph) -> None:
     whole = found(graph, {})
-    assert [probe.form for probe in whole] == [
+    assert [layer.form for layer in whole] == [
         *["Conv"] * 3,
         "ConvTranspose",
         "Conv",
@@ -74,7 +74,7 @@ def test_every_kind_is_probed_and_runs(graph: gp.DependencyGraph) -> None:
     assert dict(whole[1].settings)["group"] == 32
     half = found(graph, {group.atom: max(group.size // 2, 1) for group in graph.groups})
     assert dict(half[1].settings)["group"] == half[1].shapes[0][1] < 32
-    times = probe_times([*whole, *half], threads=1)
+    times = time_alone([*whole, *half], threads=1)
     assert set(times) == {*whole, *half}
     assert all(spent > 0 for spent in times.values())
 
@@ -87,8 +87,8 @@ def test_equal_layers_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return tuple(NodeTime(f"n{place}_nchwc", "Conv", (1.0, 2.0, 9.0)) for place in range(len(feed)))
 
     monkeypatch.setattr(exporting, "node_times", node_times)
-    one, other = (Probe("linear", ((1, 4, 8), (width, 8)), (False, True)) for width in (8, 16))
-    assert probe_times([one, other, one], 1) == {one: 2.0, other: 2.0}
+    one, other = (LoneLayer("linear", ((1, 4, 8), (width, 8)), (False, True)) for width in (8, 16))
+    assert time_alone([one, other, one], 1) == {one: 2.0, other: 2.0}
     assert asked == [2]
 
 
@@ -129,5 +129,5 @@ def test_rates_are_not_negative(amounts: Any, times: Any, rates: tuple[float, fl
 
 
 def test_a_product_with_few_heads_is_repeated() -> None:
-    probe = Probe("attention", ((1, 8, 5, 4), (1, 2, 5, 4), (1, 2, 5, 6)), (False,) * 3)
-    assert probes._operands(probe) == ((1, 8, 5, 4), (1, 8, 4, 5), (1, 8, 5, 6))
+    layer = LoneLayer("attention", ((1, 8, 5, 4), (1, 2, 5, 4), (1, 2, 5, 6)), (False,) * 3)
+    assert lone_layers._operands(layer) == ((1, 8, 5, 4), (1, 8, 4, 5), (1, 8, 5, 6))

@@ -16,7 +16,7 @@ from graphprune.profiling.chains import chain
 
 def in_blocks(block: int, penalty: float = 1.3) -> dict[int, float]:
     """Seconds of a kernel that is slower where something is left over."""
-    every = {*widths.REFERENCES, *(width for probes in widths.PROBES.values() for width in probes)}
+    every = {*widths.REFERENCES, *(width for between in widths.BETWEEN.values() for width in between)}
     return {width: width * (1.0 if width % block == 0 else penalty) for width in every}
 
 

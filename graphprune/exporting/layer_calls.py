@@ -17,7 +17,7 @@ from torch import nn
 
 from graphprune.exporting.inventory import own_tensors
 from graphprune.exporting.targets import layer_class, layer_class_name
-from graphprune.ground.errors import InputError
+from graphprune.ground.errors import InputError, first_line
 
 __all__ = ["LayerCall", "build_layer", "describe_layer"]
 
@@ -65,8 +65,7 @@ def build_layer(call: LayerCall) -> nn.Module:
         with torch.device("meta"):
             return kind(*call.positional, **call.keywords)
     except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"torch.nn.{call.class_name} cannot be built: {reason}") from error
+        raise InputError(f"torch.nn.{call.class_name} cannot be built: {first_line(error)}") from error
 
 
 def _call(class_name: str, layer: nn.Module, shorten: bool) -> LayerCall:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -12,24 +12,24 @@ from graphprune import exporting
 from graphprune.axes.terms import Atom, Term, size_of
 from graphprune.capture.operations import Operation, Value
 from graphprune.capture.roles import ROLES
-from graphprune.profiling.chains import random_values, serialised
+from graphprune.profiling.chains import node, random_values, serialised
 
-__all__ = ["OPERATORS", "Probe", "find_probe", "probe_times"]
+__all__ = ["OPERATORS", "LoneLayer", "lone_layer", "time_alone"]
 
-# what onnxruntime may make of the layers that are probed
+# what onnxruntime may make of the layers that are timed
 OPERATORS = ("Conv", "ConvTranspose", "FusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Attention")
 
 RUNS = 7
-TOGETHER = 64  # probes in one session
+TOGETHER = 64  # layers in one session
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A layer with everything that its time depends on; equal probes are timed once.
+class LoneLayer:
+    """A layer with everything that its time depends on; equal ones are timed once.
 
     Args:
-        form: a key of `_NODES`.
+        form: "linear", "matmul", "attention", or the ONNX operator of a convolution.
         shapes: of its operands.
         stored: which of them are weights, known before the runtime sees any input.
         settings: attributes of the ONNX operator.
@@ -41,14 +41,14 @@ class Probe:
     settings: tuple[tuple[str, Any], ...] = ()
 
 
-def find_probe(
+def lone_layer(
     operation: Operation,
     terms: Mapping[str, tuple[Term, ...]],
     named: Mapping[str, Term],
     attributes: Mapping[str, str],
     sizes: Mapping[Atom, int],
-) -> Probe:
-    """The probe of an operator that has a kind (`graphprune.axes.kinds`), at ``sizes``.
+) -> LoneLayer:
+    """The layer of an operator that has a kind (`graphprune.axes.kinds`), at ``sizes``.
 
     Args:
         terms: value name → one term per dimension.
@@ -60,7 +60,7 @@ def find_probe(
         settings["group"] = size_of(named["groups"], sizes)
     shapes = tuple(tuple(size_of(term, sizes) for term in terms[value.name]) for value in operands)
     stored = tuple(value.name in attributes for value in operands)
-    return Probe(form, shapes, stored, tuple(settings.items()))
+    return LoneLayer(form, shapes, stored, tuple(settings.items()))
 
 
 _FORMS = {"convolution": "Conv", "transposed": "ConvTranspose", "linear": "linear", "product": "matmul"}
@@ -90,64 +90,46 @@ def _each(value: Any, rank: int) -> tuple[int, ...]:
     return numbers * rank if len(numbers) == 1 else numbers
 
 
-def _layer(probe: Probe, name: str, inputs: Sequence[str]) -> Iterator[Any]:
-    from onnx import helper
-
-    yield helper.make_node(probe.form, inputs, [name], name=name, **dict(probe.settings))
-
-
-def _product(probe: Probe, name: str, inputs: Sequence[str]) -> Iterator[Any]:
-    from onnx import helper
-
-    yield helper.make_node("MatMul", inputs, [name], name=name)
-
-
-def _attention(probe: Probe, name: str, inputs: Sequence[str]) -> Iterator[Any]:
-    from onnx import helper
-
-    query, key, value = inputs
-    yield helper.make_node("MatMul", [query, key], [f"{name}/s"], name=f"{name}/s")
-    yield helper.make_node("Softmax", [f"{name}/s"], [f"{name}/p"], name=f"{name}/p")
-    yield helper.make_node("MatMul", [f"{name}/p", value], [name], name=name)
+def _nodes(layer: LoneLayer, name: str, inputs: Sequence[str]) -> list[Any]:
+    """The layer as ONNX nodes, the last of which makes the value ``name``; their names begin with it."""
+    if layer.form == "attention":
+        query, key, value = inputs
+        return [
+            node("MatMul", [query, key], f"{name}/s"),
+            node("Softmax", [f"{name}/s"], f"{name}/p"),
+            node("MatMul", [f"{name}/p", value], name),
+        ]
+    operator = "MatMul" if layer.form in ("linear", "matmul") else layer.form
+    return [node(operator, inputs, name, **dict(layer.settings))]
 
 
-_NODES: Mapping[str, Callable[[Probe, str, Sequence[str]], Iterator[Any]]] = {
-    "Conv": _layer,
-    "ConvTranspose": _layer,
-    "linear": _product,
-    "matmul": _product,
-    "attention": _attention,
-}
-
-
-def _operands(probe: Probe) -> tuple[Shape, ...]:
+def _operands(layer: LoneLayer) -> tuple[Shape, ...]:
     """Shapes as the ONNX operators want them."""
-    shapes = list(probe.shapes)
-    if probe.form == "linear":
+    shapes = list(layer.shapes)
+    if layer.form == "linear":
         shapes[1] = shapes[1][::-1]
-    if probe.form == "attention":  # fewer heads of keys and values are repeated before they are multiplied
+    if layer.form == "attention":  # fewer heads of keys and values are repeated before they are multiplied
         heads = shapes[0][:-2]
         shapes[1:] = [(*heads, shapes[1][-1], shapes[1][-2]), (*heads, *shapes[2][-2:])]
     return tuple(shapes)
 
 
-def probe_times(probes: Sequence[Probe], threads: int) -> dict[Probe, float]:
-    """Milliseconds of each; layouts that the runtime changes at a probe's borders do not count."""
-    times: dict[Probe, float] = {}
-    todo = list(dict.fromkeys(probes))
+def time_alone(layers: Sequence[LoneLayer], threads: int) -> dict[LoneLayer, float]:
+    """Milliseconds of each; layouts that the runtime changes at a layer's borders do not count."""
+    times: dict[LoneLayer, float] = {}
+    todo = list(dict.fromkeys(layers))
     for start in range(0, len(todo), TOGETHER):
-        part = todo[start : start + TOGETHER]
+        named = {f"n{place}": layer for place, layer in enumerate(todo[start : start + TOGETHER])}
         nodes: list[Any] = []
         feed: dict[str, Any] = {}
         weights: dict[str, Any] = {}
-        for place, probe in enumerate(part):
-            names = [f"n{place}.{number}" for number in range(len(probe.shapes))]
-            for name, shape, stored in zip(names, _operands(probe), probe.stored, strict=True):
-                (weights if stored else feed)[name] = random_values(shape)
-            nodes += _NODES[probe.form](probe, f"n{place}", names)
-        model = serialised(nodes, feed, weights, tuple(f"n{place}" for place in range(len(part))))
-        spent = exporting.node_times(model, feed, RUNS, threads)
-        for place, probe in enumerate(part):
-            mine = [node for node in spent if re.match(rf"n{place}(/|_|$)", node.name)]
-            times[probe] = sum(median(node.milliseconds) for node in mine)
+        for name, layer in named.items():
+            operands = [f"{name}.{number}" for number in range(len(layer.shapes))]
+            for operand, shape, stored in zip(operands, _operands(layer), layer.stored, strict=True):
+                (weights if stored else feed)[operand] = random_values(shape)
+            nodes += _nodes(layer, name, operands)
+        spent = exporting.node_times(serialised(nodes, feed, weights, tuple(named)), feed, RUNS, threads)
+        for name, layer in named.items():
+            own = [kernel for kernel in spent if re.match(rf"{name}(/|_|$)", kernel.name)]
+            times[layer] = sum(median(kernel.milliseconds) for kernel in own)
     return times

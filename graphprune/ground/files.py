@@ -1,0 +1,26 @@
+"""Files that are either complete or as they were."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["written_aside"]
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A draft for the body to write, which then takes the place of ``path``; if the body fails, nothing has changed.
+
+    The draft lies in a new folder beside ``path``, on the same disk, so that taking its place is one step.
+
+    Raises:
+        OSError: the folder of ``path`` cannot be written.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder, path.name)
+        yield draft
+        os.replace(draft, path)
