@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune import exporting
+from graphprune.cli.documents import read_object, read_text
 from graphprune.cli.examples import restore_inputs
 from graphprune.cli.shapes import Inputs
 from graphprune.ground.errors import GraphpruneError, InputError
@@ -20,7 +20,7 @@ from graphprune.planning import Plan
 from graphprune.results.onnx_checks import ONNX_TOLERANCE
 from graphprune.results.result import load
 
-__all__ = ["Checks", "Files", "check_files", "read_object", "tensors_of"]
+__all__ = ["Checks", "Files", "check_files", "tensors_of"]
 
 BATCHES = (1, 3)
 
@@ -87,7 +87,9 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
     files = Files(
         _attempted(checks, "report.json is readable", lambda: read_object(directory / "report.json")),
         _attempted(checks, "model loads, without pickle", lambda: load(directory)),
-        _attempted(checks, "plan.json is readable", lambda: _plan(directory)),
+        _attempted(
+            checks, "plan.json is readable", lambda: Plan.from_json(read_text(directory / "plan.json"))
+        ),
     )
     _check_shapes(files, checks)
     _check_parameters(files, checks)
@@ -111,32 +113,6 @@ def _attempted(checks: Checks, name: str, read: Callable[[], Any]) -> Any:
         checks.add(name, True)
         return found
     return None
-
-
-def read_object(path: Path) -> Mapping[str, Any]:
-    """The JSON object that a file holds.
-
-    Raises:
-        InputError: it holds something else, or cannot be read; the message does not name the file.
-    """
-    try:
-        report = json.loads(_text(path))
-    except ValueError as error:
-        raise InputError(f"it is not JSON: {error}") from error
-    if not isinstance(report, dict):
-        raise InputError("it is not a JSON object")
-    return report
-
-
-def _plan(directory: Path) -> Plan:
-    return Plan.from_json(_text(directory / "plan.json"))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(getattr(error, "strerror", None) or "it is not text") from error
 
 
 def _check_shapes(files: Files, checks: Checks) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.cli.shapes import Inputs
+from graphprune.cli.shapes import Inputs, random_tensor, value_range
 from graphprune.ground.errors import InputError
 
 __all__ = ["describe_inputs", "restore_inputs"]
@@ -39,11 +39,12 @@ def restore_inputs(description: Mapping[str, Any], seed: int = 0) -> Inputs:
 
 def _described(value: Any) -> dict[str, Any]:
     if isinstance(value, Tensor):
-        dtype = str(value.dtype).removeprefix("torch.")
-        described: dict[str, Any] = {"shape": list(value.shape), "dtype": dtype}
-        if not (value.is_floating_point() or value.is_complex()) and value.numel():
-            described["range"] = [int(value.min()), int(value.max())]
-        return described
+        values = value_range(value)
+        return {
+            "shape": list(value.shape),
+            "dtype": str(value.dtype).removeprefix("torch."),
+            **({"range": list(values)} if values else {}),
+        }
     if isinstance(value, Mapping):
         return {"dict": {str(key): _described(item) for key, item in value.items()}}
     if isinstance(value, list | tuple):
@@ -66,8 +67,5 @@ def _tensor(item: Mapping[str, Any], generator: torch.Generator) -> Tensor:
     dtype = getattr(torch, item["dtype"])
     if not isinstance(dtype, torch.dtype):
         raise ValueError(f"{item['dtype']!r} is no dtype")
-    shape = [int(size) for size in item["shape"]]
-    if dtype.is_floating_point or dtype.is_complex:
-        return torch.randn(shape, generator=generator).to(dtype)
-    low, high = item.get("range", (0, 0))
-    return torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype)
+    low, high = map(int, item.get("range", (0, 0)))
+    return random_tensor([int(size) for size in item["shape"]], dtype, (low, high), generator)

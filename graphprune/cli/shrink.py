@@ -11,9 +11,9 @@ from rich.text import Text
 import graphprune as gp
 from graphprune import exporting
 from graphprune.asking.request import AUTO, Options, make_request
-from graphprune.cli.calibration import ensure_readable, read_loss
-from graphprune.cli.data import image_options, read_calibration
+from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
+from graphprune.cli.images import image_options
 from graphprune.cli.loop import Wishes, looped
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
@@ -22,6 +22,7 @@ from graphprune.cli.record import Figures, recorded
 from graphprune.cli.request import LIMITS, ORDER, Request
 from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import is_first
+from graphprune.cli.user_file import read_loss
 from graphprune.cutting.repaired import reusable
 from graphprune.ground.errors import InputError
 from graphprune.planning import Plan
@@ -149,7 +150,7 @@ def _importance(request: Request, source: Source) -> Options:
     if request.calibration is not None:
         options = image_options(request.mean, request.std)
         batches = reusable(read_calibration(request.calibration, source.inputs, options))
-    loss = None if request.loss is None else read_loss(request.loss)
+    loss = read_loss(request.loss)
     if request.importance == AUTO:
         return {"importance": AUTO, "calibration": batches, "loss": loss}
     shared = request.repair or request.trials > 0
@@ -214,8 +215,8 @@ def _result(
         def extra(result: Result) -> dict[str, Any]:
             return {"source": recorded(source, result.graph, (), command_line(request, "shrink"))}
 
-        asked = {**options, "repair": request.repair}
-        loop = looped(_wishes(request), request.rounds, source, directory, extra, asked, progress)
+        asked = {**options, "repair": request.repair, "extra": extra}
+        loop = looped(_wishes(request), request.rounds, source, directory, progress, **asked)
         return loop.result, {"loop": loop.to_dict()}
     if request.rounds != 1:
         options = {**options, "rounds": request.rounds}

@@ -5,37 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from graphprune.calibration import Evaluate
 from graphprune.cli.progress import Stages
-from graphprune.cli.user_file import named_in_file
-from graphprune.ground.errors import InputError
 from graphprune.report.formats import figure_text
-from graphprune.tuning import Evaluate, Moment
+from graphprune.tuning import Moment
 
-__all__ = ["end_processes", "is_first", "joined_processes", "on_its_device", "show_moment", "user_evaluation"]
+__all__ = ["end_processes", "is_first", "joined_processes", "on_its_device", "show_moment"]
 
 
 def is_first() -> bool:
     """Whether this is the process that writes and shows; ``torchrun`` and ``accelerate launch`` number them."""
     return int(os.environ.get("RANK", "0")) == 0
-
-
-def user_evaluation(spec: str) -> Evaluate:
-    """The function that ``file.py:function`` names. The file is run.
-
-    Raises:
-        InputError: there is no such file or function.
-    """
-    path, colon, name = spec.rpartition(":")
-    if not colon or not path.endswith(".py"):
-        raise InputError(f"--evaluate {spec!r} names no function", "give path/to/file.py:function")
-    return named_in_file(Path(path), name, "return a number, given the model")
 
 
 @contextmanager
