@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from graphprune import exporting
 from graphprune.cli.documents import read_object, read_text
-from graphprune.cli.examples import restore_inputs
+from graphprune.cli.original import restore_inputs
 from graphprune.cli.shapes import Inputs
 from graphprune.ground.errors import GraphpruneError, InputError
 from graphprune.planning import Plan
@@ -50,6 +50,14 @@ class Checks:
         except GraphpruneError as error:
             self.add(name, False, error.message)
 
+    def passed(self, name: str, run: Callable[[], Any]) -> Any:
+        """Runs a check that passes unless it raises an error of ours; returns what it gives, or None."""
+        with self.attempt(name):
+            found = run()
+            self.add(name, True)
+            return found
+        return None
+
     @property
     def failed(self) -> list[dict[str, Any]]:
         """The failed ones."""
@@ -85,11 +93,9 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
         raise InputError(f"{directory} holds no result", "give a directory that graphprune shrink wrote")
     progress("read the files")
     files = Files(
-        _attempted(checks, "report.json is readable", lambda: read_object(directory / "report.json")),
-        _attempted(checks, "model loads, without pickle", lambda: load(directory)),
-        _attempted(
-            checks, "plan.json is readable", lambda: Plan.from_json(read_text(directory / "plan.json"))
-        ),
+        checks.passed("report.json is readable", lambda: read_object(directory / "report.json")),
+        checks.passed("model loads, without pickle", lambda: load(directory)),
+        checks.passed("plan.json is readable", lambda: Plan.from_json(read_text(directory / "plan.json"))),
     )
     _check_shapes(files, checks)
     _check_parameters(files, checks)
@@ -105,14 +111,6 @@ def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters(remove_duplicate=False)) | dict(
         model.named_buffers(remove_duplicate=False)
     )
-
-
-def _attempted(checks: Checks, name: str, read: Callable[[], Any]) -> Any:
-    with checks.attempt(name):
-        found = read()
-        checks.add(name, True)
-        return found
-    return None
 
 
 def _check_shapes(files: Files, checks: Checks) -> None:
@@ -149,9 +147,7 @@ def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
     if files.report and "onnx_bytes" not in files.reported("after") and not path.exists():
         checks.skip(name, "the result was saved without one")
         return
-    with checks.attempt(name):
-        _run_checker(path)
-        checks.add(name, True)
+    checks.passed(name, lambda: _run_checker(path))
     name = "onnxruntime equals the model"
     if files.model is None or checks.rows[-1]["passed"] is False:
         checks.skip(name, "the model or the ONNX file is missing or damaged")

@@ -16,12 +16,12 @@ from graphprune.cli.declared import changed, command_line, run_settings
 from graphprune.cli.images import image_options
 from graphprune.cli.loop import Wishes, looped
 from graphprune.cli.models import Source, resolve
+from graphprune.cli.original import recorded
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
-from graphprune.cli.record import Figures, recorded
 from graphprune.cli.request import LIMITS, ORDER, Request
 from graphprune.cli.shapes import parse_shapes
-from graphprune.cli.training import is_first
+from graphprune.cli.training import Figures, is_first
 from graphprune.cli.user_file import read_loss
 from graphprune.cutting.repaired import reusable
 from graphprune.ground.errors import InputError

@@ -16,7 +16,7 @@ from graphprune.cli.progress import Stages
 from graphprune.report.formats import figure_text
 from graphprune.tuning import Moment
 
-__all__ = ["end_processes", "is_first", "joined_processes", "on_its_device", "show_moment"]
+__all__ = ["Figures", "end_processes", "is_first", "joined_processes", "on_its_device", "show_moment"]
 
 
 def is_first() -> bool:
@@ -58,6 +58,30 @@ def on_its_device(evaluate: Evaluate) -> Evaluate:
         return judge(call)
 
     return run
+
+
+class Figures:
+    """What the model's own evaluation says before and after; a failure there is a note, not an error."""
+
+    def __init__(self, evaluate: Evaluate | None) -> None:
+        self.evaluate = evaluate
+        self.wanted = evaluate is not None
+        self.found: dict[str, Mapping[str, float]] = {}
+        self.notes: list[str] = []
+
+    def add(self, when: str, model: Any) -> None:
+        assert self.evaluate is not None
+        try:
+            found = self.evaluate(model)
+            self.found[when] = found if isinstance(found, Mapping) else {"metric": float(found)}
+        except Exception as error:  # a fixed input shape, a missing package, anything the data asks for
+            self.wanted = False
+            self.found = {}
+            self.notes.append(f"not evaluated: {' '.join(str(error).split())[:200]}")
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        return {"evaluation": self.found} if self.found else {}
 
 
 def show_moment(moment: Moment, progress: Stages) -> None:
