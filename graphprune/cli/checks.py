@@ -31,12 +31,9 @@ class Checks:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(
-        self, name: str, passed: bool | None, detail: str = "", figure: float | None = None
-    ) -> bool | None:
+    def add(self, name: str, passed: bool | None, detail: str = "", figure: float | None = None) -> None:
         """``passed`` is None for what was not checked."""
         self.rows.append({"name": name, "passed": passed, "figure": figure, "detail": detail})
-        return passed
 
     def skip(self, name: str, why: str) -> None:
         """Says that something was not checked."""

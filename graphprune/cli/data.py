@@ -42,7 +42,7 @@ def ensure_readable(spec: str | None, *channels: str | None) -> None:
         raise InputError(
             "--mean and --std have no effect", "they are for a folder of images as --calibration"
         )
-    if spec is not None and not folder and not _zoo_name(spec) and named_in(spec) is None:
+    if spec is not None and not folder and _zoo_name(spec) is None and named_in(spec) is None:
         array_file(spec, "--calibration", CALIBRATION)
 
 
@@ -127,6 +127,8 @@ def _rows(arrays: Any) -> Any:
     lengths = {len(leaf) if leaf.dim() else 0 for leaf in tensor_leaves(arrays)}
     if len(lengths) != 1:
         raise InputError(f"the arrays of the data have {sorted(lengths)} rows", "give equally many")
+    if lengths == {0}:
+        raise InputError("the data is empty", DATA)
     if isinstance(arrays, Tensor):
         return arrays
     return StackDataset(**arrays) if isinstance(arrays, dict) else StackDataset(*arrays)
