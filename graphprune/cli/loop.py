@@ -23,7 +23,13 @@ __all__ = ["Wishes", "looped", "parse_tuning"]
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user said of fine-tuning in a shrink; ``data`` is what ``--tune`` names.
+    """The options of ``graphprune shrink`` that are about training between its rounds.
+
+    Args:
+        data: what ``--tune`` names; None trains nothing.
+        settings: of ``--tuning``, each ``NAME=VALUE``.
+        evaluate: ``file.py:function``.
+        min_metric: the figure below which no round may fall.
 
     Raises:
         InputError: without ``data`` the others have no effect; a setting is unknown or no number.

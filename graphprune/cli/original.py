@@ -45,7 +45,7 @@ def recorded(
 
 
 def unknown_original(recorded: Mapping[str, Any], model: str | None, option: str) -> str:
-    """Why the original is not to be made, or nothing; ``option`` is the one that names it."""
+    """Why the original cannot be made unless the user names it with ``option``; "" where it can."""
     if model is not None:
         return ""
     spec = recorded.get("model")
@@ -85,7 +85,7 @@ def original(
 
 
 def other_weights(recorded: Mapping[str, Any], source: Source, graph: DependencyGraph) -> str:
-    """What is wrong if this is not the model that was shrunk, or nothing."""
+    """What is wrong if this is not the model that was shrunk; "" if it is."""
     expected = recorded.get("digest")
     if expected is None or digest(graph.program.tensors) == expected:
         return ""

@@ -24,8 +24,8 @@ __all__ = ["Stages", "stages"]
 MEASURED = {"time"}
 REDRAWN = 0.5  # seconds between two looks of a stage that is measured
 
-# Stages that cannot be counted: how long they take compared with an earlier one. Medians of seven models, from
-# digits_resnet to swin_t: exports of one were off by a factor of 2.5 at most, the short stages by 5.
+# Stages that cannot be counted: an earlier stage, and how many times as long as that they take. Medians of seven
+# models, from digits_resnet to swin_t: exports of one were off by a factor of 2.5 at most, the short stages by 5.
 TYPICAL = {
     "export": ("capture", 4.4),
     "run in onnxruntime": ("export", 0.05),
@@ -75,7 +75,7 @@ class Stages:
             self.drawn = perf_counter()
 
     def say(self, text: str, lasting: bool = False) -> None:
-        """Says how far the running stage is; what is ``lasting`` is a line of its own where there is no terminal."""
+        """Shows ``text`` beside the running stage; without a terminal it is printed where it is ``lasting``."""
         stop_if_interrupted()
         self.said = text
         if lasting and self.wanted and not self.shown:

@@ -1,4 +1,4 @@
-"""What commands share that train or run in several processes: evaluation, progress, and which process speaks."""
+"""What commands share that train, or run in several processes: processes, evaluations, and how far training is."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def end_processes() -> None:
 
 
 def on_its_device(evaluate: Evaluate) -> Evaluate:
-    """``evaluate`` for a model anywhere: evaluations give tensors on the CPU and want such back."""
+    """``evaluate`` for a model on any device, though evaluations give tensors on the CPU and expect such back."""
 
     def run(model: nn.Module) -> float | Mapping[str, float]:
         device = next(iter(model.parameters())).device
@@ -61,7 +61,7 @@ def on_its_device(evaluate: Evaluate) -> Evaluate:
 
 
 class Figures:
-    """What the model's own evaluation says before and after; a failure there is a note, not an error."""
+    """What an evaluation gives for the original and for the slim model. If it fails, a note says so, and no error."""
 
     def __init__(self, evaluate: Evaluate | None) -> None:
         self.evaluate = evaluate
@@ -85,7 +85,7 @@ class Figures:
 
 
 def show_moment(moment: Moment, progress: Stages) -> None:
-    """Step, loss, metric and time left."""
+    """Shows the step, the loss, the figure of the evaluation and the time left."""
     metric = "" if moment.metric is None else f"  metric {figure_text(moment.metric)}"
     minutes, seconds = divmod(round(moment.seconds_left), 60)
     left = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,4 +1,4 @@
-"""The models of a run and its optimizer: one step, and everything that a checkpoint has to hold of them."""
+"""The models of a run and its optimizer: how one step is taken, and what a checkpoint holds of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from graphprune.tuning.checkpoint import all_tensors, fill, pack_optimizer, unpa
 from graphprune.tuning.features import Tap, find_taps, with_features
 from graphprune.tuning.job import Job
 from graphprune.tuning.losses import Objective
-from graphprune.tuning.optimisation import make_optimizer, rate, update_average
+from graphprune.tuning.optimisation import learning_rate, make_optimizer, update_average
 from graphprune.tuning.setup import freeze, synchronised
 
 __all__ = ["Learner"]
@@ -51,7 +51,7 @@ class Learner:
 
     @property
     def best_guess(self) -> nn.Module:
-        """What would be returned now: the average, or the weights as they are."""
+        """The model that is evaluated and returned: with the averaged weights, or without ``ema`` the last ones."""
         return self.student if self.average is None else self.average
 
     def step(self, group: Sequence[Batch], step: int, steps: int) -> float:
@@ -62,7 +62,7 @@ class Learner:
         """
         reseed(self.settings.seed, step, self.accelerator.process_index)
         for options in self.optimizer.param_groups:
-            options["lr"] = rate(step, steps, self.settings)
+            options["lr"] = learning_rate(step, steps, self.settings)
         self.trained.train()
         if self.settings.freeze_norms:
             freeze(self.trained)

@@ -21,7 +21,7 @@ __all__ = ["Objective"]
 
 Seen = tuple[Any, Sequence[Tensor]]  # by one model: its outputs, and those of its taps
 IGNORED = -100  # the label that cross-entropy leaves out
-FAINT = 1e-6  # mean square of what counts as nothing, so that an error beside it is not divided by zero
+FAINT = 1e-6  # is added to the mean square that an error is divided by, which may be zero
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _check_range(labels: Tensor, classes: int) -> None:
 
 
 def _pairs(outputs: Any, targets: Any) -> list[tuple[Tensor, Tensor]]:
-    """Floating outputs of both models; their shapes are the same, since outputs are never cut."""
+    """The floating outputs of both models in pairs. Their shapes are the same, since outputs are never cut."""
     pairs = zip(tensor_leaves(outputs), tensor_leaves(targets), strict=True)
     floating = [(one, other) for one, other in pairs if one.is_floating_point() and one.requires_grad]
     if not floating:
@@ -133,7 +133,8 @@ def _relative_error(one: Tensor, other: Tensor, temperature: float) -> Tensor:
 
 
 def _divergence(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """Hinton et al. (2015, section 2): gradients keep their size when the temperature changes."""
+    """The Kullback-Leibler divergence of classes. Times the squared temperature, so that gradients keep their size
+    when the temperature changes (Hinton et al., 2015, section 2)."""
     if one.dim() < 2 or one.shape[1] < 2:
         raise InputError(
             f"match='kl' needs scores of classes along dimension 1, an output is {tuple(one.shape)}",

@@ -18,12 +18,16 @@ from graphprune.scoring.units import shape_of, unit_maps, units_of
 
 __all__ = ["GroupLasso", "group_lasso"]
 
-TINY = 1e-12  # under the root, whose slope is infinite at zero
+TINY = 1e-12  # is added under square roots, whose slope is infinite at zero
 
 
 @dataclass(frozen=True)
 class _Member:
-    """A parameter along one dimension: the unit of every position, and which positions have one."""
+    """One dimension of a parameter whose positions belong to units of a group.
+
+    Args:
+        units: the number of the unit at every position of ``dim``; -1 where a position belongs to none.
+    """
 
     parameter: nn.Parameter
     dim: int

@@ -40,7 +40,7 @@ def fine_tune(job: Job) -> Tuned:
 
 @dataclass
 class _State:
-    """What a checkpoint holds beside tensors."""
+    """How far a run has come. With it, a checkpoint says where to go on."""
 
     epoch: int = 0
     done: int = 0  # steps of this epoch
@@ -53,6 +53,8 @@ class _State:
 
 
 class _Run:
+    """A job while it is done; it is called once."""
+
     def __init__(self, job: Job, accelerator: Any) -> None:
         self.job, self.settings, self.accelerator = job, job.settings, accelerator
         index, processes = accelerator.process_index, accelerator.num_processes
