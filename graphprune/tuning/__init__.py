@@ -3,13 +3,12 @@
 from graphprune.tuning.job import Job, Moment, Watch
 from graphprune.tuning.settings import Tuning
 from graphprune.tuning.sparsity import GroupLasso, group_lasso
-from graphprune.tuning.trainer import Tuned, fine_tune
+from graphprune.tuning.trainer import fine_tune
 
 __all__ = [
     "GroupLasso",
     "Job",
     "Moment",
-    "Tuned",
     "Tuning",
     "Watch",
     "fine_tune",
