@@ -59,8 +59,7 @@ def looped(
     settings, data_options = parse_tuning(wishes.settings)
     place = output.resolve()
     with stdout_is_kept():
-        own = source.evaluate if source.weights != "none" else None
-        evaluate = read_evaluation(wishes.evaluate) or own
+        evaluate = read_evaluation(wishes.evaluate) or source.evaluate
         assert wishes.data is not None
         loop = shrink_and_tune(
             source.model,

@@ -39,7 +39,8 @@ class Source:
         seed: of random weights and random inputs.
         shapes: those of ``--input-shape``.
         notes: what the user should know.
-        evaluate: gives figures of a model; None where there is no data.
+        evaluate: gives figures of a model; None where there is no data, and for random weights, which have
+            nothing to lose.
     """
 
     spec: str
@@ -95,7 +96,7 @@ def resolve(
         seed=seed,
         shapes=tuple(shapes),
         notes=(made.note,) if made.note else (),
-        evaluate=made.evaluate,
+        evaluate=None if made.weights == NO_WEIGHTS else made.evaluate,
     )
 
 

@@ -166,8 +166,7 @@ def _shrunk(
     plan: Plan | None,
     progress: Stages,
 ) -> dict[str, Any]:
-    # random weights have nothing to lose
-    figures = Figures(source.evaluate if source.weights != "none" else None)
+    figures = Figures(source.evaluate)
     if figures.wanted:
         progress("evaluate the original")
         figures.add("before", source.model)

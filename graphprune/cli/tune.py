@@ -91,7 +91,7 @@ def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, E
     with silence():
         files = _files(request.directory, progress)
     assert files.plan is not None
-    evaluate = read_evaluation(request.evaluate)
+    own = read_evaluation(request.evaluate)
     known = files.reported("source")
     if why := unknown_original(known, request.teacher, "--teacher"):
         raise InputError(f"there is no teacher: {why}", "the original teaches the slim model")
@@ -100,9 +100,7 @@ def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, E
         raise InputError(why, "name the original with --teacher and its weights with --weights")
     with silence():
         result = _result(files, graph, source.seed, progress)
-    if evaluate is None and source.evaluate is not None and source.weights != "none":
-        evaluate = source.evaluate
-    return result, source, evaluate
+    return result, source, own or source.evaluate
 
 
 def _files(directory: Path, progress: Stages) -> Files:
