@@ -11,12 +11,16 @@ from safetensors.torch import load_file
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["array_file", "read_arrays"]
+__all__ = ["REMEDY", "array_file", "read_arrays"]
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
+REMEDY = (
+    "give a folder of images, zoo:NAME, a .npy, .npz or .safetensors file, "
+    "or path/to/file.py:function that returns batches"
+)
 
 
-def array_file(spec: str, option: str, remedy: str) -> Path:
+def array_file(spec: str, option: str) -> Path:
     """The file that ``spec`` is, if it can be one of arrays; it is not opened.
 
     Raises:
@@ -24,26 +28,27 @@ def array_file(spec: str, option: str, remedy: str) -> Path:
     """
     file = Path(spec)
     if file.suffix not in SUFFIXES:
-        raise InputError(f"{option} {spec!r} is no file of arrays", remedy)
+        raise InputError(f"{option} {spec!r} is no file of arrays", REMEDY)
     if not file.is_file():
-        raise InputError(f"there is no file {file}", remedy)
+        raise InputError(f"there is no file {file}", REMEDY)
     return file
 
 
-def read_arrays(file: Path, remedy: str) -> Any:
+def read_arrays(spec: str, option: str) -> Any:
     """The inputs that a file holds, the batch first.
 
     A ``.npy`` file holds the one input. The other two kinds hold an array for each input, under the names of its
     arguments: a dict. Arrays that numpy has numbered, ``arr_0``, ``arr_1`` …, are positional: a tuple.
 
     Raises:
-        InputError: the file is damaged, or would have to be unpickled.
+        InputError: as `array_file`, or the file is damaged, or would have to be unpickled.
     """
+    file = array_file(spec, option)
     try:
         return _read(file)
     except (ValueError, OSError, EOFError, TypeError, SafetensorError) as error:
         reason = (str(error).splitlines() or ["it is damaged"])[0]
-        raise InputError(f"the data {file} cannot be read: {reason}", remedy) from error
+        raise InputError(f"the data {file} cannot be read: {reason}", REMEDY) from error
 
 
 def _read(file: Path) -> Any:

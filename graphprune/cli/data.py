@@ -11,21 +11,13 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Dataset, StackDataset, Subset, TensorDataset
 
 from graphprune.capture import tensor_leaves
-from graphprune.cli.arrays import array_file, read_arrays
+from graphprune.cli.arrays import REMEDY, array_file, read_arrays
 from graphprune.cli.images import DataOptions, read_images
 from graphprune.cli.user_file import call_named, named_in
 from graphprune.ground.errors import InputError
 from graphprune.ground.processes import rank_and_count
 
 __all__ = ["ensure_readable", "read_calibration", "read_data"]
-
-DATA = (
-    "give a folder of images, zoo:NAME, a .npz or .safetensors file, or path/to/file.py:function of batches"
-)
-CALIBRATION = (
-    "give a .npy, .npz or .safetensors file, a folder of images, zoo:NAME, "
-    "or path/to/file.py:function that returns batches"
-)
 
 
 def ensure_readable(spec: str | None, *channels: str | None) -> None:
@@ -43,7 +35,7 @@ def ensure_readable(spec: str | None, *channels: str | None) -> None:
             "--mean and --std have no effect", "they are for a folder of images as --calibration"
         )
     if spec is not None and not folder and _zoo_name(spec) is None and named_in(spec) is None:
-        array_file(spec, "--calibration", CALIBRATION)
+        array_file(spec, "--calibration")
 
 
 def read_data(spec: str, example: Any, options: DataOptions) -> Any:
@@ -63,14 +55,14 @@ def read_data(spec: str, example: Any, options: DataOptions) -> Any:
             return found
     elif found is None:
         if not Path(spec).exists():
-            raise InputError(f"there is no data {spec}", DATA)
-        found = _rows(read_arrays(array_file(spec, "--data", DATA), DATA))
+            raise InputError(f"there is no data {spec}", REMEDY)
+        found = _rows(read_arrays(spec, "--data"))
     try:
         count = len(found)
     except TypeError:  # a stream, which cannot be shuffled
         count = None
     if count == 0:
-        raise InputError("the data is empty", DATA)
+        raise InputError("the data is empty", REMEDY)
     return DataLoader(found, options.batch, shuffle=bool(count), num_workers=options.workers)
 
 
@@ -103,8 +95,7 @@ def read_calibration(spec: str, example: Any, options: DataOptions) -> Any:
             raise InputError(f"--calibration has {len(leaf)} examples for {count} processes", "start fewer")
         return leaf[rank::count]
 
-    arrays = read_arrays(array_file(spec, "--calibration", CALIBRATION), CALIBRATION)
-    return tree_map_only(Tensor, share, arrays)
+    return tree_map_only(Tensor, share, read_arrays(spec, "--calibration"))
 
 
 def _zoo_name(spec: str) -> str | None:
@@ -128,7 +119,7 @@ def _rows(arrays: Any) -> Any:
     if len(lengths) != 1:
         raise InputError(f"the arrays of the data have {sorted(lengths)} rows", "give equally many")
     if lengths == {0}:
-        raise InputError("the data is empty", DATA)
+        raise InputError("the data is empty", REMEDY)
     if isinstance(arrays, Tensor):
         return arrays
     return StackDataset(**arrays) if isinstance(arrays, dict) else StackDataset(*arrays)
