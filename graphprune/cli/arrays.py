@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from graphprune.ground.errors import InputError
+from graphprune.ground.errors import InputError, first_line
 
 __all__ = ["REMEDY", "array_file", "read_arrays"]
 
@@ -47,8 +47,7 @@ def read_arrays(spec: str, option: str) -> Any:
     try:
         return _read(file)
     except (ValueError, OSError, EOFError, TypeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or ["it is damaged"])[0]
-        raise InputError(f"the data {file} cannot be read: {reason}", REMEDY) from error
+        raise InputError(f"the data {file} cannot be read: {first_line(error)}", REMEDY) from error
 
 
 def _read(file: Path) -> Any:

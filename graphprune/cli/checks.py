@@ -15,7 +15,7 @@ from graphprune import exporting
 from graphprune.cli.documents import read_object, read_text
 from graphprune.cli.original import restore_inputs
 from graphprune.cli.shapes import Inputs
-from graphprune.ground.errors import GraphpruneError, InputError
+from graphprune.ground.errors import GraphpruneError, InputError, first_line
 from graphprune.planning import Plan
 from graphprune.results.onnx_checks import ONNX_TOLERANCE
 from graphprune.results.result import load
@@ -163,7 +163,7 @@ def _run_checker(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:  # the checker's errors have no common base class
-        raise InputError((str(error).splitlines() or [type(error).__name__])[0]) from error
+        raise InputError(first_line(error)) from error
 
 
 def _inputs(path: Path, recorded: Mapping[str, Any] | None) -> Inputs:

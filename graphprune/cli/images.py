@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from graphprune.ground.errors import InputError
+from graphprune.ground.errors import InputError, first_line
 
 __all__ = ["DataOptions", "image_options", "parse_channels", "read_images"]
 
@@ -106,7 +106,7 @@ def _by_class(folder: Path, opened: Opened, transform: Transform) -> Dataset[Any
         found: Dataset[Any] = ImageFolder(str(folder), transform, loader=opened)
     except FileNotFoundError as error:
         raise InputError(
-            f"the folder {folder} cannot be read: {str(error).splitlines()[0]}",
+            f"the folder {folder} cannot be read: {first_line(error)}",
             "give every class a folder with images in it",
         ) from error
     return found
@@ -124,8 +124,9 @@ def _opened(path: str | Path, mode: str) -> Any:
         with Image.open(path) as image:
             return image.convert(mode)
     except (OSError, SyntaxError, ValueError) as error:
-        reason = (str(error).splitlines() or ["it is damaged"])[0]
-        raise InputError(f"the image {path} cannot be read: {reason}", "take it out of the folder") from error
+        raise InputError(
+            f"the image {path} cannot be read: {first_line(error)}", "take it out of the folder"
+        ) from error
 
 
 def _transform(shape: Sequence[int], options: DataOptions) -> Transform:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from graphprune.ground.errors import WeightsError
+from graphprune.ground.errors import WeightsError, first_line
 
 __all__ = ["load_weights", "read_weights"]
 
@@ -98,7 +98,7 @@ def _read_torch(path: Path) -> Any:
             CONVERT,
         ) from error
     except Exception as error:  # whatever the zip reader raises
-        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        reason = first_line(error).partition(". ")[0]
         raise WeightsError(
             f"{path} is damaged, or no state dict: {reason}",
             "give a .safetensors file, or what torch.save(model.state_dict(), …) wrote",

@@ -17,6 +17,7 @@ __all__ = [
     "RuleError",
     "VerificationError",
     "WeightsError",
+    "first_line",
 ]
 
 
@@ -73,3 +74,13 @@ class VerificationError(GraphpruneError):
     """The slim model is not what was asked for. Nothing has been written."""
 
     exit_code = 4
+
+
+def first_line(error: BaseException, limit: int | None = None) -> str:
+    """What any error says, in one line of at most ``limit`` letters; of one that says nothing, its class.
+
+    >>> first_line(ValueError("no such size\\nTraceback …")), first_line(KeyboardInterrupt())
+    ('no such size', 'KeyboardInterrupt')
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:limit]
