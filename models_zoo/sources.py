@@ -27,7 +27,7 @@ from models_zoo import torchvision_ops, wheels
 from models_zoo.inputs import gaussian
 from models_zoo.registry import ExampleInputs, nearest
 
-__all__ = ["Source", "timm_model", "torchvision_model"]
+__all__ = ["timm_model", "torchvision_model"]
 
 Source = tuple[nn.Module, ExampleInputs, tuple[int, ...]]
 

@@ -11,8 +11,8 @@ import pytest
 from graphprune.axes.kinds import KINDS
 from graphprune.profiling import cache
 
-# as a module of doctests it would be mistaken for another folder's
-collect_ignore = ["conftest.py"]
+# as modules of doctests they would be mistaken for each other
+collect_ignore_glob = ["*conftest.py"]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -163,6 +163,18 @@ def test_every_public_name_together_needs_nothing_heavy() -> None:
     assert printed(code) == "[]"
 
 
+def test_every_module_imports_without_optional_packages() -> None:
+    """Doctests are read from all of them."""
+    optional = ("accelerate", "torchvision", "timm", "transformers", "sklearn", "skimage", "PIL")
+    modules = [path.relative_to(PACKAGE.parent).with_suffix("").parts for path in FILES]
+    names = [".".join(parts).removesuffix(".__init__") for parts in modules if parts[-1] != "__main__"]
+    code = (
+        f"import importlib, sys, warnings; sys.modules.update(dict.fromkeys({optional})); "
+        f"warnings.simplefilter('ignore'); print(sum(bool(importlib.import_module(name)) for name in {names}))"
+    )
+    assert printed(code) == str(len(names))
+
+
 def test_public_names() -> None:
     assert {"trace", "shrink", "load", "Plan", "Result", "DependencyGraph"} <= set(graphprune.__all__)
     assert all(hasattr(graphprune, name) for name in graphprune.__all__)

@@ -37,7 +37,7 @@ import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.raising import raise_program
 from graphprune.planning import make_plan
-from graphprune.tuning import fine_tune
+from graphprune.tuning import Job, fine_tune
 
 SHARES = (0.7, 0.5, 0.3)
 OTHER_SHARES = {"efficientnet_lite0": (0.9, 0.8, 0.7), "minilm": (0.9, 0.8, 0.7)}
@@ -172,7 +172,7 @@ def fine_tuned(
             # no plan: it is for distances of layers alone, which these settings leave out
             plan, data = make_plan(graph, {}), training(task)
             return [
-                fine_tune(graph, plan, raise_program(program), data, settings).model
+                fine_tune(Job(graph, plan, raise_program(program), data, settings)).model
                 for settings in tunings(task)
             ], {}
 

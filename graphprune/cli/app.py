@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,6 +49,10 @@ def _version(wanted: bool) -> None:
         others = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnx", "onnxruntime"))
         typer.echo(f"graphprune {graphprune.__version__} ({others})")
         raise typer.Exit
+
+
+def _file(text: str) -> Any:
+    return typer.Option(metavar="FILE", help=text)
 
 
 @app.callback(invoke_without_command=True)
@@ -115,14 +119,10 @@ def inspect(
     model: Model,
     keep_output: Outputs = [],  # noqa: B006
     input_shape: Shapes = [],  # noqa: B006
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with the picture of it.")
-    ] = None,
-    dot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write its layers for Graphviz.")] = None,
-    graphml: Annotated[Path | None, typer.Option(metavar="FILE", help="Write its layers as GraphML.")] = None,
-    mermaid: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write its layers for Mermaid.")
-    ] = None,
+    html: Annotated[Path | None, _file("Write a page with the picture of it.")] = None,
+    dot: Annotated[Path | None, _file("Write its layers for Graphviz.")] = None,
+    graphml: Annotated[Path | None, _file("Write its layers as GraphML.")] = None,
+    mermaid: Annotated[Path | None, _file("Write its layers for Mermaid.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -175,8 +175,7 @@ def verify(
 def report(
     directory: Result,
     sensitivity: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What `graphprune sensitivity` wrote, or printed as JSON."),
+        Path | None, _file("What `graphprune sensitivity` wrote, or printed as JSON.")
     ] = None,
     json: Json = False,
     quiet: Quiet = False,

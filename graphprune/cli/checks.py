@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,14 +12,15 @@ import torch
 from torch import Tensor, fx
 
 from graphprune import exporting
-from graphprune.cli.examples import restore_inputs
+from graphprune.cli.documents import read_object, read_text
+from graphprune.cli.original import restore_inputs
 from graphprune.cli.shapes import Inputs
-from graphprune.ground.errors import GraphpruneError, InputError
+from graphprune.ground.errors import GraphpruneError, InputError, first_line
 from graphprune.planning import Plan
 from graphprune.results.onnx_checks import ONNX_TOLERANCE
 from graphprune.results.result import load
 
-__all__ = ["Checks", "Files", "check_files", "read_object", "tensors_of"]
+__all__ = ["Checks", "Files", "check_files", "tensors_of"]
 
 BATCHES = (1, 3)
 
@@ -31,12 +31,9 @@ class Checks:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(
-        self, name: str, passed: bool | None, detail: str = "", figure: float | None = None
-    ) -> bool | None:
+    def add(self, name: str, passed: bool | None, detail: str = "", figure: float | None = None) -> None:
         """``passed`` is None for what was not checked."""
         self.rows.append({"name": name, "passed": passed, "figure": figure, "detail": detail})
-        return passed
 
     def skip(self, name: str, why: str) -> None:
         """Says that something was not checked."""
@@ -49,6 +46,14 @@ class Checks:
             yield
         except GraphpruneError as error:
             self.add(name, False, error.message)
+
+    def passed(self, name: str, run: Callable[[], Any]) -> Any:
+        """Runs a check that passes unless it raises an error of ours; returns what it gives, or None."""
+        with self.attempt(name):
+            found = run()
+            self.add(name, True)
+            return found
+        return None
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -85,9 +90,9 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
         raise InputError(f"{directory} holds no result", "give a directory that graphprune shrink wrote")
     progress("read the files")
     files = Files(
-        _attempted(checks, "report.json is readable", lambda: read_object(directory / "report.json")),
-        _attempted(checks, "model loads, without pickle", lambda: load(directory)),
-        _attempted(checks, "plan.json is readable", lambda: _plan(directory)),
+        checks.passed("report.json is readable", lambda: read_object(directory / "report.json")),
+        checks.passed("model loads, without pickle", lambda: load(directory)),
+        checks.passed("plan.json is readable", lambda: Plan.from_json(read_text(directory / "plan.json"))),
     )
     _check_shapes(files, checks)
     _check_parameters(files, checks)
@@ -103,40 +108,6 @@ def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters(remove_duplicate=False)) | dict(
         model.named_buffers(remove_duplicate=False)
     )
-
-
-def _attempted(checks: Checks, name: str, read: Callable[[], Any]) -> Any:
-    with checks.attempt(name):
-        found = read()
-        checks.add(name, True)
-        return found
-    return None
-
-
-def read_object(path: Path) -> Mapping[str, Any]:
-    """The JSON object that a file holds.
-
-    Raises:
-        InputError: it holds something else, or cannot be read; the message does not name the file.
-    """
-    try:
-        report = json.loads(_text(path))
-    except ValueError as error:
-        raise InputError(f"it is not JSON: {error}") from error
-    if not isinstance(report, dict):
-        raise InputError("it is not a JSON object")
-    return report
-
-
-def _plan(directory: Path) -> Plan:
-    return Plan.from_json(_text(directory / "plan.json"))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(getattr(error, "strerror", None) or "it is not text") from error
 
 
 def _check_shapes(files: Files, checks: Checks) -> None:
@@ -173,9 +144,7 @@ def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
     if files.report and "onnx_bytes" not in files.reported("after") and not path.exists():
         checks.skip(name, "the result was saved without one")
         return
-    with checks.attempt(name):
-        _run_checker(path)
-        checks.add(name, True)
+    checks.passed(name, lambda: _run_checker(path))
     name = "onnxruntime equals the model"
     if files.model is None or checks.rows[-1]["passed"] is False:
         checks.skip(name, "the model or the ONNX file is missing or damaged")
@@ -194,7 +163,7 @@ def _run_checker(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:  # the checker's errors have no common base class
-        raise InputError((str(error).splitlines() or [type(error).__name__])[0]) from error
+        raise InputError(first_line(error)) from error
 
 
 def _inputs(path: Path, recorded: Mapping[str, Any] | None) -> Inputs:

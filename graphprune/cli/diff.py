@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from graphprune.cli.checks import read_object
-from graphprune.cli.output import print_json, show
+from graphprune.cli.documents import read_document
+from graphprune.cli.output import print_result
 from graphprune.ground.errors import InputError
 from graphprune.report.comparison import comparison
 from graphprune.report.tables import comparison_table, difference_table
@@ -27,30 +27,20 @@ def diff(one: Path, other: Path, json: bool) -> None:
         InputError: one of them is no result directory, or a document of it is damaged.
     """
     found = _compared(one, other)
-    if json:
-        print_json({"one": str(one), "other": str(other), **found})
-    else:
-        show(Text(f"A: {one}\nB: {other}"), *_parts(found))
+    parts = (Text(f"A: {one}\nB: {other}"), *_parts(found))
+    print_result({"one": str(one), "other": str(other), **found}, parts, json)
 
 
 def _compared(*directories: Path) -> dict[str, Any]:
     reports, plans = (
-        [_document(directory / name) for directory in directories] for name in ("report.json", "plan.json")
+        [read_document(directory / name) for directory in directories]
+        for name in ("report.json", "plan.json")
     )
     try:
         return comparison(reports[0], reports[1], (plans[0], plans[1]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"a report or plan is damaged: {type(error).__name__} {error}", "shrink the model again"
-        ) from error
-
-
-def _document(path: Path) -> Mapping[str, Any]:
-    try:
-        return read_object(path)
-    except InputError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.message}", "give directories that graphprune shrink wrote"
         ) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import graphprune as gp
 from graphprune import exporting
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.models import Source, resolve
-from graphprune.cli.output import print_json, show, silence, stdout_is_kept, width
+from graphprune.cli.output import print_result, silence, stdout_is_kept, width
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_shapes
 from graphprune.report.facts import network_facts
@@ -55,10 +55,7 @@ def inspect(
             if path is not None:
                 progress(f"write {path.name}")
                 exporting.write_text(path, _file(kind, source, graph, {**found, **asked}))
-    if json:
-        print_json({"model": source.spec, **found})
-    else:
-        show(*_parts(source, found))
+    print_result({"model": source.spec, **found}, _parts(source, found), json)
 
 
 def explain(model: str, layer: str, shapes: Sequence[str], json: bool) -> None:
@@ -70,10 +67,7 @@ def explain(model: str, layer: str, shapes: Sequence[str], json: bool) -> None:
     with stages() as progress:
         source, graph = _traced(model, shapes, progress)
         found = graph.explanation(layer)
-    if json:
-        print_json({"model": source.spec, **found})
-    else:
-        show(Text(_wrapped(found["text"])))
+    print_result({"model": source.spec, **found}, [Text(_wrapped(found["text"]))], json)
 
 
 def _traced(
@@ -101,35 +95,25 @@ def _command(source: Source, outputs: Sequence[str]) -> str:
     return shlex.join([*words, "--html", "FILE"])
 
 
-def _parts(source: Source, found: dict[str, Any]) -> list[RenderableType]:
+def _parts(source: Source, found: Mapping[str, Any]) -> Iterator[RenderableType]:
     least = found["smallest"]["params"] / max(found["params"], 1)
-    parts: list[RenderableType] = [
-        Text(source.spec, style="bold"),
-        cost_line(found),
-        Text(f"{len(found['groups'])} groups; one unit in each leaves {least:.1%} of the parameters"),
-    ]
+    yield from (Text(source.spec, style="bold"), cost_line(found))
+    yield Text(f"{len(found['groups'])} groups; one unit in each leaves {least:.1%} of the parameters")
     if found["groups"]:
-        parts += [group_table(found), Text(OVERLAP, style="dim")]
+        yield from (group_table(found), Text(OVERLAP, style="dim"))
     if found["pins"]:
-        parts.append(pin_table(found))
-    parts += [
-        Text(f"No rule fits {operator}, at {', '.join(names[:3])}: its axes are pinned")
-        for operator, names in found["unruled"].items()
-    ]
-    return parts + [Text(f"Note: {note}") for note in found["notes"]]
+        yield pin_table(found)
+    for operator, names in found["unruled"].items():
+        yield Text(f"No rule fits {operator}, at {', '.join(names[:3])}: its axes are pinned")
+    yield from (Text(f"Note: {note}") for note in found["notes"])
 
 
 def _wrapped(text: str) -> str:
     """Long lines broken at spaces, continued further in than they began."""
+    wrapper = textwrap.TextWrapper(width(), break_long_words=False, break_on_hyphens=False)
     lines = []
     for line in text.splitlines():
-        indent = " " * (len(line) - len(line.lstrip()))
-        lines += textwrap.wrap(
-            line.strip(),
-            width(),
-            initial_indent=indent,
-            subsequent_indent=f"{indent}    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        wrapper.initial_indent = " " * (len(line) - len(line.lstrip()))
+        wrapper.subsequent_indent = f"{wrapper.initial_indent}    "
+        lines += wrapper.wrap(line.strip())
     return "\n".join(lines)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from graphprune.cli.data import DataOptions, parse_channels, read_data
+from graphprune.cli.data import read_data
+from graphprune.cli.images import DataOptions, parse_channels
 from graphprune.cli.models import Source
 from graphprune.cli.output import stdout_is_kept
 from graphprune.cli.progress import Stages
-from graphprune.cli.training import end_processes, on_its_device, show_moment, user_evaluation
+from graphprune.cli.training import end_processes, on_its_device, show_moment
+from graphprune.cli.user_file import read_evaluation
 from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
 from graphprune.ground.errors import InputError
-from graphprune.results.result import Result
-from graphprune.tuning import Evaluate, Tuning
+from graphprune.tuning import Tuning
 
 __all__ = ["Wishes", "looped", "parse_tuning"]
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user said of fine-tuning in a shrink; ``data`` is what ``--tune`` names.
+    """The options of ``graphprune shrink`` that are about training between its rounds.
+
+    Args:
+        data: what ``--tune`` names; None trains nothing.
+        settings: of ``--tuning``, each ``NAME=VALUE``.
+        evaluate: ``file.py:function``.
+        min_metric: the figure below which no round may fall.
 
     Raises:
         InputError: without ``data`` the others have no effect; a setting is unknown or no number.
@@ -42,34 +49,28 @@ class Wishes:
 
 
 def looped(
-    wishes: Wishes,
-    rounds: int,
-    source: Source,
-    output: Path,
-    extra: Callable[[Result], Mapping[str, Any]],
-    options: Mapping[str, Any],
-    progress: Stages,
+    wishes: Wishes, rounds: int, source: Source, output: Path, progress: Stages, **options: Any
 ) -> Loop:
-    """Prunes and fine-tunes in ``rounds``; each is a directory in ``OUTPUT.rounds``."""
+    """Prunes and fine-tunes in ``rounds``; each is a directory in ``OUTPUT.rounds``.
+
+    Args:
+        options: of `graphprune.shrink_and_tune`.
+    """
     settings, data_options = parse_tuning(wishes.settings)
+    place = output.resolve()
     with stdout_is_kept():
-        evaluate: Evaluate | None = source.evaluate if source.weights != "none" else None
-        if wishes.evaluate is not None:
-            evaluate = user_evaluation(wishes.evaluate)
+        evaluate = read_evaluation(wishes.evaluate) or source.evaluate
         assert wishes.data is not None
-        data = read_data(wishes.data, source.inputs, data_options)
-        place = output.resolve()
         loop = shrink_and_tune(
             source.model,
             source.inputs,
-            data,
+            read_data(wishes.data, source.inputs, data_options),
             settings,
             rounds=rounds,
             evaluate=None if evaluate is None else on_its_device(evaluate),
             min_metric=wishes.min_metric,
             directory=place.with_name(f"{place.name}.rounds"),
             watch=lambda moment: show_moment(moment, progress),
-            extra=extra,
             progress=progress,
             **options,
         )

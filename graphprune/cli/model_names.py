@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-__all__ = ["ZOO", "complete_model", "library_names"]
+__all__ = ["ZOO", "complete_model"]
 
 # as in models_zoo, which imports torch
 ZOO = (
@@ -43,19 +43,15 @@ def complete_model(incomplete: str) -> list[str]:
     return [name for name in found if name.startswith(incomplete)]
 
 
-def _names(source: str) -> list[str]:
-    return list(ZOO) if source == "zoo" else library_names(source)
+def _names(source: str) -> Iterable[str]:
+    """Of a library that is not installed none; else in the order of their names."""
+    if source == "zoo":
+        return ZOO
+    return sorted({match["name"] or match["function"] for match in _marked(source)})
 
 
-def library_names(library: str) -> list[str]:
-    """Models of torchvision or timm in the order of their names; none if it is not installed."""
-    return sorted(
-        {match["name"] or match["function"] for text in _sources(library) for match in _MARKED.finditer(text)}
-    )
-
-
-def _sources(library: str) -> Iterator[str]:
+def _marked(library: str) -> Iterator[re.Match[str]]:
     spec = find_spec(library)
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in Path(folder, "models").rglob("*.py"):
-            yield path.read_text(encoding="utf-8")
+            yield from _MARKED.finditer(path.read_text(encoding="utf-8"))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from graphprune.calibration import Evaluate
 from graphprune.cli.shapes import Inputs, reshaped, standard_inputs
-from graphprune.cli.user_file import made_by_factory, without_factory
+from graphprune.cli.user_file import made_by_factory, named_in, without_factory
 from graphprune.cli.weights import load_weights, read_weights
 from graphprune.ground.errors import InputError
 
-__all__ = ["FACTORY", "Source", "resolve"]
+__all__ = ["FACTORY", "Source", "known_names", "resolve"]
 
-Evaluate = Callable[[Callable[..., Any]], dict[str, float]]
-
+LIBRARIES = ("zoo", "torchvision", "timm")  # a bare name is looked for in this order
 NO_WEIGHTS = "none"
 PUBLISHED = "published"
 FACTORY = "factory"  # a user's file gives its model the weights it likes
@@ -37,7 +39,8 @@ class Source:
         seed: of random weights and random inputs.
         shapes: those of ``--input-shape``.
         notes: what the user should know.
-        evaluate: gives figures of a model; None where there is no data.
+        evaluate: gives figures of a model; None where there is no data, and for random weights, which have
+            nothing to lose.
     """
 
     spec: str
@@ -82,19 +85,18 @@ def resolve(
     state = None if weights in (None, PUBLISHED, NO_WEIGHTS) else read_weights(Path(str(weights)))
     torch.manual_seed(seed)
     made = make(NO_WEIGHTS if state is not None else weights)
-    used, notes = made.weights, [made.note] if made.note else []
     if state is not None:
         load_weights(made.model, state, str(weights), full)
-        used, notes = str(weights), []
+        made = replace(made, weights=str(weights), note="")
     return Source(
         spec=full,
         model=made.model.eval(),
         inputs=_inputs(full, made.inputs, shapes, seed),
-        weights=used,
+        weights=made.weights,
         seed=seed,
         shapes=tuple(shapes),
-        notes=tuple(notes),
-        evaluate=made.evaluate,
+        notes=(made.note,) if made.note else (),
+        evaluate=None if made.weights == NO_WEIGHTS else made.evaluate,
     )
 
 
@@ -113,12 +115,11 @@ _Make = Callable[[str | None], _Made]
 
 def _find(spec: str) -> tuple[str, _Make]:
     """The full spec, and the function that makes its model with "published", "none" or default weights."""
-    prefix, colon, rest = spec.partition(":")
-    if colon and prefix in _LIBRARIES:
-        return spec, lambda weights: _LIBRARIES[prefix](rest, weights)
-    path, colon, factory = spec.rpartition(":")
-    if colon and path.endswith(".py"):
-        return spec, lambda weights: _from_file(Path(path), factory, weights)
+    prefix, colon, name = spec.partition(":")
+    if colon and prefix in LIBRARIES:
+        return spec, partial(_from_library, prefix, name)
+    if named := named_in(spec):
+        return spec, partial(_from_file, *named)
     if colon:
         raise InputError(
             f"MODEL {spec!r} has no known prefix {prefix!r}",
@@ -132,81 +133,59 @@ def _find(spec: str) -> tuple[str, _Make]:
             f"name the model that they belong to, and give them with --weights {spec}",
         )
     library = _library_with(spec)
-    return f"{library}:{spec}", lambda weights: _LIBRARIES[library](spec, weights)
+    return f"{library}:{spec}", partial(_from_library, library, spec)
 
 
 def _library_with(name: str) -> str:
-    """Where a bare name is found first."""
-    known: list[str] = []
-    for library, names in _NAMES.items():
-        here = names()
+    """The first library that has a model of that name."""
+    known = {library: known_names(library) for library in LIBRARIES}
+    for library, names in known.items():
         # timm's names may end in a tag of published weights
-        if name in here or (library == "timm" and name.partition(".")[0] in here):
+        if name in names or (library == "timm" and name.partition(".")[0] in names):
             return library
-        known += here
     from models_zoo.registry import nearest
 
+    missing = [library for library, names in known.items() if not names]
+    note = f" ({' and '.join(missing)} not installed)" if missing else ""
     raise InputError(
-        f"there is no model {name!r} in {_searched()}", nearest(name, list(dict.fromkeys(known)))
+        f"there is no model {name!r} in the zoo, torchvision or timm{note}",
+        nearest(name, dict.fromkeys(chain(*known.values()))),
     )
 
 
-def _searched() -> str:
-    missing = [library for library, names in _NAMES.items() if not names()]
-    text = "the zoo, torchvision or timm"
-    return f"{text} ({' and '.join(missing)} not installed)" if missing else text
-
-
-def _zoo_names() -> Sequence[str]:
+def known_names(library: str) -> Sequence[str]:
+    """The models of "zoo", "torchvision" or "timm"; none where the library is not installed."""
     import models_zoo
-
-    return models_zoo.names()
-
-
-def _torchvision_names() -> Sequence[str]:
-    return _listed("torchvision", "torchvision.models")
-
-
-def _timm_names() -> Sequence[str]:
-    return _listed("timm", "timm")
-
-
-def _listed(distribution: str, module: str) -> Sequence[str]:
-    from importlib.util import find_spec
-
     from models_zoo import torchvision_ops, wheels
 
-    if find_spec(distribution) is None or find_spec("torchvision") is None:
+    if library == "zoo":
+        return models_zoo.names()
+    if not all(map(importlib.util.find_spec, (library, "torchvision"))):
         return ()
     torchvision_ops.ensure()
-    names: Sequence[str] = wheels.module(distribution, module).list_models()
+    listing = wheels.module(library, "torchvision.models" if library == "torchvision" else library)
+    names: Sequence[str] = listing.list_models()
     return names
+
+
+def _from_library(library: str, name: str, weights: str | None) -> _Made:
+    if library == "zoo":
+        return _from_zoo(name, weights)
+    from models_zoo import sources
+
+    make = sources.torchvision_model if library == "torchvision" else sources.timm_model
+    model, example_inputs, _ = make(name, weights != NO_WEIGHTS)
+    return _Made(model, example_inputs(1), weights or PUBLISHED)
 
 
 def _from_zoo(name: str, weights: str | None) -> _Made:
     import models_zoo
 
     entry = models_zoo.get(name)
-    published = entry.load_weights is not None
-    used = weights or (PUBLISHED if published else NO_WEIGHTS)
-    fallen_back = weights is None and not published
-    note = f"zoo:{name} has no published weights: random ones are used" if fallen_back else ""
-    model = models_zoo.load(name, used)
-    return _Made(model, entry.example_inputs(1), used, note, entry.evaluate)
-
-
-def _from_torchvision(name: str, weights: str | None) -> _Made:
-    from models_zoo.sources import torchvision_model
-
-    model, example_inputs, _ = torchvision_model(name, weights != NO_WEIGHTS)
-    return _Made(model, example_inputs(1), weights or PUBLISHED)
-
-
-def _from_timm(name: str, weights: str | None) -> _Made:
-    from models_zoo.sources import timm_model
-
-    model, example_inputs, _ = timm_model(name, weights != NO_WEIGHTS)
-    return _Made(model, example_inputs(1), weights or PUBLISHED)
+    used, note = weights or PUBLISHED, ""
+    if weights is None and entry.load_weights is None:
+        used, note = NO_WEIGHTS, f"zoo:{name} has no published weights: random ones are used"
+    return _Made(models_zoo.load(name, used), entry.example_inputs(1), used, note, entry.evaluate)
 
 
 def _from_file(path: Path, factory: str, weights: str | None) -> _Made:
@@ -215,17 +194,4 @@ def _from_file(path: Path, factory: str, weights: str | None) -> _Made:
             f"{path} has no published weights",
             "leave --weights out for those that the factory gives, or name a file",
         )
-    model, inputs = made_by_factory(path, factory)
-    return _Made(model, inputs, FACTORY)
-
-
-_LIBRARIES: Mapping[str, Callable[[str, str | None], _Made]] = {
-    "zoo": _from_zoo,
-    "torchvision": _from_torchvision,
-    "timm": _from_timm,
-}
-_NAMES: Mapping[str, Callable[[], Sequence[str]]] = {
-    "zoo": _zoo_names,
-    "torchvision": _torchvision_names,
-    "timm": _timm_names,
-}
+    return _Made(*made_by_factory(path, factory), FACTORY)

@@ -1,29 +1,57 @@
-"""The original of a result, made again from what its report records."""
+"""The original of a result: what its report records of it, and how it is made again from that."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import Tensor
 
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.models import FACTORY, Source, resolve
 from graphprune.cli.output import silence, stdout_is_kept
 from graphprune.cli.progress import Stages
+from graphprune.cli.shapes import Inputs, random_tensor, value_range
+from graphprune.cli.user_file import named_in
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
 
-__all__ = ["original", "other_weights", "unknown_original"]
+__all__ = [
+    "describe_inputs",
+    "original",
+    "other_weights",
+    "recorded",
+    "restore_inputs",
+    "unknown_original",
+]
+
+
+def recorded(
+    source: Source, graph: DependencyGraph, notes: Sequence[str], command: str = ""
+) -> dict[str, Any]:
+    """What `graphprune verify` needs to make the original again, and the command that made the result."""
+    return {
+        "model": source.spec,
+        **({"command": command} if command else {}),
+        "weights": source.weights,
+        "seed": source.seed,
+        "input_shapes": [list(shape) for shape in source.shapes],
+        "inputs": describe_inputs(source.inputs),
+        "digest": digest(graph.program.tensors),
+        "notes": [*source.notes, *notes],
+    }
 
 
 def unknown_original(recorded: Mapping[str, Any], model: str | None, option: str) -> str:
-    """Why the original is not to be made, or nothing; ``option`` is the one that names it."""
+    """Why the original cannot be made unless the user names it with ``option``; "" where it can."""
     if model is not None:
         return ""
     spec = recorded.get("model")
     if not isinstance(spec, str):
         return f"the report records no model; name it with {option}"
-    if spec.rpartition(":")[0].endswith(".py"):
+    if named_in(spec):
         # a report is data: it must not make us run a file
         return f"the original is made by a file of Python, which is run only if named: {option} {spec}"
     return ""
@@ -57,8 +85,65 @@ def original(
 
 
 def other_weights(recorded: Mapping[str, Any], source: Source, graph: DependencyGraph) -> str:
-    """What is wrong if this is not the model that was shrunk, or nothing."""
+    """What is wrong if this is not the model that was shrunk; "" if it is."""
     expected = recorded.get("digest")
     if expected is None or digest(graph.program.tensors) == expected:
         return ""
     return f"{source.spec} has other weights here than those that were shrunk"
+
+
+def describe_inputs(inputs: Inputs) -> dict[str, Any]:
+    """Shapes, dtypes and ranges of the tensors, other values as they are."""
+    args, kwargs = inputs
+    return {"args": [_described(item) for item in args], "kwargs": _described(kwargs)["dict"]}
+
+
+def restore_inputs(description: Mapping[str, Any], seed: int = 0) -> Inputs:
+    """Inputs of these shapes and dtypes: normal random floats, whole numbers within the recorded range.
+
+    Raises:
+        InputError: it is not what `describe_inputs` returns.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    try:
+        args = tuple(_restored(item, generator) for item in description["args"])
+        kwargs = {str(name): _restored(item, generator) for name, item in description["kwargs"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"the recorded inputs cannot be read: {error}", "name the model with --model"
+        ) from error
+    return args, kwargs
+
+
+def _described(value: Any) -> dict[str, Any]:
+    if isinstance(value, Tensor):
+        values = value_range(value)
+        return {
+            "shape": list(value.shape),
+            "dtype": str(value.dtype).removeprefix("torch."),
+            **({"range": list(values)} if values else {}),
+        }
+    if isinstance(value, Mapping):
+        return {"dict": {str(key): _described(item) for key, item in value.items()}}
+    if isinstance(value, list | tuple):
+        return {"tuple" if isinstance(value, tuple) else "list": [_described(item) for item in value]}
+    return {"value": value if isinstance(value, bool | int | float | str) else None}
+
+
+def _restored(item: Mapping[str, Any], generator: torch.Generator) -> Any:
+    if "shape" in item:
+        return _tensor(item, generator)
+    if "dict" in item:
+        return {key: _restored(inner, generator) for key, inner in item["dict"].items()}
+    for kind, build in (("tuple", tuple), ("list", list)):
+        if kind in item:
+            return build(_restored(inner, generator) for inner in item[kind])
+    return item["value"]
+
+
+def _tensor(item: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+    dtype = getattr(torch, item["dtype"])
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"{item['dtype']!r} is no dtype")
+    low, high = map(int, item.get("range", (0, 0)))
+    return random_tensor([int(size) for size in item["shape"]], dtype, (low, high), generator)

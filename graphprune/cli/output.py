@@ -8,12 +8,12 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 
-__all__ = ["console", "print_json", "show", "silence", "stdout_is_kept", "width"]
+__all__ = ["console", "print_json", "print_result", "show", "silence", "stdout_is_kept", "width"]
 
 WIDTH = 80  # of tables where there is no terminal
 
@@ -31,6 +31,16 @@ def show(*parts: RenderableType) -> None:
     target = console(sys.stdout)
     for part in parts:
         target.print(part, markup=False, emoji=False)
+
+
+def print_result(
+    document: Mapping[str, Any], parts: Iterable[RenderableType], json: bool, quiet: bool = False
+) -> None:
+    """Prints what came of a command: ``document`` with ``--json``, nothing with ``--quiet``, else ``parts``."""
+    if json:
+        print_json(document)
+    elif not quiet:
+        show(*parts)
 
 
 def width() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 
 from rich.live import Live
@@ -23,8 +24,8 @@ __all__ = ["Stages", "stages"]
 MEASURED = {"time"}
 REDRAWN = 0.5  # seconds between two looks of a stage that is measured
 
-# Stages that cannot be counted: how long they take compared with an earlier one. Medians of seven models, from
-# digits_resnet to swin_t: exports of one were off by a factor of 2.5 at most, the short stages by 5.
+# Stages that cannot be counted: an earlier stage, and how many times as long as that they take. Medians of seven
+# models, from digits_resnet to swin_t: exports of one were off by a factor of 2.5 at most, the short stages by 5.
 TYPICAL = {
     "export": ("capture", 4.4),
     "run in onnxruntime": ("export", 0.05),
@@ -59,7 +60,7 @@ class Stages:
                 transient=True,
                 auto_refresh=stage not in MEASURED,
                 refresh_per_second=8,
-                get_renderable=self._line,
+                get_renderable=self.line,
                 redirect_stdout=False,  # what is silenced should stay so
                 redirect_stderr=False,
             )
@@ -74,17 +75,24 @@ class Stages:
             self.drawn = perf_counter()
 
     def say(self, text: str, lasting: bool = False) -> None:
-        """Says how far the running stage is; what is ``lasting`` is a line of its own where there is no terminal."""
+        """Shows ``text`` beside the running stage; without a terminal it is printed where it is ``lasting``."""
         stop_if_interrupted()
         self.said = text
         if lasting and self.wanted and not self.shown:
             self.console.print(Text(f"{self.stage}: {text}"))
 
-    def leave(self, text: str) -> None:
-        """Says what an interrupt leaves behind, below the stage that it ends."""
-        self.end("✗", "red")
-        if self.wanted:
-            self.console.print(Text(text), soft_wrap=True)
+    @contextmanager
+    def resumable(self, path: Path | None) -> Iterator[None]:
+        """Says, where an interrupt ends the body, that the same command goes on from ``path``, if that is a file."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if path is not None and path.is_file():
+                self.end("✗", "red")
+                if self.wanted:
+                    text = f"stopped; the same command goes on from {path}"
+                    self.console.print(Text(text), soft_wrap=True)
+            raise
 
     def end(self, mark: str, style: str) -> None:
         """Ends the running stage, if there is one."""
@@ -98,7 +106,8 @@ class Stages:
                 self.console.print(Text.assemble((mark, style), f" {self.stage:<32}", took))
         self.stage = ""
 
-    def _line(self) -> Table:
+    def line(self) -> Table:
+        """The running stage as one row: a spinner, its name, a bar where it is counted, and the time left."""
         line = Table.grid(padding=(0, 1))
         bar = [] if self.done is None else [ProgressBar(1.0, self.done, width=20)]
         line.add_row(self.spinner, Text(self.stage), *bar, Text(self._left(), style="dim"))

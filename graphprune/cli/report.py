@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json as json_module
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.text import Text
 
 from graphprune import exporting
 from graphprune.cli.curves import read_curves
-from graphprune.cli.output import print_json, show
+from graphprune.cli.documents import read_document
+from graphprune.cli.output import print_result
 from graphprune.ground.errors import InputError
 from graphprune.report.page import render
 
@@ -29,13 +27,13 @@ def report(directory: Path, sensitivity: Path | None, json: bool, quiet: bool) -
     Raises:
         InputError: it is no result directory, or one of a version that did not record its layers.
     """
-    found = _read(directory / "report.json", "give a directory that `graphprune shrink` wrote")
+    found = read_document(directory / "report.json")
     if missing := [name for name in NEEDED if name not in found]:
         raise InputError(
             f"{directory}/report.json has no {missing[0]}: an older version wrote it",
             "shrink the model again; `shrink MODEL --plan` makes the same choice",
         )
-    plan = _read(directory / "plan.json", "give a directory that `graphprune shrink` wrote")
+    plan = read_document(directory / "plan.json")
     curves = read_curves(sensitivity) if sensitivity else None
     title = str(found.get("source", {}).get("model", found.get("name", directory.name)))
     page = directory / "report.html"
@@ -47,18 +45,5 @@ def report(directory: Path, sensitivity: Path | None, json: bool, quiet: bool) -
             "shrink the model again",
         ) from error
     exporting.write_text(page, text)
-    if json:
-        print_json({"page": str(page), "bytes": page.stat().st_size})
-    elif not quiet:
-        show(Text(f"Written to {page}"))
-
-
-def _read(path: Path, remedy: str) -> Mapping[str, Any]:
-    try:
-        document = json_module.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise InputError(f"{path} cannot be read: {reason}", remedy) from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path} holds no JSON object", remedy)
-    return document
+    document = {"page": str(page), "bytes": page.stat().st_size}
+    print_result(document, [Text(f"Written to {page}")], json, quiet)

@@ -8,17 +8,16 @@ from typing import Any
 from rich.text import Text
 
 import graphprune as gp
-from graphprune.axes.dependency import DependencyGraph
-from graphprune.calibration import Evaluate, Loss
-from graphprune.cli.calibration import ensure_readable, read_loss
 from graphprune.cli.curves import curves_of
-from graphprune.cli.data import image_options, read_calibration
+from graphprune.cli.data import ensure_readable, read_calibration
+from graphprune.cli.images import image_options
 from graphprune.cli.models import Source, resolve
-from graphprune.cli.output import print_json, show, silence, stdout_is_kept
+from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.sensitivity_request import SensitivityRequest
 from graphprune.cli.shapes import parse_shapes
-from graphprune.cli.training import is_first, joined_processes, user_evaluation
+from graphprune.cli.training import is_first, joined_processes
+from graphprune.cli.user_file import read_evaluation, read_loss
 from graphprune.probing import Sensitivity
 from graphprune.report.sensitivity import sensitivity_table
 
@@ -39,68 +38,43 @@ def sensitivity(request: SensitivityRequest) -> None:
     if not first:
         return
     report = _report(source.spec, found, request)
-    if request.json:
-        print_json(report)
-    elif not request.quiet:
-        show(*(Text(f"Note: {note}") for note in source.notes), *sensitivity_table(report))
-        if request.output is not None:
-            show(Text(f"Written to {request.output}"))
+    parts = (*(Text(f"Note: {note}") for note in source.notes), *sensitivity_table(report))
+    written = () if request.output is None else (Text(f"Written to {request.output}"),)
+    print_result(report, (*parts, *written), request.json, request.quiet)
 
 
 def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Sensitivity]:
     progress("build the model")
     with stdout_is_kept():
         ensure_readable(request.calibration, request.mean, request.std)
-        loss = None if request.loss is None else read_loss(request.loss)
-        evaluate = None if request.evaluate is None else user_evaluation(request.evaluate)
+        functions = {"loss": read_loss(request.loss), "evaluate": read_evaluation(request.evaluate)}
         source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
-        calibration = _calibration(request, source)
+        batches = None
+        if request.calibration is not None:
+            images = image_options(request.mean, request.std)
+            batches = read_calibration(request.calibration, source.inputs, images)
     progress("capture")
     with silence():
         graph = gp.trace(source.model, source.inputs)
     progress("score")
 
-    with stdout_is_kept():
-        try:
-            found = _probed(request, graph, calibration, evaluate, loss, progress)
-        except KeyboardInterrupt:
-            if request.output is not None and request.output.is_file():
-                progress.leave(f"stopped; the same command goes on from {request.output}")
-            raise
-    return source, found
-
-
-def _probed(
-    request: SensitivityRequest,
-    graph: DependencyGraph,
-    calibration: Any,
-    evaluate: Evaluate | None,
-    loss: Loss | None,
-    progress: Stages,
-) -> Sensitivity:
     def watch(done: int, total: int) -> None:
         if not done:
             progress("measure")
         progress.part(done / total)
 
-    return gp.sensitivity(
-        graph,
-        calibration=calibration,
-        evaluate=evaluate,
-        ratios=request.shares,
-        distance=request.distance,
-        importance=request.importance,
-        loss=loss,
-        path=request.output,
-        watch=watch,
-        seed=request.seed,
-    )
-
-
-def _calibration(request: SensitivityRequest, source: Source) -> Any:
-    if request.calibration is None:
-        return None
-    return read_calibration(request.calibration, source.inputs, image_options(request.mean, request.std))
+    with stdout_is_kept(), progress.resumable(request.output):
+        return source, gp.sensitivity(
+            graph,
+            calibration=batches,
+            ratios=request.shares,
+            distance=request.distance,
+            importance=request.importance,
+            path=request.output,
+            watch=watch,
+            seed=request.seed,
+            **functions,
+        )
 
 
 def _report(spec: str, found: Sensitivity, request: SensitivityRequest) -> Mapping[str, Any]:

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from graphprune.capture import tensor_leaves
 from graphprune.ground.errors import InputError
 
-__all__ = ["Inputs", "parse_shape", "parse_shapes", "reshaped", "standard_inputs"]
+__all__ = ["Inputs", "parse_shapes", "random_tensor", "reshaped", "standard_inputs", "value_range"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 Shape = tuple[int, ...]
 
 
-def parse_shape(text: str) -> Shape:
-    """``"1,3,224,224"`` as a tuple.
+def parse_shapes(texts: Sequence[str]) -> tuple[Shape, ...]:
+    """One shape for each time the option is given.
+
+    >>> parse_shapes(["1,3,224,224", "1,10"])
+    ((1, 3, 224, 224), (1, 10))
 
     Raises:
-        InputError: it is not a list of positive whole numbers.
+        InputError: one is not a list of positive whole numbers.
     """
+    return tuple(map(_shape, texts))
+
+
+def _shape(text: str) -> Shape:
     try:
-        shape = tuple(int(size) for size in text.split(","))
+        shape = tuple(map(int, text.split(",")))
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
@@ -35,15 +44,10 @@ def parse_shape(text: str) -> Shape:
     return shape
 
 
-def parse_shapes(texts: Sequence[str]) -> tuple[Shape, ...]:
-    """One shape for each time the option is given."""
-    return tuple(map(parse_shape, texts))
-
-
 def standard_inputs(shapes: Sequence[Shape], seed: int) -> Inputs:
     """One standard-normal float32 tensor for each shape, as positional arguments."""
     generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(shape, generator=generator) for shape in shapes), {}
+    return tuple(random_tensor(shape, torch.float32, None, generator) for shape in shapes), {}
 
 
 def reshaped(example: Inputs, shapes: Sequence[Shape], seed: int) -> Inputs:
@@ -57,26 +61,37 @@ def reshaped(example: Inputs, shapes: Sequence[Shape], seed: int) -> Inputs:
     """
     if not shapes:
         return example
-    tensors = [leaf for leaf in pytree.tree_leaves(example) if isinstance(leaf, Tensor)]
-    if len(shapes) not in (1, len(tensors)):
+    count = len(tensor_leaves(example))
+    if len(shapes) not in (1, count):
         raise InputError(
-            f"{len(shapes)} input shapes are given for a model of {len(tensors)} input tensors",
+            f"{len(shapes)} input shapes are given for a model of {count} input tensors",
             "give --input-shape once for all of them, or once for each",
         )
-    wanted = iter(shapes if len(shapes) == len(tensors) else list(shapes) * len(tensors))
+    wanted = cycle(shapes)
     generator = torch.Generator().manual_seed(seed)
 
-    def draw(leaf: Any) -> Any:
-        return _like(leaf, next(wanted), generator) if isinstance(leaf, Tensor) else leaf
+    def draw(tensor: Tensor) -> Tensor:
+        shape = next(wanted)
+        if tensor.dtype == torch.bool:
+            return torch.ones(shape, dtype=torch.bool)
+        return random_tensor(shape, tensor.dtype, value_range(tensor), generator)
 
-    redrawn: Inputs = pytree.tree_map(draw, example)
+    redrawn: Inputs = pytree.tree_map_only(Tensor, draw, example)
     return redrawn
 
 
-def _like(tensor: Tensor, shape: Shape, generator: torch.Generator) -> Tensor:
-    if tensor.is_floating_point() or tensor.is_complex():
-        return torch.randn(shape, generator=generator).to(tensor.dtype)
-    if tensor.dtype == torch.bool:
-        return torch.ones(shape, dtype=torch.bool)
-    low, high = int(tensor.min()), int(tensor.max())
-    return torch.randint(low, high + 1, shape, generator=generator).to(tensor.dtype)
+def value_range(tensor: Tensor) -> tuple[int, int] | None:
+    """The least and the largest of whole numbers; None of floats, and where there are no numbers."""
+    if tensor.is_floating_point() or tensor.is_complex() or not tensor.numel():
+        return None
+    return int(tensor.min()), int(tensor.max())
+
+
+def random_tensor(
+    shape: Sequence[int], dtype: torch.dtype, values: tuple[int, int] | None, generator: torch.Generator
+) -> Tensor:
+    """Standard-normal floats, or whole numbers from the first of ``values`` up to the second."""
+    if dtype.is_floating_point or dtype.is_complex:
+        return torch.randn(shape, generator=generator).to(dtype)
+    low, high = values or (0, 0)
+    return torch.randint(low, high + 1, shape, generator=generator).to(dtype)

@@ -13,17 +13,18 @@ from graphprune import exporting
 from graphprune.asking.declared import declarations
 from graphprune.asking.options import AUTO, LIMITS, ORDER, Options
 from graphprune.asking.request import Request
-from graphprune.cli.calibration import ensure_readable, read_loss
-from graphprune.cli.data import image_options, read_calibration
+from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
+from graphprune.cli.images import image_options
 from graphprune.cli.loop import Wishes, looped
 from graphprune.cli.models import Source, resolve
+from graphprune.cli.original import recorded
 from graphprune.cli.output import print_json, show, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
-from graphprune.cli.record import Figures, recorded
 from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_shapes
-from graphprune.cli.training import is_first
+from graphprune.cli.training import Figures, is_first
+from graphprune.cli.user_file import read_loss
 from graphprune.ground.errors import InputError
 from graphprune.ground.shares import share
 from graphprune.planning import Plan
@@ -153,18 +154,17 @@ def _read_plan(path: Path) -> Plan:
 
 def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
     """The data and the loss that were named. Files are run where they are named."""
-    calibration, loss = request.asked.get("calibration"), request.asked.get("loss")
+    calibration = request.asked.get("calibration")
     if calibration is not None:
         images = image_options(request.mean, request.std)
         calibration = read_calibration(calibration, source.inputs, images)
-    return {"calibration": calibration, "loss": None if loss is None else read_loss(loss)}
+    return {"calibration": calibration, "loss": read_loss(request.asked.get("loss"))}
 
 
 def _shrunk(
     request: ShrinkRequest, directory: Path, source: Source, options: dict[str, Any], progress: Stages
 ) -> dict[str, Any]:
-    # random weights have nothing to lose
-    figures = Figures(source.evaluate if source.weights != "none" else None)
+    figures = Figures(source.evaluate)
     if figures.wanted:
         progress("evaluate the original")
         figures.add("before", source.model)
@@ -176,7 +176,8 @@ def _shrunk(
     rounds: dict[str, Any] = {}
     if request.tune:
         wished = {name: value for name, value in options.items() if name != "rounds"}
-        loop = looped(_wishes(request), options["rounds"], source, directory, origin, wished, progress)
+        wished["extra"] = origin
+        loop = looped(_wishes(request), options["rounds"], source, directory, progress, **wished)
         result, rounds = loop.result, {"loop": loop.to_dict()}
     else:
         result = gp.shrink(source.model, source.inputs, progress=progress, **options)

@@ -12,7 +12,8 @@ _received: list[int] = []
 
 
 def install() -> None:
-    """Handles SIGINT and SIGTERM alike."""
+    """Handles SIGINT and SIGTERM alike, and forgets those that have come."""
+    _received.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
 

@@ -1,4 +1,4 @@
-"""What commands share that train or run in several processes: evaluation, progress, and which process speaks."""
+"""What commands share that train, or run in several processes: processes, evaluations, and how far training is."""
 
 from __future__ import annotations
 
@@ -8,37 +8,23 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from graphprune.calibration import Evaluate
 from graphprune.cli.progress import Stages
-from graphprune.cli.user_file import named_in_file
-from graphprune.ground.errors import InputError
 from graphprune.report.formats import figure_text
-from graphprune.tuning import Evaluate, Moment
+from graphprune.tuning import Moment
 
-__all__ = ["end_processes", "is_first", "joined_processes", "on_its_device", "show_moment", "user_evaluation"]
+__all__ = ["Figures", "end_processes", "is_first", "joined_processes", "on_its_device", "show_moment"]
 
 
 def is_first() -> bool:
     """Whether this is the process that writes and shows; ``torchrun`` and ``accelerate launch`` number them."""
     return int(os.environ.get("RANK", "0")) == 0
-
-
-def user_evaluation(spec: str) -> Evaluate:
-    """The function that ``file.py:function`` names. The file is run.
-
-    Raises:
-        InputError: there is no such file or function.
-    """
-    path, colon, name = spec.rpartition(":")
-    if not colon or not path.endswith(".py"):
-        raise InputError(f"--evaluate {spec!r} names no function", "give path/to/file.py:function")
-    return named_in_file(Path(path), name, "return a number, given the model")
 
 
 @contextmanager
@@ -67,7 +53,7 @@ atexit.register(end_processes)  # commands that end by an error, too
 
 
 def on_its_device(evaluate: Evaluate) -> Evaluate:
-    """``evaluate`` for a model anywhere: evaluations give tensors on the CPU and want such back."""
+    """``evaluate`` for a model on any device, though evaluations give tensors on the CPU and expect such back."""
 
     def run(model: nn.Module) -> float | Mapping[str, float]:
         device = next(iter(model.parameters())).device
@@ -84,8 +70,32 @@ def on_its_device(evaluate: Evaluate) -> Evaluate:
     return run
 
 
+class Figures:
+    """What an evaluation gives for the original and for the slim model. If it fails, a note says so, and no error."""
+
+    def __init__(self, evaluate: Evaluate | None) -> None:
+        self.evaluate = evaluate
+        self.wanted = evaluate is not None
+        self.found: dict[str, Mapping[str, float]] = {}
+        self.notes: list[str] = []
+
+    def add(self, when: str, model: Any) -> None:
+        assert self.evaluate is not None
+        try:
+            found = self.evaluate(model)
+            self.found[when] = found if isinstance(found, Mapping) else {"metric": float(found)}
+        except Exception as error:  # a fixed input shape, a missing package, anything the data asks for
+            self.wanted = False
+            self.found = {}
+            self.notes.append(f"not evaluated: {' '.join(str(error).split())[:200]}")
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        return {"evaluation": self.found} if self.found else {}
+
+
 def show_moment(moment: Moment, progress: Stages) -> None:
-    """Step, loss, metric and time left."""
+    """Shows the step, the loss, the figure of the evaluation and the time left."""
     metric = "" if moment.metric is None else f"  metric {figure_text(moment.metric)}"
     minutes, seconds = divmod(round(moment.seconds_left), 60)
     left = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

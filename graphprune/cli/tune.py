@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import RenderableType
 from rich.text import Text
 
 import graphprune as gp
 from graphprune import exporting
 from graphprune.asking.toml import read_settings
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.cli.calibration import read_loss
+from graphprune.calibration import Evaluate
 from graphprune.cli.checks import Checks, Files, check_files
-from graphprune.cli.data import DataOptions, image_options, read_data
+from graphprune.cli.data import read_data
 from graphprune.cli.declared import run_settings
+from graphprune.cli.images import DataOptions, image_options
 from graphprune.cli.models import Source
-from graphprune.cli.original import original, other_weights, unknown_original
-from graphprune.cli.output import print_json, show, silence, stdout_is_kept
+from graphprune.cli.original import original, other_weights, recorded, unknown_original
+from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
-from graphprune.cli.record import Figures, recorded
-from graphprune.cli.training import end_processes, is_first, on_its_device, show_moment, user_evaluation
+from graphprune.cli.training import Figures, end_processes, is_first, on_its_device, show_moment
 from graphprune.cli.tune_request import TuneRequest
+from graphprune.cli.user_file import read_evaluation, read_loss
 from graphprune.ground.errors import InputError
 from graphprune.repair import RepairReport
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.results.result import Result
-from graphprune.tuning import Evaluate, Tuning
+from graphprune.tuning import Tuning
 
 __all__ = ["tune"]
 
@@ -63,10 +65,8 @@ def tune(request: TuneRequest) -> None:
                 request.place, not request.no_latency, progress, extra, settings=_said(request)
             )
         request.state.unlink(missing_ok=True)
-    if request.json:
-        print_json({"directory": str(request.place), **report})
-    elif not request.quiet:
-        _show(report, request.place)
+    document = {"directory": str(request.place), **report}
+    print_result(document, _parts(report, request.place), request.json, request.quiet)
 
 
 def _tuning(request: TuneRequest) -> Tuning:
@@ -91,7 +91,7 @@ def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, E
     with silence():
         files = _files(request.directory, progress)
     assert files.plan is not None
-    evaluate = None if request.evaluate is None else user_evaluation(request.evaluate)
+    own = read_evaluation(request.evaluate)
     known = files.reported("source")
     if why := unknown_original(known, request.teacher, "--teacher"):
         raise InputError(f"there is no teacher: {why}", "the original teaches the slim model")
@@ -100,9 +100,7 @@ def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, E
         raise InputError(why, "name the original with --teacher and its weights with --weights")
     with silence():
         result = _result(files, graph, source.seed, progress)
-    if evaluate is None and source.evaluate is not None and source.weights != "none":
-        evaluate = source.evaluate
-    return result, source, evaluate
+    return result, source, own or source.evaluate
 
 
 def _files(directory: Path, progress: Stages) -> Files:
@@ -125,39 +123,29 @@ def _result(files: Files, graph: DependencyGraph, seed: int, progress: Stages) -
 
 
 def _tuned(request: TuneRequest, result: Result, evaluate: Evaluate | None, progress: Stages) -> Result:
-    with stdout_is_kept():
+    with stdout_is_kept(), progress.resumable(request.state):
         progress("read the data")
-        loss = None if request.loss is None else read_loss(request.loss)
+        loss = read_loss(request.loss)
         data = read_data(request.data, result.graph.program.example, _data_options(request))
         progress("fine-tune")
-        try:
-            tuned = gp.tune(
-                result,
-                data,
-                _tuning(request),
-                loss=loss,
-                evaluate=None if evaluate is None else on_its_device(evaluate),
-                checkpoint=request.state,
-                watch=lambda moment: show_moment(moment, progress),
-            )
-        except KeyboardInterrupt:
-            if request.state.is_file():
-                progress.leave(f"stopped; the same command goes on from {request.state}")
-            raise
+        tuned = gp.tune(
+            result,
+            data,
+            _tuning(request),
+            loss=loss,
+            evaluate=None if evaluate is None else on_its_device(evaluate),
+            checkpoint=request.state,
+            watch=lambda moment: show_moment(moment, progress),
+        )
     end_processes()
     return tuned
 
 
-def _show(report: Mapping[str, Any], directory: Path) -> None:
+def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
     tuning = report["tuning"]
-    metric = tuning.get("metric")
     said = f"Fine-tuned for {tuning['steps']} steps"
-    if metric:
+    if metric := tuning.get("metric"):
         said += f": the slim model's figure went from {metric['before']:.4g} to {metric['best']:.4g}"
-    show(
-        shrink_table(report),
-        Text(said),
-        *(Text(f"Note: {note}") for note in (*report["source"]["notes"], *report["notes"])),
-        verdict_line(report["verdict"]),
-        Text(f"Written to {directory}"),
-    )
+    yield from (shrink_table(report), Text(said))
+    yield from (Text(f"Note: {note}") for note in (*report["source"]["notes"], *report["notes"]))
+    yield from (verdict_line(report["verdict"]), Text(f"Written to {directory}"))

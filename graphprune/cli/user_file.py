@@ -1,4 +1,4 @@
-"""Models from the user's own Python file, which is run because the user named it."""
+"""Models, data and functions from the user's own Python file, which is run because the user named it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,44 @@ from graphprune.capture import normalise_inputs
 from graphprune.cli.shapes import Inputs
 from graphprune.ground.errors import GraphpruneError, InputError
 
-__all__ = ["called", "made_by_factory", "named_in_file", "without_factory"]
+__all__ = ["call_named", "made_by_factory", "named_in", "read_evaluation", "read_loss", "without_factory"]
 
 RETURNS = "return a torch.nn.Module, or (module, example_inputs)"
+Function = Callable[..., Any]
+
+
+def named_in(spec: str) -> tuple[Path, str] | None:
+    """The file and the name that ``path/to/file.py:name`` holds; None of any other text.
+
+    >>> file, name = named_in("data/train.py:loader")
+    >>> str(file), name
+    ('data/train.py', 'loader')
+    >>> named_in("zoo:digits")
+    """
+    path, _, name = spec.rpartition(":")
+    return (Path(path), name) if path.endswith(".py") else None
+
+
+def read_loss(spec: str | None) -> Function | None:
+    """The function that ``--loss file.py:function`` names, if it is given. The file is run.
+
+    Raises:
+        InputError: there is no such file or function, or the file fails.
+    """
+    return _function("--loss", spec, "return a number, given the outputs, or the outputs and the batch")
+
+
+def read_evaluation(spec: str | None) -> Function | None:
+    """The function that ``--evaluate file.py:function`` names, as `read_loss`."""
+    return _function("--evaluate", spec, "return a number, given the model")
+
+
+def _function(option: str, spec: str | None, returns: str) -> Function | None:
+    if spec is None:
+        return None
+    if (named := named_in(spec)) is None:
+        raise InputError(f"{option} {spec!r} names no function", "give path/to/file.py:function")
+    return _found(*named, returns)
 
 
 def made_by_factory(path: Path, factory: str) -> tuple[nn.Module, Inputs | None]:
@@ -28,8 +63,7 @@ def made_by_factory(path: Path, factory: str) -> tuple[nn.Module, Inputs | None]
         InputError: there is no such file or factory, the user's code fails (the message names the line), or
             the factory returns something else.
     """
-    make = named_in_file(path, factory)
-    made = _guarded(path, f"{factory}()", make)
+    made = call_named(path, factory, RETURNS)
     if isinstance(made, nn.Module):
         return made, None
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
@@ -37,27 +71,23 @@ def made_by_factory(path: Path, factory: str) -> tuple[nn.Module, Inputs | None]
     raise InputError(f"{factory}() of {path} returns {_kind(made)}, not a model", RETURNS)
 
 
-def named_in_file(path: Path, name: str, returns: str = RETURNS) -> Callable[..., Any]:
-    """The function ``name`` of the file, which is run. Errors of its calls are the caller's.
+def call_named(path: Path, name: str, returns: str = "return batches") -> Any:
+    """Runs the file, calls its function ``name`` without arguments, and gives what that returns.
 
     Raises:
-        InputError: there is no such file or function, or the file fails.
+        InputError: there is no such file or function, or the user's code fails; the message names the line.
     """
+    return _guarded(path, f"{name}()", _found(path, name, returns))
+
+
+def _found(path: Path, name: str, returns: str) -> Function:
+    """The function ``name`` of the file, which is run. Errors of its calls are the caller's."""
     found = getattr(_run(path), name, None)
     if not callable(found):
         what = f"has no {name!r}" if found is None else f"has {name!r}, but it is no function"
         raise InputError(f"{path} {what}", _choices(path, name, returns))
-    function: Callable[..., Any] = found
+    function: Function = found
     return function
-
-
-def called(path: Path, name: str, returns: str) -> Any:
-    """What the function ``name`` of the file returns, called without arguments.
-
-    Raises:
-        InputError: as `named_in_file`, or the function fails; the message names the line.
-    """
-    return _guarded(path, f"{name}()", named_in_file(path, name, returns))
 
 
 def without_factory(path: Path) -> InputError:
@@ -112,23 +142,20 @@ def _place(path: Path, error: BaseException) -> str:
     return f"{path}:{frames[-1].lineno}" if frames else str(path)
 
 
-def _choices(path: Path, factory: str, returns: str = RETURNS) -> str:
+def _choices(path: Path, name: str, returns: str = RETURNS) -> str:
     """Names the functions that the file defines, read without running it."""
     from difflib import get_close_matches
 
     try:
-        tree = ast.parse(path.read_bytes())
+        body = ast.parse(path.read_bytes()).body
     except (SyntaxError, ValueError):
-        tree = ast.Module([], [])
-    names = [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
-    ]
-    near = get_close_matches(factory, names, 3, 0.5) or names[:5]
+        body = []
+    defined = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    names = [other for other in defined if not other.startswith("_")]
+    near = get_close_matches(name, names, 3, 0.5) or names[:5]
     if not near:
         return f"write a function in {path.name} that takes no arguments; let it {returns}"
-    return f"name a function of the file: {', '.join(f'{path}:{name}' for name in near)}"
+    return f"name a function of the file: {', '.join(f'{path}:{other}' for other in near)}"
 
 
 def _kind(made: object) -> str:

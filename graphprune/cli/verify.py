@@ -13,7 +13,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.checks import Checks, Files, check_files, tensors_of
 from graphprune.cli.failures import complain
 from graphprune.cli.original import original, other_weights, unknown_original
-from graphprune.cli.output import print_json, show, silence
+from graphprune.cli.output import print_result, silence
 from graphprune.cli.progress import Stages, stages
 from graphprune.ground.errors import GraphpruneError, InputError, VerificationError
 from graphprune.report.tables import check_table
@@ -43,10 +43,8 @@ def verify(directory: Path, model: str | None, weights: str | None, json: bool, 
         _check_replay(files, model, weights, checks, progress)
     checks.skip("model.py is the same model", "source is for reading and is never run here")
     failed = checks.failed
-    if json:
-        print_json({"directory": str(directory), "passed": not failed, "checks": checks.rows})
-    elif not quiet:
-        show(check_table(checks.rows), _summary(checks))
+    document = {"directory": str(directory), "passed": not failed, "checks": checks.rows}
+    print_result(document, (check_table(checks.rows), _summary(checks)), json, quiet)
     if failed:
         complain(
             f"{directory}: {len(failed)} of {len(checks.rows)} checks failed, first "

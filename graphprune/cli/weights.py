@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from graphprune.ground.errors import WeightsError
+from graphprune.ground.errors import WeightsError, first_line
 
 __all__ = ["load_weights", "read_weights"]
 
@@ -44,32 +44,27 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], name: str, spec:
     """
     expected = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     # batch norms count batches since PyTorch 0.4.1; older files lack the counter, and inference does too
-    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
-    unknown = [key for key in state if key not in expected]
-    shapes = [
-        f"{key} {list(state[key].shape)} instead of {list(tensor.shape)}"
-        for key, tensor in expected.items()
-        if key in state and state[key].shape != tensor.shape
-    ]
-    wrong = [
-        _listed(len(missing), "missing", missing),
-        _listed(len(unknown), "not in the model", unknown),
-        _listed(len(shapes), "of another shape", shapes),
-    ]
-    if any(wrong):
+    wrong = {
+        "missing": [key for key in expected if key not in state and not key.endswith("num_batches_tracked")],
+        "not in the model": [key for key in state if key not in expected],
+        "of another shape": [
+            f"{key} {list(state[key].shape)} instead of {list(tensor.shape)}"
+            for key, tensor in expected.items()
+            if key in state and state[key].shape != tensor.shape
+        ],
+    }
+    if said := [_listed(what, items) for what, items in wrong.items() if items]:
         raise WeightsError(
-            f"the weights {name} do not fit {spec}: {'; '.join(filter(None, wrong))}",
+            f"the weights {name} do not fit {spec}: {'; '.join(said)}",
             "give weights of the same architecture, or take --weights none",
         )
     model.load_state_dict(dict(state), strict=False)
 
 
-def _listed(count: int, what: str, items: Iterable[str]) -> str:
-    if not count:
-        return ""
-    shown = list(items)[:SHOWN]
-    more = ", …" if count > SHOWN else ""
-    return f"{count} {'tensor' if count == 1 else 'tensors'} {what} ({', '.join(shown)}{more})"
+def _listed(what: str, items: Sequence[str]) -> str:
+    tensors = "tensor" if len(items) == 1 else "tensors"
+    more = ", …" if len(items) > SHOWN else ""
+    return f"{len(items)} {tensors} {what} ({', '.join(items[:SHOWN])}{more})"
 
 
 def _read(path: Path) -> Any:
@@ -103,7 +98,7 @@ def _read_torch(path: Path) -> Any:
             CONVERT,
         ) from error
     except Exception as error:  # whatever the zip reader raises
-        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        reason = first_line(error).partition(". ")[0]
         raise WeightsError(
             f"{path} is damaged, or no state dict: {reason}",
             "give a .safetensors file, or what torch.save(model.state_dict(), …) wrote",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.console import RenderableType
 from rich.text import Text
 
-from graphprune.cli.output import print_json, show, silence
+from graphprune.cli.output import print_result, silence
 from graphprune.cli.progress import stages
 from graphprune.ground.errors import InputError, WeightsError
 from graphprune.report.tables import figure_table, zoo_table
@@ -20,10 +21,7 @@ def zoo(json: bool) -> None:
         import models_zoo
 
         entries = [_entry(entry) for entry in models_zoo.ENTRIES.values()]
-    if json:
-        print_json({"models": entries})
-    else:
-        show(zoo_table(entries))
+    print_result({"models": entries}, [zoo_table(entries)], json)
 
 
 def evaluate(name: str, json: bool) -> None:
@@ -44,10 +42,9 @@ def evaluate(name: str, json: bool) -> None:
         model = models_zoo.load(entry.name)
         progress("evaluate")
         figures = entry.evaluate(model)
-    if json:
-        print_json({"model": f"zoo:{entry.name}", "figures": figures})
-    else:
-        show(Text(f"zoo:{entry.name}", style="bold"), figure_table(figures))
+    name = f"zoo:{entry.name}"
+    parts: list[RenderableType] = [Text(name, style="bold"), figure_table(figures)]
+    print_result({"model": name, "figures": figures}, parts, json)
 
 
 def _entry(entry: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.calibration import Loss
+from graphprune.calibration import Evaluate, Loss
 from graphprune.face.shrink import shrink
 from graphprune.face.tune import tune
 from graphprune.ground.clock import Progress
@@ -20,7 +20,7 @@ from graphprune.ground.errors import BudgetError, GraphpruneError, InputError
 from graphprune.ground.processes import is_first
 from graphprune.planning import Plan
 from graphprune.results.result import Result, load
-from graphprune.tuning import Evaluate, Tuning, Watch
+from graphprune.tuning import Tuning, Watch
 
 __all__ = ["Loop", "Round", "shrink_and_tune"]
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from graphprune.calibration import Loss
+from graphprune.calibration import Evaluate, Loss
 from graphprune.results.result import Result
-from graphprune.tuning import Evaluate, Tuning, Watch, fine_tune
+from graphprune.tuning import Job, Tuning, Watch, fine_tune
 
 __all__ = ["tune"]
 
@@ -49,15 +49,7 @@ def tune(
             figure is not finite; the checkpoint belongs to another model or other settings. It stays as it was.
     """
     place = Path(checkpoint) if checkpoint is not None else None
-    tuned = fine_tune(
-        result.graph,
-        result.plan,
-        result.model,
-        loader,
-        settings or Tuning(),
-        loss=loss,
-        evaluate=evaluate,
-        checkpoint=place,
-        watch=watch,
-    )
+    settings = settings or Tuning()
+    job = Job(result.graph, result.plan, result.model, loader, settings, loss, evaluate, place, watch)
+    tuned = fine_tune(job)
     return replace(result, model=tuned.model, tuning=tuned.report)

@@ -1,14 +1,14 @@
 """Winning back accuracy: fine-tuning with the original as teacher. Importing this imports no accelerate."""
 
+from graphprune.tuning.job import Job, Moment, Watch
 from graphprune.tuning.settings import Tuning
 from graphprune.tuning.sparsity import GroupLasso, group_lasso
-from graphprune.tuning.trainer import Evaluate, Moment, Tuned, Watch, fine_tune
+from graphprune.tuning.trainer import fine_tune
 
 __all__ = [
-    "Evaluate",
     "GroupLasso",
+    "Job",
     "Moment",
-    "Tuned",
     "Tuning",
     "Watch",
     "fine_tune",

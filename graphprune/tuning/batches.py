@@ -50,7 +50,7 @@ def _number(*key: int) -> int:
 
 
 class Data:
-    """The loader's batches, as many as there are processes sharing each of them.
+    """The user's batches, checked. Where several processes train together, each takes its share of every batch.
 
     Args:
         loader: a DataLoader, or any iterable of batches that can be walked again.
@@ -120,7 +120,7 @@ class Data:
 
 @contextmanager
 def _seeded(loader: Any, *key: int) -> Iterator[None]:
-    """Loader and sampler draw from generators of this epoch's; the user's come back after it."""
+    """While the body runs, the loader and its sampler draw from generators seeded with ``key``, not from the user's."""
     sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
     owners: list[Any] = [owner for owner in (loader, sampler) if hasattr(owner, "generator")]
     before = [owner.generator for owner in owners]
@@ -134,7 +134,7 @@ def _seeded(loader: Any, *key: int) -> Iterator[None]:
 
 
 def _prepared(loader: DataLoader[Any], index: int, processes: int, number: int) -> Iterable[Any]:
-    """Accelerate's loader, which makes this process's share of every batch only."""
+    """The loader as Accelerate splits it: only this process's share of every batch is made."""
     from accelerate.data_loader import prepare_data_loader
 
     try:
@@ -153,7 +153,7 @@ def _prepared(loader: DataLoader[Any], index: int, processes: int, number: int) 
 
 
 def _share(batch: Any, index: int, processes: int) -> Any:
-    """Rows of every tensor in the batch."""
+    """This process's rows of every tensor in the batch."""
     lengths = {leaf.shape[0] if leaf.dim() else 0 for leaf in tensor_leaves(batch)}
     if len(lengths) != 1 or (length := lengths.pop()) % processes or not length:
         raise _unequal(sorted(lengths) or length, processes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ ANOTHER = "delete the file to start anew, or name another one"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by name, and everything that is no tensor, for JSON."""
+    """Tensors by part (the model, the optimizer, …) and name, and everything that is no tensor, for JSON."""
 
-    tensors: Mapping[str, Tensor]
+    parts: Mapping[str, Mapping[str, Tensor]]
     record: Mapping[str, Any]
 
     def write(self, path: Path) -> None:
@@ -37,9 +37,13 @@ class Checkpoint:
             InputError: the file cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_drafts(path)
+        for draft in path.parent.glob(f".{path.name}.*"):  # what a run left that was killed while it wrote
+            shutil.rmtree(draft, ignore_errors=True)
         text = json.dumps({"format": FORMAT, **self.record}, sort_keys=True)
-        write_tensors(path, self.tensors, {KEY: text})
+        tensors = {
+            f"{part}/{name}": value for part, named in self.parts.items() for name, value in named.items()
+        }
+        write_tensors(path, tensors, {KEY: text})
 
     @classmethod
     def read(cls, path: Path, expected: Mapping[str, Any]) -> Checkpoint:
@@ -59,16 +63,11 @@ class Checkpoint:
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{path} is no checkpoint of a fine-tuning", "name another file") from error
         _compare(path, found, expected)
-        return cls(tensors, record)
-
-    @property
-    def parts(self) -> dict[str, dict[str, Tensor]]:
-        """The tensors ``part/name`` by part."""
-        found: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for key, tensor in self.tensors.items():
+        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key, tensor in tensors.items():
             part, _, name = key.partition("/")
-            found[part][name] = tensor
-        return found
+            parts[part][name] = tensor
+        return cls(parts, record)
 
 
 def _compare(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -81,12 +80,6 @@ def _compare(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) 
             f"the checkpoint {path} was made with {first}={found.get(first)!r}, now it is {expected[first]!r}",
             "go on with the same settings and data, or " + ANOTHER,
         )
-
-
-def _remove_drafts(path: Path) -> None:
-    """What a killed run left of a checkpoint that it was writing."""
-    for draft in path.parent.glob(f".{path.name}.*"):
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def all_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -104,34 +97,28 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of an optimizer's state as ``number/key``, and the rest for JSON."""
     state = optimizer.state_dict()
-    entries = list(_entries(state["state"]))
-    tensors = {f"{number}/{key}": value for number, key, value in entries if isinstance(value, Tensor)}
-    others = [[number, key, value] for number, key, value in entries if not isinstance(value, Tensor)]
-    return tensors, {"groups": state["param_groups"], "others": others}
-
-
-def _entries(state: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[int, str, Any]]:
-    for number, values in state.items():
+    tensors, others = dict[str, Tensor](), list[list[Any]]()
+    for number, values in state["state"].items():
         for key, value in values.items():
-            yield number, key, value
+            if isinstance(value, Tensor):
+                tensors[f"{number}/{key}"] = value
+            else:
+                others.append([number, key, value])
+    return tensors, {"groups": state["param_groups"], "others": others}
 
 
 def unpack_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> None:
     """Puts back what `pack_optimizer` gave."""
-    state: dict[int, dict[str, Any]] = {}
+    state: dict[int, dict[str, Any]] = defaultdict(dict)
     for name, tensor in tensors.items():
         number, _, key = name.partition("/")
-        state.setdefault(int(number), {})[key] = tensor
+        state[int(number)][key] = tensor
     for number, key, value in record["others"]:
-        state.setdefault(number, {})[key] = value
-    # JSON makes lists of tuples such as Adam's betas
-    groups = [
-        {
-            key: tuple(value) if isinstance(value, list) and key != "params" else value
-            for key, value in g.items()
-        }
-        for g in record["groups"]
-    ]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+        state[number][key] = value
+    for group in record["groups"]:
+        # JSON makes lists of tuples such as Adam's betas
+        lists = [key for key, value in group.items() if isinstance(value, list) and key != "params"]
+        group.update({key: tuple(group[key]) for key in lists})
+    optimizer.load_state_dict({"state": state, "param_groups": record["groups"]})

@@ -1,4 +1,4 @@
-"""What layers give: in the slim model, and in the original on the units that were kept."""
+"""Outputs of single layers: the slim model's, and the same units of the original's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ __all__ = ["Tap", "find_taps", "kept_part", "with_features"]
 
 @dataclass(frozen=True)
 class Tap:
-    """The output of ``layer``; ``kept`` are the indices that the slim model's output has of the original's."""
+    """A layer whose output is compared in both models.
+
+    Args:
+        layer: its name, the same in both.
+        kept: for every dimension that was cut, which indices of the original's output the slim model still has.
+            ``{1: tensor([0, 2])}`` says that the slim channels 0 and 1 are the original's channels 0 and 2.
+    """
 
     layer: str
     kept: Mapping[int, Tensor]
@@ -53,7 +59,7 @@ def find_taps(
 
 
 def _makers(graph: DependencyGraph) -> dict[str, Operation]:
-    """By the name of a layer, the one operation that reads its tensors, if that gives one tensor."""
+    """Layers whose tensors are read by one operation, which gives one floating tensor: that operation by name."""
     attributes = graph.program.attributes
     readers: dict[str, list[Operation]] = {}
     for operation in graph.program.operations:
@@ -68,7 +74,8 @@ def _makers(graph: DependencyGraph) -> dict[str, Operation]:
 
 
 def _kept(terms: tuple[Term, ...], masks: Masks) -> dict[int, Tensor] | None:
-    """None where units were chosen anew along another dimension, so that indices do not tell which."""
+    """The indices kept of every dimension that is cut. None where they differ along another dimension, as the units
+    of each attention head do: then no list of indices can say what was kept."""
     kept = {}
     for dim, term in enumerate(terms):
         if masks.touches(term):
@@ -84,7 +91,7 @@ def _calls(model: fx.GraphModule, layer: str) -> list[fx.Node]:
 
 
 def with_features(model: fx.GraphModule, taps: Sequence[Tap]) -> fx.GraphModule:
-    """A module with the layers and tensors of ``model`` that returns its outputs and what each tap sees."""
+    """A module that shares the layers of ``model`` and returns its outputs, and beside them those of every tap."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     outputs: Any = graph.graph_copy(model.graph, copies)

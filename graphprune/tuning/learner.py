@@ -1,4 +1,4 @@
-"""The models of a run and its optimizer: one step, and everything that a checkpoint has to hold of them."""
+"""The models of a run and its optimizer: how one step is taken, and what a checkpoint holds of them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from graphprune.axes.dependency import DependencyGraph
-from graphprune.calibration import Loss
 from graphprune.capture import tensor_leaves
 from graphprune.capture.raising import raise_program
 from graphprune.ground.errors import InputError
-from graphprune.planning import Plan
 from graphprune.tuning.batches import Batch, reseed
 from graphprune.tuning.checkpoint import all_tensors, fill, pack_optimizer, unpack_optimizer
-from graphprune.tuning.features import find_taps, with_features
+from graphprune.tuning.features import Tap, find_taps, with_features
+from graphprune.tuning.job import Job
 from graphprune.tuning.losses import Objective
-from graphprune.tuning.optimisation import make_optimizer, rate, update_average
-from graphprune.tuning.settings import Tuning
+from graphprune.tuning.optimisation import learning_rate, make_optimizer, update_average
 from graphprune.tuning.setup import freeze, synchronised
 
 __all__ = ["Learner"]
@@ -32,28 +29,20 @@ class Learner:
     """The slim model in training, the original as its teacher, and the running average of the weights.
 
     Args:
-        graph: of the original.
-        plan: what makes ``model`` of it.
-        model: is left as it was; a copy is trained.
+        job: says what is trained, and how.
         accelerator: says on which device, and with which other processes.
     """
 
-    def __init__(
-        self,
-        graph: DependencyGraph,
-        plan: Plan,
-        model: fx.GraphModule,
-        settings: Tuning,
-        loss: Loss | None,
-        accelerator: Any,
-    ) -> None:
+    def __init__(self, job: Job, accelerator: Any) -> None:
+        settings = job.settings
         self.settings, self.accelerator = settings, accelerator
         device = accelerator.device
-        self.student = synchronised(copy.deepcopy(model).to(device), accelerator, settings)
-        teacher = copy.deepcopy(raise_program(graph.program, "Original")).to(device).requires_grad_(False)
-        wanted = settings.features > 0
-        taps = find_taps(graph, plan, settings.feature_layers, self.student, teacher) if wanted else ()
-        self.objective = Objective(settings, loss, taps)
+        self.student = synchronised(copy.deepcopy(job.model).to(device), accelerator, settings)
+        teacher = copy.deepcopy(raise_program(job.graph.program, "Original")).to(device).requires_grad_(False)
+        taps: tuple[Tap, ...] = ()
+        if settings.features > 0:
+            taps = find_taps(job.graph, job.plan, settings.feature_layers, self.student, teacher)
+        self.objective = Objective(settings, job.loss, taps)
         self.teacher = with_features(teacher, taps).eval() if self.objective.needs_teacher else None
         self.trained = with_features(self.student, taps)
         optimizer = make_optimizer(self.student, settings)
@@ -62,7 +51,7 @@ class Learner:
 
     @property
     def best_guess(self) -> nn.Module:
-        """What would be returned now: the average, or the weights as they are."""
+        """The model that is evaluated and returned: with the averaged weights, or without ``ema`` the last ones."""
         return self.student if self.average is None else self.average
 
     def step(self, group: Sequence[Batch], step: int, steps: int) -> float:
@@ -73,7 +62,7 @@ class Learner:
         """
         reseed(self.settings.seed, step, self.accelerator.process_index)
         for options in self.optimizer.param_groups:
-            options["lr"] = rate(step, steps, self.settings)
+            options["lr"] = learning_rate(step, steps, self.settings)
         self.trained.train()
         if self.settings.freeze_norms:
             freeze(self.trained)
@@ -88,32 +77,29 @@ class Learner:
 
     def _gradients(self, batch: Batch, count: int, last: bool, step: int) -> float:
         """Adds the gradients of one batch; returns its loss, a mean over all processes."""
-        device = self.accelerator.device
-        args, kwargs, labels, given = _moved((batch.args, batch.kwargs, batch.labels, batch.given), device)
+        batch = _moved(batch, self.accelerator.device)
+        targets = None
         with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-            targets = None
             if self.teacher is not None:
                 with torch.no_grad(), self.accelerator.autocast():
-                    targets = self.teacher(*args, **kwargs)
-            parts = self.objective.parts(self.wrapped(*args, **kwargs), targets, labels, given)
+                    targets = self.teacher(*batch.args, **batch.kwargs)
+            parts = self.objective.parts(self.wrapped(*batch.args, **batch.kwargs), targets, batch)
             total = torch.stack(list(parts.values())).sum()
             mean = float(self.accelerator.reduce(total.detach(), "mean"))
             if not math.isfinite(mean):
-                raise _not_finite(parts, (args, kwargs), targets, step)
+                raise _not_finite(parts, (batch.args, batch.kwargs), targets, step)
             self.accelerator.backward(total / count)
         return mean
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors, and the rest for JSON: weights, running average, optimizer and loss scaler."""
+    def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Weights, running average, optimizer and loss scaler: tensors by part and name, and the rest for JSON."""
         moments, optimizer = pack_optimizer(self.optimizer)
         parts = {"model": all_tensors(self.student), "optimizer": moments}
         if self.average is not None:
             parts["average"] = all_tensors(self.average)
         scaler = self.accelerator.scaler
         record = {"optimizer": optimizer, "scaler": None if scaler is None else scaler.state_dict()}
-        return {
-            f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()
-        }, record
+        return parts, record
 
     def restore(self, parts: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]) -> None:
         """Takes up what `state` gave."""
@@ -138,10 +124,10 @@ def _not_finite(parts: Mapping[str, Tensor], inputs: Any, targets: Any, step: in
     )
 
 
-def _moved(values: Any, device: torch.device) -> Any:
+def _moved(batch: Batch, device: torch.device) -> Batch:
     from accelerate.utils import send_to_device
 
-    return send_to_device(values, device, non_blocking=True)
+    return Batch(*send_to_device(tuple(vars(batch).values()), device, non_blocking=True))
 
 
 def _finite(values: Any) -> bool:

@@ -13,14 +13,15 @@ from torch import Tensor
 from graphprune.calibration import Loss, call_loss
 from graphprune.capture import tensor_leaves
 from graphprune.ground.errors import InputError
+from graphprune.tuning.batches import Batch
 from graphprune.tuning.features import Tap, kept_part
 from graphprune.tuning.settings import Tuning
 
 __all__ = ["Objective"]
 
-
+Seen = tuple[Any, Sequence[Tensor]]  # by one model: its outputs, and those of its taps
 IGNORED = -100  # the label that cross-entropy leaves out
-FAINT = 1e-6  # mean square of what counts as nothing, so that an error beside it is not divided by zero
+FAINT = 1e-6  # is added to the mean square that an error is divided by, which may be zero
 
 
 @dataclass(frozen=True)
@@ -43,49 +44,36 @@ class Objective:
         """Whether the original has to be run."""
         return self.settings.distillation > 0 or self.settings.features > 0
 
-    def parts(
-        self,
-        student: tuple[Any, Sequence[Tensor]],
-        teacher: tuple[Any, Sequence[Tensor]] | None,
-        labels: Any,
-        batch: Any,
-    ) -> dict[str, Tensor]:
+    def parts(self, student: Seen, teacher: Seen | None, batch: Batch) -> dict[str, Tensor]:
         """The weighted parts by name; models give their outputs and what their taps see.
 
         Raises:
             InputError: labels do not fit the outputs, or the user's loss fails.
         """
         outputs, features = student
+        settings, labels = self.settings, batch.labels
         found: dict[str, Tensor] = {}
-        if self.settings.task and (self.loss is not None or labels is not None):
-            found["task"] = self.settings.task * self._task(outputs, labels, batch)
-        if teacher is not None and self.settings.distillation:
-            distance = _DISTANCES[self._match(labels)]
-            pairs = _pairs(outputs, teacher[0])
-            terms = [distance(one, other, self.settings.temperature) for one, other in pairs]
-            found["distillation"] = self.settings.distillation * torch.stack(terms).mean()
-        if teacher is not None and self.settings.features:
+        if settings.task and self.loss is not None:
+            found["task"] = settings.task * call_loss(self.loss, outputs, batch.given)
+        elif settings.task and labels is not None:
+            found["task"] = settings.task * _default_loss(outputs, labels)
+        if teacher is not None and settings.distillation:
+            classes = "kl" if _are_classes(labels) else "mse"
+            distance = _DISTANCES[classes if settings.match == "auto" else settings.match]
+            terms = [distance(*pair, settings.temperature) for pair in _pairs(outputs, teacher[0])]
+            found["distillation"] = settings.distillation * torch.stack(terms).mean()
+        if teacher is not None and settings.features:
             terms = [
                 _relative_error(one, kept_part(other, tap), 1.0)
                 for one, other, tap in zip(features, teacher[1], self.taps, strict=True)
             ]
-            found["features"] = self.settings.features * torch.stack(terms).mean()
+            found["features"] = settings.features * torch.stack(terms).mean()
         if not found:
             raise InputError(
                 "there is nothing to train on: the batches have no labels, and distillation is off",
                 "give labels or a loss, or leave distillation on",
             )
         return found
-
-    def _match(self, labels: Any) -> str:
-        if self.settings.match != "auto":
-            return self.settings.match
-        return "kl" if _are_classes(labels) else "mse"
-
-    def _task(self, outputs: Any, labels: Any, batch: Any) -> Tensor:
-        if self.loss is None:
-            return _default_loss(outputs, labels)
-        return call_loss(self.loss, outputs, batch)
 
 
 def _are_classes(labels: Any) -> bool:
@@ -126,7 +114,7 @@ def _check_range(labels: Tensor, classes: int) -> None:
 
 
 def _pairs(outputs: Any, targets: Any) -> list[tuple[Tensor, Tensor]]:
-    """Floating outputs of both models; their shapes are the same, since outputs are never cut."""
+    """The floating outputs of both models in pairs. Their shapes are the same, since outputs are never cut."""
     pairs = zip(tensor_leaves(outputs), tensor_leaves(targets), strict=True)
     floating = [(one, other) for one, other in pairs if one.is_floating_point() and one.requires_grad]
     if not floating:
@@ -145,7 +133,8 @@ def _relative_error(one: Tensor, other: Tensor, temperature: float) -> Tensor:
 
 
 def _divergence(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """Hinton et al. (2015, section 2): gradients keep their size when the temperature changes."""
+    """The Kullback-Leibler divergence of classes. Times the squared temperature, so that gradients keep their size
+    when the temperature changes (Hinton et al., 2015, section 2)."""
     if one.dim() < 2 or one.shape[1] < 2:
         raise InputError(
             f"match='kl' needs scores of classes along dimension 1, an output is {tuple(one.shape)}",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from graphprune.ground.errors import InputError
 from graphprune.tuning.settings import Tuning
 
-__all__ = ["make_optimizer", "rate", "update_average"]
+__all__ = ["learning_rate", "make_optimizer", "update_average"]
 
 
 def make_optimizer(model: nn.Module, settings: Tuning) -> torch.optim.Optimizer:
@@ -33,7 +33,7 @@ def make_optimizer(model: nn.Module, settings: Tuning) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
 
 
-def rate(step: int, steps: int, settings: Tuning) -> float:
+def learning_rate(step: int, steps: int, settings: Tuning) -> float:
     """The learning rate of step ``step`` (from 0) of ``steps``: a linear warm-up, then half a cosine down to zero."""
     warm = round(settings.warmup * steps)
     if step < warm:

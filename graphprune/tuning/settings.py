@@ -15,24 +15,15 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "precision": (None, "no", "bf16", "fp16"),
     "match": ("auto", "kl", "mse", "cosine"),
 }
+INFINITY = float("inf")
+NOT_NEGATIVE = ("weight_decay", "clip", "task", "distillation", "features", "evaluate_every", "patience")
 # (smallest, largest); what may be zero is switched off by it
 RANGES: Mapping[str, tuple[float, float]] = {
-    "epochs": (1, float("inf")),
-    "steps": (1, float("inf")),
-    "lr": (1e-12, float("inf")),
-    "weight_decay": (0, float("inf")),
-    "momentum": (0, 1),
-    "warmup": (0, 1),
-    "accumulate": (1, float("inf")),
-    "clip": (0, float("inf")),
-    "ema": (0, 1),
-    "task": (0, float("inf")),
-    "distillation": (0, float("inf")),
-    "features": (0, float("inf")),
-    "temperature": (1e-6, float("inf")),
-    "evaluate_every": (0, float("inf")),
-    "patience": (0, float("inf")),
-    "save_every": (1, float("inf")),
+    **dict.fromkeys(("epochs", "steps", "accumulate", "save_every"), (1, INFINITY)),
+    **dict.fromkeys(NOT_NEGATIVE, (0, INFINITY)),
+    **dict.fromkeys(("momentum", "warmup", "ema"), (0, 1)),
+    "lr": (1e-12, INFINITY),
+    "temperature": (1e-6, INFINITY),
     "seed": (0, 2**31),
 }
 

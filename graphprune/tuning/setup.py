@@ -52,7 +52,7 @@ def make_accelerator(settings: Tuning) -> Any:
 
 
 def synchronised(model: fx.GraphModule, accelerator: Any, settings: Tuning) -> fx.GraphModule:
-    """Batch norms that take their statistics over all processes, where devices can (CPUs cannot)."""
+    """The model with batch norms that take their statistics over all processes, where its device can (CPUs cannot)."""
     if accelerator.num_processes == 1 or accelerator.device.type == "cpu" or settings.freeze_norms:
         return model
     converted: fx.GraphModule = nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -18,16 +18,25 @@ from graphprune.scoring.units import shape_of, unit_maps, units_of
 
 __all__ = ["GroupLasso", "group_lasso"]
 
-TINY = 1e-12  # under the root, whose slope is infinite at zero
+TINY = 1e-12  # is added under square roots, whose slope is infinite at zero
 
 
 @dataclass(frozen=True)
 class _Member:
-    """A parameter along one dimension: the unit of every position, and which positions have one."""
+    """One dimension of a parameter whose positions belong to units of a group.
+
+    Args:
+        units: the number of the unit at every position of ``dim``; -1 where a position belongs to none.
+    """
 
     parameter: nn.Parameter
     dim: int
     units: Tensor
+
+    def counts(self) -> Tensor:
+        """How many numbers there are at every position, ``[positions]``."""
+        each = self.parameter.numel() // self.parameter.shape[self.dim]
+        return torch.full_like(self.units, each, dtype=torch.float32)
 
     def squares(self) -> Tensor:
         """Sums of squares at every position, ``[positions]``."""
@@ -36,8 +45,8 @@ class _Member:
         return squares.sum(others) if others else squares
 
     def scale(self, factors: Tensor) -> None:
-        """Multiplies everything of each unit by its factor, in place."""
-        whole = torch.cat([factors, factors.new_ones(1)])[self.units]  # -1, no unit, is the last
+        """Multiplies everything of each unit by its factor, in place; ``factors`` have the shape of the scores."""
+        whole = torch.cat([factors.flatten(), factors.new_ones(1)])[self.units]  # -1, no unit, is the last
         shape = [-1 if dim == self.dim else 1 for dim in range(self.parameter.dim())]
         self.parameter.mul_(whole.to(self.parameter.dtype).reshape(shape))
 
@@ -51,7 +60,10 @@ class GroupLasso:
 
     def __init__(self, groups: Sequence[tuple[Group, list[_Member]]], strength: float, growth: float) -> None:
         self._groups = {group.name: (group, members) for group, members in groups}
-        self._sizes = {group.name: _count(group, members) for group, members in groups}
+        self._sizes = {
+            group.name: _per_unit(group, [(member.units, member.counts()) for member in members])
+            for group, members in groups
+        }
         self.growth = strength * growth
         self.strengths = {
             group.name: torch.full(shape_of(group), strength, device=members[0].parameter.device)
@@ -78,7 +90,8 @@ class GroupLasso:
             for name, (_, members) in self._groups.items():
                 norms = (self._squares(name) + TINY).sqrt()
                 fall = lr * self.strengths[name] * self._sizes[name].sqrt() / norms
-                _scale(members, (1 - fall).clamp_min(0))
+                for member in members:
+                    member.scale((1 - fall).clamp_min(0))
 
     def grow(self) -> None:
         """Raises the strength of weak units by up to ``growth`` times the first one: by all of it for the weakest of
@@ -104,20 +117,16 @@ class GroupLasso:
             for name, norms in self.norms().items():
                 dead = norms <= share * norms.amax(-1, keepdim=True)
                 dead &= norms < norms.amax(-1, keepdim=True)
-                _scale(self._groups[name][1], (~dead).to(norms))
+                for member in self._groups[name][1]:
+                    member.scale((~dead).to(norms))
                 found[name] = int(dead.sum())
         return found
 
     def _squares(self, name: str) -> Tensor:
         """Sums of squares of every unit, in the shape of the group's scores."""
         group, members = self._groups[name]
-        first = members[0].parameter
-        total = torch.zeros(units_of(group) + 1, dtype=first.dtype, device=first.device)
-        for member in members:
-            # positions of no unit, -1, go to a place of their own, which is cut off
-            places = torch.where(member.units < 0, units_of(group), member.units)
-            total = total.index_add(0, places, member.squares().to(total.dtype))
-        return total[:-1].reshape(shape_of(group))
+        dtype = members[0].parameter.dtype
+        return _per_unit(group, [(member.units, member.squares().to(dtype)) for member in members])
 
 
 def group_lasso(
@@ -187,16 +196,14 @@ def _members(graph: DependencyGraph, group: Group) -> Iterator[_Member]:
             yield _Member(stored.tensor, member.dim, units.to(stored.tensor.device))
 
 
-def _count(group: Group, members: Sequence[_Member]) -> Tensor:
-    """Parameters of every unit, in the shape of the group's scores."""
-    total = torch.zeros(units_of(group), device=members[0].parameter.device)
-    for member in members:
-        inside = member.units >= 0
-        each = member.parameter.numel() / member.parameter.shape[member.dim]
-        total.index_add_(0, member.units[inside], torch.full((int(inside.sum()),), each).to(total))
-    return total.reshape(shape_of(group))
+def _per_unit(group: Group, amounts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Sums over the positions of each unit, in the shape of the group's scores.
 
-
-def _scale(members: Sequence[_Member], factors: Tensor) -> None:
-    for member in members:
-        member.scale(factors.flatten())
+    Args:
+        amounts: pairs of the unit of every position, -1 for none, and what is summed there.
+    """
+    total = amounts[0][1].new_zeros(units_of(group) + 1)
+    for units, values in amounts:
+        # positions of no unit go to a place of their own, which is cut off
+        total = total.index_add(0, torch.where(units < 0, units_of(group), units), values)
+    return total[:-1].reshape(shape_of(group))

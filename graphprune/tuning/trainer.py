@@ -4,45 +4,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from graphprune.axes.dependency import DependencyGraph
-from graphprune.calibration import Loss
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
-from graphprune.planning import Plan
-from graphprune.tuning.batches import Batch, Data
+from graphprune.tuning.batches import Data
 from graphprune.tuning.checkpoint import Checkpoint, all_tensors, fill
+from graphprune.tuning.job import Job, Moment
 from graphprune.tuning.learner import Learner
-from graphprune.tuning.settings import Tuning
 from graphprune.tuning.setup import kept_random_state, make_accelerator
 
-__all__ = ["Evaluate", "Moment", "Tuned", "Watch", "fine_tune"]
-
-Evaluate = Callable[[nn.Module], float | Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where a run stands. ``metric`` is the last figure of the evaluation, ``best`` the best one."""
-
-    step: int
-    steps: int
-    epoch: int
-    loss: float
-    metric: float | None
-    best: float | None
-    seconds_left: float
-
-
-Watch = Callable[[Moment], None]
+__all__ = ["Tuned", "fine_tune"]
 
 
 @dataclass(frozen=True)
@@ -53,28 +31,16 @@ class Tuned:
     report: dict[str, Any]
 
 
-def fine_tune(
-    graph: DependencyGraph,
-    plan: Plan,
-    model: fx.GraphModule,
-    loader: Any,
-    settings: Tuning,
-    *,
-    loss: Loss | None = None,
-    evaluate: Evaluate | None = None,
-    checkpoint: Path | None = None,
-    watch: Watch | None = None,
-) -> Tuned:
-    """See `graphprune.tune`; ``model`` is what ``plan`` makes of the original of ``graph``."""
-    accelerator = make_accelerator(settings)
+def fine_tune(job: Job) -> Tuned:
+    """Does the job; see `graphprune.tune`, also for what is raised."""
+    accelerator = make_accelerator(job.settings)
     with kept_random_state(accelerator.device):
-        run = _Run(graph, plan, model, loader, settings, accelerator, loss, evaluate, checkpoint, watch)
-        return run()
+        return _Run(job, accelerator)()
 
 
 @dataclass
 class _State:
-    """What a checkpoint holds beside tensors."""
+    """How far a run has come. With it, a checkpoint says where to go on."""
 
     epoch: int = 0
     done: int = 0  # steps of this epoch
@@ -87,30 +53,19 @@ class _State:
 
 
 class _Run:
-    def __init__(
-        self,
-        graph: DependencyGraph,
-        plan: Plan,
-        model: fx.GraphModule,
-        loader: Any,
-        settings: Tuning,
-        accelerator: Any,
-        loss: Loss | None,
-        evaluate: Evaluate | None,
-        checkpoint: Path | None,
-        watch: Watch | None,
-    ) -> None:
-        self.settings, self.accelerator, self.original = settings, accelerator, model
-        self.evaluate, self.checkpoint, self.watch = evaluate, checkpoint, watch
+    """A job while it is done; it is called once."""
+
+    def __init__(self, job: Job, accelerator: Any) -> None:
+        self.job, self.settings, self.accelerator = job, job.settings, accelerator
         index, processes = accelerator.process_index, accelerator.num_processes
-        self.data = Data(loader, graph.program, index, processes, settings.seed)
+        self.data = Data(job.loader, job.graph.program, index, processes, job.settings.seed)
         self.steps = self._count()
-        self.learner = Learner(graph, plan, model, settings, loss, accelerator)
+        self.learner = Learner(job, accelerator)
         self.best: dict[str, Tensor] = {}
         self.state, self.history = _State(), list[dict[str, Any]]()
         self.losses: list[float] = []  # since the last line of the history
-        models = [digest(all_tensors(model)), digest(graph.program.tensors)]
-        self.described = {"model": models, **settings.comparable, "batches": self.data.length}
+        models = [digest(all_tensors(job.model)), digest(job.graph.program.tensors)]
+        self.described = {"model": models, **job.settings.comparable, "batches": self.data.length}
 
     def _count(self) -> int:
         length = self.data.length
@@ -120,11 +75,10 @@ class _Run:
             raise InputError("the data does not say how many batches it has", "say how many steps to train")
         return self.settings.epochs * math.ceil(length / self.settings.accumulate)
 
-    # -- the run ------------------------------------------------------------------------------------------
     def __call__(self) -> Tuned:
         self._resume()
         self.started, self.first = perf_counter(), self.state.step
-        if self.evaluate is not None and self.state.before is None:
+        if self.job.evaluate is not None and self.state.before is None:
             self._judge()
             self.state.before = self.state.metric
         while not self.state.finished:
@@ -136,17 +90,14 @@ class _Run:
         for place, group in enumerate(self.data.epoch(state.epoch, self.settings.accumulate)):
             if place < state.done:  # a checkpoint had these; they are made again for what they draw
                 continue
-            self._step(group)
+            self.losses.append(self.learner.step(group, state.step, self.steps))
+            state.step, state.done = state.step + 1, state.done + 1
+            self._after_step()
             if state.finished:
                 return
         state.epoch, state.done = state.epoch + 1, 0
         if not self.settings.evaluate_every:
             self._close()
-
-    def _step(self, group: list[Batch]) -> None:
-        self.losses.append(self.learner.step(group, self.state.step, self.steps))
-        self.state.step, self.state.done = self.state.step + 1, self.state.done + 1
-        self._after_step()
 
     def _after_step(self) -> None:
         every, step = self.settings.evaluate_every, self.state.step
@@ -157,10 +108,9 @@ class _Run:
             self._save()
         self._tell()
 
-    # -- evaluation ---------------------------------------------------------------------------------------
     def _close(self) -> None:
         """Evaluates, writes a line of the history and a checkpoint."""
-        if self.evaluate is not None:
+        if self.job.evaluate is not None:
             self._judge()
         mean = sum(self.losses) / len(self.losses) if self.losses else None
         self.history.append(
@@ -193,12 +143,11 @@ class _Run:
             state.worse += 1
 
     def _figure(self, model: nn.Module) -> float:
-        assert self.evaluate is not None
+        assert self.job.evaluate is not None
         try:
             with torch.no_grad():
-                found = self.evaluate(model.eval())
-            first = next(iter(found.values())) if isinstance(found, Mapping) else found
-            return float(first)
+                found = self.job.evaluate(model.eval())
+            return float(next(iter(found.values())) if isinstance(found, Mapping) else found)
         except (TypeError, ValueError, StopIteration) as error:
             raise InputError(
                 f"the evaluation gives no number: {error}",
@@ -206,33 +155,32 @@ class _Run:
             ) from error
 
     def _tell(self) -> None:
-        if self.watch is None or not self.accelerator.is_main_process:
+        if self.job.watch is None or not self.accelerator.is_main_process:
             return
         state = self.state
         pace = (perf_counter() - self.started) / max(state.step - self.first, 1)
         left = 0.0 if state.finished else pace * (self.steps - state.step)
         loss = self.losses[-1] if self.losses else self.history[-1]["loss"]
-        self.watch(Moment(state.step, self.steps, state.epoch, loss, state.metric, state.best, left))
+        self.job.watch(Moment(state.step, self.steps, state.epoch, loss, state.metric, state.best, left))
 
-    # -- checkpoints --------------------------------------------------------------------------------------
     def _save(self) -> None:
-        if self.checkpoint is None or not self.accelerator.is_main_process:
+        if self.job.checkpoint is None or not self.accelerator.is_main_process:
             return
-        tensors, record = self.learner.state()
-        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        parts, record = self.learner.state()
         progress = {"state": vars(self.state), "history": self.history, "losses": self.losses}
-        Checkpoint(tensors, {"run": self.described, **record, **progress}).write(self.checkpoint)
+        saved = Checkpoint({**parts, "best": self.best}, {"run": self.described, **record, **progress})
+        saved.write(self.job.checkpoint)
 
     def _resume(self) -> None:
         """Takes up a checkpoint, if there is one, on all processes alike."""
-        if self.checkpoint is None:
+        if self.job.checkpoint is None:
             return
         from accelerate.utils import broadcast
 
         device = self.accelerator.device
-        exists = bool(broadcast(torch.tensor(float(self.checkpoint.is_file()), device=device)))
+        exists = bool(broadcast(torch.tensor(float(self.job.checkpoint.is_file()), device=device)))
         if exists:
-            self._restore(Checkpoint.read(self.checkpoint, self.described))
+            self._restore(Checkpoint.read(self.job.checkpoint, self.described))
         self.accelerator.wait_for_everyone()  # nobody writes before all have read
 
     def _restore(self, saved: Checkpoint) -> None:
@@ -242,14 +190,13 @@ class _Run:
         self.state = _State(**record["state"])
         self.history, self.losses = record["history"], record["losses"]
 
-    # -- the end ------------------------------------------------------------------------------------------
     def _result(self) -> fx.GraphModule:
         """The best weights that were evaluated, or else the last ones, in a copy of the model that was given."""
         from accelerate.utils import broadcast
 
         last = all_tensors(self.learner.best_guess)
         final = broadcast({name: tensor.detach() for name, tensor in (self.best or last).items()})
-        model = copy.deepcopy(self.original).eval()
+        model = copy.deepcopy(self.job.model).eval()
         fill(model, final)
         return model
 
@@ -262,7 +209,7 @@ class _Run:
             "steps": state.step,
             "of": self.steps,
             "resumed_at": self.first,
-            **({"metric": metrics} if self.evaluate is not None else {}),
+            **({"metric": metrics} if self.job.evaluate is not None else {}),
             "history": self.history,
             "seconds": perf_counter() - self.started,
         }

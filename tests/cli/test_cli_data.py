@@ -12,7 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import graphprune as gp
-from graphprune.cli.data import DataOptions, read_data
+from graphprune.cli.data import read_data
+from graphprune.cli.images import DataOptions
 
 EXAMPLE = ((torch.zeros(1, 3, 8, 6),), {})
 PLAIN = DataOptions(batch=4, mean=(0.5,), deviation=(0.25,))

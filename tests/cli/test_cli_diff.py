@@ -122,5 +122,5 @@ def test_no_result(refused: Callable[..., str], results: tuple[Path, Path], tmp_
     line = refused("diff", results[0], tmp_path)
     assert line == (
         f"{tmp_path / 'report.json'} cannot be read: No such file or directory — "
-        "give directories that graphprune shrink wrote"
+        "give a directory that `graphprune shrink` wrote"
     )

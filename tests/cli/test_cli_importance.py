@@ -83,7 +83,10 @@ def test_a_loss_from_a_file(
         ),
         (("--importance", "l2:meen"), "unknown aggregate 'meen' — use one of mean"),
         (("--calibration", "x.npy"), "importance 'l2' looks at no data — leave calibration and loss out"),
-        (("--importance", "wanda", "--calibration", "none.npy"), "there is no file none.npy — give a .npy"),
+        (
+            ("--importance", "wanda", "--calibration", "none.npy"),
+            "there is no file none.npy — give a folder of images",
+        ),
         (("--importance", "wanda", "--calibration", "x.csv"), "--calibration 'x.csv' is no file of arrays"),
         (("--importance", "wanda", "--calibration", "damaged.npy"), "damaged.npy cannot be read: "),
         (("--importance", "wanda", "--calibration", "pickled.npy"), "pickled.npy cannot be read: "),

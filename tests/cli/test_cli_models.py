@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from graphprune.cli import models
-from graphprune.cli.examples import describe_inputs, restore_inputs
 from graphprune.cli.models import resolve
+from graphprune.cli.original import describe_inputs, restore_inputs
 from graphprune.cli.shapes import reshaped
 from graphprune.ground.errors import InputError
 

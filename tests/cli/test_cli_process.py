@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -194,15 +195,26 @@ def test_no_color_on_a_terminal() -> None:
     assert not COLOUR.search(text)
 
 
+@pytest.fixture
+def handled() -> Iterator[None]:
+    """Signals are handled as in the program."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals.install()
+    yield
+    signals.install()  # forgets what came
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def test_an_interrupt_that_is_lost_on_the_way(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, handled: None
 ) -> None:
     def fail(*_: object) -> None:
         # as a compiled module does that is interrupted while it is imported
-        signals._received.append(signal.SIGTERM)
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
         raise ImportError("initialization failed")
 
-    monkeypatch.setattr(signals, "_received", [])
     monkeypatch.setattr("graphprune.cli.inspect.resolve", fail)
     result = run("inspect", "zoo:mlp")
     assert result.exit_code == 143

@@ -35,7 +35,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stages], str]:
     def render(shown: Stages) -> str:
         console = Console(file=io.StringIO(), width=80, color_system=None)
         with console.capture() as captured:
-            console.print(shown._line())
+            console.print(shown.line())
         return captured.get().rstrip("\n")
 
     return render

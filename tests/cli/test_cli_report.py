@@ -100,7 +100,7 @@ def test_refusals(refused: Callable[..., str], folder: Path, tmp_path: Path) -> 
     (folder / "report.json").write_text(json.dumps(report))
     assert "has no layers: an older version wrote it" in refused("report", folder)
     (folder / "report.json").write_text("[]")
-    assert "holds no JSON object" in refused("report", folder)
+    assert "it is not a JSON object" in refused("report", folder)
 
 
 def test_files_of_inspect(run: Callable[..., Any], tmp_path: Path) -> None:

@@ -124,9 +124,7 @@ def test_roi_align_of_many_and_of_no_regions() -> None:
 @needs_torchvision
 def test_ensure_is_idempotent_and_torchvision_imports() -> None:
     first = torchvision_ops.ensure()
-    registered = torchvision_ops._library
-    assert torchvision_ops.ensure() is first
-    assert torchvision_ops._library is registered
+    assert torchvision_ops.ensure() is first  # torch refuses to define an operator twice
     from torchvision import ops
 
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30]])
@@ -193,9 +191,9 @@ def load_library(path):
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 torch.ops.load_library = load_library
 from models_zoo import torchvision_ops
-print(torchvision_ops.ensure(), torchvision_ops.ensure(), torchvision_ops._library)
+print(torchvision_ops.ensure(), torchvision_ops.ensure())
 print("torchvision" in sys.modules, hasattr(torch.ops.torchvision, "roi_align"))
 """
     root = Path(torchvision_ops.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
-    assert done.stdout.split() == ["False", "False", "None", "False", "False"]
+    assert done.stdout.split() == ["False", "False", "False", "False"]

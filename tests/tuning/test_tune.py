@@ -13,7 +13,7 @@ from tuning_models import CLASSES, data, loader, shrunk, tensors
 
 import graphprune as gp
 from graphprune.tuning import Moment
-from graphprune.tuning.optimisation import rate, update_average
+from graphprune.tuning.optimisation import learning_rate, update_average
 
 
 def accuracy(model: torch.nn.Module) -> float:
@@ -140,7 +140,7 @@ def test_the_running_average_is_returned() -> None:
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
     settings = gp.Tuning(lr=2.0, warmup=0.2)
-    rates = [rate(step, 10, settings) for step in range(10)]
+    rates = [learning_rate(step, 10, settings) for step in range(10)]
     assert rates[:3] == [1.0, 2.0, 2.0]
     assert rates[6] == pytest.approx(1.0)  # half way down
     assert rates[-1] == pytest.approx(1 - torch.cos(torch.tensor(torch.pi / 8)).item(), abs=1e-6)

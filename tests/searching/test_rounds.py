@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import graphprune as gp
 
-sys.path.insert(0, str(Path(__file__).parent / "planning"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "planning"))
 from planning_models import network, transformer
 
 IMAGES, TOKENS = torch.randn(6, 3, 16, 16), torch.randn(4, 7, 6)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.asking.request import CHOICES
 
-sys.path.insert(0, str(Path(__file__).parent / "planning"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "planning"))
 from planning_models import network, transformer
 
 IMAGES = [torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
