@@ -32,7 +32,7 @@ ROOMS = {
         "ground capture axes calibration planning rewriting lossless verifying repair asking".split()
     ),
     "probing": ("ground", "axes", "calibration", "scoring", "planning", "rewriting", "cutting"),
-    "report": ("capture", "axes", "asking"),
+    "report": ("ground", "capture", "axes", "asking"),
     "results": (
         "ground capture exporting axes planning lossless verifying repair profiling asking cutting report".split()
     ),
