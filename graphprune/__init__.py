@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from graphprune.asking.tuning import Tuning
     from graphprune.axes.dependency import Cost, DependencyGraph
     from graphprune.axes.registration import rule
     from graphprune.face.sensitivity import sensitivity
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
     from graphprune.results.proposal import Proposal
     from graphprune.results.result import Result, load
     from graphprune.scoring import Criterion
-    from graphprune.tuning import GroupLasso, Tuning, group_lasso
+    from graphprune.tuning import GroupLasso, group_lasso
     from graphprune.verifying import Check, Verdict
 
 # where each public name lives; imported at its first use, so that the command line's help needs no torch
 _HOMES = {
+    "asking.tuning": ("Tuning",),
     "axes.dependency": ("Cost", "DependencyGraph"),
     "axes.registration": ("rule",),
     "face.sensitivity": ("sensitivity",),
@@ -68,7 +70,7 @@ _HOMES = {
     "results.proposal": ("Proposal",),
     "results.result": ("Result", "load"),
     "scoring": ("Criterion",),
-    "tuning": ("GroupLasso", "Tuning", "group_lasso"),
+    "tuning": ("GroupLasso", "group_lasso"),
     "verifying": ("Check", "Verdict"),
 }
 

@@ -26,12 +26,12 @@ ROOMS = {
     "laws": ("ground", "capture", "axes", "planning", "rewriting", "verifying"),
     "repair": ("ground", "capture", "axes", "calibration", "scoring", "planning"),
     "profiling": ("ground", "capture", "axes", "exporting"),
-    "tuning": ("ground", "capture", "axes", "calibration", "scoring", "planning", "exporting"),
     "asking": ("ground", "axes", "calibration", "scoring", "planning", "repair", "profiling"),
+    "tuning": ("ground", "capture", "axes", "calibration", "scoring", "planning", "exporting", "asking"),
     "cutting": (
         "ground capture axes calibration planning rewriting lossless verifying repair asking".split()
     ),
-    "probing": ("ground", "axes", "calibration", "scoring", "planning", "rewriting", "cutting"),
+    "probing": ("ground", "capture", "axes", "scoring", "planning", "cutting"),
     "report": ("ground", "capture", "axes", "asking"),
     "results": (
         "ground capture exporting axes planning lossless verifying repair profiling asking cutting report".split()
@@ -44,7 +44,7 @@ ROOMS = {
         "ground capture axes calibration scoring planning tuning asking cutting probing results searching".split()
     ),
     "__init__.py": (
-        "ground axes scoring planning verifying laws repair profiling tuning probing results face".split()
+        "ground axes scoring planning verifying laws repair profiling asking tuning probing results face".split()
     ),
     "cli": (
         "ground capture exporting axes calibration scoring planning repair tuning asking probing report results "

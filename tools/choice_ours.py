@@ -22,7 +22,7 @@ from torch_pruning.pruner.importance import GroupTaylorImportance as Taylor
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cutting.cut import cut
-from graphprune.probing import Sensitivity, probe
+from graphprune.probing import Sensitivity
 from graphprune.scoring import CRITERIA, Criterion, Importance, PeerImportance
 from graphprune.scoring.aggregation import NORMALISERS
 from graphprune.scoring.criteria import LOSSES
@@ -196,7 +196,8 @@ class Ours:
         )
 
     def _measured(self, importance: Importance) -> Sensitivity:
-        return probe(self.graph, importance, evaluate=self._evaluate, ratios=(0.05, 0.15, 0.3, 0.5, 0.7, 0.9))
+        ratios = (0.05, 0.15, 0.3, 0.5, 0.7, 0.9)
+        return gp.sensitivity(self.graph, importance=importance, evaluate=self._evaluate, ratios=ratios)
 
     def _evaluate(self, model: nn.Module) -> float:
         """On some of the calibration data, by what counts of the outputs."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from graphprune.asking.declared import Option, option
+from graphprune.ground.options import Option, option
 
 if TYPE_CHECKING:
     from graphprune.calibration import Evaluate, Loss

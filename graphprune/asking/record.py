@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from graphprune.asking.declared import declarations
 from graphprune.asking.options import AUTO, Options
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.ground.options import declarations
 from graphprune.planning import Constraints
 from graphprune.scoring import Criterion, Importance, PeerImportance
 

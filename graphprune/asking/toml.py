@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from graphprune.asking.declared import declarations
 from graphprune.asking.options import Options
+from graphprune.ground.options import declarations
 
 __all__ = ["read_settings", "settings_text", "spelled"]
 

@@ -1,6 +1,7 @@
 """Commands whose arguments and options are the fields of one dataclass; a TOML file may give them as well.
 
-A field ``asked`` stands for the options that `graphprune.asking.options` declares: it holds what was typed of them.
+A field ``asked`` stands for the options that another dataclass declares, see `graphprune.ground.options`. It holds what
+was typed of them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer.models import ArgumentInfo
 
-from graphprune.asking.declared import Option, declarations
-from graphprune.asking.options import Options
 from graphprune.cli.config import read_config
 from graphprune.cli.options import DISPLAY, OrNumber
+from graphprune.ground.options import Option, declarations
 
 __all__ = ["asked_options", "changed", "command_line", "run_settings", "takes"]
 
@@ -28,9 +28,9 @@ Command = Callable[..., None]
 ASKED = "asked"
 
 
-def asked_options() -> Any:
-    """The field ``asked`` of a dataclass."""
-    return field(default_factory=dict)
+def asked_options(options: type) -> Any:
+    """The field ``asked`` of a dataclass, for the options that ``options`` declares."""
+    return field(default_factory=dict, metadata={ASKED: options})
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _entries(request: type) -> list[_Entry]:
                 _Entry(
                     option.spelled or name, _typed(option.spelled or name, option), _shown(default, option)
                 )
-                for name, default, option in declarations(Options)
+                for name, default, option in declarations(item.metadata[ASKED])
                 if option.typed is not None
             ]
             continue

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from graphprune.asking.tuning import Tuning
 from graphprune.cli.data import read_data
 from graphprune.cli.images import DataOptions, parse_channels
 from graphprune.cli.models import Source
@@ -16,7 +17,7 @@ from graphprune.cli.training import end_processes, on_its_device, show_moment
 from graphprune.cli.user_file import read_evaluation
 from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
 from graphprune.ground.errors import InputError
-from graphprune.tuning import Tuning
+from graphprune.ground.shares import share
 
 __all__ = ["Wishes", "looped", "parse_tuning"]
 
@@ -104,6 +105,6 @@ def _value(name: str, text: str, default: Any) -> Any:
     else:
         kind = int if name == "steps" else str if default is None else type(default)
     try:
-        return kind(text)
-    except (ValueError, KeyError) as error:
+        return share(name, text) if kind is float else kind(text)
+    except (ValueError, KeyError, InputError) as error:
         raise InputError(f"--tuning {name}={text} does not fit", f"it is {default!r} by default") from error

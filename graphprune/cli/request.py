@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graphprune.asking.options import ORDER, ROUNDS
+from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.cli.declared import asked_options
 from graphprune.cli.options import Debug, Json, Model, NoLatency, Quiet, Shapes
 
@@ -27,7 +27,7 @@ class ShrinkRequest:
             "--output", "-o", metavar="DIR", help="Where the result is written.", show_default=False
         ),
     ] = None
-    asked: Mapping[str, Any] = asked_options()
+    asked: Mapping[str, Any] = asked_options(Options)
     mean: Annotated[
         str | None,
         typer.Option(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from graphprune.cli.options import Debug, Json, Mean, Model, Quiet, Shapes, Std, examples
-from graphprune.ground.errors import InputError
+from graphprune.ground.shares import share
 
 __all__ = ["EXAMPLES", "SensitivityRequest"]
 
@@ -76,9 +76,4 @@ class SensitivityRequest:
         Raises:
             InputError: they are none.
         """
-        try:
-            return tuple(sorted({float(part) for part in self.ratios.split(",")}))
-        except ValueError as error:
-            raise InputError(
-                f"--ratios {self.ratios!r} are no numbers", "write them as 0.1,0.3,0.5"
-            ) from error
+        return tuple(sorted({share("--ratios", part) for part in self.ratios.split(",")}))

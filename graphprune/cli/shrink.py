@@ -10,7 +10,6 @@ from rich.text import Text
 
 import graphprune as gp
 from graphprune import exporting
-from graphprune.asking.declared import declarations
 from graphprune.asking.options import AUTO, LIMITS, ORDER, Options
 from graphprune.asking.request import Request
 from graphprune.cli.data import ensure_readable, read_calibration
@@ -26,6 +25,7 @@ from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import Figures, is_first
 from graphprune.cli.user_file import read_loss
 from graphprune.ground.errors import InputError
+from graphprune.ground.options import declarations
 from graphprune.ground.shares import share
 from graphprune.planning import Plan
 from graphprune.report.lossless import lossless_tables

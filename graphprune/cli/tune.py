@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.text import Text
 import graphprune as gp
 from graphprune import exporting
 from graphprune.asking.toml import read_settings
+from graphprune.asking.tuning import Tuning
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration import Evaluate
 from graphprune.cli.checks import Checks, Files, check_files
@@ -30,7 +31,6 @@ from graphprune.ground.errors import InputError
 from graphprune.repair import RepairReport
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.results.result import Result
-from graphprune.tuning import Tuning
 
 __all__ = ["tune"]
 
@@ -44,7 +44,7 @@ def tune(request: TuneRequest) -> None:
         GraphpruneError: the original cannot be had, the data does not fit, …; see `graphprune.tune`.
     """
     first = is_first()
-    _tuning(request)  # what is out of range is refused before the long work
+    Tuning(**request.asked)  # what is out of range is refused before the long work
     _data_options(request)
     with stages(request.quiet or not first) as progress:
         exporting.ensure_writable(request.place)
@@ -67,11 +67,6 @@ def tune(request: TuneRequest) -> None:
         request.state.unlink(missing_ok=True)
     document = {"directory": str(request.place), **report}
     print_result(document, _parts(report, request.place), request.json, request.quiet)
-
-
-def _tuning(request: TuneRequest) -> Tuning:
-    names = {item.name for item in fields(Tuning)} & {item.name for item in fields(TuneRequest)}
-    return Tuning(**{name: getattr(request, name) for name in names})
 
 
 def _data_options(request: TuneRequest) -> DataOptions:
@@ -131,7 +126,7 @@ def _tuned(request: TuneRequest, result: Result, evaluate: Evaluate | None, prog
         tuned = gp.tune(
             result,
             data,
-            _tuning(request),
+            Tuning(**request.asked),
             loss=loss,
             evaluate=None if evaluate is None else on_its_device(evaluate),
             checkpoint=request.state,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from graphprune.asking.tuning import Tuning
+from graphprune.cli.declared import asked_options
 from graphprune.cli.options import Debug, Json, Mean, NoLatency, Quiet, Result, Std, examples
 
 __all__ = ["EXAMPLES", "TuneRequest"]
@@ -22,10 +25,7 @@ EXAMPLES = examples(
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """One run of fine-tuning; None or false where the user said nothing.
-
-    Fields that `graphprune.Tuning` has too are its settings.
-    """
+    """One run of fine-tuning; None or false where the user said nothing. ``asked`` has settings as they were typed."""
 
     directory: Result
     data: Annotated[
@@ -60,40 +60,8 @@ class TuneRequest:
             metavar="FILE", help="file.py:function of the outputs, and the batch; else cross-entropy."
         ),
     ] = None
-    epochs: Annotated[int, typer.Option(metavar="N", help="Walks over the data.")] = 10
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Optimizer steps instead.")] = None
-    optimizer: Annotated[str, typer.Option(metavar="NAME", help="adamw or sgd.")] = "adamw"
-    lr: Annotated[float, typer.Option(metavar="F", help="The largest learning rate.")] = 1e-3
-    warmup: Annotated[float, typer.Option(metavar="F", help="Share of the steps in which it rises.")] = 0.05
-    weight_decay: Annotated[float, typer.Option(metavar="F", help="Of weights, not biases and norms.")] = 0.01
+    asked: Mapping[str, Any] = asked_options(Tuning)
     batch: Annotated[int, typer.Option(metavar="N", help="Examples of a step, over all processes.")] = 32
-    accumulate: Annotated[int, typer.Option(metavar="N", help="Batches that make one step.")] = 1
-    precision: Annotated[
-        str | None, typer.Option(metavar="NAME", help="no, bf16 or fp16; by default the launcher's.")
-    ] = None
-    ema: Annotated[float, typer.Option(metavar="F", help="Decay of a running average of the weights.")] = 0.0
-    task: Annotated[float, typer.Option(metavar="F", help="Weight of the loss on labels, if any.")] = 1.0
-    distillation: Annotated[
-        float, typer.Option(metavar="F", help="Weight of the distance to the original's outputs.")
-    ] = 1.0
-    match: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="That distance: kl, mse, cosine, or auto: kl where labels are classes."
-        ),
-    ] = "auto"
-    temperature: Annotated[float, typer.Option(metavar="F", help="Of kl.")] = 2.0
-    features: Annotated[
-        float, typer.Option(metavar="F", help="Weight of the distance to the original's layers.")
-    ] = 0.0
-    freeze_norms: Annotated[
-        bool, typer.Option("--freeze-norms", metavar="", help="Batch norms keep their running statistics.")
-    ] = False
-    patience: Annotated[int, typer.Option(metavar="N", help="Evaluations without progress; 0 ignores.")] = 0
-    evaluate_every: Annotated[int, typer.Option(metavar="N", help="In steps; 0 is every epoch.")] = 0
-    lower_is_better: Annotated[
-        bool, typer.Option("--lower-is-better", metavar="", help="Of the evaluation's figure.")
-    ] = False
     checkpoint: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="From which a stopped run goes on; by default beside the output."),
@@ -104,7 +72,6 @@ class TuneRequest:
     mean: Mean = None
     std: Std = None
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that read images.")] = 0
-    seed: Annotated[int, typer.Option(metavar="N", help="Of order, augmentation and dropout.")] = 0
     no_latency: NoLatency = False
     json: Json = False
     quiet: Quiet = False

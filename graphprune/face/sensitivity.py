@@ -1,4 +1,4 @@
-"""Measures a model's sensitivity: composes capture, scoring and probing."""
+"""``sensitivity``: what the outputs suffer when single groups are pruned."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from typing import Any
 from torch import nn
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.calibration import DISTANCES, Evaluate, Loss
+from graphprune.calibration import DISTANCES, Distance, Evaluate, Loss
+from graphprune.cutting.harm import Figure
 from graphprune.face.trace import trace
+from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
-from graphprune.probing import RATIOS, Sensitivity, Watch, probe
+from graphprune.ground.processes import from_first, is_first
+from graphprune.ground.shares import share
+from graphprune.planning.plan import fingerprint
+from graphprune.probing import RATIOS, Record, Sensitivity, Watch, measured
 from graphprune.scoring import Importance, find_importance
 
 __all__ = ["sensitivity"]
@@ -24,7 +29,7 @@ def sensitivity(
     *,
     calibration: Any = None,
     evaluate: Evaluate | None = None,
-    ratios: Sequence[float] = RATIOS,
+    ratios: Sequence[float | str] = RATIOS,
     distance: str = "l2",
     importance: str | Importance = "l2",
     loss: Loss | None = None,
@@ -61,9 +66,23 @@ def sensitivity(
     """
     if distance not in DISTANCES:
         raise InputError(f"unknown distance {distance!r}", f"use one of {', '.join(DISTANCES)}")
-    if not ratios or not all(0 < ratio < 1 for ratio in ratios):
+    shares = [share("ratios", ratio) for ratio in ratios]
+    if not shares or not all(0 < ratio < 1 for ratio in shares):
         raise InputError(f"ratios={tuple(ratios)} are no shares to remove", "give numbers between 0 and 1")
     criterion = find_importance(importance, calibration, loss, shared=True)
     graph = model if isinstance(model, DependencyGraph) else trace(model, example_inputs)
     place = None if path is None else Path(path)
-    return probe(graph, criterion, calibration, evaluate, ratios, distance, place, watch, seed)
+    measure = Distance(graph.program, calibration, distance) if evaluate is None else Figure(graph, evaluate)
+    head: dict[str, Any] = {
+        "model": fingerprint(graph),
+        "weights": digest(graph.program.tensors)[:16],
+        "importance": str(criterion) if type(criterion).__str__ is not object.__str__ else "",
+        "seed": seed,
+        **measure.head,
+    }
+    scores = criterion(graph, graph.program.tensors, seed)
+    # one process reads and writes the file; what it holds already is measured by none
+    rows = from_first(lambda: Record.open(place, head).rows)
+    record = Record(head, rows, place if is_first() else None)
+    points = measured(graph, scores, shares, measure, record, watch)
+    return Sensitivity(head["distance"], points, head["baseline"], head["model"], criterion)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import fx, nn
 
+from graphprune.asking.tuning import Tuning
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration import Evaluate, Loss
 from graphprune.face.shrink import shrink
@@ -20,7 +22,7 @@ from graphprune.ground.errors import BudgetError, GraphpruneError, InputError
 from graphprune.ground.processes import is_first
 from graphprune.planning import Plan
 from graphprune.results.result import Result, load
-from graphprune.tuning import Tuning, Watch
+from graphprune.tuning import Watch
 
 __all__ = ["Loop", "Round", "shrink_and_tune"]
 
@@ -103,48 +105,45 @@ def shrink_and_tune(
     """
     if min_metric is not None and evaluate is None:
         raise InputError("min_metric is given, and no evaluation", "give evaluate, a function of the model")
-    rounds_of = _Rounds(
-        loader,
-        settings or Tuning(),
-        evaluate,
-        min_metric,
-        Path(directory) if directory is not None else None,
-        task_loss,
-        watch,
-        extra,
-        progress,
-    )
-    more: dict[str, Any] = {"rounds": rounds, "between": rounds_of.after} if rounds > 1 else {}
+    settings, place = settings or Tuning(), None if directory is None else Path(directory)
+    training = partial(tune, loader=loader, settings=settings, loss=task_loss, evaluate=evaluate, watch=watch)
+    made = _Rounds(training, settings, min_metric, place, extra, progress)
+    more: dict[str, Any] = {"rounds": rounds, "between": made.after} if rounds > 1 else {}
     try:
-        rounds_of.after(shrink(model, example_inputs, progress=progress, **more, **options))
+        made.after(shrink(model, example_inputs, progress=progress, **more, **options))
         reason = "the budget is met"
     except _Stop as stop:
         reason = str(stop)
-    assert rounds_of.good is not None
-    return Loop(rounds_of.good, tuple(rounds_of.made), reason)
+    assert made.good is not None
+    return Loop(made.good, tuple(made.rounds), reason)
 
 
+@dataclass
 class _Rounds:
-    def __init__(
-        self,
-        loader: Any,
-        settings: Tuning,
-        evaluate: Evaluate | None,
-        floor: float | None,
-        directory: Path | None,
-        loss: Loss | None,
-        watch: Watch | None,
-        extra: Extra,
-        progress: Progress,
-    ) -> None:
-        self.loader, self.settings, self.evaluate, self.floor = loader, settings, evaluate, floor
-        self.directory, self.loss, self.watch = directory, loss, watch
-        self.extra, self.progress = extra, progress
-        self.good: Result | None = None
-        self.made: list[Round] = []
+    """What is done after every round, and what came of those that were made.
+
+    Args:
+        training: a result → the same, fine-tuned.
+        floor: the smallest figure that is good enough, or the largest where lower is better.
+        complete: names of the rounds whose directories hold results of an earlier run.
+        good: the result of the last good round.
+    """
+
+    training: Callable[..., Result]
+    settings: Tuning
+    floor: float | None
+    directory: Path | None
+    extra: Extra
+    progress: Progress
+    good: Result | None = None
+    rounds: list[Round] = field(default_factory=list)
+    complete: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
         # asked before anything is written, so that all processes see the same
-        found = sorted(directory.glob("round_*/report.json")) if directory is not None else []
-        self.complete = {path.parent.name for path in found}
+        if self.directory is not None:
+            found = self.directory.glob("round_*/report.json")
+            self.complete = frozenset(path.parent.name for path in found)
 
     def after(self, result: Result) -> fx.GraphModule:
         """Tunes what a round has cut; the next one starts from this.
@@ -153,7 +152,7 @@ class _Rounds:
             _Stop: the figure is below the floor, and an earlier round was good.
             BudgetError: it is, and none was.
         """
-        number = len(self.made) + 1
+        number = len(self.rounds) + 1
         tuned = self._tuned(result, number)
         metric = (tuned.tuning or {}).get("metric", {})
         best = metric.get("best")
@@ -162,7 +161,7 @@ class _Rounds:
             tuned.after.macs / max(tuned.before.macs, 1),
             tuned.after.params / max(tuned.before.params, 1),
         )
-        self.made.append(Round(number, *share, metric.get("before"), best, good))
+        self.rounds.append(Round(number, *share, metric.get("before"), best, good))
         if not good:
             self._stop(number, best)
         self.good = tuned
@@ -185,29 +184,18 @@ class _Rounds:
     def _tuned(self, result: Result, number: int) -> Result:
         name = f"round_{number}"
         if self.directory is None:
-            return self._tune(result, None)
+            return self.training(result)
         place = self.directory / name
         if name in self.complete:
             return _taken_up(result, place, self.settings)
         self.progress(f"fine-tune round {number}")
         checkpoint = self.directory / f"{name}.checkpoint.safetensors"
-        tuned = self._tune(result, checkpoint)
+        tuned = self.training(result, checkpoint=checkpoint)
         if is_first():
             record = {**self.extra(tuned), ORIGINAL: digest(result.graph.program.tensors)}
             tuned.save(place, latency=False, progress=self.progress, extra=record)
             checkpoint.unlink(missing_ok=True)
         return tuned
-
-    def _tune(self, result: Result, checkpoint: Path | None) -> Result:
-        return tune(
-            result,
-            self.loader,
-            self.settings,
-            loss=self.loss,
-            evaluate=self.evaluate,
-            checkpoint=checkpoint,
-            watch=self.watch,
-        )
 
 
 def _taken_up(result: Result, place: Path, settings: Tuning) -> Result:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from graphprune.asking.tuning import Tuning
 from graphprune.calibration import Evaluate, Loss
 from graphprune.results.result import Result
-from graphprune.tuning import Job, Tuning, Watch, fine_tune
+from graphprune.tuning import Job, Watch, fine_tune
 
 __all__ = ["tune"]
 

@@ -10,10 +10,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from torch import nn
 
-from graphprune.asking.declared import declarations
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.ground.errors import InputError
+from graphprune.ground.options import declarations, helps
 
 __all__ = ["Verb", "takes"]
 
@@ -64,6 +64,5 @@ def _asked(options: dict[str, Any]) -> Request:
 
 def _documented(text: str) -> str:
     """The docstring with a line for every option below ``Args:``."""
-    lines = [f"    {name}: {option.help}" for name, _, option in declarations(Request)]
-    before, args, after = cleandoc(text).partition("\n\nRaises:")
-    return "\n".join((before, *lines)) + args + after
+    before, raises, after = cleandoc(text).partition("\n\nRaises:")
+    return "\n".join((before, *helps(Request))) + raises + after

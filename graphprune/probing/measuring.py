@@ -4,58 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.calibration import Evaluate
-from graphprune.calibration.distances import Distance
-from graphprune.cutting.harm import Figure
-from graphprune.ground.digest import digest
+from graphprune.capture.program import Program
+from graphprune.cutting.cut import cut
 from graphprune.ground.errors import InputError
-from graphprune.ground.processes import from_first, is_first
 from graphprune.planning import make_plan
-from graphprune.planning.plan import fingerprint
-from graphprune.probing.curves import Point, Sensitivity
+from graphprune.probing.curves import Point
 from graphprune.probing.record import Record
-from graphprune.rewriting import rewrite
-from graphprune.scoring import Importance
 
-__all__ = ["RATIOS", "Watch", "probe"]
+__all__ = ["RATIOS", "Watch", "measured"]
 
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 Watch = Callable[[int, int], None]
 
 
-def probe(
+def measured(
     graph: DependencyGraph,
-    importance: Importance,
-    calibration: Any = None,
-    evaluate: Evaluate | None = None,
-    ratios: Sequence[float] = RATIOS,
-    distance: str = "l2",
-    path: Path | None = None,
-    watch: Watch = lambda done, total: None,
-    seed: int = 0,
-) -> Sensitivity:
-    """See `graphprune.sensitivity`, of a graph that is known."""
-    measure = Distance(graph.program, calibration, distance) if evaluate is None else Figure(graph, evaluate)
-    scores = importance(graph, graph.program.tensors, seed)
+    scores: Mapping[str, Tensor | None],
+    ratios: Sequence[float],
+    measure: Callable[[Program], float],
+    record: Record,
+    watch: Watch,
+) -> tuple[Point, ...]:
+    """What is measured where each group alone loses each share of its units; ``record`` takes it point by point.
+
+    Args:
+        scores: of the units of every group; those with the smallest go first.
+        measure: a slim program → a figure.
+        record: points that it holds already are not measured again.
+        watch: called with the number of points that are done, and of all.
+
+    Raises:
+        InputError: no group has scores.
+    """
     wanted = list(_wanted(graph, scores, ratios))
     if not wanted:
         raise InputError("there is nothing to measure: no group can be judged", "use another importance")
-    head: dict[str, Any] = {
-        "model": fingerprint(graph),
-        "weights": digest(graph.program.tensors)[:16],
-        "importance": str(importance) if type(importance).__str__ is not object.__str__ else "",
-        "seed": seed,
-        **measure.head,
-    }
-    # one process reads and writes the file; what it holds already is measured by none
-    rows = from_first(lambda: Record.open(path, head).rows)
-    record = Record(head, rows, path if is_first() else None)
     known = {(row["group"], row["removed"]) for row in record.rows}
     for done, (name, removed) in enumerate(wanted):
         watch(done, len(wanted))
@@ -63,12 +50,11 @@ def probe(
             size, score = graph.by_name[name].size, scores[name]
             assert score is not None
             kept = score.cpu().argsort(dim=-1, descending=True, stable=True)[..., : size - removed]
-            slim = rewrite(graph, make_plan(graph, {name: kept}))
+            slim = cut(graph, make_plan(graph, {name: kept})).slim
             record.add(asdict(Point(name, size, removed, measure(slim))))
     watch(len(wanted), len(wanted))
-    asked = {(row["group"], row["removed"]): Point(**row) for row in record.rows}
-    points = tuple(asked[key] for key in wanted)
-    return Sensitivity(head["distance"], points, head["baseline"], head["model"], importance)
+    found = {(row["group"], row["removed"]): Point(**row) for row in record.rows}
+    return tuple(found[key] for key in wanted)
 
 
 def _wanted(

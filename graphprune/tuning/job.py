@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import fx
 
+from graphprune.asking.tuning import Tuning
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration import Evaluate, Loss
 from graphprune.planning import Plan
-from graphprune.tuning.settings import Tuning
 
 __all__ = ["Job", "Moment", "Watch"]
 

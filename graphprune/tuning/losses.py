@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphprune.asking.tuning import Tuning
 from graphprune.calibration import Loss, call_loss
 from graphprune.capture import tensor_leaves
 from graphprune.ground.errors import InputError
 from graphprune.tuning.batches import Batch
 from graphprune.tuning.features import Tap, kept_part
-from graphprune.tuning.settings import Tuning
 
 __all__ = ["Objective"]
 

@@ -8,8 +8,8 @@ from math import cos, pi
 import torch
 from torch import Tensor, nn
 
+from graphprune.asking.tuning import Tuning
 from graphprune.ground.errors import InputError
-from graphprune.tuning.settings import Tuning
 
 __all__ = ["learning_rate", "make_optimizer", "update_average"]
 
@@ -35,7 +35,7 @@ def make_optimizer(model: nn.Module, settings: Tuning) -> torch.optim.Optimizer:
 
 def learning_rate(step: int, steps: int, settings: Tuning) -> float:
     """The learning rate of step ``step`` (from 0) of ``steps``: a linear warm-up, then half a cosine down to zero."""
-    warm = round(settings.warmup * steps)
+    warm = round(float(settings.warmup) * steps)
     if step < warm:
         return settings.lr * (step + 1) / warm
     return settings.lr * (1 + cos(pi * (step - warm) / max(steps - warm, 1))) / 2

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from graphprune.asking.tuning import Tuning
 from graphprune.ground.errors import InputError
-from graphprune.tuning.settings import Tuning
 
 __all__ = ["freeze", "kept_random_state", "make_accelerator", "synchronised"]
 

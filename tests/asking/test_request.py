@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import graphprune as gp
-from graphprune.asking.declared import declarations
 from graphprune.asking.options import Options
 from graphprune.asking.request import Request
+from graphprune.ground.options import declarations
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def test_two_processes_measure_what_one_does(run: Callable[..., Any], net: Path,
 
 def test_refusals(refused: Callable[..., str], net: Path, tmp_path: Path) -> None:
     model = f"{net}:with_inputs"
-    assert "--ratios '0.5,x' are no numbers" in refused("sensitivity", model, "--ratios", "0.5,x")
+    assert "--ratios='x' is no share" in refused("sensitivity", model, "--ratios", "0.5,x")
     assert "are no shares" in refused("sensitivity", model, "--ratios", "1.5")
     assert "names no function" in refused("sensitivity", model, "--evaluate", "norm")
     assert "cannot be written" in refused("sensitivity", model, "-o", tmp_path / "no" / "s.jsonl")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["Option", "declarations", "option"]
+__all__ = ["Option", "declarations", "documented", "helps", "option"]
+
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,14 @@ def declarations(options: type) -> Iterator[tuple[str, Any, Option]]:
     for item in fields(options):
         if "option" in item.metadata:
             yield item.name, item.default, item.metadata["option"]
+
+
+def helps(options: type) -> list[str]:
+    """A line for every option, for the part ``Args:`` of a docstring."""
+    return [f"    {name}: {option.help}" for name, _, option in declarations(options)]
+
+
+def documented(options: type[Options]) -> type[Options]:
+    """Adds to the docstring of a dataclass what its options mean."""
+    options.__doc__ = "\n".join((options.__doc__ or "", "", "Args:", *helps(options)))
+    return options
