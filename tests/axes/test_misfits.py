@@ -219,6 +219,27 @@ def test_a_function_that_does_not_fit(function: Callable[[Call], None], cause: s
     assert caught.value.remedy == remedy
 
 
+def test_a_likeness_that_does_not_fit() -> None:
+    gp.rule("misfits::scale", like="aten.linear")
+    with pytest.raises(
+        gp.RuleError, match=r"in '\.\.\. i, o i, o -> \.\.\. o', weight has 1 dimension"
+    ) as caught:
+        analysed((BATCH, 5, 4), (7,))
+    assert caught.value.remedy == (
+        "on these shapes it is not like aten.linear.default: register a signature or a function"
+    )
+
+
+def test_a_rule_of_ours_that_does_not_fit() -> None:
+    values = [Value(name, shape, "float32") for name, shape in (("x", (2, 3)), ("w", (5, 4)), ("y", (2, 5)))]
+    operation = Operation(
+        "node", "aten.linear.default", {"input": values[0], "weight": values[1]}, (values[2],)
+    )
+    with pytest.raises(gp.RuleError, match=r"'i' is 3 at input\[1\], and 4 at weight\[1\]") as caught:
+        analyse([operation], {value.name: value for value in values}, (), (), strict=True)
+    assert caught.value.remedy.startswith("this is a fault of graphprune's own rule")
+
+
 # -- where a user meets it ----------------------------------------------------------------------------------
 class Scaled(nn.Module):
     def __init__(self) -> None:
