@@ -240,6 +240,16 @@ def test_a_rule_of_ours_that_does_not_fit() -> None:
     assert caught.value.remedy.startswith("this is a fault of graphprune's own rule")
 
 
+def test_an_operator_without_a_rule_and_without_a_result() -> None:
+    values = [Value(name, (BATCH, 3), "float32") for name in ("v0", "v1")]
+    operation = Operation("node", "misfits.none.default", {"x": values[0], "parts": [values[1]]}, ())
+    with pytest.raises(gp.RuleError) as caught:
+        analyse([operation], {value.name: value for value in values}, (), (), {BATCH: "batch"}, strict=True)
+    assert caught.value.message == (
+        "no rule for misfits.none.default (at node: x (batch, 3), parts.0 (batch, 3))"
+    )
+
+
 # -- where a user meets it ----------------------------------------------------------------------------------
 class Scaled(nn.Module):
     def __init__(self) -> None:
