@@ -30,7 +30,7 @@ from graphprune.axes.terms import Atom, Term, product_term, sum_term
 
 __all__ = ["Axis", "Equations"]
 
-Pair = tuple[Axis, Axis]
+_Pair = tuple[Axis, Axis]
 
 
 class Equations:
@@ -136,7 +136,7 @@ class Equations:
         else:
             self._walk(left, right, self.cut)
 
-    def _walk(self, left: list[Axis], right: list[Axis], divide: Callable[[Axis, int], Pair]) -> None:
+    def _walk(self, left: list[Axis], right: list[Axis], divide: Callable[[Axis, int], _Pair]) -> None:
         """Unifies two lists from their beginning; of two unequal axes the larger is divided first."""
         left.reverse()
         right.reverse()
@@ -235,7 +235,7 @@ class Equations:
         outer = self.atom(outer_size) if node.kind == "atom" else self._split_segments(node, inner)
         return self._divide(node, "product", (outer, inner))
 
-    def _divide(self, node: Axis, kind: str, parts: Pair) -> Pair:
+    def _divide(self, node: Axis, kind: str, parts: _Pair) -> _Pair:
         """Makes ``node``, which every equation goes on to know, a structure of ``parts``."""
         self._must_be_open()
         node.kind, node.parts = kind, parts

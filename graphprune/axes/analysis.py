@@ -10,7 +10,8 @@ from typing import Any
 
 from graphprune.axes.algebra import Axis, Equations
 from graphprune.axes.call import Call, Misfit, Operand, Reason
-from graphprune.axes.rules import find_rule
+from graphprune.axes.rules import find_name, find_rule
+from graphprune.axes.rules.users import USERS
 from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.capture.operations import Operation, Value
 from graphprune.ground.errors import RuleError
@@ -112,10 +113,12 @@ class _Solver:
         try:
             rule(call)
         except Misfit as error:
-            self._refuse(call, f"the rule for {operation.op} does not fit: {error}", error.remedy)
+            text = f"the rule for {operation.op} does not fit: {error}"
+            self._refuse(call, text, _remedy(operation.op, error.remedy))
         except _MISTAKES as error:
             text = f"the rule for {operation.op} does not fit: it raises {_raised(error)}"
-            self._refuse(call, text, "correct the function; it must fit all shapes that the operator takes")
+            remedy = "correct the function; it must fit all shapes that the operator takes"
+            self._refuse(call, text, _remedy(operation.op, remedy))
         self.calls.append(call)
 
     def _refuse(self, call: Call, text: str, remedy: str) -> None:
@@ -150,6 +153,16 @@ class _Solver:
                 if call.sizes
             },
         )
+
+
+def _remedy(op: str, remedy: str) -> str:
+    """``remedy`` is for the author of a rule; a user of ours, or one who said like=, can do something else."""
+    user = USERS.get(find_name(op) or "")
+    if user is None:
+        return "this is a fault of graphprune's own rule; without strict=True its axes are pinned"
+    if user.likeness is not None:
+        return f"on these shapes it is not like {user.likeness.op}: register a signature or a function"
+    return remedy
 
 
 def _raised(error: Exception) -> str:

@@ -171,7 +171,7 @@ class Call:
     def tensors(self) -> dict[str, Operand]:
         """Every tensor by its name in a message: "x", "parts.0" of a list, "return", "return.1" of several."""
         found: dict[str, Operand] = {}
-        given = {**self.arguments, "return": self.outputs if len(self.outputs) > 1 else self.outputs[0]}
+        given = {**self.arguments, "return": self.outputs[0] if len(self.outputs) == 1 else self.outputs}
         for name, argument in given.items():
             if isinstance(argument, Operand):
                 found[name] = argument

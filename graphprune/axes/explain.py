@@ -14,10 +14,10 @@ from graphprune.ground.errors import InputError
 
 __all__ = ["explanation"]
 
-Terms = Mapping[str, tuple[Term, ...]]
+_Terms = Mapping[str, tuple[Term, ...]]
 
 
-def explanation(layer: str, terms: Terms, groups: Iterable[Group], network: Network) -> dict[str, Any]:
+def explanation(layer: str, terms: _Terms, groups: Iterable[Group], network: Network) -> dict[str, Any]:
     """See `DependencyGraph.explanation`. ``terms`` are those of the stored tensors, by name."""
     tensors = [name for name in terms if name == layer or name.rpartition(".")[0] == layer]
     if not tensors:
@@ -37,7 +37,7 @@ def explanation(layer: str, terms: Terms, groups: Iterable[Group], network: Netw
     return {"layer": layer, "text": "\n".join(lines), "tensors": described}
 
 
-def _unknown(layer: str, terms: Terms) -> InputError:
+def _unknown(layer: str, terms: _Terms) -> InputError:
     layers = sorted({name.rpartition(".")[0] for name in terms} | set(terms))
     near = get_close_matches(layer, layers, 3, 0.4)
     below = [name for name in layers if name.startswith(f"{layer}.")][:3]

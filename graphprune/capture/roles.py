@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["ROLES", "Roles"]
+__all__ = ["ROLES"]
 
 
 @dataclass(frozen=True)

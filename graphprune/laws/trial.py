@@ -108,7 +108,7 @@ class Trial:
         """The largest relative difference, infinite where the operator cannot run, and what it says then."""
         given: list[Tensor] = []
         try:
-            operands, regions = self._drawn(seed), self._regions(masks)
+            operands, regions = self._drawn(masks, seed)
             expected = _tensors(self._expected(operands, regions))
             given = _tensors(self._slim(operands, regions, masks))
             pairs = zip(self.operation.outputs, expected, given, strict=True)
@@ -119,19 +119,20 @@ class Trial:
         worst = max(errors, default=0.0)
         return worst, f"its result of shape {shapes} differs by {worst:.1e} (limit {LIMIT:.0e})"
 
-    def _drawn(self, seed: int) -> dict[str, Tensor]:
-        """The operands, floating values spread a little so that none is repeated, their signs and range kept."""
+    def _drawn(self, masks: Masks, seed: int) -> tuple[dict[str, Tensor], dict[str, Region]]:
+        """Operands, and what is kept of each tensor.
+
+        Floating values are spread a little so that none is repeated; their signs and their range are kept.
+        """
         generator = torch.Generator().manual_seed(seed)
 
         def spread(value: Tensor) -> Tensor:
             factor = 1 - 0.5 * torch.rand(value.shape, generator=generator, dtype=torch.float64)
             return value * factor if seed and value.is_floating_point() else value
 
-        return {name: spread(value) for name, value in self.operands.items()}
-
-    def _regions(self, masks: Masks) -> dict[str, Region]:
+        operands = {name: spread(value) for name, value in self.operands.items()}
         names = {value.name for value in (*self.operation.inputs, *self.operation.outputs)}
-        return {name: region_of(self.analysis.terms[name], masks) for name in names}
+        return operands, {name: region_of(self.analysis.terms[name], masks) for name in names}
 
     def _expected(self, operands: Mapping[str, Tensor], regions: Mapping[str, Region]) -> Any:
         """The result at full width, removed coordinates at zero, or left out where the definition says so."""
@@ -155,7 +156,7 @@ class Trial:
 
     def part_and_whole(self, masks: Masks, seed: int) -> list[tuple[Tensor, Tensor]]:
         """Results on kept parts with the literals as they are, and at full width; none where no operand is cut."""
-        operands, regions = self._drawn(seed), self._regions(masks)
+        operands, regions = self._drawn(masks, seed)
         if all(regions[name].whole for name in operands):
             return []
         part = self._run(lambda name: regions[name].take(operands[name]))

@@ -219,6 +219,37 @@ def test_a_function_that_does_not_fit(function: Callable[[Call], None], cause: s
     assert caught.value.remedy == remedy
 
 
+def test_a_likeness_that_does_not_fit() -> None:
+    gp.rule("misfits::scale", like="aten.linear")
+    with pytest.raises(
+        gp.RuleError, match=r"in '\.\.\. i, o i, o -> \.\.\. o', weight has 1 dimension"
+    ) as caught:
+        analysed((BATCH, 5, 4), (7,))
+    assert caught.value.remedy == (
+        "on these shapes it is not like aten.linear.default: register a signature or a function"
+    )
+
+
+def test_a_rule_of_ours_that_does_not_fit() -> None:
+    values = [Value(name, shape, "float32") for name, shape in (("x", (2, 3)), ("w", (5, 4)), ("y", (2, 5)))]
+    operation = Operation(
+        "node", "aten.linear.default", {"input": values[0], "weight": values[1]}, (values[2],)
+    )
+    with pytest.raises(gp.RuleError, match=r"'i' is 3 at input\[1\], and 4 at weight\[1\]") as caught:
+        analyse([operation], {value.name: value for value in values}, (), (), strict=True)
+    assert caught.value.remedy.startswith("this is a fault of graphprune's own rule")
+
+
+def test_an_operator_without_a_rule_and_without_a_result() -> None:
+    values = [Value(name, (BATCH, 3), "float32") for name in ("v0", "v1")]
+    operation = Operation("node", "misfits.none.default", {"x": values[0], "parts": [values[1]]}, ())
+    with pytest.raises(gp.RuleError) as caught:
+        analyse([operation], {value.name: value for value in values}, (), (), {BATCH: "batch"}, strict=True)
+    assert caught.value.message == (
+        "no rule for misfits.none.default (at node: x (batch, 3), parts.0 (batch, 3))"
+    )
+
+
 # -- where a user meets it ----------------------------------------------------------------------------------
 class Scaled(nn.Module):
     def __init__(self) -> None:

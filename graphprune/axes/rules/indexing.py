@@ -7,7 +7,6 @@ for adding zero does the same. Where they are overwritten it is wrong: the old v
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from graphprune.axes.algebra import Axis
@@ -20,44 +19,32 @@ _BY_DATA = "indexed by data"
 _WRITTEN = "written at places that are data"
 
 
-@dataclass(frozen=True)
-class _Places:
-    """The dimensions of ``x[indices]``.
-
-    Args:
-        kept: axes of ``x`` that are not indexed.
-        front: how many of them come before those of the indices.
-        along: axes of the index tensors; None where a mask decides how many positions there are.
-    """
-
-    kept: tuple[Axis, ...]
-    front: int
-    along: tuple[Axis | None, ...]
-
-    @property
-    def result(self) -> tuple[Axis | None, ...]:
-        return (*self.kept[: self.front], *self.along, *self.kept[self.front :])
+# the axes of a result's dimensions; None where a mask decides how many positions there are
+_Dims = tuple[Axis | None, ...]
 
 
-def _places(call: Call, source: Operand, indices: Sequence[Operand | None]) -> _Places:
-    """Pins what is indexed. A mask covers as many dimensions as it has."""
+def _indexed(call: Call, source: Operand, indices: Sequence[Operand | None]) -> tuple[_Dims, _Dims]:
+    """The dimensions of ``source[indices]``, and those of the indices alone; what is indexed is pinned."""
     covered: list[int] = []
     dim = 0
     for item in indices:
-        width = len(item.dims) if item is not None and _is_mask(item) else 1
+        width = (
+            len(item.dims) if item is not None and _is_mask(item) else 1
+        )  # a mask covers all its dimensions
         covered += range(dim, dim + width) if item is not None else ()
         dim += width
     call.pin((source.dims[place] for place in covered), _BY_DATA)
+    kept, along = source.without(covered), _own_axes(call, [item for item in indices if item is not None])
     together = covered == list(range(covered[0], covered[-1] + 1))
-    tensors = [item for item in indices if item is not None]
-    return _Places(source.without(covered), covered[0] if together else 0, _own_axes(call, tensors))
+    front = covered[0] if together else 0
+    return (*kept[:front], *along, *kept[front:]), along
 
 
 def _is_mask(item: Operand) -> bool:
     return item.value.dtype in ("bool", "uint8")
 
 
-def _own_axes(call: Call, tensors: Sequence[Operand]) -> tuple[Axis | None, ...]:
+def _own_axes(call: Call, tensors: Sequence[Operand]) -> _Dims:
     """The axes of index tensors that are broadcast together."""
     rank = max(1 if _is_mask(tensor) else len(tensor.dims) for tensor in tensors)
     if any(map(_is_mask, tensors)):
@@ -75,12 +62,12 @@ def _own_axes(call: Call, tensors: Sequence[Operand]) -> tuple[Axis | None, ...]
 
 def index(call: Call) -> None:
     """Fancy indexing: indexed dimensions stay, the index tensors' own dimensions pass to the result."""
-    places = _places(call, call["self"], call["indices"])
-    _land(call, call.output.dims, places.result)
+    result, _ = _indexed(call, call["self"], call["indices"])
+    _land(call, call.output.dims, result)
 
 
-def _land(call: Call, axes: Sequence[Axis], places: Sequence[Axis | None]) -> None:
-    """``axes`` are those of `_Places`, or broadcast into them from the right."""
+def _land(call: Call, axes: Sequence[Axis], places: _Dims) -> None:
+    """``axes`` are ``places``, or broadcast into them from the right."""
     for axis, other in zip(axes[::-1], places[::-1], strict=False):
         if other is None:
             call.pin(axis, "as many positions as a mask has")
@@ -92,10 +79,10 @@ def index_put(call: Call) -> None:
     """Writes ``values``, broadcast, at ``x[indices]``; with ``accumulate`` they are added."""
     source, values = call["self"], call["values"]
     call.unify_all(call.output.dims, source.dims)
-    places = _places(call, source, call["indices"])
-    _land(call, values.dims, places.result)
+    result, along = _indexed(call, source, call["indices"])
+    _land(call, values.dims, result)
     if not call["accumulate"]:
-        call.pin((axis for axis in places.along if axis is not None), _WRITTEN)
+        call.pin((axis for axis in along if axis is not None), _WRITTEN)
 
 
 def index_select(call: Call) -> None:

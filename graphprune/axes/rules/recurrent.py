@@ -53,8 +53,7 @@ def _pass_state(call: Call, state: Operand, last: Operand, batch: Axis) -> None:
     """A state before and after; its first dimension has a position for each layer and direction."""
     call.pin((state.dims[0], last.dims[0]), "each layer and direction has a state")
     call.unify(state.dims[1], batch)
-    call.unify(last.dims[1], batch)
-    call.unify(state.dims[2], last.dims[2])
+    call.unify_all(state.dims[1:], last.dims[1:])
 
 
 def cell(gates: int, call: Call) -> None:
@@ -88,14 +87,9 @@ def _weights(
         call.unify(operand.dims[0], rows)
     call.loops += [(*places, gate, cells, feed), (*places, gate, cells, given)]
     for projection in (other for other in others if len(other.dims) == 2):
-        call.unify(projection.dims[0], given)
-        call.unify(projection.dims[1], cells)
+        call.unify_all(projection.dims, (given, cells))
         call.loops.append((*places, given, cells))
-    _line_up(call, feed, (given, cells), places, gate)
-
-
-def _line_up(call: Call, feed: Axis, units: tuple[Axis, Axis], places: tuple[Axis, ...], gate: Axis) -> None:
-    """What is read is summed for every unit, place and gate; units are summed with one another at every step."""
+    # what is read is summed for every unit, place and gate; units are summed with one another at every step
     call.across.extend((axis, other) for axis in (feed, *units) for other in (*units, *places, gate))
     call.across.extend((axis, other) for axis in places for other in places if axis is not other)
 

@@ -11,7 +11,7 @@ from graphprune.axes.rules.table import Rule, Table, each
 
 __all__ = ["RULES"]
 
-Order = Callable[[Call, int], Sequence[int]]
+_Order = Callable[[Call, int], Sequence[int]]
 
 
 def _swap(rank: int, first: int, second: int) -> list[int]:
@@ -29,7 +29,7 @@ def _moved(call: Call, rank: int) -> list[int]:
     return [place[index] if index in place else next(rest) for index in range(rank)]
 
 
-_ORDERS: dict[str, Order] = {
+_ORDERS: dict[str, _Order] = {
     "aten.permute": lambda call, rank: [i % rank for i in call["dims"]],
     "aten.transpose": lambda call, rank: _swap(rank, call["dim0"], call["dim1"]),
     "aten.swapaxes": lambda call, rank: _swap(rank, call["axis0"], call["axis1"]),
@@ -42,7 +42,7 @@ _ORDERS: dict[str, Order] = {
 }
 
 
-def _permutation(order: Order) -> Rule:
+def _permutation(order: _Order) -> Rule:
     def rule(call: Call) -> None:
         source = call["self"]
         call.unify_all(call.output.dims, [source.dims[index] for index in order(call, len(source.dims))])
