@@ -25,7 +25,7 @@ ORDER = {
     "laws": {"ground", "capture", "axes", "planning", "rewriting", "verifying"},
     "repair": {"ground", "capture", "axes", "calibration", "scoring", "planning"},
     "profiling": {"ground", "capture", "axes", "exporting"},
-    "probing": {"ground", "axes", "calibration", "scoring", "planning", "rewriting", "cutting"},
+    "probing": {"ground", "capture", "axes", "scoring", "planning", "rewriting"},
     "tuning": {"ground", "capture", "axes", "calibration", "scoring", "planning", "exporting"},
     "report": {"axes", "capture"},
 }

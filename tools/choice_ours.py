@@ -22,7 +22,7 @@ from torch_pruning.pruner.importance import GroupTaylorImportance as Taylor
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import capture
 from graphprune.capture.raising import raise_program
-from graphprune.cutting.harm import harm_of
+from graphprune.cutting.harm import Figure, harm_of
 from graphprune.planning import Budget, Constraints, choose, find_limits, make_plan
 from graphprune.probing import Sensitivity, probe
 from graphprune.rewriting import rewrite
@@ -211,7 +211,8 @@ class Ours:
         return harm_of(self.graph, None, self._evaluate)
 
     def _measured(self, importance: Importance) -> Sensitivity:
-        return probe(self.graph, importance, evaluate=self._evaluate, ratios=(0.05, 0.15, 0.3, 0.5, 0.7, 0.9))
+        ratios = (0.05, 0.15, 0.3, 0.5, 0.7, 0.9)
+        return probe(self.graph, importance, Figure(self.graph, self._evaluate), ratios)
 
     def _evaluate(self, model: nn.Module) -> float:
         """On some of the calibration data, by what counts of the outputs."""

@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.calibration import DISTANCES, Evaluate, Loss
+from graphprune.calibration import DISTANCES, Distance, Evaluate, Loss
+from graphprune.cutting.harm import Figure
 from graphprune.face.shrink import trace
 from graphprune.ground.errors import InputError
-from graphprune.probing import RATIOS, Sensitivity, Watch, probe
+from graphprune.probing import RATIOS, Course, Sensitivity, Watch, probe
 from graphprune.scoring import Importance, find_importance
 
 __all__ = ["sensitivity"]
@@ -46,8 +47,8 @@ def sensitivity(
             models instead of measuring distances. Calibration data are then for the importance alone. Under
             ``torch.distributed`` the first process calls it.
         ratios: shares of a group's units to remove.
-        distance: "l2", ``|y' - y| / |y|`` over all outputs of all batches, or "kl", the mean divergence of their
-            softmax over the last dimension, in nats.
+        distance: "l2", ``|y' - y| / |y|`` over all batches, or "kl", the mean divergence of the softmax over the last
+            dimension, in nats. Several outputs count alike; for "l2" their squared distances are averaged.
         importance: which units of a group go first, see `shrink`.
         loss: for an importance that takes gradients.
         path: a file of JSON lines, written point by point by the first process; where it exists already, the
@@ -65,5 +66,6 @@ def sensitivity(
         raise InputError(f"ratios={tuple(ratios)} are no shares to remove", "give numbers between 0 and 1")
     criterion = find_importance(importance, calibration, loss, shared=True)
     graph = model if isinstance(model, DependencyGraph) else trace(model, example_inputs)
-    place = None if path is None else Path(path)
-    return probe(graph, criterion, calibration, evaluate, ratios, distance, place, watch, seed)
+    measure = Distance(graph.program, calibration, distance) if evaluate is None else Figure(graph, evaluate)
+    course = Course(None if path is None else Path(path), watch, seed)
+    return probe(graph, criterion, measure, ratios, course)
