@@ -1,8 +1,11 @@
-"""Who needs a unit: what each operator would compute otherwise if units were held at zero.
+"""Which units an operator needs: those without which its result would change.
 
-Operators that compute every position from the same positions of their inputs need nothing of the units that are
-removed. Those that sum over units need all whose terms are not zero; terms that are constant can be made up for by
-a bias. Whatever averages or compares over units needs them all, and so does any operator without a row here.
+A choice of units is held at zero, and each operator says which of them it needs back:
+
+- an operator that works position by position (relu, add) needs none, since it only passes zeros on;
+- a sum over units (linear, convolution) needs each unit whose terms vary. Where they are constant, its bias can make
+  up for them, as in ``relu(w x + b)`` with w = 0, which is the constant ``relu(b)``;
+- an operator that averages or compares (mean, softmax, norms) needs all of them, and so does one without a row here.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ READ = "is read"
 
 @dataclass(frozen=True)
 class Need:
-    """Positions of a value's dimension whose units must stay, and why; `READ` if they live."""
+    """Positions of a value's dimension whose units must stay, and why; `READ` if their values vary and are read."""
 
     value: Value
     dim: int

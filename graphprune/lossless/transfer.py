@@ -1,6 +1,6 @@
-"""Which elements of an operator's results no input can change: one row per operator, see `facts`.
+"""Which elements of an operator's results are the same for every input of the model: a row per operator, see `facts`.
 
-An operator without a row gives constants only if it is given nothing else.
+Of an operator without a row they are known only if all of its arguments are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The original and the slim program side by side on one batch."""
+"""Runs the original and the slim program side by side on one batch, and compares values of the same node."""
 
 from __future__ import annotations
 

@@ -85,12 +85,18 @@ def _weight(node: fx.Node) -> str | None:
 
 def _norm_steps(layer: str, nodes: list[fx.Node]) -> list[Step]:
     """The step, if the batch norm is called once and nobody else reads its statistics."""
-    given = arguments(nodes[0])
-    stored = [given["running_mean"], given["running_var"]]
-    if len(nodes) > 1 or given["training"] or any(len(held.users) > 1 for held in stored):
+    if len(nodes) > 1 or not _has_own_statistics(nodes[0]):
         return []
-    mean, variance = (str(held.target) for held in stored)
+    mean, variance = (str(arguments(nodes[0])[name].target) for name in ("running_mean", "running_var"))
     return [Step(layer, mean, (nodes[0].name,), BATCH_NORM, variance=variance)]
+
+
+def _has_own_statistics(norm: fx.Node) -> bool:
+    """Whether a batch norm is in eval mode, and nobody else reads its statistics."""
+    given = arguments(norm)
+    held = [given["running_mean"], given["running_var"]]
+    own = all(isinstance(item, fx.Node) and item.op == "get_attr" and len(item.users) == 1 for item in held)
+    return own and not given["training"]
 
 
 def _why_not(program: Program, weight: str, nodes: list[fx.Node]) -> str:
@@ -154,10 +160,7 @@ def _norm_after(node: fx.Node) -> fx.Node | None:
     user = next(iter(node.users)) if len(node.users) == 1 else None
     if user is None or user.op != "call_function" or family(user) != BATCH_NORM:
         return None
-    given = arguments(user)
-    held = [given["running_mean"], given["running_var"]]
-    own = all(isinstance(item, fx.Node) and item.op == "get_attr" and len(item.users) == 1 for item in held)
-    return user if own and not given["training"] and given["input"] is node else None
+    return user if _has_own_statistics(user) and arguments(user)["input"] is node else None
 
 
 def _sum_after(program: Program, node: fx.Node) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The first pass over the calibration data: what there is to repair, how much data, and how far the outputs are off."""
+"""The first pass over the calibration data: which layers changed, how much data there is, how far outputs are off."""
 
 from __future__ import annotations
 
