@@ -111,19 +111,20 @@ class Refit:
     def solve(self) -> tuple[StepReport, dict[str, Tensor]]:
         """A report, and the tensors that change."""
         step, changed = self.step, {}
-        halves = [half for half in (RowSums(**sums) for sums in self.halves.total().values()) if half.count]
+        found = self.halves.total()
+        halves = [half for half in (RowSums(**found[number]) for number in (0, 1)) if half.count]
         rows = sum(int(half.count) for half in halves)
         energy = float(self.energy.total()[""]) or 1.0
-        found = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
-        if found.slope is not None:
+        fitted = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
+        if fitted.slope is not None:
             given = arguments(self.pairs.slim_nodes[step.calls[0]])
-            changed[step.weight] = self.weight + self.layer.packed(found.slope, self.weight, given).to(
+            changed[step.weight] = self.weight + self.layer.packed(fitted.slope, self.weight, given).to(
                 self.weight
             )
-        if isinstance(found.shift, Tensor):
-            bias, shift = self.pairs.tensors[step.bias], found.shift.flatten()
+        if isinstance(fitted.shift, Tensor):
+            bias, shift = self.pairs.tensors[step.bias], fitted.shift.flatten()
             changed[step.bias] = bias + (-shift if step.negative else shift).to(bias)
-        kind = "weights" if found.slope is not None else "bias" if changed else "none"
+        kind = "weights" if fitted.slope is not None else "bias" if changed else "none"
         return StepReport(
-            step.layer, kind, found.before / energy, found.after / energy, found.ridge, rows
+            step.layer, kind, fitted.before / energy, fitted.after / energy, fitted.ridge, rows
         ), changed
