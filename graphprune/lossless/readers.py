@@ -164,13 +164,19 @@ def _summed(reading: Reading) -> Iterator[Need]:
         yield Need(value, dim, per_position(fact.constant, dim), f"{_where(reading)} sums it")
 
 
-def _averaged(reading: Reading) -> Iterator[Need]:
-    value = next(reading.operation.inputs)
-    for dim in _dims(reading, value):
-        yield from reading.whole(value, dim, f"{_where(reading)} averages or compares over it")
+def _over(dims: Callable[[Reading, Value], list[int]], verb: str) -> Row:
+    """What takes all positions of some dimensions of its first input together needs them all."""
+
+    def row(reading: Reading) -> Iterator[Need]:
+        value = next(reading.operation.inputs)
+        for dim in dims(reading, value):
+            yield from reading.whole(value, dim, f"{_where(reading)} {verb}")
+
+    return row
 
 
 def _dims(reading: Reading, value: Value) -> list[int]:
+    """The dimensions that are reduced and from which something is removed."""
     dims = reading.step.given.get("dim")
     dims = [dims] if isinstance(dims, int) else dims
     rank = len(value.shape)
@@ -178,12 +184,9 @@ def _dims(reading: Reading, value: Value) -> list[int]:
     return [dim for dim in reading.removed_dims(value) if dim in reduced]
 
 
-def _normalised(reading: Reading) -> Iterator[Need]:
-    value = next(reading.operation.inputs)
+def _trailing(reading: Reading, value: Value) -> list[int]:
     first = len(value.shape) - len(reading.step["normalized_shape"])
-    for dim in reading.removed_dims(value):
-        if dim >= first:
-            yield from reading.whole(value, dim, f"{_where(reading)} normalises over it")
+    return [dim for dim in reading.removed_dims(value) if dim >= first]
 
 
 def _group_norm(reading: Reading) -> Iterator[Need]:
@@ -225,9 +228,9 @@ _ROWS: dict[str, Row] = {
     "aten.sum": _summed,
     **dict.fromkeys(
         [f"aten.{name}" for name in "mean amax amin var std softmax log_softmax logsumexp prod".split()],
-        _averaged,
+        _over(_dims, "averages or compares over it"),
     ),
-    **dict.fromkeys(["aten.layer_norm", "aten.rms_norm"], _normalised),
+    **dict.fromkeys(["aten.layer_norm", "aten.rms_norm"], _over(_trailing, "normalises over it")),
     "aten.group_norm": _group_norm,
     "aten.scaled_dot_product_attention": _attention,
 }
