@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -48,14 +48,19 @@ class Sums(Generic[Key]):
 
     def total(self) -> dict[Key, Tensor]:
         """The sums over all processes."""
-        return over_processes(self.held)
+        return self._joined(self.held)
 
     def means(self) -> dict[Key, Tensor]:
         """The sums over all processes, divided by how often they counted together."""
-        wanted: dict[Any, Tensor] = {**self.held, Sums: torch.tensor(float(self.count), dtype=torch.float64)}
-        found = over_processes(wanted)
-        count = found.pop(Sums).clamp_min(1)
-        return {key: total / count for key, total in found.items()}
+        counted: dict[Any, Tensor] = {"count": torch.tensor(float(self.count), dtype=torch.float64)}
+        count = self._joined(counted)["count"].clamp_min(1)
+        return {key: total / count for key, total in self.total().items()}
+
+    @staticmethod
+    def _joined(sums: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
+        # a process may have met the keys in an order of its own
+        found = over_processes({key: sums[key] for key in sorted(sums, key=repr)})
+        return {key: found[key] for key in sums}
 
 
 class Records(Generic[Key]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -30,6 +30,12 @@ class Stored:
     tensor: torch.Tensor
     persistent: bool = True
     ties: tuple[str, ...] = ()
+
+    def with_tensor(self, tensor: torch.Tensor) -> Stored:
+        """The same with another tensor: of a parameter a parameter, which is trainable if this one is."""
+        if self.kind == "parameter":
+            tensor = nn.Parameter(tensor, requires_grad=self.tensor.requires_grad)
+        return replace(self, tensor=tensor)
 
 
 @dataclass(frozen=True)

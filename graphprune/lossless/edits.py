@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture.describe import describe
 from graphprune.capture.nodes import arguments, given_arguments
-from graphprune.capture.program import Program, Stored
+from graphprune.capture.program import Program
 
 __all__ = ["Edits", "edited", "fold"]
 
@@ -53,7 +53,8 @@ def edited(graph: DependencyGraph, edits: Edits) -> DependencyGraph:
     for name, tensor in edits.tensors.items():
         call = next((call for call, bias in edits.biases.items() if bias == name), None)
         like = stored[_weight(program, call) if call else name]
-        stored[name] = _replaced(like, name, tensor)
+        new = like.with_tensor(tensor.to(like.tensor.device, like.tensor.dtype).clone())
+        stored[name] = dataclasses.replace(new, name=name, ties=like.ties if like.name == name else ())
     program = dataclasses.replace(program, stored=stored, model=None)
     if not edits.biases:
         return dataclasses.replace(graph, program=program)
@@ -63,13 +64,6 @@ def edited(graph: DependencyGraph, edits: Edits) -> DependencyGraph:
 def _weight(program: Program, call: str) -> str:
     node = next(node for node in program.graph.nodes if node.name == call)
     return str(arguments(node)["weight"].target)
-
-
-def _replaced(like: Stored, name: str, tensor: Tensor) -> Stored:
-    tensor = tensor.to(like.tensor.device, like.tensor.dtype).clone()
-    if like.kind == "parameter":
-        tensor = nn.Parameter(tensor, requires_grad=like.tensor.requires_grad)
-    return Stored(name, like.kind, tensor, like.persistent, like.ties if like.name == name else ())
 
 
 def _with_biases(program: Program, biases: Mapping[str, str]) -> Program:

@@ -1,4 +1,4 @@
-"""Operators that multiply tensors and sum: their factors, and their terms counted instead of summed."""
+"""Operators that sum products of two tensors: which tensors these are, and how many terms of a sum are not zero."""
 
 from __future__ import annotations
 

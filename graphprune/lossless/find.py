@@ -1,4 +1,4 @@
-"""Everything that can go without a trace: what is removed of every group, and the edits that go with it."""
+"""Finds everything that can be removed without changing the outputs, and the edits of tensors that this takes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""Who needs a unit: what each operator would compute otherwise if units were held at zero.
+"""Which units an operator needs: those without which its result would change.
 
-Operators that compute every position from the same positions of their inputs need nothing of the units that are
-removed. Those that sum over units need all whose terms are not zero; terms that are constant can be made up for by
-a bias. Whatever averages or compares over units needs them all, and so does any operator without a row here.
+A choice of units is held at zero, and each operator says which of them it needs back:
+
+- an operator that works position by position (relu, add) needs none, since it only passes zeros on;
+- a sum over units (linear, convolution) needs each unit whose terms vary. Where they are constant, its bias can make
+  up for them, as in ``relu(w x + b)`` with w = 0, which is the constant ``relu(b)``;
+- an operator that averages or compares (mean, softmax, norms) needs all of them, and so does one without a row here.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ READ = "is read"
 
 @dataclass(frozen=True)
 class Need:
-    """Positions of a value's dimension whose units must stay, and why; `READ` if they live."""
+    """Positions of a value's dimension whose units must stay, and why; `READ` if their values vary and are read."""
 
     value: Value
     dim: int
@@ -161,13 +164,19 @@ def _summed(reading: Reading) -> Iterator[Need]:
         yield Need(value, dim, per_position(fact.constant, dim), f"{_where(reading)} sums it")
 
 
-def _averaged(reading: Reading) -> Iterator[Need]:
-    value = next(reading.operation.inputs)
-    for dim in _dims(reading, value):
-        yield from reading.whole(value, dim, f"{_where(reading)} averages or compares over it")
+def _over(dims: Callable[[Reading, Value], list[int]], verb: str) -> Row:
+    """What takes all positions of some dimensions of its first input together needs them all."""
+
+    def row(reading: Reading) -> Iterator[Need]:
+        value = next(reading.operation.inputs)
+        for dim in dims(reading, value):
+            yield from reading.whole(value, dim, f"{_where(reading)} {verb}")
+
+    return row
 
 
 def _dims(reading: Reading, value: Value) -> list[int]:
+    """The dimensions that are reduced and from which something is removed."""
     dims = reading.step.given.get("dim")
     dims = [dims] if isinstance(dims, int) else dims
     rank = len(value.shape)
@@ -175,12 +184,9 @@ def _dims(reading: Reading, value: Value) -> list[int]:
     return [dim for dim in reading.removed_dims(value) if dim in reduced]
 
 
-def _normalised(reading: Reading) -> Iterator[Need]:
-    value = next(reading.operation.inputs)
+def _trailing(reading: Reading, value: Value) -> list[int]:
     first = len(value.shape) - len(reading.step["normalized_shape"])
-    for dim in reading.removed_dims(value):
-        if dim >= first:
-            yield from reading.whole(value, dim, f"{_where(reading)} normalises over it")
+    return [dim for dim in reading.removed_dims(value) if dim >= first]
 
 
 def _group_norm(reading: Reading) -> Iterator[Need]:
@@ -222,9 +228,9 @@ _ROWS: dict[str, Row] = {
     "aten.sum": _summed,
     **dict.fromkeys(
         [f"aten.{name}" for name in "mean amax amin var std softmax log_softmax logsumexp prod".split()],
-        _averaged,
+        _over(_dims, "averages or compares over it"),
     ),
-    **dict.fromkeys(["aten.layer_norm", "aten.rms_norm"], _normalised),
+    **dict.fromkeys(["aten.layer_norm", "aten.rms_norm"], _over(_trailing, "normalises over it")),
     "aten.group_norm": _group_norm,
     "aten.scaled_dot_product_attention": _attention,
 }

@@ -1,7 +1,7 @@
-"""The largest set of units that can be held at zero without a trace.
+"""The largest set of units that can be held at zero without changing the outputs.
 
-All units are held at zero to begin with; whatever an operator then needs of them comes back, from the last operator
-to the first, until nothing more is needed. So units that only feed each other go together.
+All units are held at zero to begin with. Then each operator, from the last one to the first, takes back those that it
+needs, until none needs more. Units that only feed each other are never taken back, so they are removed together.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.lossless.factors import factors
 from graphprune.lossless.find import Lossless
 from graphprune.lossless.units import per_position, places, units_at
+from graphprune.planning.narrowing import narrowed
 from graphprune.planning.plan import Plan
 
 __all__ = ["GroupReport", "LosslessReport", "TensorReport", "make_report"]
@@ -145,9 +146,7 @@ def _group(found: Lossless, name: str, kinds: Mapping[str, Tensor]) -> GroupRepo
 
 def _tensor(graph: DependencyGraph, plan: Plan, found: Lossless, name: str) -> TensorReport:
     zero = graph.program.tensors[name].detach().cpu() == 0
-    left = zero
-    for dim, kept in plan.kept.get(name, {}).items():
-        left = left.index_select(dim, kept)
+    left = narrowed(zero, plan.kept.get(name, {}))
     stayed: dict[str, int] = {}
     for dim in (0, 1):
         for why, number in _stayed(graph, plan, found, name, dim, zero).items():

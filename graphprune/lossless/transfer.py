@@ -1,6 +1,6 @@
-"""Which elements of an operator's results no input can change: one row per operator, see `facts`.
+"""Which elements of an operator's results are the same for every input of the model: a row per operator, see `facts`.
 
-An operator without a row gives constants only if it is given nothing else.
+Of an operator without a row they are known only if all of its arguments are.
 """
 
 from __future__ import annotations
@@ -55,10 +55,6 @@ def _pointwise(step: KnownCall, result: Tensor) -> Tensor:
     return _all((fact.known for fact in step.facts), result.shape)
 
 
-def _unary(step: KnownCall, result: Tensor) -> Tensor:
-    return next(step.facts).known
-
-
 def _product(step: KnownCall, result: Tensor) -> Tensor:
     """Known too where one factor is zero."""
     known = _pointwise(step, result)
@@ -80,14 +76,11 @@ def _rearranged(step: KnownCall, result: Any) -> Any:
 
 def _reduced(step: KnownCall, result: Tensor) -> Tensor:
     """Known where everything that is reduced is."""
-    known, keep = next(step.facts).known, result.dim() == next(step.facts).known.dim()
-    dims = step.given.get("dim")
-    dims = [dims] if isinstance(dims, int) else dims
-    if not dims:
+    known, dims = next(step.facts).known, step.given.get("dim")
+    if dims is None or dims == []:
         return known.all().expand(result.shape)
-    for dim in sorted((dim % known.dim() for dim in dims), reverse=True):
-        known = known.all(dim, keepdim=keep)
-    return known
+    dims = (dims,) if isinstance(dims, int) else tuple(dims)
+    return known.all(dims, keepdim=result.dim() == known.dim())
 
 
 def _contracted(step: KnownCall, result: Tensor) -> Tensor:
@@ -123,10 +116,8 @@ def _batch_norm(step: KnownCall, result: Tensor) -> Tensor:
 
 def _layer_norm(step: KnownCall, result: Tensor) -> Tensor:
     """Known where all that is averaged is, or where the scale is zero."""
-    known, weight = step["input"].known, step.given.get("weight")
-    dims = list(range(-len(step["normalized_shape"]), 0))
-    for dim in dims:
-        known = known.all(dim, keepdim=True)
+    weight, dims = step.given.get("weight"), tuple(range(-len(step["normalized_shape"]), 0))
+    known = step["input"].known.all(dims, keepdim=True)
     return known | ~weight.nonzero if isinstance(weight, Fact) else known.expand(result.shape)
 
 
@@ -150,7 +141,7 @@ def _attention(step: KnownCall, result: Tensor) -> Tensor:
 _ROWS: dict[str, Transfer] = {
     **dict.fromkeys(POINTWISE, _pointwise),
     **dict.fromkeys(["aten.mul", "aten.multiply"], _product),
-    "aten.prelu": _unary,
+    "aten.prelu": lambda step, result: next(step.facts).known,
     **dict.fromkeys(CREATORS, lambda step, result: everywhere(result, True)),
     **dict.fromkeys(REARRANGED, _rearranged),
     **dict.fromkeys(WINDOWS, _rearranged),

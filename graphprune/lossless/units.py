@@ -45,5 +45,5 @@ def units_at(
 
 
 def per_position(mask: Tensor, dim: int) -> Tensor:
-    """Along ``dim``: whether anything at that position is true."""
+    """For each position along ``dim`` whether anything there is true: ``[size of dim]``."""
     return mask.transpose(0, dim).flatten(1).any(1) if mask.dim() > 1 else mask

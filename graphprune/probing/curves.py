@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from graphprune.planning.plan import fingerprint
 from graphprune.probing.record import Record
 from graphprune.scoring import Importance
 
-__all__ = ["Point", "Sensitivity"]
+__all__ = ["Point", "Sensitivity", "slopes"]
 
 Corner = tuple[float, float]
 
@@ -117,10 +117,10 @@ class Sensitivity:
         if score is None or not points:
             return None
         power = 2 if self.distance == "l2" else 1
-        slopes = _slopes([(point.removed, self.harm(point) ** power) for point in points], group.size)
+        corners = [(point.removed, self.harm(point) ** power) for point in points]
         places = _places(score.double().cpu())
         # units of one slope keep their order
-        return slopes[places] * (1 + 1e-6 * places / group.size) + 1e-12 * places
+        return slopes(corners, group.size)[places] * (1 + 1e-6 * places / group.size) + 1e-12 * places
 
     @classmethod
     def load(cls, path: str | Path, importance: Importance) -> Sensitivity:
@@ -140,17 +140,21 @@ def _places(scores: Tensor) -> Tensor:
     return scores.argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)
 
 
-def _slopes(corners: list[Corner], size: int) -> Tensor:
-    """What each removal adds along the lower convex hull through (0, 0), ``[size]``; the last slope goes on."""
+def slopes(corners: Sequence[Corner], size: int) -> Tensor:
+    """What each removal adds along the lower convex hull through (0, 0), ``[size]``; the last slope goes on.
+
+    >>> slopes([(1, 0.0), (3, 4.0)], 4).tolist()
+    [0.0, 2.0, 2.0, 2.0]
+    """
     hull: list[Corner] = [(0.0, 0.0)]
     for corner in corners:
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], corner):
             hull.pop()
         hull.append(corner)
-    slopes = torch.zeros(size, dtype=torch.float64)
+    found = torch.zeros(size, dtype=torch.float64)
     for one, other in pairwise(hull):
-        slopes[int(one[0]) :] = max(_slope(one, other), 0.0)
-    return slopes
+        found[int(one[0]) :] = max(_slope(one, other), 0.0)
+    return found
 
 
 def _slope(one: Corner, other: Corner) -> float:

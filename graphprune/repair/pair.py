@@ -1,4 +1,4 @@
-"""The original and the slim program side by side on one batch."""
+"""Runs the original and the slim program side by side on one batch, and compares values of the same node."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from graphprune.axes.terms import Atom
 from graphprune.capture.execution import Execution
 from graphprune.capture.nodes import arguments, mutates
 from graphprune.capture.program import Program
+from graphprune.planning.narrowing import narrowed
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import Regions
 
@@ -49,10 +50,7 @@ class Pairs:
 
     def cut(self, name: str) -> Tensor:
         """The kept part of the original's tensor of that name."""
-        tensor = self.graph.program.tensors[name].detach()
-        for dim, indices in self.plan.kept.get(name, {}).items():
-            tensor = tensor.index_select(dim, indices.to(tensor.device))
-        return tensor
+        return narrowed(self.graph.program.tensors[name].detach(), self.plan.kept.get(name, {}))
 
     @cached_property
     def nodes(self) -> dict[str, fx.Node]:
@@ -95,7 +93,7 @@ class Pair:
 
     def advance(self, until: str | None) -> None:
         """Runs both up to, and without, the node of that name; to the end without one, when there are ``outputs``."""
-        self._run(*self._nodes(until))
+        self._run(*((None, None) if until is None else self._nodes(until)))
 
     def _run(self, original: fx.Node | None, slim: fx.Node | None) -> None:
         start = perf_counter()
@@ -106,18 +104,18 @@ class Pair:
     def through(self, name: str) -> tuple[Tensor, Tensor]:
         """Runs both through that node, and returns the kept part of the original's value, and the slim one's."""
         original, slim = self._nodes(name)
-        assert original is not None
-        assert slim is not None
-        self.advance(name)
         self._run(original.next, slim.next)
-        return self.kept(name, self.original.environment[original]), self.slim.environment[slim]
+        return self._values(original, slim)
 
     def argument(self, call: str, name: str) -> tuple[Tensor, Tensor]:
         """Runs both up to that call; the kept part of one of its tensor arguments in the original, and the slim one."""
         self.advance(call)
-        original, slim = (arguments(node)[name] for node in self._nodes(call) if node is not None)
-        value = self.original.environment[original]
-        return self.kept(original.name, value), self.slim.environment[slim]
+        original, slim = (arguments(node)[name] for node in self._nodes(call))
+        return self._values(original, slim)
+
+    def _values(self, original: fx.Node, slim: fx.Node) -> tuple[Tensor, Tensor]:
+        region, value = self.regions.of(original.name), self.original.environment[original]
+        return value if region is None else region.take(value), self.slim.environment[slim]
 
     def given(self, call: str) -> dict[str, Any]:
         """The arguments of the slim program's call: tensors that are still there, and numbers."""
@@ -125,15 +123,8 @@ class Pair:
         held = self.slim.environment
         return {n: held.get(v) if isinstance(v, fx.Node) else v for n, v in arguments(node).items()}
 
-    def _nodes(self, name: str | None) -> tuple[fx.Node | None, fx.Node | None]:
-        if name is None:
-            return None, None
+    def _nodes(self, name: str) -> tuple[fx.Node, fx.Node]:
         return self.pairs.nodes[name], self.pairs.slim_nodes[name]
-
-    def kept(self, name: str, value: Any) -> Any:
-        """The part of a value of the original that the slim program has."""
-        region = self.regions.of(name)
-        return value if region is None else region.take(value)
 
     def bytes(self) -> int:
         """What the values of both that are still to be read take, without the model's own tensors."""

@@ -1,4 +1,4 @@
-"""Refits a layer's weight and bias so that it makes, of what the slim model gives it, what the original makes."""
+"""Refits a layer: with the slim model's inputs it is to give what the original gives with the original's inputs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ SMALL = 1e-3  # of the largest: batch norm scales below it say nothing about wha
 
 @dataclass
 class Refit:
-    """One layer: sums over all calls and batches, then a regression of what is missing on what is there.
+    """One layer: a regression of what its result lacks on what it is given, from sums over all calls and batches.
 
     Args:
-        values: numbers that its calls make in all, from which follows what part of them is looked at.
-        batches: of calibration data, over all processes; with one alone, its first half is held against its second.
+        values: how many numbers its calls give in all; where there are more than needed, a part of them is looked at.
+        batches: of calibration data, over all processes. The ridge is chosen by predicting even batches from odd ones
+            and the reverse; of a single batch, the two halves are taken.
     """
 
     step: Step
@@ -56,11 +57,11 @@ class Refit:
         return self.pairs.tensors[self.step.weight]
 
     def moments(self, call: str) -> tuple[str, ...]:
-        """The nodes at which it is to look."""
+        """The nodes at which `look` is to be called: the call, and where its result is complete."""
         return call, self.step.last(call)
 
     def look(self, moment: int, call: str, pair: Pair, number: int) -> None:
-        """First at the input, then at what is missing of the result."""
+        """At the first of its `moments` it keeps the input; at the second it adds what the result lacks to the sums."""
         if moment == 0:
             source = pair.argument(call, self.layer.source)[1]
             self._held[call] = (source, pair.given(call))
@@ -108,21 +109,22 @@ class Refit:
         return torch.where(scale.abs() > SMALL * scale.abs().max(), scale, float("inf"))
 
     def solve(self) -> tuple[StepReport, dict[str, Tensor]]:
-        """What came of it, and the tensors that change."""
+        """A report, and the tensors that change."""
         step, changed = self.step, {}
-        halves = [half for half in (RowSums(**sums) for sums in self.halves.total().values()) if half.count]
+        found = self.halves.total()
+        halves = [half for half in (RowSums(**found[number]) for number in (0, 1)) if half.count]
         rows = sum(int(half.count) for half in halves)
         energy = float(self.energy.total()[""]) or 1.0
-        found = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
-        if found.slope is not None:
+        fitted = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
+        if fitted.slope is not None:
             given = arguments(self.pairs.slim_nodes[step.calls[0]])
-            changed[step.weight] = self.weight + self.layer.packed(found.slope, self.weight, given).to(
+            changed[step.weight] = self.weight + self.layer.packed(fitted.slope, self.weight, given).to(
                 self.weight
             )
-        if isinstance(found.shift, Tensor):
-            bias, shift = self.pairs.tensors[step.bias], found.shift.flatten()
+        if isinstance(fitted.shift, Tensor):
+            bias, shift = self.pairs.tensors[step.bias], fitted.shift.flatten()
             changed[step.bias] = bias + (-shift if step.negative else shift).to(bias)
-        kind = "weights" if found.slope is not None else "bias" if changed else "none"
+        kind = "weights" if fitted.slope is not None else "bias" if changed else "none"
         return StepReport(
-            step.layer, kind, found.before / energy, found.after / energy, found.ridge, rows
+            step.layer, kind, fitted.before / energy, fitted.after / energy, fitted.ridge, rows
         ), changed

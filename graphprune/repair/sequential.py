@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration.batches import Calibration
@@ -87,13 +86,8 @@ def repair(
 
 
 def _with_tensors(slim: Program, tensors: Mapping[str, Tensor]) -> Program:
-    stored = dict(slim.stored)
-    for name, tensor in tensors.items():
-        item = stored[name]
-        if item.kind == "parameter":
-            tensor = nn.Parameter(tensor, requires_grad=item.tensor.requires_grad)
-        stored[name] = dataclasses.replace(item, tensor=tensor)
-    return dataclasses.replace(slim, stored=stored)
+    changed = {name: slim.stored[name].with_tensor(tensor) for name, tensor in tensors.items()}
+    return replace(slim, stored={**slim.stored, **changed})
 
 
 def _run(

@@ -15,7 +15,7 @@ from graphprune.repair.linear import LINEAR
 __all__ = ["BATCH_NORM", "Step", "find_steps"]
 
 BATCH_NORM = "aten.batch_norm"
-_MEAN = ROLES[BATCH_NORM].statistics[0]
+_MEAN, _VARIANCE = ROLES[BATCH_NORM].statistics
 _PASSING = ("aten.dropout", "aten.alias", "aten.contiguous")  # the value itself, in eval mode
 _ADDS = ("aten.add", "aten.add_")
 
@@ -87,12 +87,18 @@ def _weight(node: fx.Node) -> str | None:
 
 def _norm_steps(layer: str, nodes: list[fx.Node]) -> list[Step]:
     """The step, if the batch norm is called once and nobody else reads its statistics."""
-    given = arguments(nodes[0])
-    stored = [given[name] for name in ROLES[BATCH_NORM].statistics]
-    if len(nodes) > 1 or given["training"] or any(len(held.users) > 1 for held in stored):
+    if len(nodes) > 1 or not _has_own_statistics(nodes[0]):
         return []
-    mean, variance = (str(held.target) for held in stored)
+    mean, variance = (str(arguments(nodes[0])[name].target) for name in (_MEAN, _VARIANCE))
     return [Step(layer, mean, (nodes[0].name,), BATCH_NORM, variance=variance)]
+
+
+def _has_own_statistics(norm: fx.Node) -> bool:
+    """Whether a batch norm is in eval mode, and nobody else reads its statistics."""
+    given = arguments(norm)
+    held = [given[_MEAN], given[_VARIANCE]]
+    own = all(isinstance(item, fx.Node) and item.op == "get_attr" and len(item.users) == 1 for item in held)
+    return own and not given["training"]
 
 
 def _why_not(program: Program, weight: str, nodes: list[fx.Node]) -> str:
@@ -156,10 +162,7 @@ def _norm_after(node: fx.Node) -> fx.Node | None:
     user = next(iter(node.users)) if len(node.users) == 1 else None
     if user is None or user.op != "call_function" or family(user) != BATCH_NORM:
         return None
-    given = arguments(user)
-    held = [given[name] for name in ROLES[BATCH_NORM].statistics]
-    own = all(isinstance(item, fx.Node) and item.op == "get_attr" and len(item.users) == 1 for item in held)
-    return user if own and not given["training"] and given["input"] is node else None
+    return user if _has_own_statistics(user) and arguments(user)["input"] is node else None
 
 
 def _sum_after(program: Program, node: fx.Node) -> tuple[str, str]:

@@ -1,9 +1,9 @@
-"""The first pass over the calibration data: what there is to repair, how much data, and how far the outputs are off."""
+"""The first pass over the calibration data: which layers changed, how much data there is, how far outputs are off."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,25 +21,25 @@ __all__ = ["Survey", "distance", "survey"]
 UNCHANGED = 64  # rounding errors that a layer's result may be off by and still count as what it was
 
 
-@dataclass
+@dataclass(frozen=True)
 class Survey:
-    """What a first pass finds.
+    """What a first pass finds, over all processes, so that all take the same steps.
 
     Args:
-        batches: how many there are, over all processes.
+        batches: how many there are.
         distance: of the outputs, see `distance`.
         changed: weights of the steps whose results differ from the original's.
         values: weight of a step → numbers that its calls make.
-        sizes: call → bytes of all batches that wait before it.
-        seconds: of the original alone.
+        sizes: call → bytes of all batches of a process that wait before it; the mean over processes.
+        seconds: of the original alone, in this process.
     """
 
-    batches: int = 0
-    distance: float = 0.0
-    changed: set[str] = field(default_factory=set)
-    values: dict[str, int] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
+    batches: int
+    distance: float
+    changed: set[str]
+    values: Mapping[str, int]
+    sizes: Mapping[str, int]
+    seconds: float
 
 
 def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Survey:
@@ -48,47 +48,38 @@ def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Surve
     Raises:
         InputError: there are no batches, one does not fit the model or makes it fail, or an output is not finite.
     """
-    found, total = Survey(), Difference()
+    sums: Sums[tuple[str, str]] = Sums()
+    sums.add(("processes", ""), 1)
+    outputs, seconds = Difference(), 0.0
     calls = sorted((order[call], call, step.weight) for step in steps for call in step.calls)
     for number, pair in walk.whole():
-        found.batches = number + 1
+        sums.add(("batches", ""), 1)
         try:
             for _, call, weight in calls:
                 pair.advance(call)
-                found.sizes[call] = found.sizes.get(call, 0) + pair.bytes()
+                sums.add(("sizes", call), pair.bytes())
                 wanted, given = pair.through(call)
-                found.values[weight] = found.values.get(weight, 0) + wanted.numel()
-                if _differ(wanted, given):
-                    found.changed.add(weight)
+                sums.add(("values", weight), wanted.numel())
+                sums.add(("changed", weight), _differ(wanted, given))
             pair.advance(None)
-            found.seconds += pair.seconds
-            _add(total, pair, number)
+            seconds += pair.seconds
+            _add(outputs, pair, number)
         except (RuntimeError, IndexError) as error:
             why = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"the model fails on calibration batch {number + 1}: {why}",
                 "give batches that the model can run",
             ) from error
-    found.distance = total.mean_ratio
-    _join(found)
-    return found
-
-
-def _join(found: Survey) -> None:
-    """What all processes have found, so that all take the same steps; of bytes that wait, the mean."""
-    sums: Sums[tuple[str, str]] = Sums()
-    sums.add(("processes", ""), 1)
-    sums.add(("batches", ""), found.batches)
-    for weight, count in found.values.items():
-        sums.add(("values", weight), count)
-        sums.add(("changed", weight), weight in found.changed)
-    for call, size in found.sizes.items():
-        sums.add(("sizes", call), size)
     total = {key: int(value) for key, value in sums.total().items()}
-    found.batches = total["batches", ""]
-    found.values = {weight: total["values", weight] for weight in found.values}
-    found.changed = {weight for weight in found.values if total["changed", weight]}
-    found.sizes = {call: total["sizes", call] // total["processes", ""] for call in found.sizes}
+    processes = total["processes", ""]
+    return Survey(
+        batches=total["batches", ""],
+        distance=outputs.mean_ratio,
+        changed={weight for what, weight in total if what == "changed" and total[what, weight]},
+        values={weight: count for (what, weight), count in total.items() if what == "values"},
+        sizes={call: size // processes for (what, call), size in total.items() if what == "sizes"},
+        seconds=seconds,
+    )
 
 
 def distance(walk: Walk) -> float:

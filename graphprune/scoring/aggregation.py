@@ -13,7 +13,7 @@ __all__ = ["AGGREGATES", "NORMALISERS", "Part", "lamp"]
 
 @dataclass(frozen=True)
 class Part:
-    """What one member says: ``role`` as in `Member`, ``scores`` in the shape of the group's."""
+    """Scores of a group's units by one of its members, in the shape of the group's; ``role`` as in `Member`."""
 
     role: str
     scores: Tensor

@@ -75,8 +75,8 @@ class Measure:
     """A row of the table of criteria.
 
     Args:
-        score: what each member of a group says of its units, higher is kept; nothing where the measure cannot judge
-            the group, which then stays whole.
+        score: gives, for each member of a group, a score of each unit; units with higher scores are kept. It gives
+            nothing where the measure cannot judge the group, which then stays whole.
         about: one line for the user, with the source.
         collect: one pass over the calibration batches, before any group is scored.
         aggregate: a key of `AGGREGATES`.

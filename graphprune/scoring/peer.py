@@ -8,8 +8,9 @@ are built from them. The library is imported when such a criterion is used.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,6 +40,9 @@ FUNCTIONS = {
 }
 
 
+_Layers = Callable[[str], nn.Module | None]
+
+
 def is_peer(importance: object) -> bool:
     """Whether it is one of torch-pruning's criteria, or derived from one."""
     return any(base.__module__.split(".")[0] == "torch_pruning" for base in type(importance).__mro__)
@@ -49,17 +53,6 @@ def takes_gradients(importance: object) -> bool:
     from torch_pruning.pruner.importance import GroupHessianImportance, GroupTaylorImportance
 
     return isinstance(importance, GroupHessianImportance | GroupTaylorImportance)
-
-
-@dataclass(frozen=True)
-class _Item:
-    """A layer, the pruning function, positions in its dimension, and the unit of each."""
-
-    name: str
-    layer: nn.Module
-    function: Any
-    positions: list[int]
-    units: list[int]
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,8 @@ class PeerImportance:
         model = graph.program.model
         if model is None:
             raise InputError(f"{self} looks at layers, and there is no module", "shrink a torch.nn.Module")
-        layers = _Layers(model, self._gradients(graph, tensors, seed, model))
+        grads = self._gradients(graph, tensors, seed, model)
+        layers = cache(lambda name: _layer(model, name, grads))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return {group.name: self._scores(graph, group, layers) for group in graph.groups}
@@ -127,11 +121,11 @@ class PeerImportance:
         return {name: mean.to(tensors[name]) for name, mean in sums.means().items()}
 
     def _scores(self, graph: DependencyGraph, group: Group, layers: _Layers) -> Tensor | None:
-        items = list(_items(graph, group, layers))
-        if not items:
+        members = _peer_group(graph, group, layers)
+        if not len(members):
             return None
         try:
-            scores = self.importance(_peer_group(items))
+            scores = self.importance(members)
         except Exception as error:  # whatever a criterion of others raises
             raise InputError(
                 f"{self} fails on group {group.name}: {type(error).__name__}: {error}",
@@ -148,51 +142,47 @@ class PeerImportance:
         return scores[: units_of(group)].detach().double().cpu().reshape(shape_of(group))
 
 
-class _Layers:
-    """The user's layers by name, or stand-ins with the same parameters and other gradients."""
-
-    def __init__(self, model: nn.Module, grads: Mapping[str, Tensor]) -> None:
-        self.model = model
-        self.grads = grads
-        self.known: dict[str, nn.Module] = {}
-
-    def find(self, name: str) -> nn.Module | None:
-        """The layer; None where the name is no module's."""
-        if name not in self.known:
-            try:
-                layer = self.model.get_submodule(name)
-            except AttributeError:
-                return None
-            self.known[name] = self._stand_in(name, layer) if self.grads else layer
-        return self.known[name]
-
-    def _stand_in(self, name: str, layer: nn.Module) -> nn.Module:
-        twin = copy.copy(layer)
-        twin.__dict__["_parameters"] = {
-            key: None if parameter is None else self._with_gradient(f"{name}.{key}", parameter)
-            for key, parameter in layer._parameters.items()
-        }
-        return twin
-
-    def _with_gradient(self, name: str, parameter: nn.Parameter) -> nn.Parameter:
-        """Their criteria fail where there is none, and there it is zero: the loss does not depend on it."""
-        own = nn.Parameter(parameter.detach(), parameter.requires_grad)
-        grad = self.grads.get(name)
-        own.grad = torch.zeros_like(own) if grad is None else grad
-        return own
+def _layer(model: nn.Module, name: str, grads: Mapping[str, Tensor]) -> nn.Module | None:
+    """The user's layer, or a stand-in with the same parameters and other gradients; None where it is no module."""
+    try:
+        layer = model.get_submodule(name)
+    except AttributeError:
+        return None
+    if not grads:
+        return layer
+    twin = copy.copy(layer)
+    twin.__dict__["_parameters"] = own = dict(layer._parameters)
+    for key, parameter in layer._parameters.items():
+        if parameter is not None:
+            own[key] = held = nn.Parameter(parameter.detach(), parameter.requires_grad)
+            # their criteria fail without a gradient; where the loss does not depend on a parameter, it is zero
+            held.grad = grads.get(f"{name}.{key}", torch.zeros_like(held))
+    return twin
 
 
-def _items(graph: DependencyGraph, group: Group, layers: _Layers) -> Iterator[_Item]:
-    """The weights among the members, producers first: torch-pruning's root is the layer that makes the units."""
+def _peer_group(graph: DependencyGraph, group: Group, layers: _Layers) -> Any:
+    """torch-pruning's own `Group`: of each weight a layer, a pruning function, positions, and the unit of each.
+
+    Producers come first, since torch-pruning's root is the layer that makes the units.
+    """
+    from torch_pruning.dependency import Dependency, Node
+    from torch_pruning.dependency import Group as PeerGroup
+
+    found = PeerGroup()
+    root: Any = None
     for member in sorted(group.members, key=lambda member: member.role != "produces"):
-        layer = layers.find(member.layer)
+        layer = layers(member.layer)
         if layer is None or member.tensor.rpartition(".")[2] != "weight":
             continue
         function = _function(layer, member.dim)
         for units in unit_maps(graph.tensor_terms[member.tensor][member.dim], group) if function else ():
             whole = _all_groups(layer, member, units)
             positions = (whole >= 0).nonzero().flatten()
-            yield _Item(member.layer, layer, function, positions.tolist(), whole[positions].tolist())
+            node = Node(layer, None, member.layer)
+            root = root or (function, node)
+            found.add_dep(Dependency(root[0], function, root[1], node), positions.tolist())
+            found[len(found) - 1].root_idxs = whole[positions].tolist()
+    return found
 
 
 def _all_groups(layer: nn.Module, member: Member, units: Tensor) -> Tensor:
@@ -214,17 +204,3 @@ def _function(layer: nn.Module, dim: int) -> Any:
     if side == "in" and kind not in ("CONV", "LINEAR"):
         return None
     return getattr(function, f"prune_{FUNCTIONS[kind]}_{side}_channels")
-
-
-def _peer_group(items: list[_Item]) -> Any:
-    """torch-pruning's own `Group`."""
-    from torch_pruning.dependency import Dependency, Node
-    from torch_pruning.dependency import Group as PeerGroup
-
-    group = PeerGroup()
-    root = Node(items[0].layer, None, items[0].name)
-    for item in items:
-        node = Node(item.layer, None, item.name)
-        group.add_dep(Dependency(items[0].function, item.function, root, node), list(item.positions))
-        group[len(group) - 1].root_idxs = list(item.units)
-    return group

@@ -18,9 +18,13 @@ __all__ = ["Site", "find_sites", "tapped"]
 
 @dataclass(frozen=True)
 class Site:
-    """Dimension ``dim`` of the value ``value``; it meets dimension ``weight_dim`` of ``weight`` where it is consumed.
+    """A place where the activations of a group's units can be seen: dimension ``dim`` of ``value``.
 
-    ``operation`` is where. ``weight`` is empty where the value is the output of a layer that produces the group.
+    Args:
+        value: the input of a layer that reads the units, or the output of a layer that makes them.
+        weight: the weight of the layer that reads them, such as "fc2.weight"; empty for the output of a layer.
+        weight_dim: the dimension of that weight which is multiplied with ``dim`` and summed.
+        operation: name of the call that reads them.
     """
 
     value: str

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -13,14 +11,6 @@ from graphprune.axes.terms import Atom, Sum, Term
 __all__ = ["per_unit", "rows_of", "shape_of", "sum_along", "unit_maps", "units_of"]
 
 NOTHING = -1  # a position that belongs to no unit
-
-
-@dataclass(frozen=True)
-class _Occurrence:
-    """``unit`` and ``row`` (the position of the fibre, once it is known) of every position; -1 outside."""
-
-    unit: Tensor
-    row: Tensor | None
 
 
 def shape_of(group: Group) -> tuple[int, ...]:
@@ -40,60 +30,44 @@ def unit_maps(term: Term, group: Group) -> list[Tensor]:
     another dimension.
     """
     maps = []
-    for found in _occurrences(term, group.atom, group.fibre):
+    for unit, row in _occurrences(term, group.atom, group.fibre):
         if group.fibre is None:
-            maps.append(found.unit)
-        elif found.row is not None:
-            maps.append(torch.where(found.unit >= 0, found.row * group.size + found.unit, NOTHING))
+            maps.append(unit)
+        elif bool((row >= 0).any()):
+            maps.append(torch.where(unit >= 0, row * group.size + unit, NOTHING))
     return maps
 
 
-def _occurrences(term: Term, atom: Atom, fibre: Atom | None) -> list[_Occurrence]:
+def _occurrences(term: Term, atom: Atom, fibre: Atom | None) -> list[Tensor]:
+    """For each time the atom stands in ``term``, two numbers of every position: ``[2, size of term]``.
+
+    The first is the unit, the second the position of the fibre if the fibre stands in ``term`` too; else `NOTHING`.
+    """
     if isinstance(term, Atom):
-        return [_Occurrence(torch.arange(atom.size), None)] if term is atom else []
+        own = torch.arange(atom.size)
+        return [torch.stack([own, torch.full_like(own, NOTHING)])] if term is atom else []
     found, start = [], 0
+    sizes = [part.size for part in term.parts]
     for place, part in enumerate(term.parts):
+        fibres = [index for index, other in enumerate(term.parts[:place]) if other is fibre]
         for inner in _occurrences(part, atom, fibre):
-            if isinstance(term, Sum):
-                found.append(_placed(inner, start, term.size))
+            if isinstance(term, Sum):  # a segment of a concatenation
+                whole = torch.full((2, term.size), NOTHING)
+                whole[:, start : start + part.size] = inner
             else:
-                found.append(
-                    _repeated(
-                        inner, [other.size for other in term.parts], place, _at(term.parts, place, fibre)
-                    )
-                )
+                whole = _repeated(inner, sizes, place)
+                if fibres and not bool((inner[1] >= 0).any()):
+                    whole[1] = _repeated(torch.arange(sizes[fibres[0]]), sizes, fibres[0])
+            found.append(whole)
         start += part.size
     return found
 
 
-def _at(parts: tuple[Term, ...], place: int, fibre: Atom | None) -> int | None:
-    """Where the fibre stands outside ``place``."""
-    return next((index for index, part in enumerate(parts[:place]) if part is fibre), None)
-
-
-def _placed(inner: _Occurrence, start: int, size: int) -> _Occurrence:
-    """A segment of a concatenation."""
-
-    def place(values: Tensor) -> Tensor:
-        whole = torch.full((size,), NOTHING)
-        whole[start : start + len(values)] = values
-        return whole
-
-    return _Occurrence(place(inner.unit), None if inner.row is None else place(inner.row))
-
-
-def _repeated(inner: _Occurrence, sizes: list[int], place: int, fibre: int | None) -> _Occurrence:
-    """A factor of a product, repeated over the others."""
-
-    def repeat(values: Tensor, along: int) -> Tensor:
-        shape = [1] * len(sizes)
-        shape[along] = sizes[along]
-        return values.reshape(shape).expand(sizes).flatten()
-
-    row = None if inner.row is None else repeat(inner.row, place)
-    if row is None and fibre is not None:
-        row = repeat(torch.arange(sizes[fibre]), fibre)
-    return _Occurrence(repeat(inner.unit, place), row)
+def _repeated(values: Tensor, sizes: list[int], place: int) -> Tensor:
+    """``[n, size]`` of one factor of a product of ``sizes``, repeated over the others: ``[n, size of the product]``."""
+    shape = [1] * len(sizes)
+    shape[place] = sizes[place]
+    return values.reshape(-1, *shape).expand(-1, *sizes).flatten(1)
 
 
 def per_unit(values: Tensor, units: Tensor, group: Group, largest: bool = False) -> Tensor:

@@ -1,7 +1,7 @@
-"""The masked original: the user's graph at full width, with everything removed held at zero.
+"""The masked original: the user's graph at full width, with everything that is removed held at zero.
 
-Operators that average, normalise or compare along a removed axis are defined on what is kept: they are given
-the kept part only, and their result is put back in its place.
+This is what the slim program must equal. Operators that average, normalise or compare along an axis of which something
+is removed are given the kept part only, see `restricted`.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ __all__ = ["verify_repaired"]
 def verify_repaired(
     cut: Program, repaired: Program, module: fx.GraphModule, changed: Collection[str], seed: int = 0
 ) -> tuple[Check, ...]:
-    """The repaired program is the proved one but for the values of ``changed``; its layers compute what it does.
+    """The repaired program is the proved one with other values of ``changed``, and its layers compute what it does.
 
-    It is not the masked original any more, nor is that what it is for: how near it comes to the original itself is
+    It no longer equals the masked original, since a repair moves it towards the original itself. How near it comes is
     measured by the repair.
 
     Args:

@@ -1,7 +1,9 @@
-"""Operators that average, normalise or compare along an axis: they are defined on what is kept of it.
+"""Operators that average, normalise or compare along an axis: here they see only what is kept of it.
 
-They run on the kept part of their first tensor. Which parts of the others go with it, and where the results
-belong, follows from what the operator computes, never from its rule, which may be wrong.
+For most operators "removed" can be said by zeros: a sum over removed units adds zeros. A mean or a softmax over zeros
+would be another number, so these operators run on the kept part of their tensors, and their results are put back into
+zeros. Which parts of the other tensors go with the first one follows from what the operator computes. Its rule is not
+asked, since the rule may be wrong.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.planning import make_masks, make_plan
-from graphprune.probing.curves import _slopes
+from graphprune.probing.curves import slopes
 from graphprune.verifying.reference import Reference
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "planning"))
@@ -166,8 +166,8 @@ def test_as_an_importance() -> None:
 
 
 def test_slopes_follow_the_convex_hull() -> None:
-    assert _slopes([(2, 2.0), (4, 2.0), (6, 8.0)], 8).tolist() == [0.5, 0.5, 0.5, 0.5, 3.0, 3.0, 3.0, 3.0]
-    assert _slopes([(1, 0.0), (3, 4.0)], 4).tolist() == [0.0, 2.0, 2.0, 2.0]
+    assert slopes([(2, 2.0), (4, 2.0), (6, 8.0)], 8).tolist() == [0.5, 0.5, 0.5, 0.5, 3.0, 3.0, 3.0, 3.0]
+    assert slopes([(1, 0.0), (3, 4.0)], 4).tolist() == [0.0, 2.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(
