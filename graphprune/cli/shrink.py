@@ -25,10 +25,13 @@ from graphprune.cli.training import is_first
 from graphprune.cutting.repaired import reusable
 from graphprune.ground.errors import InputError
 from graphprune.planning import Plan
-from graphprune.report.lossless import lossless_tables
-from graphprune.report.plan import reach_table, width_table
-from graphprune.report.repair import repair_tables
-from graphprune.report.rounds import round_tables
+from graphprune.report.shrink_tables import (
+    lossless_tables,
+    reach_table,
+    repair_tables,
+    round_tables,
+    width_table,
+)
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.results.result import Result
 from graphprune.scoring import Criterion, find_importance
