@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["normalise_inputs", "tensor_leaves", "with_batch"]
+__all__ = ["Inputs", "normalise_inputs", "registered_tensors", "tensor_leaves", "with_batch"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -58,6 +58,12 @@ def _is_pair(value: Any) -> bool:
 def tensor_leaves(inputs: Any) -> list[torch.Tensor]:
     """Every tensor in ``inputs``."""
     return [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
+
+
+def registered_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of ``model`` under all names under which it registers them, tied ones several times."""
+    parameters = dict[str, torch.Tensor](model.named_parameters(remove_duplicate=False))
+    return parameters | dict(model.named_buffers(remove_duplicate=False))
 
 
 def with_batch(inputs: Inputs, batch: int) -> Inputs:

@@ -113,20 +113,7 @@ def _rates(
     graph: DependencyGraph, timed: Sequence[_Timed], scales: Sequence[Mapping[Atom, int]], threads: int
 ) -> list[tuple[float, float]]:
     """Milliseconds per multiply-accumulate and per element of every layer."""
-    program, analysis = graph.program, graph.analysis
-    alone = [
-        [
-            lone_layer(
-                item.layer.operation,
-                analysis.terms,
-                analysis.sizes.get(item.layer.operation.name, {}),
-                program.attributes,
-                sizes,
-            )
-            for sizes in scales
-        ]
-        for item in timed
-    ]
+    alone = [[lone_layer(graph, item.layer.operation, sizes) for sizes in scales] for item in timed]
     times = time_alone([layer for row in alone for layer in row], threads)
     return [
         _fitted([item.amounts(sizes) for sizes in scales], [times[layer] for layer in row])

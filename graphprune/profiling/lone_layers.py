@@ -9,7 +9,8 @@ from statistics import median
 from typing import Any
 
 from graphprune import exporting
-from graphprune.axes.terms import Atom, Term, size_of
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.terms import Atom, size_of
 from graphprune.capture.operations import Operation, Value
 from graphprune.profiling.chains import node, random_values, serialised
 
@@ -40,25 +41,14 @@ class LoneLayer:
     settings: tuple[tuple[str, Any], ...] = ()
 
 
-def lone_layer(
-    operation: Operation,
-    terms: Mapping[str, tuple[Term, ...]],
-    named: Mapping[str, Term],
-    attributes: Mapping[str, str],
-    sizes: Mapping[Atom, int],
-) -> LoneLayer:
-    """The layer of an operator that has a kind (`graphprune.axes.kinds`), at ``sizes``.
-
-    Args:
-        terms: value name → one term per dimension.
-        named: the operator's integer arguments that are sizes of axes.
-        attributes: values that are stored tensors.
-    """
+def lone_layer(graph: DependencyGraph, operation: Operation, sizes: Mapping[Atom, int]) -> LoneLayer:
+    """The layer of an operator that has a kind (`graphprune.axes.kinds`), at ``sizes``."""
+    terms, named = graph.analysis.terms, graph.analysis.sizes.get(operation.name, {})
     form, operands, settings = _described(operation)
     if "group" in settings and "groups" in named:
         settings["group"] = size_of(named["groups"], sizes)
     shapes = tuple(tuple(size_of(term, sizes) for term in terms[value.name]) for value in operands)
-    stored = tuple(value.name in attributes for value in operands)
+    stored = tuple(value.name in graph.program.attributes for value in operands)
     return LoneLayer(form, shapes, stored, tuple(settings.items()))
 
 

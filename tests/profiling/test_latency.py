@@ -49,14 +49,7 @@ def graph() -> gp.DependencyGraph:
 def found(graph: gp.DependencyGraph, sizes: dict[Any, int]) -> list[LoneLayer]:
     unit = graph.batch_sizes(dict.fromkeys(graph.program.batch_primes, 2))
     return [
-        lone_layer(
-            item.layer.operation,
-            graph.analysis.terms,
-            graph.analysis.sizes.get(item.layer.operation.name, {}),
-            graph.program.attributes,
-            {**unit, **sizes},
-        )
-        for item in latency._timed_layers(graph)
+        lone_layer(graph, item.layer.operation, {**unit, **sizes}) for item in latency._timed_layers(graph)
     ]
 
 
