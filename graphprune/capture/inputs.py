@@ -36,13 +36,9 @@ def normalise_inputs(example_inputs: Any) -> Inputs:
         )
     if not tensor_leaves(inputs):
         raise InputError("example_inputs holds no tensor", "give the inputs of one forward call")
-    return pytree.tree_map(_own_memory, inputs)
-
-
-def _own_memory(leaf: Any) -> Any:
-    """A copy: the sizes of a view's base would become part of the capture, and one tensor given in several
-    places would become one input."""
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+    # copies: the sizes of a view's base would become part of the capture, and one tensor given in several places one
+    # input
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)
 
 
 def _is_pair(value: Any) -> bool:
@@ -69,10 +65,9 @@ def registered_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def with_batch(inputs: Inputs, batch: int) -> Inputs:
     """``inputs`` with the first dimension of every tensor repeated or cut to ``batch``."""
 
-    def resize(leaf: Any) -> Any:
-        if not isinstance(leaf, torch.Tensor) or leaf.dim() == 0 or leaf.shape[0] == batch:
-            return leaf
-        times = -(-batch // leaf.shape[0])
-        return leaf.repeat(times, *[1] * (leaf.dim() - 1))[:batch]
+    def resized(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dim() == 0 or tensor.shape[0] == batch:
+            return tensor
+        return tensor.repeat(-(-batch // tensor.shape[0]), *[1] * (tensor.dim() - 1))[:batch]
 
-    return pytree.tree_map(resize, inputs)
+    return pytree.tree_map_only(torch.Tensor, resized, inputs)

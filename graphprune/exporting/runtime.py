@@ -28,6 +28,7 @@ __all__ = [
     "node_times",
     "runner",
     "session",
+    "tick",
     "timer",
 ]
 
@@ -198,10 +199,10 @@ def timer(threads: int) -> Callable[[], float]:
 
     A session of one thread runs in the thread that calls it.
     """
-    return time.thread_time if threads == 1 and _tick() < _TICK else time.perf_counter
+    return time.thread_time if threads == 1 and tick() < _TICK else time.perf_counter
 
 
-def _tick() -> float:
+def tick() -> float:
     """By how many seconds the clock of this thread moves at once; at least as long as it takes to look at it."""
     start = time.thread_time()
     while (now := time.thread_time()) == start:
