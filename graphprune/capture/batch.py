@@ -1,8 +1,9 @@
 """A dynamic batch from a static trace: the batch is traced as a prime, and its multiples become sizes again.
 
-Symbolic sizes make `torch.export` about twice as slow and stop it wherever Python computes with them. A prime that
-divides no other size is as good a name for the batch: a literal that is its multiple stands for that many batches.
-Whether the graph really holds at any batch size is then tried out, without data, at another one.
+Symbolic sizes make `torch.export` about twice as slow and stop it wherever Python computes with them. A large prime
+that divides no other size can stand for the batch instead. With 1009 examples, ``x.view(x.shape[0] * 4, 8)`` becomes
+``view(4036, 8)``; since 4036 is 4 × 1009, that literal is made four times the batch size again. Whether the graph
+really holds at any batch size is then tried out at another one, without data.
 """
 
 from __future__ import annotations

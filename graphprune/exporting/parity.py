@@ -1,4 +1,4 @@
-"""Does an ONNX file in onnxruntime agree with the model, and would it show if it did not."""
+"""Whether an ONNX file in onnxruntime agrees with the model, and whether a disagreement would show at all."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def parity(
 def samples(
     path: Path, inputs: Inputs, batch_sizes: Sequence[int] = (1, 3), seed: int = 0
 ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """The arguments and keywords that `parity` compares on, given the same."""
+    """The arguments and keywords on which `parity` compares when it is called with the same options."""
     generator = torch.Generator().manual_seed(seed)
     return list(_drawn(session(path), inputs, batch_sizes, generator).values())
 

@@ -124,7 +124,7 @@ def latency(
 
 
 def runner(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], list[Array]]:
-    """One run on these arguments, which are converted here and not at every run."""
+    """A function that runs the session on these arguments, which are converted once, here."""
     return feeder(loaded, make_feed(loaded, args, kwargs))
 
 
@@ -135,7 +135,7 @@ def make_feed(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 
 def feeder(loaded: Any, feed: Mapping[str, Array]) -> Callable[[], list[Array]]:
-    """One run on these inputs."""
+    """A function that runs the session on these inputs, and gives its outputs."""
 
     def run() -> list[Array]:
         try:

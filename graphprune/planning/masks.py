@@ -61,13 +61,13 @@ class Masks:
         return size_of(term, self.sizes) if self.touches(term) else term.size
 
     def of(self, term: Term) -> Tensor:
-        """Boolean ``[size]``. The fibres of all fibred atoms in it must stand in it too."""
+        """Boolean ``[size]``. Where ``term`` has a fibred atom, it must have the atom's fibre as a factor too."""
         mask = self._mask(term)
         assert mask.fibre is None
         return mask.kept
 
     def opened(self, term: Term) -> tuple[Tensor, Atom | None]:
-        """Boolean ``[size]`` and None, or ``[fibre size, size]`` and the fibre that stands elsewhere."""
+        """Boolean ``[size]`` and None; or ``[fibre size, size]`` and the fibre, if that is in another dimension."""
         mask = self._mask(term)
         return mask.kept, mask.fibre
 

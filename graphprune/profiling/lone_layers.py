@@ -14,7 +14,7 @@ from graphprune.axes.terms import Atom, size_of
 from graphprune.capture.operations import Operation, Value
 from graphprune.profiling.chains import node, random_values, serialised
 
-__all__ = ["OPERATORS", "LoneLayer", "lone_layer", "time_alone"]
+__all__ = ["OPERATORS", "LoneLayer", "lone_layer", "onnx_shapes", "time_alone"]
 
 # what onnxruntime may make of the layers that are timed
 OPERATORS = ("Conv", "ConvTranspose", "FusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Attention")
@@ -94,7 +94,7 @@ def _nodes(layer: LoneLayer, name: str, inputs: Sequence[str]) -> list[Any]:
     return [node(operator, inputs, name, **dict(layer.settings))]
 
 
-def _operands(layer: LoneLayer) -> tuple[Shape, ...]:
+def onnx_shapes(layer: LoneLayer) -> tuple[Shape, ...]:
     """Shapes as the ONNX operators want them."""
     shapes = list(layer.shapes)
     if layer.form == "linear":
@@ -106,7 +106,7 @@ def _operands(layer: LoneLayer) -> tuple[Shape, ...]:
 
 
 def time_alone(layers: Sequence[LoneLayer], threads: int) -> dict[LoneLayer, float]:
-    """Milliseconds of each; layouts that the runtime changes at a layer's borders do not count."""
+    """Milliseconds of each layer alone. Nodes that the runtime adds to change layouts before and after do not count."""
     times: dict[LoneLayer, float] = {}
     todo = list(dict.fromkeys(layers))
     for start in range(0, len(todo), TOGETHER):
@@ -116,7 +116,7 @@ def time_alone(layers: Sequence[LoneLayer], threads: int) -> dict[LoneLayer, flo
         weights: dict[str, Any] = {}
         for name, layer in named.items():
             operands = [f"{name}.{number}" for number in range(len(layer.shapes))]
-            for operand, shape, stored in zip(operands, _operands(layer), layer.stored, strict=True):
+            for operand, shape, stored in zip(operands, onnx_shapes(layer), layer.stored, strict=True):
                 (weights if stored else feed)[operand] = random_values(shape)
             nodes += _nodes(layer, name, operands)
         spent = exporting.node_times(serialised(nodes, feed, weights, tuple(named)), feed, RUNS, threads)

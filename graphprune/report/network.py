@@ -1,7 +1,7 @@
 """The network as a graph of layers: what a picture of it shows, and what graph files hold.
 
 A node is an operator that reads stored tensors, that joins several values, or that multiplies and accumulates; all
-other operators (activations, reshapes) are part of the edge on which they stand.
+other operators, such as activations and reshapes, are part of an edge.
 """
 
 from __future__ import annotations
