@@ -1,14 +1,15 @@
 """A dynamic batch from a static trace: the batch is traced as a prime, and its multiples become sizes again.
 
-Symbolic sizes make `torch.export` about twice as slow and stop it wherever Python computes with them. A prime that
-divides no other size is as good a name for the batch: a literal that is its multiple stands for that many batches.
-Whether the graph really holds at any batch size is then tried out, without data, at another one.
+Symbolic sizes make `torch.export` about twice as slow and stop it wherever Python computes with them. A large prime
+that divides no other size can stand for the batch instead. With 1009 examples, ``x.view(x.shape[0] * 4, 8)`` becomes
+``view(4036, 8)``; since 4036 is 4 × 1009, that literal is made four times the batch size again. Whether the graph
+really holds at any batch size is then tried out at another one, without data.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from math import isqrt
 from typing import Any
 
@@ -43,12 +44,10 @@ def _is_prime(number: int) -> bool:
 def at_batch(inputs: Inputs, batch: int) -> Inputs:
     """Tensors like ``inputs`` with a first dimension of ``batch``, their values undefined."""
 
-    def resize(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
-        return torch.empty(batch, *leaf.shape[1:], dtype=leaf.dtype, device=leaf.device)
+    def resized(tensor: Tensor) -> Tensor:
+        return torch.empty(batch, *tensor.shape[1:], dtype=tensor.dtype, device=tensor.device)
 
-    return pytree.tree_map(resize, inputs)
+    return pytree.tree_map_only(Tensor, resized, inputs)
 
 
 def free_batch(graph: fx.Graph, inputs: list[fx.Node], prime: int) -> None:
@@ -108,17 +107,12 @@ def _without_data(graph: fx.Graph, prime: int) -> Iterable[tuple[fx.Node, Any]]:
         if node.op in ("placeholder", "get_attr"):
             value = pytree.tree_map_only(Tensor, lambda t: _meta(t, prime), node.meta.get("val"))
         else:
-            args, kwargs = fx.node.map_aggregate(
-                (node.args, dict(node.kwargs)), lambda a: _moved(a, environment)
-            )
-            value = _callable(node)(*args, **kwargs)
+            assert callable(node.target)
+            given = (node.args, dict(node.kwargs))
+            args, kwargs = fx.node.map_aggregate(given, lambda a: _moved(a, environment))
+            value = node.target(*args, **kwargs)
         environment[node] = value
         yield node, value
-
-
-def _callable(node: fx.Node) -> Callable[..., Any]:
-    assert callable(node.target)
-    return node.target
 
 
 def _moved(argument: Any, environment: Mapping[fx.Node, Any]) -> Any:

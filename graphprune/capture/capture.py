@@ -17,7 +17,7 @@ from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free
 from graphprune.capture.copying import copy_graph
 from graphprune.capture.describe import Description, describe, source_line
 from graphprune.capture.export import UNKNOWN, export_program, run_once
-from graphprune.capture.inputs import Inputs, normalise_inputs, tensor_leaves
+from graphprune.capture.inputs import Inputs, normalise_inputs, registered_tensors, tensor_leaves
 from graphprune.capture.nodes import draws_random
 from graphprune.capture.outputs import choose_outputs, output_structure
 from graphprune.capture.parametrised import fold_parametrised
@@ -119,7 +119,7 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
         batch_primes=(*([prime] if prime else []), *description.primes),
         dynamic_batch=bool(prime),
         notes=description.notes,
-        module_types=_module_types(model),
+        module_types={name: type(module).__name__ for name, module in model.named_modules()},
         model=model,
     )
 
@@ -150,16 +150,10 @@ def _used(graph: fx.Graph, stored: dict[str, Stored]) -> dict[str, Stored]:
     return {name: item for name, item in stored.items() if name in read or item.kind != "constant"}
 
 
-def _module_types(model: nn.Module) -> dict[str, str]:
-    return {name: type(module).__name__ for name, module in model.named_modules()}
-
-
 def _parameter_names(model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
     """Names for the positional arguments, as the model's ``forward`` spells them."""
-    names: list[str] = []
-    for parameter in inspect.signature(model.forward).parameters.values():
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            names.append(parameter.name)
+    parameters = inspect.signature(model.forward).parameters.values()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     count = len(inputs[0])
     names += [f"input_{index}" for index in range(len(names), count)]
     return tuple(names[:count])
@@ -168,27 +162,22 @@ def _parameter_names(model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
 def _stored(exported: ExportedProgram, model: nn.Module) -> tuple[dict[str, Stored], dict[str, str]]:
     """Every stored tensor under its first name, and the first name of each name."""
     signature = exported.graph_signature
-    tensors: dict[str, tuple[str, torch.Tensor]] = {}
-    for name in signature.parameters:
-        tensors[name] = ("parameter", exported.state_dict[name])
-    for name in signature.buffers:
-        tensors[name] = ("buffer", exported.state_dict.get(name, exported.constants.get(name)))
-    for name, value in exported.constants.items():
-        if isinstance(value, torch.Tensor) and name not in tensors:
-            tensors[name] = ("constant", value)
+    held = {**exported.constants, **exported.state_dict}
+    kinds = dict.fromkeys(signature.parameters, "parameter") | dict.fromkeys(signature.buffers, "buffer")
+    lifted = [name for name, value in exported.constants.items() if isinstance(value, torch.Tensor)]
+    kinds = {**kinds, **{name: "constant" for name in lifted if name not in kinds}}
     # the model's own tensors, and all names under which it registers them
-    own = dict(model.named_parameters(remove_duplicate=False)) | dict(
-        model.named_buffers(remove_duplicate=False)
-    )
+    own = registered_tensors(model)
     names: dict[int, list[str]] = {}
     for name, tensor in own.items():
         names.setdefault(id(tensor), []).append(name)
     stored: dict[str, Stored] = {}
     first: dict[str, str] = {}
-    for name, (kind, tensor) in tensors.items():
-        same = names.get(id(own.get(name, tensor)), [name])
+    for name, kind in kinds.items():
+        tensor = own[name] if name in own else held[name]
+        same = names.get(id(tensor), [name])
         first[name] = same[0]
         if same[0] not in stored:
             persistent = kind == "parameter" or same[0] in exported.state_dict
-            stored[same[0]] = Stored(same[0], kind, own.get(name, tensor), persistent, tuple(same[1:]))
+            stored[same[0]] = Stored(same[0], kind, tensor, persistent, tuple(same[1:]))
     return stored, first

@@ -68,14 +68,13 @@ class _Copy:
         """Copies one node; a wrapped region is replaced by what is in it."""
         if node.op == "get_attr" and isinstance(getattr(self.owner, str(node.target), None), fx.GraphModule):
             return
-        if _is_wrapper(node):
+        if node.op == "call_function" and _name(node) in _WRAPPERS:
             self._inline(node)
         elif node.target is operator.getitem and isinstance(self._mapped(node.args[0]), tuple):
             self.mapping[node] = self._mapped(node.args[0])[node.args[1]]
         elif any(source not in self.mapping for source in node.all_input_nodes):
-            name = getattr(node.target, "__name__", "") or str(node.target)
             raise CaptureError(
-                f"{name} chooses between whole graphs at run time ({source_line(node) or node.name})",
+                f"{_name(node)} chooses between whole graphs at run time ({source_line(node) or node.name})",
                 "compute both sides and choose with torch.where",
             )
         else:
@@ -104,6 +103,5 @@ class _Copy:
         return ()
 
 
-def _is_wrapper(node: fx.Node) -> bool:
-    name = getattr(node.target, "__name__", "") or str(node.target)
-    return node.op == "call_function" and name in _WRAPPERS
+def _name(node: fx.Node) -> str:
+    return getattr(node.target, "__name__", "") or str(node.target)

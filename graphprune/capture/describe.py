@@ -48,7 +48,7 @@ class _Sizes:
 
 
 def describe(graph: fx.Graph) -> Description:
-    """One `Operation` per operator that makes or writes tensors; integers computed from sizes are folded in."""
+    """One `Operation` for each operator that makes or writes tensors. Operators that only compute sizes have none."""
     sizes = _Sizes()
     values: dict[str, Value] = {}
     results: dict[fx.Node, Any] = {}

@@ -10,7 +10,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from graphprune.capture.export import left_as_it_was, what_failed
-from graphprune.capture.inputs import tensor_leaves
+from graphprune.capture.inputs import registered_tensors, tensor_leaves
 from graphprune.capture.outputs import positions
 from graphprune.capture.parametrised import HOOKED
 from graphprune.capture.program import Program
@@ -34,12 +34,8 @@ def graft(model: nn.Module, slim: fx.GraphModule, program: Program) -> nn.Module
     Raises:
         InputError: the model's code itself mentions a width, so that it does not run with slim layers.
     """
-    tensors = {
-        **dict(slim.named_buffers(remove_duplicate=False)),
-        **dict(slim.named_parameters(remove_duplicate=False)),
-    }
-    own = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
-    memo: dict[int, Any] = {id(tensor): tensors[name] for name, tensor in own if name in tensors}
+    tensors, own = registered_tensors(slim), registered_tensors(model)
+    memo: dict[int, Any] = {id(own[name]): tensors[name] for name in own if name in tensors}
     for module in model.modules():
         # the last result of a hook is kept as a plain attribute, which no copy can be made of
         memo |= {

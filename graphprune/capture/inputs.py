@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["normalise_inputs", "tensor_leaves", "with_batch"]
+__all__ = ["Inputs", "normalise_inputs", "registered_tensors", "tensor_leaves", "with_batch"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -36,13 +36,9 @@ def normalise_inputs(example_inputs: Any) -> Inputs:
         )
     if not tensor_leaves(inputs):
         raise InputError("example_inputs holds no tensor", "give the inputs of one forward call")
-    return pytree.tree_map(_own_memory, inputs)
-
-
-def _own_memory(leaf: Any) -> Any:
-    """A copy: the sizes of a view's base would become part of the capture, and one tensor given in several
-    places would become one input."""
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+    # copies: the sizes of a view's base would become part of the capture, and one tensor given in several places one
+    # input
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)
 
 
 def _is_pair(value: Any) -> bool:
@@ -60,13 +56,18 @@ def tensor_leaves(inputs: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
 
 
+def registered_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of ``model`` under all names under which it registers them, tied ones several times."""
+    parameters = dict[str, torch.Tensor](model.named_parameters(remove_duplicate=False))
+    return parameters | dict(model.named_buffers(remove_duplicate=False))
+
+
 def with_batch(inputs: Inputs, batch: int) -> Inputs:
     """``inputs`` with the first dimension of every tensor repeated or cut to ``batch``."""
 
-    def resize(leaf: Any) -> Any:
-        if not isinstance(leaf, torch.Tensor) or leaf.dim() == 0 or leaf.shape[0] == batch:
-            return leaf
-        times = -(-batch // leaf.shape[0])
-        return leaf.repeat(times, *[1] * (leaf.dim() - 1))[:batch]
+    def resized(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dim() == 0 or tensor.shape[0] == batch:
+            return tensor
+        return tensor.repeat(-(-batch // tensor.shape[0]), *[1] * (tensor.dim() - 1))[:batch]
 
-    return pytree.tree_map(resize, inputs)
+    return pytree.tree_map_only(torch.Tensor, resized, inputs)

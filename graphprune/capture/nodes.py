@@ -91,7 +91,7 @@ def draws_random(node: fx.Node) -> bool:
 
 
 def own_memory(graph: fx.Graph) -> Callable[[Any], Any]:
-    """What an interpreter does with inputs and stored tensors: copies them if ``graph`` writes in place."""
+    """A function for whoever runs ``graph``: it copies an input or stored tensor if the graph writes in place."""
     if not any(mutates(node) for node in graph.nodes):
         return lambda value: value
     return lambda value: value.clone() if isinstance(value, torch.Tensor) else value

@@ -17,7 +17,7 @@ class Value:
     """A tensor of the graph.
 
     ``shape`` holds plain integers. A dimension that depends on the batch size holds a multiple of a large
-    prime that stands for it, so that no other factor can be mistaken for the batch (see `Program.symbols`).
+    prime that stands for it, so that no other factor can be mistaken for the batch (see `Program.batch_primes`).
     """
 
     name: str

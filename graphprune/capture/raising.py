@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.layer_specs import PLAIN, WEIGHTED, LayerSpec
@@ -232,25 +232,18 @@ class _Raiser:
 
     def _output(self) -> None:
         results = {n.name: self.mapping[n] for n in self.program.graph.output_node().all_input_nodes}
-        self.new.output(_filled(self.program.outputs, results))
+
+        def filled(leaf: Any) -> Any:
+            if isinstance(leaf, Constant):
+                return leaf.value
+            return results[leaf] if isinstance(leaf, str) else leaf
+
+        self.new.output(tree_map(filled, self.program.outputs))
 
 
 def _rank(bound: Mapping[str, Any]) -> int:
     """The number of dimensions of the first tensor."""
     return int(next(value.meta["val"].dim() for value in bound.values() if isinstance(value, fx.Node)))
-
-
-def _filled(structure: Any, results: Mapping[str, fx.Node]) -> Any:
-    """The output structure with nodes for names."""
-    if isinstance(structure, str):
-        return results[structure]
-    if isinstance(structure, Constant):
-        return structure.value
-    if isinstance(structure, dict):
-        return {key: _filled(item, results) for key, item in structure.items()}
-    if isinstance(structure, list | tuple):
-        return type(structure)(_filled(item, results) for item in structure)
-    return structure
 
 
 def _frozen(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

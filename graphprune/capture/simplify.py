@@ -17,9 +17,13 @@ _CREATORS = ("aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty
 
 
 def fold_constants(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Evaluates every operator that depends on nothing but sizes and ``constants``, by ``get_attr`` target.
+    """Computes what depends on constants alone, such as a causal mask, and stores the results in its place.
 
-    Returns the tensors that are still read, by the names of the ``get_attr`` nodes that now hold them.
+    Args:
+        constants: tensors by the names under which ``get_attr`` nodes read them.
+
+    Returns:
+        The results that are still read, by the names of the ``get_attr`` nodes that now stand for them.
     """
     known: dict[fx.Node, Any] = {}
     for node in _constant_nodes(graph, constants):
@@ -141,9 +145,9 @@ def _functional(node: fx.Node) -> Any:
 
 
 def relax_views(graph: fx.Graph) -> None:
-    """Replaces ``view`` by ``reshape``: strides that allow a view at full width need not do so when slim.
+    """Replaces ``view`` by ``reshape``, since the strides of a slim tensor may not allow a view.
 
-    Where operators still write in place, views must stay views.
+    Where operators still write in place, nothing changes: what is written must reach the tensor that is viewed.
     """
     if any(mutates(node) for node in graph.nodes):
         return
@@ -153,9 +157,10 @@ def relax_views(graph: fx.Graph) -> None:
 
 
 def fix_squeezes(graph: fx.Graph, batch: int) -> None:
-    """Names the dimensions that every ``squeeze`` really drops: one that shrinks to a single unit must stay.
+    """Writes into every ``squeeze`` which dimensions it drops, those that have size 1 now.
 
-    Multiples of ``batch`` are dropped where the batch is one, as the model does.
+    ``squeeze()`` of ``[batch, 8, 1]`` drops the last dimension. Were it left as it is, it would drop the channels too
+    once a single one is kept. Multiples of ``batch`` stay in the list, since the model drops them for one example.
     """
     for node in graph.nodes:
         if family(node) != "aten.squeeze" or mutates(node):

@@ -28,10 +28,13 @@ from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations
 from graphprune.ground.shares import share
 from graphprune.planning import Plan
-from graphprune.report.lossless import lossless_tables
-from graphprune.report.plan import reach_table, width_table
-from graphprune.report.repair import repair_tables
-from graphprune.report.rounds import round_tables
+from graphprune.report.shrink_tables import (
+    lossless_tables,
+    reach_table,
+    repair_tables,
+    round_tables,
+    width_table,
+)
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.results.result import Result
 

@@ -1,31 +1,12 @@
-"""Text files: written aside and renamed, and JSON whose tables have one line per row."""
+"""JSON whose tables have one line per row."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from graphprune.ground.errors import InputError
-from graphprune.ground.files import written_aside
-
-__all__ = ["rows_to_json", "write_text"]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes ``text`` to ``path``; an earlier file is replaced only when the new one is complete.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    try:
-        with written_aside(path) as draft:
-            draft.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {error.strerror or error}", "choose a writable place"
-        ) from error
+__all__ = ["rows_to_json"]
 
 
 def rows_to_json(document: Mapping[str, Any]) -> str:

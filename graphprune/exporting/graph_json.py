@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+Values = Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]  # a tensor by name, shape and dtype
 
 # What a damaged or hostile text can make the decoding raise.
 MALFORMED = (
@@ -76,11 +77,7 @@ def graph_from_json(text: str) -> fx.GraphModule:
     return read_graph(text, lambda name, shape, dtype: torch.zeros(shape, dtype=dtype))
 
 
-def read_graph(
-    text: str,
-    value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor],
-    operators: Collection[str] = (),
-) -> fx.GraphModule:
+def read_graph(text: str, value: Values, operators: Collection[str] = ()) -> fx.GraphModule:
     """The model described by `text`, with the tensor `value(name, shape, dtype)` for each untied name.
 
     Args:
@@ -157,11 +154,7 @@ def _target_name(node: fx.Node, model: fx.GraphModule) -> str:
     return node.target
 
 
-def _model(
-    document: Json,
-    value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor],
-    operators: Collection[str],
-) -> fx.GraphModule:
+def _model(document: Json, value: Values, operators: Collection[str]) -> fx.GraphModule:
     # Built around an empty graph first: a GraphModule copies only what its graph uses, and unused parameters
     # must survive too.
     model = fx.GraphModule(nn.Module(), fx.Graph(), class_name=_identifier(document["class_name"]))
@@ -200,10 +193,7 @@ def _add_module(model: nn.Module, record: Json) -> None:
 
 
 def _add_tensor(
-    model: nn.Module,
-    record: Json,
-    restored: Mapping[str, torch.Tensor],
-    value: Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor],
+    model: nn.Module, record: Json, restored: Mapping[str, torch.Tensor], value: Values
 ) -> torch.Tensor:
     owner, local = _owner(model, record["name"])
     is_parameter = {"parameter": True, "buffer": False}[record["kind"]]

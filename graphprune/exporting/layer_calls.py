@@ -71,14 +71,14 @@ def build_layer(call: LayerCall) -> nn.Module:
 def _call(class_name: str, layer: nn.Module, shorten: bool) -> LayerCall:
     positional, keywords = [], {}
     for name, parameter in _parameters(layer).items():
-        if name in ("self", "device") or name.startswith("_") or not _is_named(parameter):
+        named = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if name in ("self", "device") or name.startswith("_") or not named:
             continue
-        if name == "dtype":
-            value: Any = _floating_dtype(layer)
-        elif not hasattr(layer, name):
+        if name != "dtype" and not hasattr(layer, name):
             continue
-        else:
-            value = _plain(getattr(layer, name), parameter.default)
+        value: Any = _floating_dtype(layer) if name == "dtype" else getattr(layer, name)
+        if isinstance(value, torch.Tensor) or (value is None and parameter.default is True):
+            value = value is not None  # the parameter is a flag, the attribute the tensor that it switches on
         value = _shortened(value) if shorten else value
         if parameter.default is inspect.Parameter.empty:
             positional.append(value)
@@ -110,17 +110,6 @@ def _without_needless(call: LayerCall, layer: nn.Module) -> LayerCall:
     return call
 
 
-def _is_named(parameter: inspect.Parameter) -> bool:
-    return parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-def _plain(value: Any, default: Any) -> Any:
-    """A flag where the attribute is the optional tensor that the flag switches on, else the attribute."""
-    if isinstance(value, torch.Tensor) or (value is None and default is True):
-        return value is not None
-    return value
-
-
 def _floating_dtype(layer: nn.Module) -> torch.dtype | None:
     """The dtype to ask for, None where it is the default one."""
     dtypes = [tensor.dtype for _, tensor in own_tensors(layer)]
@@ -142,13 +131,10 @@ def _rebuilds(call: LayerCall, layer: nn.Module) -> bool:
             copy = build_layer(call)
     except InputError:
         return False
-    if any(vars(layer).get(name) != value for name, value in vars(copy).items() if _is_setting(name)):
+    settings = {name: value for name, value in vars(copy).items() if name[0] != "_" and name != "training"}
+    if any(vars(layer).get(name) != value for name, value in settings.items()):
         return False
     if next(copy.children(), None) is not None:  # its parts would have to be described too
         return False
-    shapes = {name: tensor.shape for name, tensor in own_tensors(layer)}
-    return shapes == {name: tensor.shape for name, tensor in own_tensors(copy)}
-
-
-def _is_setting(name: str) -> bool:
-    return not name.startswith("_") and name != "training"
+    given, made = ({name: tensor.shape for name, tensor in own_tensors(one)} for one in (layer, copy))
+    return given == made

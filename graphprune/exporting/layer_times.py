@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,7 +11,7 @@ from typing import Any
 from graphprune.exporting.node_names import layer_of
 from graphprune.exporting.runtime import Array, NodeTime, node_times
 
-__all__ = ["OTHER", "layer_times"]
+__all__ = ["OTHER", "Nodes", "layer_times"]
 
 OTHER = "other"
 FUSED = "Fused"  # FusedConv, FusedMatMul: an operator with what comes after it
@@ -28,7 +28,7 @@ def layer_times(model: Path, feed: Mapping[str, Array], runs: int, threads: int 
     """
     import onnx
 
-    nodes = _Nodes.of(onnx.load(str(model), load_external_data=False).graph)
+    nodes = Nodes.of(onnx.load(str(model), load_external_data=False).graph)
     found = dict.fromkeys([*filter(None, map(layer_of, nodes.by_name)), OTHER], 0.0)
     for kernel in node_times(model, feed, runs, threads):
         found[nodes.layer(kernel) or OTHER] += median(kernel.milliseconds)
@@ -36,14 +36,14 @@ def layer_times(model: Path, feed: Mapping[str, Array], runs: int, threads: int 
 
 
 @dataclass(frozen=True)
-class _Nodes:
+class Nodes:
     """The nodes of a file by their names, and by what they compute."""
 
     by_name: Mapping[str, Any]
     makers: Mapping[str, Any]
 
     @classmethod
-    def of(cls, graph: Any) -> _Nodes:
+    def of(cls, graph: Any) -> Nodes:
         makers = {value: node for node in graph.node for value in node.output}
         return cls({node.name: node for node in graph.node}, makers)
 
@@ -72,7 +72,7 @@ class _Nodes:
                 seen.update(new)
 
 
-def _longest(kernel: str, names: Mapping[str, Any] | Sequence[str]) -> str:
+def _longest(kernel: str, names: Mapping[str, Any]) -> str:
     """The longest of ``names`` with which the kernel's name begins; the runtime puts its own behind "_" or "/"."""
     ends = [len(kernel), *(place for place, letter in enumerate(kernel) if letter in "_/")]
     return next((kernel[:end] for end in sorted(ends, reverse=True) if kernel[:end] in names), "")

@@ -17,17 +17,8 @@ from graphprune.ground.errors import InputError
 
 __all__ = ["DTYPES", "Json", "decode", "encode"]
 
-
-def _by_name(kind: type) -> dict[str, Any]:
-    values = [value for value in vars(torch).values() if isinstance(value, kind)]
-    return {str(value).removeprefix("torch."): value for value in values}
-
-
-DTYPES = _by_name(torch.dtype)
-MEMORY_FORMATS = _by_name(torch.memory_format)
-LAYOUTS = _by_name(torch.layout)
-
 Json = Any
+Nodes = Mapping[str, fx.Node]
 
 
 def encode(value: Any) -> Json:
@@ -39,18 +30,20 @@ def encode(value: Any) -> Json:
     """
     if value is None or type(value) in (bool, int, str):
         return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
     if isinstance(value, list):
         return [encode(item) for item in value]
-    for kind, encoder in ENCODERS:
-        if isinstance(value, kind):
-            return encoder(value)
+    for tag, (kind, content, _) in KINDS.items():
+        if isinstance(value, kind) and (kind is not tuple or type(value) in (tuple, torch.Size)):
+            return {tag: content(value)}
     raise InputError(
         f"a graph argument of type {type(value).__module__}.{type(value).__qualname__} cannot be stored",
-        "use numbers, text, None, dtypes, devices, slices and lists, tuples or dicts of them",
+        "use numbers, text, None, dtypes, devices, slices and plain lists, tuples or dicts of them",
     )
 
 
-def decode(data: Json, nodes: Mapping[str, fx.Node]) -> Any:
+def decode(data: Json, nodes: Nodes) -> Any:
     """The value that `encode` wrote, with nodes looked up by name in `nodes`.
 
     Raises:
@@ -63,11 +56,9 @@ def decode(data: Json, nodes: Mapping[str, fx.Node]) -> Any:
     if not isinstance(data, dict) or len(data) != 1:
         raise InputError(f"a stored argument has the unknown form {str(data)[:60]}")
     ((tag, content),) = data.items()
-    if tag == "node":
-        return _look_up("node", content, nodes)
-    if tag not in DECODERS:
+    if tag not in KINDS:
         raise InputError(f"a stored argument has the unknown kind {tag!r}")
-    return DECODERS[tag](content, nodes)
+    return KINDS[tag][2](content, nodes)
 
 
 def _look_up(kind: str, name: Any, table: Mapping[str, Any]) -> Any:
@@ -76,64 +67,42 @@ def _look_up(kind: str, name: Any, table: Mapping[str, Any]) -> Any:
     return table[name]
 
 
-def _encode_float(value: float) -> Json:
-    return float(value) if math.isfinite(value) else {"float": repr(float(value))}
-
-
-def _encode_tuple(value: tuple[Any, ...]) -> Json:
-    if type(value) not in (tuple, torch.Size):
-        raise InputError(
-            f"a graph argument of type {type(value).__qualname__} cannot be stored",
-            "return or pass a plain tuple",
-        )
-    return {"tuple": [encode(item) for item in value]}
-
-
-def _encode_dict(value: Mapping[Any, Any]) -> Json:
-    return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
-
-
-def _encode_slice(value: slice) -> Json:
-    return {"slice": [encode(value.start), encode(value.stop), encode(value.step)]}
-
-
-def _short(tag: str) -> Callable[[Any], Json]:
-    return lambda value: {tag: str(value).removeprefix("torch.")}
-
-
-ENCODERS: tuple[tuple[type, Callable[[Any], Json]], ...] = (
-    (fx.Node, lambda node: {"node": node.name}),
-    (float, _encode_float),
-    (complex, lambda value: {"complex": repr(value)}),
-    (tuple, _encode_tuple),
-    (dict, _encode_dict),
-    (slice, _encode_slice),
-    (type(Ellipsis), lambda _: {"ellipsis": True}),
-    (torch.dtype, _short("dtype")),
-    (torch.memory_format, _short("memory_format")),
-    (torch.layout, _short("layout")),
-    (torch.device, _short("device")),
-)
-
-
-def _decode_slice(content: Json, nodes: Mapping[str, fx.Node]) -> slice:
-    start, stop, step = (decode(item, nodes) for item in content)
+def _slice(content: Json, nodes: Nodes) -> slice:
+    start, stop, step = decode(content, nodes)
     return slice(start, stop, step)
 
 
-def _decode_dict(content: Json, nodes: Mapping[str, fx.Node]) -> dict[Any, Any]:
+def _dict(content: Json, nodes: Nodes) -> dict[Any, Any]:
     return {decode(key, nodes): decode(item, nodes) for key, item in content}
 
 
-DECODERS: Mapping[str, Callable[[Json, Mapping[str, fx.Node]], Any]] = {
-    "float": lambda content, _: float(content),
-    "complex": lambda content, _: complex(content),
-    "tuple": lambda content, nodes: tuple(decode(item, nodes) for item in content),
-    "dict": _decode_dict,
-    "slice": _decode_slice,
-    "ellipsis": lambda *_: ...,
-    "dtype": lambda content, _: _look_up("dtype", content, DTYPES),
-    "memory_format": lambda content, _: _look_up("memory format", content, MEMORY_FORMATS),
-    "layout": lambda content, _: _look_up("layout", content, LAYOUTS),
-    "device": lambda content, _: torch.device(content),
+def _short(value: Any) -> str:
+    return str(value).removeprefix("torch.")
+
+
+def _by_name(kind: type) -> dict[str, Any]:
+    return {_short(value): value for value in vars(torch).values() if isinstance(value, kind)}
+
+
+DTYPES = _by_name(torch.dtype)
+MEMORY_FORMATS = _by_name(torch.memory_format)
+LAYOUTS = _by_name(torch.layout)
+
+# what says the kind of a value → its type, its content as JSON, and the value of such content
+KINDS: Mapping[str, tuple[type, Callable[[Any], Json], Callable[[Json, Nodes], Any]]] = {
+    "node": (fx.Node, lambda node: node.name, lambda content, nodes: _look_up("node", content, nodes)),
+    "float": (float, lambda value: repr(float(value)), lambda content, _: float(content)),
+    "complex": (complex, repr, lambda content, _: complex(content)),
+    "tuple": (tuple, lambda value: encode(list(value)), lambda content, nodes: tuple(decode(content, nodes))),
+    "dict": (dict, lambda value: encode(list(map(list, value.items()))), _dict),
+    "slice": (slice, lambda value: encode([value.start, value.stop, value.step]), _slice),
+    "ellipsis": (type(Ellipsis), lambda _: True, lambda *_: ...),
+    "dtype": (torch.dtype, _short, lambda content, _: _look_up("dtype", content, DTYPES)),
+    "memory_format": (
+        torch.memory_format,
+        _short,
+        lambda content, _: _look_up("memory format", content, MEMORY_FORMATS),
+    ),
+    "layout": (torch.layout, _short, lambda content, _: _look_up("layout", content, LAYOUTS)),
+    "device": (torch.device, str, lambda content, _: torch.device(content)),
 }

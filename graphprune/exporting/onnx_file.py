@@ -21,7 +21,7 @@ from graphprune.exporting.initializers import replace_initializers
 from graphprune.exporting.node_names import name_nodes, note_layers
 from graphprune.ground.errors import ExportError, first_line
 
-__all__ = ["OnnxFile", "OnnxProgram", "export_onnx"]
+__all__ = ["OnnxFile", "OnnxProgram", "check_batch", "check_file", "export_onnx"]
 
 BATCH = "batch"
 
@@ -97,7 +97,7 @@ class OnnxProgram:
                     f"{path} cannot be written: {error.strerror}", "choose a writable place"
                 ) from error
             del draft  # checking loads the file
-            return _checked(path, self.dynamic_batch)
+            return check_file(path, self.dynamic_batch)
 
 
 def export_onnx(
@@ -145,7 +145,7 @@ def _renamed(shape: Any, symbols: set[str]) -> Any:
     )
 
 
-def _checked(path: Path, dynamic_batch: bool) -> OnnxFile:
+def check_file(path: Path, dynamic_batch: bool) -> OnnxFile:
     import onnx
 
     try:
@@ -154,7 +154,7 @@ def _checked(path: Path, dynamic_batch: bool) -> OnnxFile:
     except Exception as error:  # the checker's errors have no common base class
         raise ExportError(f"the exported file is not valid ONNX: {first_line(error)}", UNKNOWN) from error
     if dynamic_batch:
-        _check_batch(model.graph.input)
+        check_batch(model.graph.input)
     outside = {
         entry.value
         for tensor in model.graph.initializer
@@ -171,7 +171,7 @@ def _checked(path: Path, dynamic_batch: bool) -> OnnxFile:
     )
 
 
-def _check_batch(inputs: Any) -> None:
+def check_batch(inputs: Any) -> None:
     for value in inputs:
         sizes = value.type.tensor_type.shape.dim
         if len(sizes) > 0 and not sizes[0].dim_param:

@@ -1,4 +1,4 @@
-"""Does an ONNX file in onnxruntime agree with the model, and would it show if it did not."""
+"""Whether an ONNX file in onnxruntime agrees with the model, and whether a disagreement would show at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from graphprune.exporting.feeds import Inputs, match_inputs, tensors_in, to_nump
 from graphprune.exporting.runtime import Array, runner, session
 from graphprune.ground.errors import ExportError
 
-__all__ = ["Parity", "parity", "samples"]
+__all__ = ["Parity", "largest_error", "parity", "samples"]
 
 _Reference = Callable[[Any], list[Array]]
 
@@ -73,7 +73,7 @@ def parity(
 def samples(
     path: Path, inputs: Inputs, batch_sizes: Sequence[int] = (1, 3), seed: int = 0
 ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """The arguments and keywords that `parity` compares on, given the same."""
+    """The arguments and keywords on which `parity` compares when it is called with the same options."""
     generator = torch.Generator().manual_seed(seed)
     return list(_drawn(session(path), inputs, batch_sizes, generator).values())
 
@@ -130,7 +130,7 @@ def _compare(
             f"the file has {len(found)} outputs, the model {len(expected)}", "export the model again"
         )
     errors = [
-        _error(wanted, output, value.name)
+        largest_error(wanted, output, value.name)
         for wanted, output, value in zip(expected, found, loaded.get_outputs(), strict=True)
     ]
     max_abs, max_rel = (max(column) for column in zip(*errors, strict=True))
@@ -155,7 +155,7 @@ def _change_of(one: Array, other: Array) -> float:
     if one.shape != other.shape:
         return float("inf")
     finite = numpy.isfinite(one) & numpy.isfinite(other)
-    return _error(numpy.where(finite, one, 0), numpy.where(finite, other, 0), "")[1]
+    return largest_error(numpy.where(finite, one, 0), numpy.where(finite, other, 0), "")[1]
 
 
 def _others(inputs: Any, generator: torch.Generator) -> Any:
@@ -165,7 +165,7 @@ def _others(inputs: Any, generator: torch.Generator) -> Any:
     return tree_map_only(Tensor, lambda tensor: tensor.flip(-1) if tensor.dim() else tensor, inputs)
 
 
-def _error(reference: Array, output: Array, name: str) -> tuple[float, float]:
+def largest_error(reference: Array, output: Array, name: str) -> tuple[float, float]:
     """Largest absolute and relative difference; infinite where only one of the two is finite."""
     if reference.shape != output.shape:
         shapes = f"{list(output.shape)} in onnxruntime, {list(reference.shape)} in PyTorch"

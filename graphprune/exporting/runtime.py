@@ -28,6 +28,7 @@ __all__ = [
     "node_times",
     "runner",
     "session",
+    "tick",
     "timer",
 ]
 
@@ -123,7 +124,7 @@ def latency(
 
 
 def runner(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], list[Array]]:
-    """One run on these arguments, which are converted here and not at every run."""
+    """A function that runs the session on these arguments, which are converted once, here."""
     return feeder(loaded, make_feed(loaded, args, kwargs))
 
 
@@ -134,7 +135,7 @@ def make_feed(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 
 def feeder(loaded: Any, feed: Mapping[str, Array]) -> Callable[[], list[Array]]:
-    """One run on these inputs."""
+    """A function that runs the session on these inputs, and gives its outputs."""
 
     def run() -> list[Array]:
         try:
@@ -198,10 +199,10 @@ def timer(threads: int) -> Callable[[], float]:
 
     A session of one thread runs in the thread that calls it.
     """
-    return time.thread_time if threads == 1 and _tick() < _TICK else time.perf_counter
+    return time.thread_time if threads == 1 and tick() < _TICK else time.perf_counter
 
 
-def _tick() -> float:
+def tick() -> float:
     """By how many seconds the clock of this thread moves at once; at least as long as it takes to look at it."""
     start = time.thread_time()
     while (now := time.thread_time()) == start:

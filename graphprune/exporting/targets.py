@@ -109,10 +109,8 @@ def function_named(name: str, operators: Collection[str] = ()) -> Callable[..., 
     Raises:
         InputError: the name is not on the allow-list, or its library is not imported.
     """
-    if operator := user_operator(name):
-        return _user_overload(name, operator, operators)
     if name.startswith("torch.ops."):
-        return _aten_overload(name)
+        return _overload(name, operators)
     if name not in _functions():
         raise _refusal(name)
     return _functions()[name]
@@ -166,30 +164,25 @@ def _refusal(name: str) -> InputError:
     )
 
 
-def _user_overload(name: str, operator: str, operators: Collection[str]) -> Callable[..., Any]:
-    if operator not in operators:
+def _overload(name: str, operators: Collection[str]) -> Callable[..., Any]:
+    """The operator "torch.ops.library.packet.overload"."""
+    match = _OVERLOAD.fullmatch(name)
+    if not match:
+        raise _refusal(name)
+    library, packet, overload = match.groups()
+    operator = user_operator(name)
+    if operator and operator not in operators:
         raise InputError(
             f"the function {name} may not stand in a stored graph, for it is not torch's",
             f'if you trust its library, import it and say load(..., operators=["{operator}"])',
         )
-    namespace, packet, overload = name.split(".")[2:]
-    found = getattr(getattr(torch.ops, namespace), packet, None)
-    if not isinstance(found, torch._ops.OpOverloadPacket) or overload not in found.overloads():
+    found = getattr(getattr(torch.ops, library), packet, None) if operator or _is_safe_aten(packet) else None
+    known = isinstance(found, torch._ops.OpOverloadPacket) and overload in found.overloads()
+    if operator and not known:
         raise InputError(f"there is no operator {operator}", "import the library that registers it first")
+    if not known or not (operator or _only_computes(getattr(found, overload))):
+        raise _refusal(name)
     return getattr(found, overload)
-
-
-def _aten_overload(name: str) -> Callable[..., Any]:
-    match = re.fullmatch(r"torch\.ops\.aten\.([A-Za-z0-9_]+)\.([A-Za-z0-9_]+)", name)
-    if not match or not _is_safe_aten(match[1]):
-        raise _refusal(name)
-    packet = getattr(torch.ops.aten, match[1])
-    if match[2] not in packet.overloads():
-        raise _refusal(name)
-    overload = getattr(packet, match[2])
-    if not _only_computes(overload):
-        raise _refusal(name)
-    return overload
 
 
 def _is_safe_aten(name: str) -> bool:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["written_aside"]
+from graphprune.ground.errors import InputError
+
+__all__ = ["write_text", "written_aside"]
 
 
 @contextmanager
@@ -24,3 +26,17 @@ def written_aside(path: Path) -> Iterator[Path]:
         draft = Path(folder, path.name)
         yield draft
         os.replace(draft, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` to ``path``; an earlier file is replaced only when the new one is complete.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        with written_aside(path) as draft:
+            draft.write_text(text, encoding="utf-8")
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"{path} cannot be written: {why}", "choose a writable place") from error

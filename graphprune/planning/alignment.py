@@ -16,7 +16,8 @@ def steps(graph: DependencyGraph, align: int | Mapping[str, int]) -> dict[Atom, 
     """Atom → the multiple it must take; those that may take any size are left out.
 
     A group is aligned to the largest multiple that one of its tensors or layers asks for. In a product one aligned
-    factor is enough: the innermost that is wide enough itself. A pinned factor that is a multiple already serves.
+    factor is enough: of 4 heads × 16 units, aligned to 8, the units become multiples of 8 and the heads are free. It is
+    the innermost factor that is wide enough itself; none is needed where a pinned factor is a multiple already.
 
     Args:
         align: one multiple for every stored dimension, or one for the channels of every kind of layer.

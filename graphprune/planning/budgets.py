@@ -102,7 +102,7 @@ class Target:
 
     @property
     def near(self) -> float:
-        """How far below the limit is near enough not to give up liked widths, on which a latency itself depends."""
+        """How far below the limit, as a share of it, a cost may stay so that liked widths are kept."""
         return 0.03 if self.budget.kind == "latency" else 0.01
 
     @cached_property

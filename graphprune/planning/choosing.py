@@ -54,25 +54,15 @@ def choose(
     known = _checked_scores(graph, scores)
     limits = {name: limit if name in known else limit.whole() for name, limit in limits.items()}
     known |= {name: torch.ones(_shape(graph.by_name[name])) for name in limits if name not in known}
-    sizes = _sizes(graph, known, budget, limits, ranking)
+    if isinstance(budget, Budget) and budget.kind == "ratio":
+        left = 1 - budget.value
+        sizes = {name: limit.cuttable().near(limit.size * left) for name, limit in limits.items()}
+    else:
+        targets = [Target(budget, known_costs(graph)[budget.kind])] if isinstance(budget, Budget) else budget
+        ranked = rank(graph, {name: known[name] for name in limits}, targets[0].cost, ranking)
+        atoms = {group.name: group.atom for group in graph.groups}
+        sizes = Search(atoms, ranked, limits, targets, even=ranking in EVEN).solve()
     return {name: _best(known[name], size) for name, size in sizes.items()}
-
-
-def _sizes(
-    graph: DependencyGraph,
-    scores: Mapping[str, Tensor],
-    budget: Budget | Sequence[Target],
-    limits: Mapping[str, Limit],
-    ranking: str,
-) -> dict[str, int]:
-    if isinstance(budget, Budget):
-        if budget.kind == "ratio":
-            wanted = {name: limit.size * (1 - budget.value) for name, limit in limits.items()}
-            return {name: limit.cuttable().near(wanted[name]) for name, limit in limits.items()}
-        budget = [Target(budget, known_costs(graph)[budget.kind])]
-    ranked = rank(graph, {name: scores[name] for name in limits}, budget[0].cost, ranking)
-    atoms = {group.name: group.atom for group in graph.groups}
-    return Search(atoms, ranked, limits, budget, even=ranking in EVEN).solve()
 
 
 def _shape(group: Group) -> tuple[int, ...]:

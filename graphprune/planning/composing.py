@@ -16,10 +16,12 @@ Kept = Mapping[str, Tensor]
 
 
 def composed(graph: DependencyGraph, first: Kept, second: Kept) -> dict[str, Tensor]:
-    """Kept units of every group of ``graph``, where ``second`` counts the units that ``first`` has left.
+    """Kept units of every group after two plans, of which the second was made for what the first one leaves.
 
-    A row of a fibred group whose place the first plan removes has no choice of its own: it keeps its first units, as
-    many as the others.
+    Where the first keeps units [0, 2, 5] and the second [0, 2] of these three, units [0, 5] are left.
+
+    A fibred group has a row of kept units for every place, such as a head. A row whose place the first plan removes
+    was never seen by the second: it keeps its first units, as many as the other rows.
     """
     return {name: _one(graph, name, first, second) for name in {**first, **second}}
 
@@ -47,9 +49,13 @@ def _places(graph: DependencyGraph, group: Group, kept: Kept) -> Tensor:
 def spread(
     graph: DependencyGraph, kept: Kept, scores: Mapping[str, Tensor | None]
 ) -> dict[str, Tensor | None]:
-    """Scores of the units that ``kept`` has left, as scores of all units of ``graph``: what is gone comes last.
+    """Scores of all units of ``graph`` from those of the units that are left; removed units come last.
 
-    A row that is gone is scored like the mean of the others, so that it does not change the order of its group.
+    A removed row of a fibred group is scored like the mean of the others, so that it does not change their order.
+
+    Args:
+        kept: group → units that are left.
+        scores: group → scores of these, in their order; None where units were not scored.
     """
     known = [score for score in scores.values() if score is not None]
     lowest = min((float(score.min()) for score in known), default=0.0)

@@ -8,7 +8,6 @@ the product that holds the fibre closes it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,12 +17,9 @@ from graphprune.axes.terms import Atom, Product, Sum, Term, atoms, size_of
 __all__ = ["Masks"]
 
 
-@dataclass(frozen=True)
-class _Mask:
-    """Kept positions, ``[size]``, or ``[fibre size, size]`` while a fibre is open."""
-
-    kept: Tensor
-    fibre: Atom | None = None
+_Mask = tuple[
+    Tensor, Atom | None
+]  # kept positions; ``[size]``, or ``[fibre size, size]`` while a fibre is open
 
 
 class Masks:
@@ -61,17 +57,13 @@ class Masks:
         return size_of(term, self.sizes) if self.touches(term) else term.size
 
     def of(self, term: Term) -> Tensor:
-        """Boolean ``[size]``. The fibres of all fibred atoms in it must stand in it too."""
-        mask = self._mask(term)
-        assert mask.fibre is None
-        return mask.kept
+        """Boolean ``[size]``. Where ``term`` has a fibred atom, it must have the atom's fibre as a factor too."""
+        kept, fibre = self.opened(term)
+        assert fibre is None
+        return kept
 
     def opened(self, term: Term) -> tuple[Tensor, Atom | None]:
-        """Boolean ``[size]`` and None, or ``[fibre size, size]`` and the fibre that stands elsewhere."""
-        mask = self._mask(term)
-        return mask.kept, mask.fibre
-
-    def _mask(self, term: Term) -> _Mask:
+        """Boolean ``[size]`` and None; or ``[fibre size, size]`` and the fibre, if that is in another dimension."""
         if term not in self._known:
             self._known[term] = self._compute(term)
         return self._known[term]
@@ -80,18 +72,18 @@ class Masks:
         if isinstance(term, Atom):
             kept = self.kept.get(term)
             if kept is None:
-                return _Mask(torch.ones(self.lengths.get(term, term.size), dtype=torch.bool))
-            return _Mask(kept, self.fibres[term] if kept.dim() == 2 else None)
-        parts = [self._mask(part) for part in term.parts]
+                return torch.ones(self.lengths.get(term, term.size), dtype=torch.bool), None
+            return kept, self.fibres[term] if kept.dim() == 2 else None
+        parts = [self.opened(part) for part in term.parts]
         return self._joined(parts) if isinstance(term, Sum) else self._multiplied(term, parts)
 
     @staticmethod
     def _joined(parts: list[_Mask]) -> _Mask:
-        fibre = next((part.fibre for part in parts if part.fibre is not None), None)
+        fibre = next((fibre for _, fibre in parts if fibre is not None), None)
         if fibre is None:
-            return _Mask(torch.cat([part.kept for part in parts]))
-        rows = [part.kept.expand(fibre.size, -1) if part.fibre is None else part.kept for part in parts]
-        return _Mask(torch.cat(rows, dim=1), fibre)
+            return torch.cat([kept for kept, _ in parts]), None
+        rows = [kept.expand(fibre.size, -1) if own is None else kept for kept, own in parts]
+        return torch.cat(rows, dim=1), fibre
 
     @staticmethod
     def _multiplied(term: Product, parts: list[_Mask]) -> _Mask:
@@ -99,13 +91,13 @@ class Masks:
         rank = len(parts)
         open_fibre = None
         result = torch.ones([1] * (rank + 1), dtype=torch.bool)  # dimension 0 is for a fibre left open
-        for place, part in enumerate(parts):
+        for place, (kept, fibre) in enumerate(parts):
             shape = [1] * (rank + 1)
-            shape[place + 1] = part.kept.shape[-1]
-            if part.fibre is not None:
-                inside = part.fibre in term.parts[:place]
-                along = term.parts.index(part.fibre) + 1 if inside else 0
-                shape[along] = part.fibre.size
-                open_fibre = open_fibre if inside else part.fibre
-            result = result & part.kept.reshape(shape)
-        return _Mask(result.reshape(*([-1] if open_fibre is None else [open_fibre.size, -1])), open_fibre)
+            shape[place + 1] = kept.shape[-1]
+            if fibre is not None:
+                inside = fibre in term.parts[:place]
+                along = term.parts.index(fibre) + 1 if inside else 0
+                shape[along] = fibre.size
+                open_fibre = open_fibre if inside else fibre
+            result = result & kept.reshape(shape)
+        return result.reshape(*([-1] if open_fibre is None else [open_fibre.size, -1])), open_fibre

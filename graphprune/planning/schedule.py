@@ -37,8 +37,9 @@ def check_schedule(rounds: int, schedule: str | Schedule) -> None:
 def width_after(width: int, wanted: int, number: int, rounds: int, schedule: str | Schedule) -> int:
     """Units that a group of now ``width`` has after round ``number``, on the way to ``wanted`` at the last one.
 
-    "linear" removes as many units in each round, "geometric" the same share of those that are there. Neither counts on
-    what was ``wanted`` before: scores have changed since.
+    "linear" removes equally many units in each round: 64, 48, 32 on the way from 64 to 32 in two rounds. "geometric"
+    removes the same share of what is there: 64, 46, 32. ``wanted`` may differ from round to round, since scores change;
+    only the way that is left counts.
     """
     if number == rounds or wanted >= width:
         return min(wanted, width)

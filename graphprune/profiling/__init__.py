@@ -1,4 +1,4 @@
-"""What onnxruntime on this machine likes and takes: liked widths, and costs that only a file can tell."""
+"""What is measured with onnxruntime on this machine: widths that it runs fast, and a model's file size and latency."""
 
 from graphprune.profiling.original import Profile, profile
 from graphprune.profiling.widths import liked_multiples

@@ -1,4 +1,4 @@
-"""What has been learned about a runtime on this machine, kept in the user's cache directory."""
+"""The widths that onnxruntime runs fast on this machine, kept in the user's cache directory."""
 
 from __future__ import annotations
 

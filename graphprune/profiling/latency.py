@@ -24,7 +24,7 @@ from graphprune.capture.operators import makes_view
 from graphprune.exporting import NodeTime
 from graphprune.profiling.lone_layers import OPERATORS, lone_layer, time_alone
 
-__all__ = ["latency_cost"]
+__all__ = ["TimedLayer", "fitted_rates", "latency_cost", "layer_rates", "timed_layers"]
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 BLOCK = 16  # timed widths are multiples of it where they can be, as those of plans will be
@@ -32,8 +32,8 @@ Product = tuple[str, tuple[Term, ...]]
 
 
 @dataclass(frozen=True)
-class _Timed:
-    """A layer, and what its time is made of."""
+class TimedLayer:
+    """A layer, and what its time is made of: products of sizes, each a tuple of factors."""
 
     layer: Layer
     macs: tuple[tuple[Term, ...], ...]
@@ -56,9 +56,9 @@ def latency_cost(graph: DependencyGraph, nodes: Sequence[NodeTime], threads: int
     """
     free = {group.atom for group in graph.groups}
     unit = graph.batch_sizes(dict.fromkeys(graph.program.batch_primes, batch))
-    timed = _timed_layers(graph)
+    timed = timed_layers(graph)
     scales = [{**unit, **{atom: _scaled(atom.size, share) for atom in free}} for share in SHARES]
-    rates = _rates(graph, timed, scales, threads)
+    rates = layer_rates(graph, timed, scales, threads)
     alone = sum(numpy.dot(item.amounts(unit), rate) for item, rate in zip(timed, rates, strict=True))
     within, rest = _parts(nodes, timed)
     # alone a layer finds other things in the cache than within the model, and the machine in another mood
@@ -77,7 +77,7 @@ def latency_cost(graph: DependencyGraph, nodes: Sequence[NodeTime], threads: int
     return Polynomial.of(products, free, unit, prices)
 
 
-def _parts(nodes: Sequence[NodeTime], timed: Sequence[_Timed]) -> tuple[float, float]:
+def _parts(nodes: Sequence[NodeTime], timed: Sequence[TimedLayer]) -> tuple[float, float]:
     """Milliseconds that the whole model spends on layers that are timed alone, and on everything else."""
     attention = any(item.layer.kind == "attention" for item in timed)
     operators = (*OPERATORS, "Softmax") if attention else OPERATORS
@@ -93,13 +93,14 @@ def _scaled(size: int, share: float) -> int:
     return max(wanted // BLOCK * BLOCK, min(BLOCK, wanted), 1)
 
 
-def _timed_layers(graph: DependencyGraph) -> list[_Timed]:
+def timed_layers(graph: DependencyGraph) -> list[TimedLayer]:
+    """The layers that multiply and accumulate, in the order of the program."""
     terms = graph.analysis.terms
     loops: dict[str, list[tuple[Term, ...]]] = {}
     for loop in graph.analysis.loops:
         loops.setdefault(loop.operation, []).append(loop.terms)
     return [
-        _Timed(
+        TimedLayer(
             layer,
             tuple(loops[layer.operation.name]),
             tuple(terms[v.name] for v in (*layer.operation.inputs, *layer.operation.outputs)),
@@ -109,32 +110,19 @@ def _timed_layers(graph: DependencyGraph) -> list[_Timed]:
     ]
 
 
-def _rates(
-    graph: DependencyGraph, timed: Sequence[_Timed], scales: Sequence[Mapping[Atom, int]], threads: int
+def layer_rates(
+    graph: DependencyGraph, timed: Sequence[TimedLayer], scales: Sequence[Mapping[Atom, int]], threads: int
 ) -> list[tuple[float, float]]:
     """Milliseconds per multiply-accumulate and per element of every layer."""
-    program, analysis = graph.program, graph.analysis
-    alone = [
-        [
-            lone_layer(
-                item.layer.operation,
-                analysis.terms,
-                analysis.sizes.get(item.layer.operation.name, {}),
-                program.attributes,
-                sizes,
-            )
-            for sizes in scales
-        ]
-        for item in timed
-    ]
+    alone = [[lone_layer(graph, item.layer.operation, sizes) for sizes in scales] for item in timed]
     times = time_alone([layer for row in alone for layer in row], threads)
     return [
-        _fitted([item.amounts(sizes) for sizes in scales], [times[layer] for layer in row])
+        fitted_rates([item.amounts(sizes) for sizes in scales], [times[layer] for layer in row])
         for item, row in zip(timed, alone, strict=True)
     ]
 
 
-def _fitted(amounts: Sequence[tuple[float, float]], times: Sequence[float]) -> tuple[float, float]:
+def fitted_rates(amounts: Sequence[tuple[float, float]], times: Sequence[float]) -> tuple[float, float]:
     """The two rates, neither negative, that leave the least squared error relative to the times."""
     weights = 1 / numpy.maximum(times, 1e-6)
     table = numpy.array(amounts) * weights[:, None]

@@ -9,12 +9,13 @@ from statistics import median
 from typing import Any
 
 from graphprune import exporting
-from graphprune.axes.terms import Atom, Term, size_of
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.terms import Atom, size_of
 from graphprune.capture.operations import Operation, Value
 from graphprune.capture.roles import ROLES
 from graphprune.profiling.chains import node, random_values, serialised
 
-__all__ = ["OPERATORS", "LoneLayer", "lone_layer", "time_alone"]
+__all__ = ["OPERATORS", "LoneLayer", "lone_layer", "onnx_shapes", "time_alone"]
 
 # what onnxruntime may make of the layers that are timed
 OPERATORS = ("Conv", "ConvTranspose", "FusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Attention")
@@ -41,25 +42,14 @@ class LoneLayer:
     settings: tuple[tuple[str, Any], ...] = ()
 
 
-def lone_layer(
-    operation: Operation,
-    terms: Mapping[str, tuple[Term, ...]],
-    named: Mapping[str, Term],
-    attributes: Mapping[str, str],
-    sizes: Mapping[Atom, int],
-) -> LoneLayer:
-    """The layer of an operator that has a kind (`graphprune.axes.kinds`), at ``sizes``.
-
-    Args:
-        terms: value name → one term per dimension.
-        named: the operator's integer arguments that are sizes of axes.
-        attributes: values that are stored tensors.
-    """
+def lone_layer(graph: DependencyGraph, operation: Operation, sizes: Mapping[Atom, int]) -> LoneLayer:
+    """The layer of an operator that has a kind (`graphprune.axes.kinds`), at ``sizes``."""
+    terms, named = graph.analysis.terms, graph.analysis.sizes.get(operation.name, {})
     form, operands, settings = _described(operation)
     if "group" in settings and "groups" in named:
         settings["group"] = size_of(named["groups"], sizes)
     shapes = tuple(tuple(size_of(term, sizes) for term in terms[value.name]) for value in operands)
-    stored = tuple(value.name in attributes for value in operands)
+    stored = tuple(value.name in graph.program.attributes for value in operands)
     return LoneLayer(form, shapes, stored, tuple(settings.items()))
 
 
@@ -103,7 +93,7 @@ def _nodes(layer: LoneLayer, name: str, inputs: Sequence[str]) -> list[Any]:
     return [node(operator, inputs, name, **dict(layer.settings))]
 
 
-def _operands(layer: LoneLayer) -> tuple[Shape, ...]:
+def onnx_shapes(layer: LoneLayer) -> tuple[Shape, ...]:
     """Shapes as the ONNX operators want them."""
     shapes = list(layer.shapes)
     if layer.form == "linear":
@@ -115,7 +105,7 @@ def _operands(layer: LoneLayer) -> tuple[Shape, ...]:
 
 
 def time_alone(layers: Sequence[LoneLayer], threads: int) -> dict[LoneLayer, float]:
-    """Milliseconds of each; layouts that the runtime changes at a layer's borders do not count."""
+    """Milliseconds of each layer alone. Nodes that the runtime adds to change layouts before and after do not count."""
     times: dict[LoneLayer, float] = {}
     todo = list(dict.fromkeys(layers))
     for start in range(0, len(todo), TOGETHER):
@@ -125,7 +115,7 @@ def time_alone(layers: Sequence[LoneLayer], threads: int) -> dict[LoneLayer, flo
         weights: dict[str, Any] = {}
         for name, layer in named.items():
             operands = [f"{name}.{number}" for number in range(len(layer.shapes))]
-            for operand, shape, stored in zip(operands, _operands(layer), layer.stored, strict=True):
+            for operand, shape, stored in zip(operands, onnx_shapes(layer), layer.stored, strict=True):
                 (weights if stored else feed)[operand] = random_values(shape)
             nodes += _nodes(layer, name, operands)
         spent = exporting.node_times(serialised(nodes, feed, weights, tuple(named)), feed, RUNS, threads)

@@ -52,14 +52,16 @@ class Profile:
     @cached_property
     def latency(self) -> CostFunction:
         """Milliseconds of one run, as predicted; see `graphprune.profiling.latency`."""
-        feed = exporting.make_feed(exporting.session(self.path), *self._example)
-        nodes = exporting.node_times(self.path, feed, RUNS, self.threads)
+        nodes = exporting.node_times(self.path, self._feed(self.path), RUNS, self.threads)
         return latency_cost(self.graph, nodes, self.threads, self.batch)
 
     @property
     def _example(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         program = self.graph.program
         return with_batch(program.example, self.batch) if program.dynamic_batch else program.example
+
+    def _feed(self, path: Path) -> dict[str, Any]:
+        return exporting.make_feed(exporting.session(path), *self._example)
 
     def measure(self, slim: Path, seconds: float = 5.0) -> Latency:
         """Times a slim model's file against the original's, in alternation."""
@@ -68,10 +70,7 @@ class Profile:
     def layers(self, slim: Path) -> dict[str, tuple[float, float]]:
         """Layer → milliseconds in the original and in a slim model, see `graphprune.exporting.layer_times`."""
         before, after = (
-            exporting.layer_times(
-                path, exporting.make_feed(exporting.session(path), *self._example), RUNS, self.threads
-            )
-            for path in (self.path, slim)
+            exporting.layer_times(path, self._feed(path), RUNS, self.threads) for path in (self.path, slim)
         )
         names = sorted({**before, **after}, key=exporting.OTHER.__eq__)
         return {name: (before.get(name, 0.0), after.get(name, 0.0)) for name in names}

@@ -50,7 +50,9 @@ def learn(timer: Timer | None = None) -> dict[str, int]:
 
 
 def smallest_liked(seconds: Mapping[int, float]) -> int:
-    """The smallest multiple from which on widths take no longer than those between which they lie let expect.
+    """The smallest multiple that costs nothing extra: at its widths, time lies on the line between the references.
+
+    Multiples are tried from the largest down; the last one before a slower one is liked.
 
     Args:
         seconds: by width, for all widths of `REFERENCES` and `BETWEEN`.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
 import networkx as nx
 
 from graphprune.report.bars import drawn
-from graphprune.report.curves import curves, layer_times
 from graphprune.report.formats import share_text
 from graphprune.report.headline import sizes, tiles
 from graphprune.report.layout import lay_out
@@ -35,8 +34,8 @@ def content(
         "groups": [
             {"name": name, "units": _units(units.get(name)), **row} for name, row in report["groups"].items()
         ],
-        "curves": list(curves(sensitivity, report.get("loop"))),
-        "latency": layer_times(latency.get("layers"), layers),
+        "curves": list(_curves(sensitivity, report.get("loop"))),
+        "latency": _layer_times(latency.get("layers"), layers),
         **drawn(network, lay_out(network)),
     }
     return {**_texts(report, title), **data, "latency_note": latency.get("layers_note", "")}, data
@@ -98,3 +97,51 @@ def _units(kept: Any) -> str:
         for _, run in groupby(enumerate(kept or ()), lambda item: item[1] - item[0])
     ]
     return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _curves(sensitivity: Mapping[str, Any] | None, loop: Mapping[str, Any] | None) -> Iterator[Row]:
+    """One chart for each that there is.
+
+    Args:
+        sensitivity: see `graphprune.report.page.render`.
+        loop: of a result that was made in rounds, see `graphprune.face.shrink_and_tune.Loop.to_dict`.
+    """
+    if sensitivity:
+        whole = sensitivity.get("baseline")
+        start = [] if whole is None else [[0.0, whole]]
+        yield {
+            "id": "sensitivity",
+            "title": "Sensitivity",
+            "note": "Each line is one group that alone loses this share of its units; point at one to see which.",
+            "x": "share removed",
+            "y": sensitivity["metric"],
+            "points": [
+                {"line": name, "x": share, "y": figure}
+                for name, curve in sensitivity["groups"].items()
+                for share, figure in [*start, *curve]
+            ],
+        }
+    points = [
+        {"line": line, "x": row["number"], "y": row[figure]}
+        for row in (loop or {}).get("rounds", ())
+        for line, figure in (("before tuning", "before"), ("after tuning", "metric"))
+        if row[figure] is not None
+    ]
+    if points:
+        yield {
+            "id": "rounds",
+            "title": "Round by round",
+            "note": "",
+            "x": "round",
+            "y": "evaluation",
+            "points": points,
+        }
+
+
+def _layer_times(milliseconds: Mapping[str, Any] | None, layers: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """One row per layer that was timed, ``{layer: [before, after]}``, in that order; ``id`` where it is drawn."""
+    numbers = {layer["name"]: layer["id"] for layer in reversed(list(layers)) if layer["name"]}
+    return [
+        {"id": numbers.get(name), "place": place, "name": name, "before": before, "after": after}
+        for place, (name, (before, after)) in enumerate((milliseconds or {}).items())
+    ]

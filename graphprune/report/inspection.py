@@ -8,7 +8,7 @@ from typing import Any
 from graphprune.axes.cost import Monomial, Polynomial
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
-from graphprune.axes.terms import Atom, Term, atoms
+from graphprune.axes.terms import Term, atoms
 
 __all__ = ["inspection"]
 
@@ -86,16 +86,8 @@ def _pinned_dims(terms: Iterable[Term]) -> dict[str, list[int]]:
     """Reason → dimensions that it pins, for one tensor. Dimensions of size 1 have nothing to remove."""
     dims: dict[str, list[int]] = {}
     for dim, term in enumerate(terms):
-        reasons = {_text(reason): None for atom in atoms(term) for reason in _reasons(atom)}
-        for reason in reasons:
-            dims.setdefault(reason, []).append(dim)
+        pins = [reason for atom in atoms(term) if atom.size > 1 for reason in atom.pins]
+        # without the place, so that the same reason at many places is one row
+        for text in dict.fromkeys(str(getattr(reason, "text", reason)) for reason in pins):
+            dims.setdefault(text, []).append(dim)
     return dims
-
-
-def _reasons(atom: Atom) -> Iterable[object]:
-    return atom.pins if atom.size > 1 else ()
-
-
-def _text(reason: object) -> str:
-    """Without the place, so that the same reason at many places is one row."""
-    return str(getattr(reason, "text", reason))

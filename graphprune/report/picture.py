@@ -58,16 +58,12 @@ class _Describer:
         return found
 
     def __call__(self, node: Node) -> dict[str, Any]:
-        terms = [
-            self.graph.analysis.terms[value]
-            for value in node.outputs[:1]
-            if value in self.graph.analysis.terms
-        ]
-        carried = {atom: None for dims in terms for term in dims for atom in atoms(term)}
+        dims = self.graph.analysis.terms.get(node.outputs[0], ()) if node.outputs else ()
+        carried = dict.fromkeys(atom for term in dims for atom in atoms(term))
         return {
             "name": node.name,
             "kind": node.kind,
-            "width": self._width(node, terms[0] if terms else ()),
+            "width": self._width(node, dims),
             "params": _total(self.params.pop(tensor, [0, 0]) for tensor in node.tensors),
             "macs": _total(self.macs.pop(operation, [0, 0]) for operation in node.operations),
             "tensors": list(node.tensors),

@@ -179,17 +179,10 @@ def _slice(site: _Site, source: Value, dim: int) -> Changes:
     size, step = source.shape[dim], site.operation.arguments["step"]
     if size == site.output.shape[dim]:
         return {}
-    start, end = (_clamped(site.operation.arguments[name], size) for name in ("start", "end"))
+    start, end, _ = slice(site.operation.arguments["start"], site.operation.arguments["end"]).indices(size)
     if step == 1:
-        end = size if end is None else end
-        return {name: site.kept_before(source, dim, at) for name, at in (("start", start or 0), ("end", end))}
-    return {"start": start or 0, "end": site.shape(source)[dim]}
-
-
-def _clamped(index: int | None, size: int) -> int | None:
-    if index is None:
-        return None
-    return min(max(index + size if index < 0 else index, 0), size)
+        return {name: site.kept_before(source, dim, at) for name, at in (("start", start), ("end", end))}
+    return {"start": start, "end": site.shape(source)[dim]}
 
 
 @_along_dim

@@ -17,7 +17,7 @@ from graphprune.planning.narrowing import narrowed
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.rewriting.literals import NewCall, Scaled, new_call
 
-__all__ = ["rewrite", "slice_tensor"]
+__all__ = ["rewrite"]
 
 
 def rewrite(graph: DependencyGraph, plan: Plan) -> Program:
@@ -29,7 +29,10 @@ def rewrite(graph: DependencyGraph, plan: Plan) -> Program:
     program = graph.program
     read = set(program.attributes.values())
     stored = {
-        name: _sliced(item, plan.kept.get(name, {})) if name in read else _copied(item)
+        # a parameter that nothing reads stays the user's own
+        name: item
+        if item.kind == "parameter" and name not in read
+        else _sliced(item, plan.kept.get(name, {}) if name in read else {})
         for name, item in program.stored.items()
     }
     return dataclasses.replace(
@@ -37,20 +40,12 @@ def rewrite(graph: DependencyGraph, plan: Plan) -> Program:
     )
 
 
-def slice_tensor(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
-    """``tensor`` restricted to the ``kept`` indices of each dimension; always a copy."""
-    return narrowed(tensor, kept) if kept else tensor.clone()
-
-
 def _sliced(item: Stored, kept: Mapping[int, Tensor]) -> Stored:
-    tensor = slice_tensor(item.tensor.detach(), kept)
+    """The tensor at the ``kept`` indices; a copy even where all of it is kept."""
+    tensor = narrowed(item.tensor.detach(), kept) if kept else item.tensor.detach().clone()
     if item.kind == "parameter":
         tensor = nn.Parameter(tensor, requires_grad=item.tensor.requires_grad)
     return dataclasses.replace(item, tensor=tensor)
-
-
-def _copied(item: Stored) -> Stored:
-    return item if item.kind == "parameter" else _sliced(item, {})
 
 
 def _new_graph(graph: DependencyGraph, masks: Masks) -> fx.Graph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom, Product, Sum, Term
 from graphprune.capture.describe import describe
+from graphprune.capture.nodes import call
 from graphprune.capture.program import Program
 from graphprune.planning.plan import Plan
 
@@ -54,10 +56,7 @@ class _Resized:
         parts = tuple(map(self, term.parts))
         if isinstance(term, Sum):
             return Sum(parts, sum(part.size for part in parts))
-        size = 1
-        for part in parts:
-            size *= part.size
-        return Product(parts, size)
+        return Product(parts, prod(part.size for part in parts))
 
     def atom(self, atom: Atom) -> Atom:
         resized = self(atom)
@@ -92,27 +91,16 @@ def _described(slim: Program, terms: Mapping[str, tuple[Term, ...]]) -> Program:
 
 def _sized(node: fx.Node, terms: Mapping[str, tuple[Term, ...]], slim: Program) -> Any:
     """What the node makes, with new shapes; primes stand for the batch as in `Value.shape`."""
-    if node.name not in slim.values and node.target in _ARITHMETIC and "val" not in node.meta:
-        number, factor = node.args  # a literal that is computed from the batch size
-        assert isinstance(number, fx.Node)
-        return _ARITHMETIC[node.target](number.meta["val"], factor)
+    if "val" not in node.meta and node.target in (operator.mul, operator.floordiv):
+        return call(node, lambda number: number.meta["val"])  # a literal that is computed from the batch size
+
+    def sized(name: str, old: Any) -> Any:
+        if not isinstance(old, torch.Tensor):
+            return old
+        sizes = [term.size for term in terms[slim.values[name].name]]
+        return torch.empty(sizes, dtype=old.dtype, device="meta")
+
     meta = node.meta.get("val")
-    if isinstance(meta, torch.Tensor):
-        return _empty(node.name, meta, terms, slim)
     if isinstance(meta, tuple | list):
-        named = ((f"{node.name}.{index}", item) for index, item in enumerate(meta))
-        return tuple(
-            _empty(name, item, terms, slim) if isinstance(item, torch.Tensor) else item
-            for name, item in named
-        )
-    return meta
-
-
-_ARITHMETIC: Mapping[Any, Any] = {operator.mul: operator.mul, operator.floordiv: operator.floordiv}
-
-
-def _empty(
-    name: str, old: torch.Tensor, terms: Mapping[str, tuple[Term, ...]], slim: Program
-) -> torch.Tensor:
-    value = slim.values[name].name
-    return torch.empty([term.size for term in terms[value]], dtype=old.dtype, device="meta")
+        return tuple(sized(f"{node.name}.{index}", item) for index, item in enumerate(meta))
+    return sized(node.name, meta)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.exporting import NodeTime, feeder, layer_times, make_feed, session
-from graphprune.exporting.layer_times import _Nodes
+from graphprune.exporting.layer_times import Nodes
 from graphprune.exporting.node_names import layer_of
 from graphprune.exporting.onnx_file import export_onnx
 
@@ -114,7 +114,7 @@ def test_kernels_are_traced_back(name: str, operator: str, layer: str) -> None:
         make("Add", ["relu", "getitem_3"], ["add"], "node_add"),
     ]
     graph = onnx.helper.make_graph(nodes, "g", [], [])
-    assert _Nodes.of(graph).layer(NodeTime(name, operator, (1.0,))) == layer
+    assert Nodes.of(graph).layer(NodeTime(name, operator, (1.0,))) == layer
 
 
 def test_layers_of_a_user_keep_slashes_out(tmp_path: Path) -> None:

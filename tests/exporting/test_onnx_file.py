@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from graphprune.exporting import export_onnx, parity
-from graphprune.exporting.onnx_file import _check_batch, _checked
+from graphprune.exporting.onnx_file import check_batch, check_file
 from graphprune.ground.errors import ExportError
 
 from .zoo import CASES, traced
@@ -77,7 +77,7 @@ def test_a_fixed_batch_is_the_examples(tmp_path: Path) -> None:
     assert onnx.load(file.path).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
     assert [result.batch for result in parity(file.path, model, (args, {}), batch_sizes=(1, 4))] == [3]
     with pytest.raises(ExportError, match="fixes dimension 0 of input 'x' at 3 — export with a fixed batch"):
-        _check_batch(onnx.load(file.path).graph.input)
+        check_batch(onnx.load(file.path).graph.input)
 
 
 class FixedBatch(nn.Module):
@@ -151,9 +151,9 @@ def test_weights_outside_count_and_invalid_files_are_refused(tmp_path: Path) -> 
     onnx.save(onnx.load(path), outside, **options)
     weights = tmp_path / "outside.onnx.data"
     assert weights.stat().st_size > 0
-    assert _checked(outside, dynamic_batch=True).bytes == outside.stat().st_size + weights.stat().st_size
+    assert check_file(outside, dynamic_batch=True).bytes == outside.stat().st_size + weights.stat().st_size
     model = onnx.load(path)
     model.graph.node[0].op_type = "NoSuchOperator"
     onnx.save(model, path)
     with pytest.raises(ExportError, match=r"not valid ONNX: .*NoSuchOperator"):
-        _checked(path, dynamic_batch=True)
+        check_file(path, dynamic_batch=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from graphprune.exporting import export_onnx, latency, parity, runtime, session
 from graphprune.exporting.feeds import match_inputs, to_numpy
-from graphprune.exporting.parity import _error
+from graphprune.exporting.parity import largest_error
 from graphprune.ground.errors import ExportError
 
 
@@ -83,11 +83,14 @@ def test_other_outputs_are_refused(exported: tuple[nn.Module, Path]) -> None:
 
 def test_error_is_relative_to_the_largest_value_and_never_hides_nan() -> None:
     reference = numpy.array([0.0, -4.0])
-    assert _error(reference, numpy.array([0.1, -4.0]), "y") == (0.1, 0.025)
-    assert _error(reference, numpy.array([float("nan"), -4.0]), "y") == (float("inf"), float("inf"))
-    assert _error(numpy.array([float("-inf"), 2.0]), numpy.array([float("-inf"), 2.0]), "y") == (0.0, 0.0)
-    assert _error(numpy.array([True]), numpy.array([False]), "y") == (1.0, 1.0)
-    assert _error(numpy.zeros(2), numpy.ones(2), "y") == (1.0, float("inf"))
+    assert largest_error(reference, numpy.array([0.1, -4.0]), "y") == (0.1, 0.025)
+    assert largest_error(reference, numpy.array([float("nan"), -4.0]), "y") == (float("inf"), float("inf"))
+    assert largest_error(numpy.array([float("-inf"), 2.0]), numpy.array([float("-inf"), 2.0]), "y") == (
+        0.0,
+        0.0,
+    )
+    assert largest_error(numpy.array([True]), numpy.array([False]), "y") == (1.0, 1.0)
+    assert largest_error(numpy.zeros(2), numpy.ones(2), "y") == (1.0, float("inf"))
 
 
 def test_inputs_are_matched_by_name_and_order() -> None:
@@ -178,7 +181,7 @@ def test_one_thread_is_timed_by_its_own_clock(
     clocks = SimpleNamespace(thread_time=lambda: own[0], perf_counter=lambda: wall[0])
     monkeypatch.setattr(runtime, "session", loaded)
     monkeypatch.setattr(runtime, "time", clocks)
-    monkeypatch.setattr(runtime, "_tick", lambda: tick)
+    monkeypatch.setattr(runtime, "tick", lambda: tick)
     result = latency(
         Path("original.onnx"), Path("slim.onnx"), ((torch.ones(1),), {}), 2.0, threads=threads, pairs=3
     )
@@ -187,7 +190,7 @@ def test_one_thread_is_timed_by_its_own_clock(
 
 def test_waiting_is_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread that sleeps has done nothing, if the clock of threads is asked."""
-    monkeypatch.setattr(runtime, "_tick", lambda: 1e-6)
+    monkeypatch.setattr(runtime, "tick", lambda: 1e-6)
     (spent,) = runtime.fastest([lambda: time.sleep(0.05)], 1)
     assert spent < 0.025
 

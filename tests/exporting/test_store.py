@@ -134,10 +134,11 @@ def test_a_failed_save_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pytes
     path = saved(traced(ConvNet()), tmp_path)
     before = path.read_bytes()
 
-    def interrupted(_: Path) -> None:
+    def interrupted(tensors: Any, path: Path, metadata: Any) -> None:
+        path.write_bytes(b"half of a file")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("graphprune.exporting.tensor_file._sort_header", interrupted)
+    monkeypatch.setattr("graphprune.exporting.tensor_file.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_model(traced(ConvNet()), path)
     assert path.read_bytes() == before

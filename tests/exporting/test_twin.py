@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import onnx
@@ -14,7 +15,7 @@ from onnx import numpy_helper
 from torch import nn
 
 import graphprune as gp
-from graphprune.exporting import OnnxProgram, conversion, parity
+from graphprune.exporting import OnnxProgram, parity
 from graphprune.exporting.initializers import read_tensors, replace_initializers
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import ExportError, VerificationError
@@ -176,17 +177,18 @@ def checks_of(model: nn.Module, folder: Path) -> dict[str, Check]:
 
 def with_wrong_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on the exporter takes every Relu for an Abs."""
-    right = conversion._converted
+    right = torch.onnx.export
 
-    def wrong(exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
-        program = right(exported)
+    def wrong(*args: Any, **kwargs: Any) -> torch.onnx.ONNXProgram:
+        program = right(*args, **kwargs)
+        assert program is not None
         relus = [node for node in program.model.graph if node.op_type == "Relu"]
         assert relus
         for node in relus:
             node.op_type = "Abs"
         return program
 
-    monkeypatch.setattr(conversion, "_converted", wrong)
+    monkeypatch.setattr(torch.onnx, "export", wrong)
 
 
 def test_an_operator_that_is_wrong_where_weights_are_zero_is_caught(

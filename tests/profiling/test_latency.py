@@ -49,14 +49,7 @@ def graph() -> gp.DependencyGraph:
 def found(graph: gp.DependencyGraph, sizes: dict[Any, int]) -> list[LoneLayer]:
     unit = graph.batch_sizes(dict.fromkeys(graph.program.batch_primes, 2))
     return [
-        lone_layer(
-            item.layer.operation,
-            graph.analysis.terms,
-            graph.analysis.sizes.get(item.layer.operation.name, {}),
-            graph.program.attributes,
-            {**unit, **sizes},
-        )
-        for item in latency._timed_layers(graph)
+        lone_layer(graph, item.layer.operation, {**unit, **sizes}) for item in latency.timed_layers(graph)
     ]
 
 
@@ -94,18 +87,18 @@ def test_equal_layers_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_rates_are_found_again(graph: gp.DependencyGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where every layer takes so much for each multiply-accumulate and element, so does the model."""
-    timed = {item.layer.operation.name: item for item in latency._timed_layers(graph)}
+    timed = {item.layer.operation.name: item for item in latency.timed_layers(graph)}
 
     def rates(graph: Any, items: Sequence[Any], scales: Any, threads: int) -> list[tuple[float, float]]:
         return [
-            latency._fitted(
+            latency.fitted_rates(
                 [item.amounts(sizes) for sizes in scales],
                 [numpy.dot(item.amounts(sizes), (2e-6, 3e-5)) for sizes in scales],
             )
             for item in items
         ]
 
-    monkeypatch.setattr(latency, "_rates", rates)
+    monkeypatch.setattr(latency, "layer_rates", rates)
     unit = graph.batch_sizes(dict.fromkeys(graph.program.batch_primes, 1))
     alone = sum(numpy.dot(item.amounts(unit), (2e-6, 3e-5)) for item in timed.values())
     nodes = (NodeTime("c", "FusedConv", (alone * 2,)), NodeTime("r", "Relu", (1.0,)))
@@ -125,9 +118,9 @@ def test_the_rates_are_found_again(graph: gp.DependencyGraph, monkeypatch: pytes
     ],
 )
 def test_rates_are_not_negative(amounts: Any, times: Any, rates: tuple[float, float]) -> None:
-    assert latency._fitted(amounts, times) == pytest.approx(rates, rel=0.05, abs=1e-9)
+    assert latency.fitted_rates(amounts, times) == pytest.approx(rates, rel=0.05, abs=1e-9)
 
 
 def test_a_product_with_few_heads_is_repeated() -> None:
     layer = LoneLayer("attention", ((1, 8, 5, 4), (1, 2, 5, 4), (1, 2, 5, 6)), (False,) * 3)
-    assert lone_layers._operands(layer) == ((1, 8, 5, 4), (1, 8, 4, 5), (1, 8, 5, 6))
+    assert lone_layers.onnx_shapes(layer) == ((1, 8, 5, 4), (1, 8, 4, 5), (1, 8, 5, 6))
