@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from graphprune.capture.roles import ROLES
+
 __all__ = ["PLAIN", "WEIGHTED", "Arguments", "Config", "LayerSpec"]
 
 Arguments = Mapping[str, Any]
@@ -72,16 +74,6 @@ class LayerSpec:
         return called
 
 
-def _weighted(
-    kind: str | Callable[[Arguments], str],
-    computed: Callable[[Arguments], Config | None],
-    tensors: str = "weight bias",
-    source: str = "input",
-) -> LayerSpec:
-    """The row of a layer whose tensors have the same names as the operator's arguments."""
-    return LayerSpec(kind, computed, {name: name for name in tensors.split()}, source)
-
-
 def _has_bias(a: Arguments) -> bool:
     return a.get("bias") is not None
 
@@ -122,28 +114,28 @@ def _by_rank(name: str) -> Callable[[Arguments], str]:
     return lambda a: f"{name}{max(a['rank'] - 2, 1)}d"
 
 
+_COMPUTED: dict[str, tuple[str | Callable[[Arguments], str], Callable[[Arguments], Config | None]]] = {
+    **{f"aten.conv{n}d": (f"Conv{n}d", _convolution("out_channels", "in_channels")) for n in (1, 2, 3)},
+    **{
+        f"aten.conv_transpose{n}d": (f"ConvTranspose{n}d", _convolution("in_channels", "out_channels"))
+        for n in (1, 2, 3)
+    },
+    "aten.linear": ("Linear", _linear),
+    "aten.batch_norm": (_by_rank("BatchNorm"), _batch_norm),
+    "aten.layer_norm": ("LayerNorm", lambda a: None if a["weight"] is None else {"bias": _has_bias(a)}),
+    "aten.rms_norm": ("RMSNorm", _nothing),
+    "aten.group_norm": (
+        "GroupNorm",
+        lambda a: {"num_channels": a["weight"].shape[0]} if _has_bias(a) else None,
+    ),
+    "aten.embedding": ("Embedding", _embedding),
+    "aten.prelu": ("PReLU", lambda a: {"num_parameters": a["weight"].numel()}),
+}
 WEIGHTED: dict[str, LayerSpec] = {
-    **{
-        f"aten.conv{n}d": _weighted(f"Conv{n}d", _convolution("out_channels", "in_channels"))
-        for n in (1, 2, 3)
-    },
-    **{
-        f"aten.conv_transpose{n}d": _weighted(
-            f"ConvTranspose{n}d", _convolution("in_channels", "out_channels")
-        )
-        for n in (1, 2, 3)
-    },
-    "aten.linear": _weighted("Linear", _linear),
-    "aten.batch_norm": _weighted(_by_rank("BatchNorm"), _batch_norm, "weight bias running_mean running_var"),
-    "aten.layer_norm": _weighted(
-        "LayerNorm", lambda a: None if a["weight"] is None else {"bias": _has_bias(a)}
-    ),
-    "aten.rms_norm": _weighted("RMSNorm", _nothing, "weight"),
-    "aten.group_norm": _weighted(
-        "GroupNorm", lambda a: {"num_channels": a["weight"].shape[0]} if _has_bias(a) else None
-    ),
-    "aten.embedding": _weighted("Embedding", _embedding, "weight", "indices"),
-    "aten.prelu": _weighted("PReLU", lambda a: {"num_parameters": a["weight"].numel()}, "weight", "self"),
+    operator: LayerSpec(
+        kind, computed, {name: name for name in ROLES[operator].stored}, ROLES[operator].source
+    )
+    for operator, (kind, computed) in _COMPUTED.items()
 }
 
 # class → its operator, where nothing needs to be computed

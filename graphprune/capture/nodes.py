@@ -36,9 +36,13 @@ def _schema(node: fx.Node) -> Any:
     return node.target._schema.arguments  # type: ignore[union-attr]
 
 
-def given_arguments(node: fx.Node) -> dict[str, Any]:
-    """The node's arguments by the names of the operator's schema."""
-    return dict(zip([item.name for item in _schema(node)], node.args, strict=False)) | dict(node.kwargs)
+def given_arguments(
+    node: fx.Node, args: tuple[Any, ...] | None = None, kwargs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The node's arguments, or those that stand for them, by the names of the operator's schema."""
+    names = [item.name for item in _schema(node)]
+    args, kwargs = node.args if args is None else args, node.kwargs if kwargs is None else kwargs
+    return dict(zip(names, args, strict=False)) | dict(kwargs)
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:
