@@ -114,8 +114,7 @@ def _by_rank(name: str) -> Callable[[Arguments], str]:
     return lambda a: f"{name}{max(a['rank'] - 2, 1)}d"
 
 
-# the class, and what its constructor takes beside what the operator is called with
-_LAYERS: dict[str, tuple[str | Callable[[Arguments], str], Callable[[Arguments], Config | None]]] = {
+_COMPUTED: dict[str, tuple[str | Callable[[Arguments], str], Callable[[Arguments], Config | None]]] = {
     **{f"aten.conv{n}d": (f"Conv{n}d", _convolution("out_channels", "in_channels")) for n in (1, 2, 3)},
     **{
         f"aten.conv_transpose{n}d": (f"ConvTranspose{n}d", _convolution("in_channels", "out_channels"))
@@ -132,11 +131,11 @@ _LAYERS: dict[str, tuple[str | Callable[[Arguments], str], Callable[[Arguments],
     "aten.embedding": ("Embedding", _embedding),
     "aten.prelu": ("PReLU", lambda a: {"num_parameters": a["weight"].numel()}),
 }
-
-# layers name their tensors as the operators do
 WEIGHTED: dict[str, LayerSpec] = {
-    op: LayerSpec(kind, computed, {name: name for name in ROLES[op].stored}, ROLES[op].source)
-    for op, (kind, computed) in _LAYERS.items()
+    operator: LayerSpec(
+        kind, computed, {name: name for name in ROLES[operator].stored}, ROLES[operator].source
+    )
+    for operator, (kind, computed) in _COMPUTED.items()
 }
 
 # class → its operator, where nothing needs to be computed

@@ -16,6 +16,7 @@ __all__ = [
     "given_arguments",
     "module_path",
     "mutates",
+    "overload",
     "own_memory",
     "set_arguments",
 ]
@@ -26,6 +27,11 @@ def family(node: fx.Node) -> str:
     return ".".join(str(node.target).split(".")[:2])
 
 
+def overload(node: fx.Node) -> Any:
+    """The operator that a node calls."""
+    return node.target
+
+
 def _schema(node: fx.Node) -> Any:
     return node.target._schema.arguments  # type: ignore[union-attr]
 
@@ -34,8 +40,9 @@ def given_arguments(
     node: fx.Node, args: tuple[Any, ...] | None = None, kwargs: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The node's arguments, or those that stand for them, by the names of the operator's schema."""
+    names = [item.name for item in _schema(node)]
     args, kwargs = node.args if args is None else args, node.kwargs if kwargs is None else kwargs
-    return dict(zip([item.name for item in _schema(node)], args, strict=False)) | dict(kwargs)
+    return dict(zip(names, args, strict=False)) | dict(kwargs)
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:
