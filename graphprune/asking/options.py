@@ -39,39 +39,25 @@ def _silent(stage: str) -> None:
     """Tells nobody."""
 
 
+def _share(help: str) -> Any:
+    return option(None, help, GOAL, "F", TEXT, number=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What `graphprune.shrink` and `graphprune.plan` take. Shares may be written as 0.5 or "50%"."""
 
-    macs: float | str | None = option(
-        None,
+    macs: float | str | None = _share(
         "Share of the multiply-accumulates to keep, such as 0.5 or 50%, or an amount such as 300M. Several of the "
-        "budgets macs, params, onnx_bytes, memory and latency may be given, and all are met.",
-        GOAL,
-        "F",
-        TEXT,
-        number=True,
+        "budgets macs, params, onnx_bytes, memory and latency may be given, and all are met."
     )
-    params: float | str | None = option(
-        None, "Share of the parameters to keep, or 5M.", GOAL, "F", TEXT, number=True
+    params: float | str | None = _share("Share of the parameters to keep, or 5M.")
+    onnx_bytes: float | str | None = _share("Share of the ONNX file's bytes to keep, or 12MB.")
+    memory: float | str | None = _share("Share of one example's peak activation memory to keep, or 4MB.")
+    latency: float | str | None = _share(
+        "Share of the time of one run in onnxruntime to keep, measured on this machine, or 4ms."
     )
-    onnx_bytes: float | str | None = option(
-        None, "Share of the ONNX file's bytes to keep, or 12MB.", GOAL, "F", TEXT, number=True
-    )
-    memory: float | str | None = option(
-        None, "Share of one example's peak activation memory to keep, or 4MB.", GOAL, "F", TEXT, number=True
-    )
-    latency: float | str | None = option(
-        None,
-        "Share of the time of one run in onnxruntime to keep, measured on this machine, or 4ms.",
-        GOAL,
-        "F",
-        TEXT,
-        number=True,
-    )
-    ratio: float | str | None = option(
-        None, "Share of the units to remove from every group.", GOAL, "F", TEXT, number=True
-    )
+    ratio: float | str | None = _share("Share of the units to remove from every group.")
     lossless: bool = option(
         False,
         "Remove only what is dead, so that the model computes what it computed: units that are zero or constant "
