@@ -8,14 +8,13 @@ from torch import nn
 
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.cutting.cut import cut, equals_masked
+from graphprune.cutting.cut import Cut, cut, equals_masked
 from graphprune.cutting.lossless import cut_lossless
-from graphprune.cutting.repaired import repairing
+from graphprune.cutting.repaired import Repairing, repairing
 from graphprune.face.trace import traced
 from graphprune.face.verb import takes
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import InputError
-from graphprune.planning import Plan
 from graphprune.results.proposal import Proposal
 from graphprune.results.result import Result
 from graphprune.searching.auto import prepare_best
@@ -46,23 +45,28 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
         PlanError: ``plan`` does not fit the model.
         VerificationError: the slim model is not what was asked for; the message names node and group.
     """
-    clock = Clock(request.progress)
-    repairer = repairing(request)
+    clock, repairer = Clock(request.progress), repairing(request)
+    # capture the model and solve its axes: what is coupled with what
     graph = traced(model, example_inputs, request.wanted_outputs, clock)
 
     if request.is_lossless:
         return Result.of(cut_lossless(graph, request, clock), clock.seconds)
-
     if request.plan is not None:
-        request.plan.check(graph)
-        replayed = cut(graph, request.plan, clock, equals_masked(request.seed), request.seed)
-        return Result.of(repairer(replayed, clock) if repairer else replayed, clock.seconds)
+        return Result.of(_replayed(graph, request, repairer, clock), clock.seconds)
 
-    prepared = prepare_best(graph, request, repairer, clock)
-    if request.not_slower:
-        prepared = not_slower(prepared, clock)
+    # score the units, and find the limits and costs of every group
+    prepared = _prepared(graph, request, repairer, clock)
+    # plan, rewrite, raise to layers, verify, repair
     made = meet(prepared, repairer, clock)
-    return Result.of(made, clock.seconds, scores=prepared.scores, **_timing(prepared))
+    timing = prepared.profile or request
+    return Result.of(
+        made,
+        clock.seconds,
+        scores=prepared.scores,
+        profile=prepared.profile,
+        threads=timing.threads,
+        batch=timing.batch,
+    )
 
 
 @takes(Request)
@@ -81,22 +85,25 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
     """
     if request.instead:
         raise InputError(f"plan makes a plan, and {request.instead[0]} stands for one", "give a budget")
-    clock = Clock(request.progress)
+    clock, repairer = Clock(request.progress), repairing(request)
     graph = traced(model, example_inputs, request.outputs, clock)
-    prepared = prepare_best(graph, request, repairing(request), clock)
-    if request.not_slower:
-        prepared = not_slower(prepared, clock)
+    prepared = _prepared(graph, request, repairer, clock)
     with clock("plan"):
-        return _proposal(prepared, planned(prepared))
-
-
-def _timing(prepared: Prepared) -> dict[str, Any]:
-    """With what the slim model is timed when it is saved."""
-    source = prepared.profile or prepared.request
-    return {"profile": prepared.profile, "threads": source.threads, "batch": source.batch}
-
-
-def _proposal(prepared: Prepared, made: Plan) -> Proposal:
+        made = planned(prepared)
     kept = {name: indices.shape[-1] for name, indices in made.groups.items()}
-    widths = {name: (prepared.graph.by_name[name].size, size) for name, size in kept.items()}
+    widths = {name: (graph.by_name[name].size, size) for name, size in kept.items()}
     return Proposal(made, prepared.cost({}), prepared.cost(kept), prepared.smallest, widths)
+
+
+def _prepared(graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock) -> Prepared:
+    """What planning needs, with the best of several choices, and with widths that are not slower, if asked for."""
+    prepared = prepare_best(graph, request, repairer, clock)
+    return not_slower(prepared, clock) if request.not_slower else prepared
+
+
+def _replayed(graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock) -> Cut:
+    """The cut by the plan that is given."""
+    assert request.plan is not None
+    request.plan.check(graph)
+    made = cut(graph, request.plan, clock, equals_masked(request.seed), request.seed)
+    return repairer(made, clock) if repairer else made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, Signature, cleandoc, signature
@@ -42,8 +43,8 @@ def takes(
 
         model, inputs, _ = signature(run).parameters.values()
         options = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=default)
-            for name, default, _ in declarations(Request)
+            Parameter(item.name, Parameter.KEYWORD_ONLY, default=item.default, annotation=item.type)
+            for item in fields(Request)
         ]
         verb.__signature__ = Signature([model, inputs.replace(default=None), *options])  # type: ignore[attr-defined]
         verb.__doc__ = _documented(run.__doc__ or "")
