@@ -86,22 +86,27 @@ class Options:
         ORDER,
         "NAME",
         str,
+        detail="In Python also a Criterion, an object of torch_pruning.importance, or any importance of one's own. Of "
+        "auto, result.plan.request['tried'] has the distances of all that were tried.",
     )
     calibration: Any = option(
         None,
-        "Batches for importance, repair and trials. On the command line a folder of images, a .npy, .npz or "
-        ".safetensors file, zoo:NAME, or file.py:function; in Python a tensor, a list of batches or a DataLoader.",
+        "Batches for importance, repair and trials: a folder of images, a .npy, .npz or "
+        ".safetensors file, zoo:NAME, or file.py:function.",
         ORDER,
         "DATA",
         TEXT,
+        detail="In Python a tensor, a list of batches or a DataLoader; a batch is what example_inputs may be, or a pair "
+        "of that and labels. Without any, trials look at the example inputs.",
     )
     loss: Loss | None = option(
         None,
-        "For an importance that takes gradients: a function of the outputs, or of the outputs and the batch. On the "
-        "command line file.py:function.",
+        "For an importance that takes gradients: file.py:function of the outputs, or of the outputs and the batch.",
         ORDER,
         "FILE",
         TEXT,
+        detail="In Python the function itself: loss(outputs) or loss(outputs, batch) gives a number. Without one, the "
+        "outputs times random signs, see graphprune.calibration.losses.signs_loss.",
     )
     ranking: str = option(
         "global",
@@ -121,7 +126,10 @@ class Options:
         recorded="changed",
     )
     evaluate: Evaluate | None = option(
-        None, "For trials: a function of the model that gives a number, higher is better.", ORDER
+        None,
+        "For trials: a function of the model that gives a number, higher is better.",
+        ORDER,
+        detail="It takes the place of the outputs' relative distance.",
     )
     align: int | str = option(
         AUTO,
@@ -142,19 +150,28 @@ class Options:
     ratios: Mapping[str, float | str] | None = option(
         None,
         "Share of the units to remove that these layers make, whatever the budget, such as 'layer4*=0.5'; may be "
-        "repeated. In Python a dict, by patterns of layers or names of groups.",
+        "repeated.",
         LIMITS,
         "PATTERN=F",
         list[str],
         spelled="layer_ratio",
+        detail="In Python a dict, by patterns of layers or names of groups, as Sensitivity.ratios gives them.",
     )
     repair: bool | Repair = option(
         False,
         "After the proof, refit weights, biases and batch norms to the calibration data, without training.",
         typed=bool,
+        detail="result.repair reports it layer by layer. Steps can be left out, see Repair. With rounds, what each of "
+        "them leaves is repaired before scores are taken anew; with a latency budget, the last alone.",
     )
     rounds: int = option(
-        1, "Go there in N rounds, with scores of what is left.", ROUNDS, "N", int, recorded="changed"
+        1,
+        "Go there in N rounds, with scores of what is left.",
+        ROUNDS,
+        "N",
+        int,
+        recorded="changed",
+        detail="The plan is one, relative to the original.",
     )
     schedule: str | Schedule = option(
         "linear",
@@ -163,9 +180,15 @@ class Options:
         "NAME",
         str,
         recorded="changed",
+        detail="In Python also a function from the share of the rounds to the share of what goes that has gone.",
     )
     between: Callable[[Any], Any] | None = option(
-        None, "Called with the result of every round but the last, to train its model.", ROUNDS
+        None,
+        "Called with the result of every round but the last, to train its model.",
+        ROUNDS,
+        detail="It trains in place, or returns a model or result of the same shapes; the next round starts from these "
+        "weights. Every round is then checked against its own start, and the whole plan against the original on random "
+        "parameters.",
     )
     outputs: Sequence[str] = option(
         (),

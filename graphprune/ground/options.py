@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from textwrap import fill
 from typing import Any, TypeVar
 
 __all__ = ["Option", "declarations", "documented", "helps", "option"]
@@ -17,6 +18,7 @@ class Option:
 
     Args:
         help: what it means, for the command line's help and for Python's.
+        detail: what Python's help says besides.
         panel: the part of the help that it stands in.
         shown: the placeholder of its value in the help, such as N; empty for a switch.
         typed: its type on the command line; None where only Python can give it.
@@ -32,6 +34,7 @@ class Option:
     number: bool = False
     spelled: str = ""
     recorded: str = ""
+    detail: str = ""
 
 
 def option(
@@ -48,9 +51,11 @@ def declarations(options: type) -> Iterator[tuple[str, Any, Option]]:
             yield item.name, item.default, item.metadata["option"]
 
 
-def helps(options: type) -> list[str]:
-    """A line for every option, for the part ``Args:`` of a docstring."""
-    return [f"    {name}: {option.help}" for name, _, option in declarations(options)]
+def helps(options: type) -> Iterator[str]:
+    """Lines that say what every option means, for the part ``Args:`` of a docstring."""
+    for name, _, option in declarations(options):
+        text = f"{name}: {option.help} {option.detail}"
+        yield fill(text, 116, initial_indent="    ", subsequent_indent="        ")
 
 
 def documented(options: type[Options]) -> type[Options]:

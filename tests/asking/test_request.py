@@ -28,7 +28,7 @@ def test_the_verbs_take_what_is_declared_and_say_what_it_means() -> None:
         assert list(parameters)[:2] == ["model", "example_inputs"]
         for name, default, option in declarations(Options):
             assert parameters[name].default == default
-            assert f"{name}: {option.help}" in (verb.__doc__ or "")
+            assert f"{name}: {option.help}" in " ".join((verb.__doc__ or "").split())
 
 
 def test_an_option_that_does_not_exist_is_named(graph: gp.DependencyGraph) -> None:
