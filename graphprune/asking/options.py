@@ -96,8 +96,8 @@ class Options:
         ORDER,
         "DATA",
         TEXT,
-        detail="In Python a tensor, a list of batches or a DataLoader; a batch is what example_inputs may be, or a pair "
-        "of that and labels. Without any, trials look at the example inputs.",
+        detail="In Python a tensor, a list of batches or a DataLoader; a batch is what example_inputs may be, or a "
+        "pair of that and labels. Without any, trials look at the example inputs.",
     )
     loss: Loss | None = option(
         None,
