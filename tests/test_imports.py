@@ -119,6 +119,22 @@ def test_files_stay_small() -> None:
     assert not long
 
 
+# what users call, and the commands, whose parameters are the options that they show
+PUBLIC = {"sensitivity", "shrink_and_tune", "tune", "inspect"}
+
+
+def test_argument_lists_stay_short() -> None:
+    long = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                names = [item.arg for item in given if item.arg not in ("self", "cls")]
+                if len(names) > 6:
+                    long[node.name] = names
+    assert set(long) <= PUBLIC
+
+
 HEAVY = (
     "onnx",
     "onnxruntime",

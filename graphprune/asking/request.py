@@ -92,7 +92,11 @@ class Request(Options):
         }
         align = 1 if self.align == AUTO else _whole("align", self.align)
         return Constraints(
-            align, self.min_keep, tuple(self.protect), share("max_ratio", self.max_ratio), ratios
+            align,
+            self.min_keep,
+            tuple([self.protect] if isinstance(self.protect, str) else self.protect),
+            share("max_ratio", self.max_ratio),
+            ratios,
         )
 
     @cached_property

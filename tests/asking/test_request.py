@@ -52,6 +52,11 @@ def test_shares_may_be_percentages(
     assert one.to_json() == other.to_json()
 
 
+def test_one_pattern_may_stand_alone(graph: gp.DependencyGraph) -> None:
+    one, other = (gp.plan(graph, macs=0.7, protect=given).plan for given in ("0", ["0"]))
+    assert one.to_json() == other.to_json()
+
+
 @pytest.mark.parametrize("given", ["half", "5%%", "%", None, [0.5]])
 def test_what_is_no_share_is_refused(graph: gp.DependencyGraph, given: Any) -> None:
     with pytest.raises(gp.InputError, match=r"is no share — write it as 0\.5 or 50%"):
