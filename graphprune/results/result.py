@@ -20,13 +20,13 @@ from graphprune.cutting.cut import Cut
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.errors import InputError, VerificationError
 from graphprune.lossless import LosslessReport
-from graphprune.planning import Plan
+from graphprune.planning import Budget, Plan
 from graphprune.profiling import Profile, profile
 from graphprune.repair import RepairReport
 from graphprune.report.facts import network_facts
 from graphprune.report.page import render
 from graphprune.results.onnx_checks import write_checked
-from graphprune.verifying import Verdict
+from graphprune.verifying import Check, Verdict
 
 __all__ = ["Result", "load"]
 
@@ -185,11 +185,11 @@ class _Saving:
     def write_onnx(self, path: Path) -> None:
         """Writes and checks the file, and times it."""
         written, checks = write_checked(self.result.graph.program, self.result.model, path, self.clock)
+        checks = (*checks, *_bytes_met(self.result, written.bytes))
         self.report["verdict"] = self.result.verdict.with_checks(*checks).to_dict()
-        failed = [check for check in checks if not check.passed]
-        if failed:
+        if failed := "; ".join(str(check) for check in checks if not check.passed):
             raise VerificationError(
-                f"onnxruntime disagrees with PyTorch: {'; '.join(map(str, failed))}", "nothing was written"
+                f"the ONNX file is not what was asked for: {failed}", "nothing was written"
             )
         self.report["after"]["onnx_bytes"] = written.bytes
         self.report["opset"] = written.opset
@@ -210,6 +210,16 @@ def _source(result: Result) -> str:
     leaves = tensor_leaves(result.graph.program.example)
     inputs = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in leaves)
     return exporting.module_source(result.model, _title(result), inputs)
+
+
+def _bytes_met(result: Result, written: int) -> tuple[Check, ...]:
+    """Whether the file has the bytes that were asked for, where a budget says how many; they were foretold so far."""
+    asked = result.plan.request.get("budget", {}).get("onnx_bytes")
+    if asked is None or result.profile is None:
+        return ()
+    budget = Budget.parse("onnx_bytes", asked)
+    share = written / (budget.value if budget.absolute else budget.value * result.profile.bytes)
+    return (Check("the file has the bytes that were asked for", share <= 1.01, share, 1.01),)
 
 
 def _write_text(path: Path, text: str) -> None:

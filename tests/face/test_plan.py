@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,18 @@ def test_file_bytes_are_met_in_the_file(graph: gp.DependencyGraph, tmp_path: Pat
         result = gp.shrink(graph, onnx_bytes=given, profile=profile)
         report = result.save(tmp_path / "slim", latency=False)
         assert limit * 0.98 <= report["after"]["onnx_bytes"] <= limit * 1.002
+        (check,) = [c for c in report["verdict"]["checks"] if "the bytes that were asked for" in c["name"]]
+        assert check["figure"] == pytest.approx(report["after"]["onnx_bytes"] / limit, rel=1e-3)
     assert result.plan.request["budget"] == {"onnx_bytes": "200000"}
+
+
+def test_a_file_that_is_too_large_is_not_written(graph: gp.DependencyGraph, tmp_path: Path) -> None:
+    result = gp.shrink(graph, onnx_bytes=0.6)
+    asked = {**result.plan.request, "budget": {"onnx_bytes": 0.5}}
+    wrong = replace(result, plan=replace(result.plan, request=asked))
+    with pytest.raises(gp.VerificationError, match="bytes that were asked for: FAILED"):
+        wrong.save(tmp_path / "slim", latency=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_profile_of_another_model_is_refused(graph: gp.DependencyGraph) -> None:
