@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import graphprune
+from graphprune.asking.declared import declarations
+from graphprune.asking.options import Options
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +40,15 @@ def test_the_reference_names_everything_public(site: Path) -> None:
     text = (site / "reference" / "index.html").read_text()
     missing = [name for name in graphprune.__all__ if f".{name}" not in text and name != "__version__"]
     assert missing == []
+
+
+def test_the_reference_shows_every_option(site: Path) -> None:
+    """They are declared in one place, and come to ``shrink`` and ``plan`` by a decorator."""
+    text = (site / "reference" / "index.html").read_text()
+    for verb in ("shrink", "plan"):
+        rows = text.partition(f'<h3 id="graphprune.face.shrink.{verb}"')[2].partition("<h3 id=")[0]
+        missing = [name for name, _, _ in declarations(Options) if f"<code>{name}</code>" not in rows]
+        assert missing == []
 
 
 def test_pictures_are_drawn_without_a_network(site: Path) -> None:
