@@ -24,8 +24,8 @@ with the original on held-out data. Calibration and test data never overlap.
 - Torch's own counter measures the multiply-accumulates of the slim models. graphprune's keep at most the share.
   torch-pruning's keep at most 1.01 times the share, since its ratio has to be searched.
 - torch-pruning runs its own pruner, with its criteria, its rankings (local, global, isomorphic) and normalisers.
-- "held" says that the layer before a flatten was left whole, since torch-pruning mixes up its channels there. Both tools
-  were tried with and without.
+- "held" says that the layer before a flatten was left whole, since torch-pruning mixes up its channels there. Both
+  tools were tried with and without.
 - Where there are labels, the choice with the higher accuracy is better. At equal accuracy it is the one with the
   smaller divergence (KL, nats) from the original.
 - Without labels the divergence decides. For an encoder of texts it is the mean cosine with the original's embeddings.
@@ -43,8 +43,8 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
         "The best of all choices of either tool, by the test data.\n",
         *_duel(good, models, _score),
         "\n## Chosen without looking at the test data\n",
-        "Of all choices of either tool, the one with the least harm on calibration data counts. Its figures are of test "
-        "data.\n",
+        "Of all choices of either tool, the one with the least harm on calibration data counts. Its figures are of "
+        "test data.\n",
         *_duel(good, models, lambda row: (-row["calibration"],)),
         "\n## One choice for all models\n",
         "How often a fixed choice of graphprune's is better than the *best* of torch-pruning's choices, which differs "
