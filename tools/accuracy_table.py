@@ -13,15 +13,20 @@ TUNED = 0.25  # share of the multiply-accumulates at which both are fine-tuned
 
 INTRODUCTION = """# Accuracy, without training and after a little
 
-`python tools/bench_accuracy.py` makes the table. Every slim model is measured at the share of the original's
-multiply-accumulates that torch's own counter finds in it. Ours is one setting for all models, `importance="auto"`
-and `repair=True`, on calibration data ("cut" is without the repair): seven choices are tried on every other batch,
-and the rest of the batches say which is taken. torch-pruning's figure is that of its best criterion and ranking on the
-very test data, chosen anew for every cell; ours is never chosen on test data. Loss is the accuracy lost, in points;
-where there are no labels the Kullback-Leibler divergence of the predicted classes, or one minus the cosine of the
-embeddings. "won" means at most half of torch-pruning's loss; "no loss" that neither loses anything, but
-torch-pruning's best of 62 to 124 happens to gain. Of a model in [the table of choices](choice.md) the five are run
-again that did best there, by its test data. Seconds were taken beside other processes.
+`python tools/bench_accuracy.py` makes the tables. They show what a model loses when it is cut to a share of its
+multiply-accumulates (MACs).
+
+- **graphprune** has one setting for all models: `importance="auto"` and `repair=True`. It tries seven choices on every
+  other batch of the calibration data, and the rest of the batches say which is taken. No choice looks at test data. The
+  column "cut" is without the repair.
+- **torch-pruning** has its best criterion and ranking in every cell, chosen on the very test data. If a model stands in
+  [the table of choices](choice.md), only the five choices that did best there on its test data are run again.
+- **Loss** is the accuracy lost, in points. Where there are no labels, it is the Kullback-Leibler divergence of the
+  predicted classes, or one minus the cosine of the embeddings.
+- **MACs** are the share that torch's own counter finds in the slim models of graphprune and torch-pruning.
+- **"won"** means at most half of torch-pruning's loss. **"no loss"** means that neither tool loses anything, but
+  torch-pruning's best of 62 to 124 choices happens to gain.
+- Seconds were taken beside other processes.
 """
 
 
@@ -85,12 +90,14 @@ def _row(rows: Rows, model: str) -> str:
 
 FINE_TUNED = f"""## Fine-tuned, at {TUNED:g} of the MACs
 
-Chosen and repaired as above, then fine-tuned by `gp.tune`; torch-pruning's five best choices of the least share above,
-fine-tuned by the same trainer with the same data, rate and steps (300 of 32 examples, or of 16 unlabelled ones; 40
-where a step takes seconds), of which the one counts that does best on the test data. Where there are labels both are
-drawn towards them and the original's outputs, figures are means of two orders of the examples, and "best" likewise is
-the best on the test data of what "auto" takes and the four that it found next best. Without labels (MTCNN, CREPE,
-MiniLM) ours are drawn towards the kept units of the original's layers too, `features=1`.
+- **graphprune**'s models are chosen and repaired as above, then fine-tuned by `gp.tune`.
+- **torch-pruning**'s are its five best choices at the smallest share above. The same trainer fine-tunes them with the
+  same data, learning rate and steps. The one that does best on the test data counts.
+- There are 300 steps of 32 examples, or of 16 where there are no labels; 40 steps where one takes seconds.
+- With labels, both are trained on them and on the original's outputs. Figures are means of two orders of the examples.
+  "best" is the best of graphprune's on the test data too: of what "auto" takes, and the four that it found next best.
+- Without labels (MTCNN, CREPE, MiniLM), graphprune's are also trained towards the kept units of the original's layers
+  (`features=1`).
 """
 
 

@@ -228,9 +228,9 @@ alternation, by the clock of the thread's processor.
 
 ## Budgets of latency
 
-`gp.shrink(graph, latency=share)`: planned with the latency model, exported, measured, corrected. The ratio is
-measured once more after that. Trials are exports and measurements; seconds are all of `shrink`, verification
-included, for a graph whose original has been profiled.
+`gp.shrink(graph, latency=share)` plans with the predicted latency, exports, measures and corrects. For this table the
+ratio is measured once more after that. A trial is one export and measurement. The seconds are those of all of `shrink`,
+verification included, for a graph whose original has been profiled.
 
 | model | asked | measured | off | MACs kept | ms | trials | seconds |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -238,9 +238,9 @@ included, for a graph whose original has been profiled.
 
 ## Half the multiply-accumulates
 
-All files of a model are timed in one alternation. Speed-up over the original, and over what the cost alone would
-give (1 / MACs kept). graphprune's default takes the widths that onnxruntime was found to like; torch-pruning's ratio
-is the one whose counted cost comes nearest to half.
+All files of a model are timed in one alternation. The speed-up is over the original. The last column divides it by what
+the cost alone would give (1 / MACs kept). graphprune's default takes the widths that onnxruntime was found to like.
+torch-pruning's ratio is the one whose counted cost comes nearest to half.
 
 | model | how | MACs kept | speed-up | ÷ ideal |
 | --- | --- | --- | --- | --- |

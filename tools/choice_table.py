@@ -14,19 +14,21 @@ Row = dict[str, Any]
 OURS, THEIRS, ADAPTER = "graphprune", "torch-pruning", "adapter"
 TEXT = """# Which units to remove: measured
 
-Real pretrained models, cut without any training to a share of their multiply-accumulates, and compared with what they
-were on held-out data. Calibration and test data never overlap.
+Real pretrained models are cut to a share of their multiply-accumulates, without any training. Then they are compared
+with the original on held-out data. Calibration and test data never overlap.
 
     python tools/bench_choice.py            # goes on where it was stopped
     python tools/bench_choice.py --table    # this file from build/choice.jsonl
 
-Both tools get the same calibration data and the same loss, and multiply-accumulates are measured by torch's own counter
-on what comes out: graphprune's models keep at most the share, torch-pruning's at most 1.01 times the share, since its
-ratio has to be searched. torch-pruning runs its own pruner, with its criteria, its rankings (local, global, isomorphic)
-and normalisers; "held" says that the layer before a flatten was left whole, which it mixes up (both tools were tried
-with and without). Of two choices the one with the higher accuracy is better, where there are labels, and at equal
-accuracy the one with the smaller divergence (KL, nats) from the original; without labels the divergence decides, of an
-encoder of texts the mean cosine with the original's embeddings.
+- Both tools get the same calibration data and the same loss.
+- Torch's own counter measures the multiply-accumulates of the slim models. graphprune's keep at most the share.
+  torch-pruning's keep at most 1.01 times the share, since its ratio has to be searched.
+- torch-pruning runs its own pruner, with its criteria, its rankings (local, global, isomorphic) and normalisers.
+- "held" says that the layer before a flatten was left whole, since torch-pruning mixes up its channels there. Both
+  tools were tried with and without.
+- Where there are labels, the choice with the higher accuracy is better. At equal accuracy it is the one with the
+  smaller divergence (KL, nats) from the original.
+- Without labels the divergence decides. For an encoder of texts it is the mean cosine with the original's embeddings.
 """
 
 
@@ -41,7 +43,8 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
         "The best of all choices of either tool, by the test data.\n",
         *_duel(good, models, _score),
         "\n## Chosen without looking at the test data\n",
-        "Of all choices of either tool the one with the least harm on calibration data; figures are of test data.\n",
+        "Of all choices of either tool, the one with the least harm on calibration data counts. Its figures are of "
+        "test data.\n",
         *_duel(good, models, lambda row: (-row["calibration"],)),
         "\n## One choice for all models\n",
         "How often a fixed choice of graphprune's is better than the *best* of torch-pruning's choices, which differs "

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_the_reference_names_everything_public(site: Path) -> None:
     text = (site / "reference" / "index.html").read_text()
     missing = [name for name in graphprune.__all__ if f".{name}" not in text and name != "__version__"]
     assert missing == []
+
+
+def test_the_reference_shows_every_option(site: Path) -> None:
+    """They are declared in one place, and Python writes them into signatures and docstrings."""
+    text = (site / "reference" / "index.html").read_text()
+    for public in (graphprune.shrink, graphprune.plan, graphprune.Tuning):
+        place = f"{public.__module__}.{public.__name__}"
+        rows = text.partition(f'<h3 id="{place}"')[2].partition("<h3 id=")[0]
+        assert [name for name in signature(public).parameters if f"<code>{name}</code>" not in rows] == []
 
 
 def test_pictures_are_drawn_without_a_network(site: Path) -> None:
