@@ -199,7 +199,14 @@ class Options:
         list[str],
         spelled="keep_output",
     )
-    seed: int = option(0, "Of random weights, importance and checks.", None, "N", int, recorded="always")
+    seed: int = option(
+        0,
+        "Seed of random weights, random importance and the checks' random tensors.",
+        None,
+        "N",
+        int,
+        recorded="always",
+    )
     threads: int = option(1, "Threads of onnxruntime where it is timed.", None, "N", int, recorded="changed")
     batch: int = option(1, "Examples in a run that is timed.", None, "N", int, recorded="changed")
     profile: Profile | None = option(

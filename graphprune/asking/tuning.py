@@ -55,9 +55,13 @@ class Tuning:
         float,
     )
     weight_decay: float = option(
-        0.01, "Of weights with two dimensions or more; biases and norms have none.", None, "F", float
+        0.01,
+        "Weight decay of weights with two dimensions or more; biases and norms have none.",
+        None,
+        "F",
+        float,
     )
-    momentum: float = option(0.9, "Of sgd.")
+    momentum: float = option(0.9, "Momentum of sgd.")
     warmup: float | str = option(
         0.05, "Share of the steps in which the learning rate rises.", None, "F", str, number=True
     )
@@ -104,7 +108,7 @@ class Tuning:
         "NAME",
         str,
     )
-    temperature: float = option(2.0, "Of kl.", None, "F", float)
+    temperature: float = option(2.0, "Temperature of kl.", None, "F", float)
     freeze_norms: bool = option(
         False,
         "Batch norms keep their running statistics, as in eval mode; their weights are still trained.",
@@ -116,9 +120,11 @@ class Tuning:
     patience: int = option(
         0, "Evaluations without a better figure after which training stops; 0 never stops.", None, "N", int
     )
-    lower_is_better: bool = option(False, "Of the evaluation's figure.", typed=bool)
+    lower_is_better: bool = option(
+        False, "The smallest figure of the evaluation is the best one.", typed=bool
+    )
     save_every: int = option(100, "Steps between checkpoints.")
-    seed: int = option(0, "Of the order of the data, of augmentation and of dropout.", None, "N", int)
+    seed: int = option(0, "Seed of the order of the data, of augmentation and of dropout.", None, "N", int)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "warmup", share("warmup", self.warmup))

@@ -93,7 +93,7 @@ class Target:
     Args:
         budget: what was asked for.
         cost: the cost it speaks of.
-        scale: what the search must aim at, over what was asked for; see `graphprune.face.shrink` on measured budgets.
+        scale: what the search must aim at, over what was asked for; see `graphprune.searching.latency`.
     """
 
     budget: Budget

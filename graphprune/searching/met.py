@@ -13,6 +13,7 @@ __all__ = ["budgets_met"]
 # of what was asked for; a latency is measured, and differs from one measurement to the next
 TOLERANCE = 0.01
 TIMING = 0.05
+NEAR = 0.05  # a budget that is met so closely is the one that decides
 
 
 def budgets_met(prepared: Prepared, plan: Plan) -> Iterator[Check]:
@@ -42,9 +43,9 @@ def _share(prepared: Prepared, budget: Budget, plan: Plan, sizes: dict[str, int]
 
 def _reason(prepared: Prepared, sizes: dict[str, int], shares: dict[str, float], kind: str) -> str:
     """Why a cost is well below its budget."""
-    tight = [other for other, share in shares.items() if other != kind and share >= 1 - TOLERANCE]
-    if tight:
-        return f"below it, since the {tight[0]} budget asks for less"
+    tight = max(shares, key=lambda other: shares[other])
+    if tight != kind and shares[tight] > 1 - NEAR:
+        return f"below it, since the {tight} budget asks for less"
     if prepared.request.rounds > 1:
         return "below it, since what earlier rounds removed does not come back"
     limits = prepared.limits
