@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,10 @@ import graphprune as gp
 from graphprune.asking.options import Options
 from graphprune.asking.request import Request
 from graphprune.ground.options import declarations
+from graphprune.planning import RANKINGS, UNITS
+from graphprune.planning.schedule import SCHEDULES
+from graphprune.scoring import CRITERIA
+from graphprune.scoring.aggregation import AGGREGATES, NORMALISERS
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +91,11 @@ def test_the_proposal_is_of_a_plan_that_is_made(graph: gp.DependencyGraph) -> No
 
 def test_public_names_alone_are_offered() -> None:
     assert dir(gp) == sorted(gp.__all__)
+
+
+def test_help_names_everything_that_may_be_chosen() -> None:
+    said = {name: re.findall(r"\w+", option.help) for name, _, option in declarations(Options)}
+    assert set(CRITERIA) | set(AGGREGATES) | set(NORMALISERS) <= set(said["importance"])
+    assert set(RANKINGS) <= set(said["ranking"])
+    assert set(SCHEDULES) <= set(said["schedule"])
+    assert set(UNITS) <= set(said["macs"])
