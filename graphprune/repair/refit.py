@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.calibration.sums import Records, Sums
+from graphprune.calibration.sums import Sums
 from graphprune.capture.nodes import arguments
 from graphprune.repair.linear import LINEAR, Linear
 from graphprune.repair.pair import Pair, Pairs
@@ -42,8 +42,8 @@ class Refit:
     seed: int
     weights: bool = True
     biases: bool = True
-    halves: Records[int] = field(default_factory=Records)
-    energy: Sums[str] = field(default_factory=Sums)
+    halves: Sums[int, RowSums] = field(default_factory=Sums)
+    energy: Sums[str, Tensor] = field(default_factory=Sums)
     _held: dict[str, tuple[Tensor, dict[str, Any]]] = field(default_factory=dict)
 
     @property
@@ -74,9 +74,9 @@ class Refit:
         for half, picked in self._picked(call, rows, number):
             aim, have = (self.layer.rows(value, given, picked) / scale for value in (wanted, made))
             targets = self.layer.targets(aim - have, given)
-            sums = vars(RowSums.of(self._regressors(source, given, picked), targets))
-            self.halves.add(half, **sums)
-            self.halves.expect(1 - half, **sums)  # a process may see batches of one half alone
+            sums = RowSums.of(self._regressors(source, given, picked), targets)
+            self.halves.add(half, sums)
+            self.halves.expect(1 - half, sums)  # a process may see batches of one half alone
             self.energy.add("", (aim - aim.mean(0)).double().square().sum())
 
     def _regressors(self, source: Tensor, given: Mapping[str, Any], picked: Tensor) -> Tensor:
@@ -112,8 +112,8 @@ class Refit:
         """A report, and the tensors that change."""
         step, changed = self.step, {}
         found = self.halves.total()
-        halves = [half for half in (RowSums(**found[number]) for number in (0, 1)) if half.count]
-        rows = sum(int(half.count) for half in halves)
+        halves = [found[number] for number in (0, 1) if found[number].rows]
+        rows = sum(int(half.rows) for half in halves)
         energy = float(self.energy.total()[""]) or 1.0
         fitted = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
         if fitted.slope is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Surve
     Raises:
         InputError: there are no batches, one does not fit the model or makes it fail, or an output is not finite.
     """
-    sums: Sums[tuple[str, str]] = Sums()
+    sums: Sums[tuple[str, str], Any] = Sums()
     sums.add(("processes", ""), 1)
     outputs, seconds = Difference(), 0.0
     calls = sorted((order[call], call, step.weight) for step in steps for call in step.calls)

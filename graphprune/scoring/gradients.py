@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
-from graphprune.calibration.batches import gradients
+from graphprune.calibration.batches import Calibration, gradients
 from graphprune.calibration.sums import Sums
 from graphprune.scoring.aggregation import Part
 from graphprune.scoring.measures import Measure, View, parameters_of
@@ -20,13 +20,12 @@ __all__ = ["GRADIENTS"]
 
 
 def _collect(
-    combine: Callable[[Tensor, Tensor], Tensor], power: int, view: View
+    combine: Callable[[Tensor, Tensor], Tensor], power: int, view: View, calibration: Calibration
 ) -> Mapping[str, Sequence[Part]]:
     """For each member of each group the mean over batches of ``(sum of combine(weight, gradient)) ^ power``.
 
     The sum is over everything that a unit removes of the member.
     """
-    assert view.calibration is not None
     members = [
         (group, place, *found)
         for group in view.graph.groups
@@ -35,8 +34,8 @@ def _collect(
     dims: dict[str, set[int]] = {}
     for _, _, member, _ in members:
         dims.setdefault(member.tensor, set()).add(member.dim)
-    sums: Sums[tuple[str, int]] = Sums()
-    for batch in gradients(view.graph.program, view.tensors, view.calibration):
+    sums: Sums[tuple[str, int], Tensor] = Sums()
+    for batch in gradients(view.graph.program, view.tensors, calibration):
         sums.count += 1
         products = {name: combine(*pair) for name, pair in batch.parameters.items() if name in dims}
         along = {
@@ -54,12 +53,11 @@ def _collect(
     return parts
 
 
-def _collect_fisher(view: View) -> Mapping[str, Sequence[Part]]:
+def _collect_fisher(view: View, calibration: Calibration) -> Mapping[str, Sequence[Part]]:
     """Means over examples of ``(sum of gradient times activation)^2``, over all activations of a unit together."""
-    assert view.calibration is not None
     graph, taps = tapped(view.graph.program.graph, view.all_sites)
-    sums: Sums[str] = Sums()
-    for batch in gradients(view.graph.program, view.tensors, view.calibration, taps.values(), graph):
+    sums: Sums[str, Tensor] = Sums()
+    for batch in gradients(view.graph.program, view.tensors, calibration, taps.values(), graph):
         rows = 0
         for group in view.graph.groups:
             masks = list(_mask_gradients(view, group, taps, batch.values))

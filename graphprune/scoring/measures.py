@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -30,14 +30,12 @@ class View:
         graph: the dependency graph.
         tensors: stored tensors by name.
         seed: of everything random.
-        calibration: batches and loss; None where the measure asks for none.
         collected: what `Measure.collect` returned.
     """
 
     graph: DependencyGraph
     tensors: Mapping[str, Tensor]
     seed: int
-    calibration: Calibration | None = None
     collected: Any = None
 
     @cached_property
@@ -86,7 +84,7 @@ class Measure:
 
     score: Callable[[View, Group], Iterable[Part]]
     about: str
-    collect: Callable[[View], Any] | None = field(default=None)
+    collect: Callable[[View, Calibration], Any] | None = None
     aggregate: str = "sum"
     normalise: str = "mean"
     power: float = 1.0

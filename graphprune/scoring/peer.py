@@ -113,7 +113,7 @@ class PeerImportance:
                     "give calibration batches, or call backward()",
                 )
             return {}
-        sums: Sums[str] = Sums()
+        sums: Sums[str, Tensor] = Sums()
         for batch in gradients(graph.program, tensors, Calibration(self.calibration, self.loss, seed)):
             sums.count += 1
             for name, (_, grad) in batch.parameters.items():
