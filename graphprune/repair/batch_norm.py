@@ -10,9 +10,9 @@ from torch import Tensor
 
 from graphprune.calibration.sums import Sums
 from graphprune.capture.nodes import arguments
-from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
+from graphprune.repair.walk import Pair, Walk
 
 __all__ = ["ChannelSums", "Reestimate", "estimate"]
 
@@ -100,7 +100,7 @@ class Reestimate:
     """One batch norm: sums over all batches, then an `estimate`."""
 
     step: Step
-    pairs: Pairs
+    walk: Walk
     values: int
     sums: Sums[str, ChannelSums] = field(default_factory=Sums)
 
@@ -118,9 +118,9 @@ class Reestimate:
     def solve(self) -> tuple[StepReport, dict[str, Tensor]]:
         """What came of it, and the tensors that change."""
         names = (self.step.weight, self.step.variance)
-        kept_mean, kept_variance = (self.pairs.cut(name) for name in names)
-        mean, variance = (self.pairs.tensors[name] for name in names)
-        eps = float(arguments(self.pairs.slim_nodes[self.step.calls[0]])["eps"])
+        kept_mean, kept_variance = (self.walk.cut(name) for name in names)
+        mean, variance = (self.walk.tensors[name] for name in names)
+        eps = float(arguments(self.walk.slim_nodes[self.step.calls[0]])["eps"])
         sums = self.sums.total()[""]
         found = estimate(sums, (kept_mean, kept_variance), (mean, variance), eps)
         better = found.after < found.before

@@ -12,10 +12,10 @@ from torch import Tensor
 from graphprune.calibration.sums import Sums
 from graphprune.capture.nodes import arguments
 from graphprune.repair.linear import LINEAR, Linear
-from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.regression import RowSums, fit
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
+from graphprune.repair.walk import Pair, Walk
 
 __all__ = ["Refit"]
 
@@ -36,7 +36,7 @@ class Refit:
     """
 
     step: Step
-    pairs: Pairs
+    walk: Walk
     values: int
     batches: int
     seed: int
@@ -54,7 +54,7 @@ class Refit:
     @property
     def weight(self) -> Tensor:
         """As it is now."""
-        return self.pairs.tensors[self.step.weight]
+        return self.walk.tensors[self.step.weight]
 
     def moments(self, call: str) -> tuple[str, ...]:
         """The nodes at which `look` is to be called: the call, and where its result is complete."""
@@ -86,12 +86,12 @@ class Refit:
 
     def _picked(self, call: str, rows: int, number: int) -> list[tuple[int, Tensor]]:
         """Rows to look at, for each half of the data."""
-        given = arguments(self.pairs.slim_nodes[call])
+        given = arguments(self.walk.slim_nodes[call])
         wanted = max(ROWS, ROWS_PER_REGRESSOR * self.layer.fan_in(self.weight, given))
         total = self.values // self.layer.outputs(self.weight, given)
         picked = torch.arange(rows)
         if wanted < total:
-            place = self.pairs.order[call]
+            place = self.walk.order[call]
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + place * 10_007 + number)
             count = max(round(rows * wanted / total), 1)
             picked = torch.randperm(rows, generator=generator)[:count].sort().values
@@ -101,8 +101,8 @@ class Refit:
 
     def _scale(self, norm: str) -> Tensor:
         """What the batch norm multiplies each channel with; infinite where next to nothing comes through."""
-        given = arguments(self.pairs.slim_nodes[norm])
-        tensors = self.pairs.tensors
+        given = arguments(self.walk.slim_nodes[norm])
+        tensors = self.walk.tensors
         scale = (tensors[str(given["running_var"].target)] + given["eps"]).rsqrt()
         if given["weight"] is not None:
             scale = scale * tensors[str(given["weight"].target)]
@@ -117,12 +117,12 @@ class Refit:
         energy = float(self.energy.total()[""]) or 1.0
         fitted = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
         if fitted.slope is not None:
-            given = arguments(self.pairs.slim_nodes[step.calls[0]])
+            given = arguments(self.walk.slim_nodes[step.calls[0]])
             changed[step.weight] = self.weight + self.layer.packed(fitted.slope, self.weight, given).to(
                 self.weight
             )
         if isinstance(fitted.shift, Tensor):
-            bias, shift = self.pairs.tensors[step.bias], fitted.shift.flatten()
+            bias, shift = self.walk.tensors[step.bias], fitted.shift.flatten()
             changed[step.bias] = bias + (-shift if step.negative else shift).to(bias)
         kind = "weights" if fitted.slope is not None else "bias" if changed else "none"
         return StepReport(

@@ -63,15 +63,13 @@ class _Fit:
         slope: ``[groups, size, outputs]``, None where none predicts better than no slope.
         shift: ``[groups, outputs]``.
         before: the squared targets, summed.
-        shifted: what a shift alone leaves of them, each half of the data predicted from the other.
-        after: what slope and shift leave, likewise.
+        after: what slope and shift leave of them, each half of the data predicted from the other.
         ridge: of `RIDGES`; 0 without a slope.
     """
 
     slope: Tensor | None
     shift: Tensor | float
     before: float
-    shifted: float
     after: float
     ridge: float
 
@@ -85,10 +83,9 @@ def fit(halves: Sequence[RowSums], intercept: bool, slopes: bool) -> _Fit:
         intercept: whether a shift may be taken.
         slopes: whether a slope may be.
     """
-    pairs = [(one, other) for one, other in zip(halves, reversed(halves), strict=True)]
+    pairs = list(zip(halves, reversed(halves), strict=True))
     before = sum(half.error(None, 0.0) for half in halves)
     shifted = sum(other.error(None, _mean(one)) for one, other in pairs) if intercept else before
-    with_shift = intercept and shifted < before
     after, ridge = min(shifted, before), 0.0
     if slopes and before:
         foretold = cache(lambda place: sum(_foretold(*pair, RIDGES[place], intercept) for pair in pairs))
@@ -101,8 +98,8 @@ def fit(halves: Sequence[RowSums], intercept: bool, slopes: bool) -> _Fit:
             own.add_(other)
     if ridge:
         slope, shift = _solved(total, ridge, intercept)
-        return _Fit(slope, shift, before, shifted, after, ridge)
-    return _Fit(None, _mean(total) if with_shift else 0.0, before, shifted, after, 0.0)
+        return _Fit(slope, shift, before, after, ridge)
+    return _Fit(None, _mean(total) if intercept and shifted < before else 0.0, before, after, 0.0)
 
 
 def _lowest(error: Callable[[int], float], place: int, size: int) -> int:

@@ -13,9 +13,8 @@ from graphprune.calibration.distances import Difference
 from graphprune.calibration.sums import Sums
 from graphprune.capture import tensor_leaves
 from graphprune.ground.errors import InputError
-from graphprune.repair.pair import Pair
 from graphprune.repair.steps import Step
-from graphprune.repair.walk import Walk
+from graphprune.repair.walk import Pair, Walk
 
 __all__ = ["Survey", "distance", "survey"]
 
@@ -43,7 +42,7 @@ class Survey:
     seconds: float
 
 
-def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Survey:
+def survey(walk: Walk, steps: Sequence[Step]) -> Survey:
     """Runs both programs once.
 
     Raises:
@@ -52,7 +51,7 @@ def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Surve
     sums: Sums[tuple[str, str], Any] = Sums()
     sums.add(("processes", ""), 1)
     outputs, seconds = Difference(), 0.0
-    calls = sorted((order[call], call, step.weight) for step in steps for call in step.calls)
+    calls = sorted((walk.order[call], call, step.weight) for step in steps for call in step.calls)
     for number, pair in walk.whole():
         sums.add(("batches", ""), 1)
         try:

@@ -3,8 +3,8 @@
 from graphprune.verifying.bisect import guilty_groups
 from graphprune.verifying.calm import calm
 from graphprune.verifying.nodes import Claim
-from graphprune.verifying.randomised import Lively
 from graphprune.verifying.repaired import verify_repaired
+from graphprune.verifying.tensors import Lively
 from graphprune.verifying.unchanged import verify_unchanged
 from graphprune.verifying.verdict import Check, Verdict
 from graphprune.verifying.verify import check_random, verify

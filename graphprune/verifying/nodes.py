@@ -16,8 +16,8 @@ from graphprune.capture.program import Program
 from graphprune.ground.clock import counted
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import batch_sizes
-from graphprune.verifying.lazy import Lazy
 from graphprune.verifying.reference import NodeError, Reference, steps
+from graphprune.verifying.tensors import Lazy
 from graphprune.verifying.verdict import Check
 
 __all__ = [

@@ -17,8 +17,8 @@ from graphprune.axes.terms import Atom
 from graphprune.capture.execution import Execution, call_operator
 from graphprune.capture.nodes import given_arguments, mutates
 from graphprune.planning.region import Regions
-from graphprune.verifying.lazy import Lazy
 from graphprune.verifying.restricted import is_restricted, run_restricted
+from graphprune.verifying.tensors import Lazy
 
 __all__ = ["NodeError", "Reference", "steps", "widened"]
 

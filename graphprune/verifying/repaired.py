@@ -8,10 +8,10 @@ import torch
 from torch import fx
 
 from graphprune.capture.program import Program
-from graphprune.verifying.lazy import converted
+from graphprune.verifying.modules import layers_equal, layers_hold
 from graphprune.verifying.nodes import TOLERANCE, Comparison, coarsest_dtype, outputs_of
-from graphprune.verifying.raised import layers_equal, layers_hold
 from graphprune.verifying.reference import NodeError, steps
+from graphprune.verifying.tensors import converted
 from graphprune.verifying.verdict import Check
 from graphprune.verifying.verify import random_inputs, same_stored
 

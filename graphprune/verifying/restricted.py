@@ -110,10 +110,7 @@ def _trailing_norm(given: Arguments, masks: dict[str, Tensor]) -> _Cut:
     part = _take(given["input"], mask)
     own = mask.flatten(0, -width - 1).any(0) if mask.dim() > width else mask
     arguments = {**given, "input": part, "normalized_shape": list(part.shape[-width:])}
-    for name in ("weight", "bias"):
-        if isinstance(given.get(name), Tensor):
-            arguments[name] = _take(given[name], own)
-    return _Cut(arguments, mask)
+    return _Cut(arguments | _along(given, own, "weight", "bias"), mask)
 
 
 def _channel_norm(given: Arguments, masks: dict[str, Tensor]) -> _Cut:
@@ -121,15 +118,18 @@ def _channel_norm(given: Arguments, masks: dict[str, Tensor]) -> _Cut:
     mask = masks["input"]
     own = mask.transpose(0, 1).flatten(1).any(1)
     arguments = {**given, "input": _take(given["input"], mask)}
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        if isinstance(given.get(name), Tensor):
-            arguments[name] = _take(given[name], own)
+    arguments |= _along(given, own, "weight", "bias", "running_mean", "running_var")
     if "num_groups" in given:
         counts = own.reshape(given["num_groups"], -1).sum(1)
         if len(counts[counts > 0].unique()) > 1:
             raise RuntimeError(f"groups of {counts.tolist()} kept channels, which should be equally many")
         arguments["num_groups"] = int((counts > 0).sum())
     return _Cut(arguments, mask)
+
+
+def _along(given: Arguments, own: Tensor, *names: str) -> Arguments:
+    """The arguments of these names that are tensors, each cut by the mask ``own``."""
+    return {name: _take(given[name], own) for name in names if isinstance(given.get(name), Tensor)}
 
 
 def _attention(given: Arguments, masks: dict[str, Tensor]) -> _Cut:

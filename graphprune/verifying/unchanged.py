@@ -14,7 +14,6 @@ from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.program import Program
 from graphprune.ground.clock import within
-from graphprune.verifying.lazy import converted
 from graphprune.verifying.nodes import (
     TOLERANCE,
     Claim,
@@ -27,6 +26,7 @@ from graphprune.verifying.nodes import (
     restricted,
 )
 from graphprune.verifying.reference import steps
+from graphprune.verifying.tensors import converted
 from graphprune.verifying.verdict import Check, Verdict
 from graphprune.verifying.verify import captured_checks, random_inputs, verify
 

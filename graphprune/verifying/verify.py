@@ -18,8 +18,12 @@ from graphprune.capture.program import Program, Stored
 from graphprune.ground.clock import counted, within
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.verifying.captured import captured_equals_model
-from graphprune.verifying.lazy import Lazy, converted
+from graphprune.verifying.modules import (
+    captured_equals_model,
+    layers_equal,
+    layers_hold,
+    random_layers_equal,
+)
 from graphprune.verifying.nodes import (
     Claim,
     Comparison,
@@ -28,9 +32,8 @@ from graphprune.verifying.nodes import (
     in_dtype,
     restricted,
 )
-from graphprune.verifying.raised import layers_equal, layers_hold, random_layers_equal
-from graphprune.verifying.randomised import randomised
 from graphprune.verifying.reference import NodeError, steps
+from graphprune.verifying.tensors import Lazy, converted, randomised
 from graphprune.verifying.verdict import Check, Verdict
 
 __all__ = ["captured_checks", "check_random", "random_inputs", "same_stored", "verify"]
@@ -158,11 +161,12 @@ def same_stored(before: Stored, after: Stored, planned: Tensor, values: bool = T
 
 
 def _lint(slim: Program) -> Check:
+    wrong = []
     try:
         slim.graph.lint()
     except RuntimeError as error:
-        return Check("graph is well formed", False, 1, 0, str(error))
-    return Check("graph is well formed", True, 0, 0)
+        wrong = [str(error)]
+    return Check.without("graph is well formed", wrong)
 
 
 def _parameters(graph: DependencyGraph, masks: Masks, slim: Program) -> Check:

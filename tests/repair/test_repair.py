@@ -17,9 +17,9 @@ from graphprune.calibration import Calibration
 from graphprune.capture.raising import raise_program
 from graphprune.planning import Plan, make_plan
 from graphprune.repair import Repair, RepairReport, repair
-from graphprune.repair.pair import Pairs
+from graphprune.repair.sequential import RESTARTS, make_blocks
 from graphprune.repair.steps import find_steps
-from graphprune.repair.walk import RESTARTS, Walk, make_blocks
+from graphprune.repair.walk import Walk
 from graphprune.rewriting import rewrite
 
 
@@ -241,11 +241,10 @@ def test_batches_wait_within_the_room_there_is() -> None:
     plan = half(graph)
     slim = rewrite(graph, plan)
     tensors = {name: item.tensor.detach() for name, item in slim.stored.items()}
-    pairs = Pairs(graph, plan, slim, tensors)
     steps, _ = find_steps(graph.program, True, True, True)
     call = steps[2].calls[0]
-    size = next(iter(Walk(pairs, Calibration([data(8)]), 2**30).to(call)))[1].bytes()
-    walk = Walk(pairs, Calibration(list(data(48).split(8))), int(2.5 * size))
+    size = next(iter(Walk(graph, plan, slim, tensors, Calibration([data(8)]), 2**30).to(call)))[1].bytes()
+    walk = Walk(graph, plan, slim, tensors, Calibration(list(data(48).split(8))), int(2.5 * size))
     with torch.no_grad():
         first = [float(pair.through(call)[1].sum()) for _, pair in walk.to(call)]
         again = [float(pair.through(call)[1].sum()) for _, pair in walk.to(call)]
