@@ -10,7 +10,7 @@ from torch import Tensor
 from graphprune.capture.roles import ROLES
 from graphprune.lossless.facts import Fact, KnownCall
 
-__all__ = ["BIASED", "count", "factors", "reads"]
+__all__ = ["BIASED", "PRODUCTS", "count", "factors", "reads"]
 
 _LAYERS = ("convolution", "transposed", "linear")
 # those with a bias of their own, one for each output channel
@@ -22,6 +22,7 @@ _FACTORS = {
     },
     "aten.mv": ("self", "vec"),
 }
+PRODUCTS = (*_FACTORS, "aten.einsum")
 
 
 def factors(step: KnownCall) -> tuple[Fact, Fact] | None:

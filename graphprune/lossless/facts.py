@@ -88,14 +88,8 @@ class Facts:
     batches: Mapping[int, int]
 
 
-def _example_inputs(program: Program) -> list[Any]:
-    """The leaves of one call: the example, of batch size one where the batch is dynamic."""
-    example = with_batch(program.example, 1) if program.dynamic_batch else program.example
-    return program.flat_inputs(*example)
-
-
 def interpret(program: Program, tensors: Mapping[str, Tensor], transfer: Transfer) -> Facts:
-    """Runs ``program`` on facts.
+    """Runs ``program`` on facts of its example, of batch size one where the batch is dynamic.
 
     Args:
         tensors: stored tensors by name, in the place of the program's own.
@@ -120,7 +114,10 @@ def interpret(program: Program, tensors: Mapping[str, Tensor], transfer: Transfe
         return tuple(Fact(value, mask.expand(value.shape)) for value, mask in zip(result, known, strict=True))
 
     stored = {name: _fact(tensor, True) for name, tensor in tensors.items()}
-    inputs = [_fact(leaf, False) if isinstance(leaf, Tensor) else leaf for leaf in _example_inputs(program)]
+    example = program.flat_inputs(
+        *(with_batch(program.example, 1) if program.dynamic_batch else program.example)
+    )
+    inputs = [_fact(leaf, False) if isinstance(leaf, Tensor) else leaf for leaf in example]
     execution = Execution(program.graph, stored, inputs, call, _literal)
     with torch.no_grad():
         for node, result in execution:

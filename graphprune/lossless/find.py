@@ -1,22 +1,36 @@
-"""Finds everything that can be removed without changing the outputs, and the edits of tensors that this takes."""
+"""Finds everything that can be removed without changing the outputs, and the edits of tensors that this takes.
+
+Stored tensors change where columns were added up, and where biases take constants.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, fx
 
-from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.nodes import mutates
+from graphprune.axes.dependency import DependencyGraph, build_graph
+from graphprune.capture.describe import describe
+from graphprune.capture.nodes import arguments, mutates, set_arguments
+from graphprune.capture.program import Program
 from graphprune.lossless.duplicates import Merger, find_duplicates, merged
-from graphprune.lossless.edits import Edits, edited, fold
 from graphprune.lossless.facts import Facts, interpret
 from graphprune.lossless.removal import WISHED, Removal, find_removal
 from graphprune.lossless.transfer import transfer
 from graphprune.planning.constraints import Limit
 
 __all__ = ["Lossless", "find_lossless"]
+
+
+@dataclass(frozen=True)
+class Edits:
+    """New values of stored tensors, in float64, and new biases: operator call → name of the bias among them."""
+
+    tensors: Mapping[str, Tensor]
+    biases: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -66,9 +80,9 @@ def find_lossless(graph: DependencyGraph, limits: Mapping[str, Limit]) -> Lossle
             break
         excluded |= useless
         tensors = {}
-    edits = fold(program, tensors, removal.amounts)
+    edits = _fold(program, tensors, removal.amounts)
     return Lossless(
-        edited(graph, edits) if edits.tensors else graph,
+        _edited(graph, edits) if edits.tensors else graph,
         {name: _with_fibre(graph, name, ~gone) for name, gone in removal.gone.items()},
         edits,
         removal,
@@ -102,3 +116,60 @@ def _merged(graph: DependencyGraph, own: Mapping[str, Tensor], mergers: list[Mer
 def _with_fibre(graph: DependencyGraph, name: str, kept: Tensor) -> Tensor:
     fibre = graph.by_name[name].fibre
     return kept if fibre is None else kept.expand(fibre.size, -1)
+
+
+def _fold(program: Program, tensors: Mapping[str, Tensor], amounts: Mapping[str, Tensor]) -> Edits:
+    """Adds ``amounts``, by operator call, to the calls' biases; a call without one gets one."""
+    changed = dict(tensors)
+    biases: dict[str, str] = {}
+    nodes = {node.name: node for node in program.graph.nodes}
+    for name, amount in amounts.items():
+        bias = arguments(nodes[name])["bias"]
+        if isinstance(bias, fx.Node):
+            tensor = str(bias.target)
+            own = changed.get(tensor, program.tensors[tensor].detach().double())
+            changed[tensor] = own + amount.to(own.device)
+        else:
+            tensor = str(arguments(nodes[name])["weight"].target).removesuffix("weight") + "bias"
+            changed[tensor] = amount
+            biases[name] = tensor
+    return Edits(changed, biases)
+
+
+def _edited(graph: DependencyGraph, edits: Edits) -> DependencyGraph:
+    """``graph`` with its program edited. The program no longer stands for the user's module, and names none.
+
+    Groups keep their names and units.
+    """
+    program = graph.program
+    stored = dict(program.stored)
+    for name, tensor in edits.tensors.items():
+        like = stored.get(name) or stored[name.removesuffix("bias") + "weight"]
+        new = like.with_tensor(tensor.to(like.tensor.device, like.tensor.dtype).clone())
+        stored[name] = dataclasses.replace(new, name=name, ties=like.ties if like.name == name else ())
+    program = dataclasses.replace(program, stored=stored, model=None)
+    if not edits.biases:
+        return dataclasses.replace(graph, program=program)
+    return build_graph(_with_biases(program, edits.biases))
+
+
+def _with_biases(program: Program, biases: Mapping[str, str]) -> Program:
+    new = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    for node in program.graph.nodes:
+        copy = mapping[node] = new.node_copy(node, mapping.__getitem__)
+        if node.name in biases:
+            name = biases[node.name]
+            with new.inserting_before(copy):
+                held = new.create_node("get_attr", name, name=name.replace(".", "_"))
+            held.meta["val"] = torch.empty_like(program.stored[name].tensor, device="meta")
+            set_arguments(copy, {"bias": held})
+    description = describe(new)
+    attributes = {node.name: str(node.target) for node in new.nodes if node.op == "get_attr"}
+    return dataclasses.replace(
+        program,
+        graph=new,
+        operations=description.operations,
+        values=description.values,
+        attributes=attributes,
+    )
