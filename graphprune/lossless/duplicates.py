@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom, atoms
 from graphprune.capture.operations import Value
-from graphprune.lossless.factors import BIASED
+from graphprune.lossless.facts import BIASED
 from graphprune.lossless.transfer import POINTWISE, REARRANGED, WINDOWS
 from graphprune.lossless.units import places
 
@@ -46,35 +45,29 @@ def find_duplicates(
         making, _ = _uses(graph, group.atom)
         if not making:
             continue
-        rows = torch.cat([_rows(graph, group, tensors, *place) for place in making], 1)
-        _, classes = torch.unique(rows, dim=0, return_inverse=True)
+        rows = []  # what each tensor holds for every unit, [units, values]
+        for name, dim in making:
+            at = places(graph.tensor_terms[name][dim], group.atom, {})
+            rows.append(tensors[name].double().movedim(dim, 0)[at].flatten(1))
+        _, classes = torch.unique(torch.cat(rows, 1), dim=0, return_inverse=True)
         first: dict[int, int] = {}
         for unit, kind in enumerate(classes.tolist()):
-            if (group.name, unit) in known:
-                continue
-            if kind in first:
+            if (group.name, unit) not in known and first.setdefault(kind, unit) != unit:
                 found.append(Merger(group.name, first[kind], unit))
-            first.setdefault(kind, unit)
     return found
 
 
 def merged(graph: DependencyGraph, tensors: Mapping[str, Tensor], mergers: list[Merger]) -> dict[str, Tensor]:
-    """``tensors`` with the columns of every copy added to its unit's and set to zero; nothing changes in place."""
-    result = dict(tensors)
+    """The tensors that change, in float64, when every copy's columns are added to its unit's and set to zero."""
+    changed: dict[str, Tensor] = {}
     for merger in mergers:
         atom = graph.by_name[merger.group].atom
         for name, dim in _uses(graph, atom)[1]:
+            own = changed[name] if name in changed else tensors[name].double()
             at = places(graph.tensor_terms[name][dim], atom, {})
-            columns = result[name].index_select(dim, at[merger.copy])
-            tensor = result[name].index_add(dim, at[merger.unit], columns)
-            result[name] = tensor.index_fill_(dim, at[merger.copy], 0)
-    return result
-
-
-def _rows(graph: DependencyGraph, group: Group, tensors: Mapping[str, Tensor], name: str, dim: int) -> Tensor:
-    """What a tensor holds for every unit: ``[units, values]``."""
-    at = places(graph.tensor_terms[name][dim], group.atom, {})
-    return tensors[name].double().movedim(dim, 0)[at].flatten(1)
+            added = own.index_add(dim, at[merger.unit], own.index_select(dim, at[merger.copy]))
+            changed[name] = added.index_fill_(dim, at[merger.copy], 0)
+    return changed
 
 
 def _uses(graph: DependencyGraph, atom: Atom) -> tuple[list[Place], list[Place]]:

@@ -15,8 +15,7 @@ from torch import Tensor, fx
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.nodes import arguments, family
 from graphprune.capture.operations import Operation
-from graphprune.lossless.factors import BIASED
-from graphprune.lossless.facts import Facts
+from graphprune.lossless.facts import BIASED, Facts
 from graphprune.lossless.readers import READ, Constant, Need, Reading, needs
 from graphprune.lossless.units import units_at
 from graphprune.planning.constraints import Limit

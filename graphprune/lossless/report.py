@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom, Term, atoms
-from graphprune.lossless.factors import factors
+from graphprune.lossless.facts import factors
 from graphprune.lossless.find import Lossless
 from graphprune.lossless.units import per_position, places, units_at
 from graphprune.planning.narrowing import narrowed

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from graphprune.axes.rules import joining, pointwise, views
-from graphprune.lossless.factors import PRODUCTS, count, factors
-from graphprune.lossless.facts import Fact, KnownCall, Transfer, everywhere
+from graphprune.lossless.facts import PRODUCTS, Fact, KnownCall, Transfer, count, everywhere, factors
 
 __all__ = ["CREATORS", "POINTWISE", "REARRANGED", "WINDOWS", "transfer"]
 

@@ -149,8 +149,8 @@ class Pair:
         return self._values(original, slim)
 
     def _values(self, original: fx.Node, slim: fx.Node) -> tuple[Tensor, Tensor]:
-        region, value = self.regions.of(original.name), self.original.environment[original]
-        return value if region is None else region.take(value), self.slim.environment[slim]
+        value = self.original.environment[original]
+        return self.regions.of(original.name).take(value), self.slim.environment[slim]
 
     def given(self, call: str) -> dict[str, Any]:
         """The arguments of the slim program's call: tensors that are still there, and numbers."""

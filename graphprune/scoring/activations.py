@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,8 +13,7 @@ from graphprune.axes.groups import Group
 from graphprune.axes.terms import atoms
 from graphprune.calibration.batches import Calibration, forward
 from graphprune.calibration.sums import Sums
-from graphprune.scoring.aggregation import Part
-from graphprune.scoring.measures import Measure, View
+from graphprune.scoring.measures import Measure, Part, View
 from graphprune.scoring.sites import Site
 from graphprune.scoring.units import per_unit, sum_along, unit_maps
 
@@ -63,19 +63,14 @@ def _seen(view: View, group: Group) -> Iterator[tuple[Site, Moments, Tensor]]:
                 yield site, moments, units
 
 
-def _statistic(of: Callable[[Moments], Tensor]) -> Callable[[View, Group], Iterator[Part]]:
+def _statistic(of: Callable[[Moments], Tensor], view: View, group: Group) -> Iterator[Part]:
     """A part for each activation; ``of`` gets the means of its moments over each unit's positions."""
-
-    def score(view: View, group: Group) -> Iterator[Part]:
-        met: set[Place] = set()
-        for site, moments, units in _seen(view, group):
-            if (site.value, site.dim) in met:  # several layers read the same activation
-                continue
+    met: set[Place] = set()
+    for site, moments, units in _seen(view, group):
+        if (site.value, site.dim) not in met:  # several layers may read the same activation
             met.add((site.value, site.dim))
             sums = Moments(*(per_unit(each, units, group) for each in moments))
             yield Part(site.role, of(Moments(*(each / sums.number for each in sums))))
-
-    return score
 
 
 def _wanda(view: View, group: Group) -> Iterator[Part]:
@@ -102,19 +97,19 @@ def _products(view: View, group: Group, site: Site, moments: Moments, units: Ten
 
 ACTIVATIONS: dict[str, Measure] = {
     "activation_mean": Measure(
-        _statistic(lambda means: means.absolute),
+        partial(_statistic, lambda means: means.absolute),
         "mean absolute activation (Molchanov 2017)",
         _collect,
         aggregate="mean",
     ),
     "activation_variance": Measure(
-        _statistic(lambda means: (means.square - means.total.square()).clamp_min(0)),
+        partial(_statistic, lambda means: (means.square - means.total.square()).clamp_min(0)),
         "variance of the activation (Polyak 2015)",
         _collect,
         aggregate="mean",
     ),
     "apoz": Measure(
-        _statistic(lambda means: 1 - means.zeros),
+        partial(_statistic, lambda means: 1 - means.zeros),
         "one minus the average percentage of zeros (Hu 2016)",
         _collect,
         aggregate="mean",

@@ -14,9 +14,8 @@ from graphprune.calibration.batches import Calibration
 from graphprune.calibration.losses import Loss
 from graphprune.ground.errors import InputError
 from graphprune.scoring.activations import ACTIVATIONS
-from graphprune.scoring.aggregation import AGGREGATES, NORMALISERS
 from graphprune.scoring.gradients import GRADIENTS
-from graphprune.scoring.measures import Measure, View
+from graphprune.scoring.measures import AGGREGATES, NORMALISERS, Measure, View
 from graphprune.scoring.peer import PeerImportance, is_peer, takes_gradients
 from graphprune.scoring.reconstruction import RECONSTRUCTION, REFIT
 from graphprune.scoring.weights import MAGNITUDE, REDUNDANCY

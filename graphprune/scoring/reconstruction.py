@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -13,11 +14,10 @@ from graphprune.axes.groups import Group
 from graphprune.calibration.batches import Calibration, forward, gradients
 from graphprune.calibration.sums import Sums
 from graphprune.ground.errors import InputError
-from graphprune.scoring.aggregation import Part
 from graphprune.scoring.elimination import RIDGE, elimination_errors, gram
-from graphprune.scoring.measures import Measure, View
+from graphprune.scoring.measures import Measure, Part, View
 from graphprune.scoring.sites import Site
-from graphprune.scoring.units import rows_of, shape_of, sum_along, unit_maps, units_of
+from graphprune.scoring.units import rows_of, sum_along, unit_maps
 
 __all__ = ["RECONSTRUCTION", "REFIT", "marginal"]
 
@@ -40,9 +40,9 @@ def _collect_products(view: View, calibration: Calibration) -> dict[Place, _Prod
     """Of every group, at every site that is consumed."""
     wanted: dict[str, dict[Place, Group]] = {}
     for group in view.graph.groups:
-        if units_of(group) > LIMIT:
+        if prod(group.shape) > LIMIT:
             raise InputError(
-                f"group {group.name} has {units_of(group)} units, too many for reconstruction",
+                f"group {group.name} has {prod(group.shape)} units, too many for reconstruction",
                 f"use another importance: this one takes groups of up to {LIMIT}",
             )
         for site in view.sites[group.name]:
@@ -66,7 +66,7 @@ def _reconstruction(view: View, group: Group) -> Iterator[Part]:
     """`elimination_errors` at each layer that consumes the group; kernel positions count as outputs of their own."""
     for site, seen, rows in _consumers(view, group, view.collected):
         found = [elimination_errors(matrix, row) for matrix, row in zip(seen.products, rows, strict=True)]
-        yield Part(site.role, torch.stack(found).reshape(shape_of(group)))
+        yield Part(site.role, torch.stack(found).reshape(group.shape))
 
 
 def _consumers(
@@ -124,7 +124,7 @@ def _refit(least: float, view: View, group: Group) -> Iterator[Part]:
         variances = seen.products - seen.mean.unsqueeze(-1) * seen.mean.unsqueeze(-2)
         ridge = max(RIDGE + group.size / float(seen.number), least)
         found = [elimination_errors(matrix, row, ridge) for matrix, row in zip(variances, rows, strict=True)]
-        yield Part(site.role, torch.stack([marginal(errors) for errors in found]).reshape(shape_of(group)))
+        yield Part(site.role, torch.stack([marginal(errors) for errors in found]).reshape(group.shape))
 
 
 def marginal(errors: Tensor) -> Tensor:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from math import inf
 
 import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
-from graphprune.scoring.aggregation import Part
-from graphprune.scoring.measures import Measure, View, parameters_of
-from graphprune.scoring.units import per_unit, rows_of, shape_of
+from graphprune.scoring.measures import Measure, Part, View, parameters_of
+from graphprune.scoring.units import per_unit, rows_of
 
 __all__ = ["MAGNITUDE", "REDUNDANCY"]
 
 
-def _weight_norm(power: float) -> Callable[[View, Group], Iterator[Part]]:
+def _weight_norm(power: float, view: View, group: Group) -> Iterator[Part]:
     """The sum of ``|w|^power`` over everything of a member that is removed with a unit; for ``inf`` the maximum.
 
     The magnitude criterion of Li et al., "Pruning Filters for Efficient ConvNets" (2017), summed over
     coupled members as in Fang et al., "DepGraph" (2023).
     """
-    largest = power == float("inf")
-
-    def score(view: View, group: Group) -> Iterator[Part]:
-        for member, units in parameters_of(view, group):
-            norms = view.norms(member.tensor, member.dim, power)
-            yield Part(member.role, per_unit(norms if largest else norms**power, units, group, largest))
-
-    return score
+    largest = power == inf
+    for member, units in parameters_of(view, group):
+        norms = view.norms(member.tensor, member.dim, power)
+        yield Part(member.role, per_unit(norms if largest else norms**power, units, group, largest))
 
 
 def _norm_scale(view: View, group: Group) -> Iterator[Part]:
@@ -45,17 +42,17 @@ def _random_scores(view: View, group: Group) -> Iterator[Part]:
     """Uniform between 0 and 1, the same for the same seed and model: the baseline that a criterion must beat."""
     place = view.graph.groups.index(group)
     generator = torch.Generator().manual_seed(view.seed * 1_000_003 + place)
-    yield Part("produces", torch.rand(shape_of(group), generator=generator, dtype=torch.float64))
+    yield Part("produces", torch.rand(group.shape, generator=generator, dtype=torch.float64))
 
 
 MAGNITUDE: dict[str, Measure] = {
-    "l1": Measure(_weight_norm(1), "sum of the absolute weights (Li 2017)"),
-    "l2": Measure(_weight_norm(2), "Euclidean norm of the weights (Li 2017, Fang 2023)", power=0.5),
+    "l1": Measure(partial(_weight_norm, 1), "sum of the absolute weights (Li 2017)"),
+    "l2": Measure(partial(_weight_norm, 2), "Euclidean norm of the weights (Li 2017, Fang 2023)", power=0.5),
     "linf": Measure(
-        _weight_norm(float("inf")), "largest absolute weight of the producers", aggregate="producers"
+        partial(_weight_norm, inf), "largest absolute weight of the producers", aggregate="producers"
     ),
     "lamp": Measure(
-        _weight_norm(2), "squared weights over all not smaller ones (Lee 2021)", normalise="lamp"
+        partial(_weight_norm, 2), "squared weights over all not smaller ones (Lee 2021)", normalise="lamp"
     ),
     "bn_scale": Measure(_norm_scale, "scale of the batch norms (Liu 2017)"),
     "random": Measure(_random_scores, "uniform random numbers", normalise="none"),
@@ -89,25 +86,23 @@ def _cosine_novelty(rows: Tensor) -> Tensor:
     return torch.where(norms > 0, novelty, 0.0)
 
 
-def _compared(compare: Callable[[Tensor], Tensor]) -> Callable[[View, Group], Iterator[Part]]:
+def _compared(compare: Callable[[Tensor], Tensor], view: View, group: Group) -> Iterator[Part]:
     """Weights of at least two dimensions: a scale or a bias is one number, and every two numbers are alike."""
-
-    def score(view: View, group: Group) -> Iterator[Part]:
-        for member, units in parameters_of(view, group):
-            weight = view.tensors[member.tensor]
-            if weight.dim() > 1 and member.role != "carries":
-                scores = compare(rows_of(weight, member.dim, units, group))
-                yield Part(member.role, scores.reshape(shape_of(group)))
-
-    return score
+    for member, units in parameters_of(view, group):
+        weight = view.tensors[member.tensor]
+        if weight.dim() > 1 and member.role != "carries":
+            scores = compare(rows_of(weight, member.dim, units, group))
+            yield Part(member.role, scores.reshape(group.shape))
 
 
 # the sources compare filters alone, hence the producers
 REDUNDANCY: dict[str, Measure] = {
     "fpgm": Measure(
-        _compared(_total_distance), "distance to all other units (He 2019)", aggregate="producers"
+        partial(_compared, _total_distance), "distance to all other units (He 2019)", aggregate="producers"
     ),
     "cosine": Measure(
-        _compared(_cosine_novelty), "unlikeness to any larger unit (Ayinde 2019)", aggregate="producers"
+        partial(_compared, _cosine_novelty),
+        "unlikeness to any larger unit (Ayinde 2019)",
+        aggregate="producers",
     ),
 }

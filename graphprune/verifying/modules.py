@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from graphprune.capture.execution import run
 from graphprune.capture.export import left_as_it_was
-from graphprune.capture.inputs import tensor_leaves
+from graphprune.capture.inputs import registered_tensors, tensor_leaves
 from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program
 from graphprune.verifying.nodes import (
@@ -139,11 +139,9 @@ def _widened_layers(layers: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModul
 def layers_hold(slim: Program, module: nn.Module) -> Check:
     """Under each name the layers hold the program's very tensor; counters of batches may be new."""
     known = {name: item.tensor for item in slim.stored.values() for name in (item.name, *item.ties)}
-    held: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
-    held.update(module.named_parameters(remove_duplicate=False))
     wrong = [
         name
-        for name, tensor in held.items()
+        for name, tensor in registered_tensors(module).items()
         if known.get(name) is not tensor and not (name.endswith("num_batches_tracked") and name not in known)
     ]
     return Check.without("layers hold the planned tensors", wrong)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.program import Stored
 
 __all__ = ["Lazy", "Lively", "converted", "randomised"]
@@ -104,9 +105,5 @@ class Lively(Lazy):
         values = randomised(stored, seed, None, self.gain, ("bias",))
         self.own = tuple(stored)  # one name for each tied tensor
         first = {id(item.tensor): name for name, item in stored.items()}
-        every = {
-            name: first[id(tensor)]
-            for named in kinds.values()
-            for name, tensor in named(remove_duplicate=False)
-        }
+        every = {name: first[id(tensor)] for name, tensor in registered_tensors(module).items()}
         super().__init__(every, lambda name: values[every[name]])

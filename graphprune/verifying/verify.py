@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +36,7 @@ from graphprune.verifying.reference import NodeError, steps
 from graphprune.verifying.tensors import Lazy, converted, randomised
 from graphprune.verifying.verdict import Check, Verdict
 
-__all__ = ["captured_checks", "check_random", "random_inputs", "same_stored", "verify"]
+__all__ = ["captured_checks", "check_random", "guilty_groups", "random_inputs", "same_stored", "verify"]
 
 
 def verify(
@@ -94,6 +94,22 @@ def captured_checks(program: Program, seed: int) -> Iterator[Check]:
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
     """The slim program equals the masked original at every node, in float64 on random tensors."""
     return _compare_random(Claim(graph, plan, slim), seed, _widest(graph.program)).check
+
+
+def guilty_groups(names: Sequence[str], fails: Callable[[Sequence[str]], bool]) -> tuple[str, ...]:
+    """The smallest set of groups found by halving for which ``fails`` holds; they fail together.
+
+    >>> guilty_groups(["a", "b", "c", "d"], lambda names: "c" in names)
+    ('c',)
+    >>> guilty_groups(["a", "b", "c", "d"], lambda names: "a" in names and "d" in names)
+    ('a', 'b', 'c', 'd')
+    """
+    if len(names) > 1:
+        middle = len(names) // 2
+        for half in (names[:middle], names[middle:]):
+            if fails(half):
+                return guilty_groups(half, fails)
+    return tuple(names)
 
 
 def _compare_random(claim: Claim, seed: int, dtype: torch.dtype) -> Comparison:
