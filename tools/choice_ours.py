@@ -24,8 +24,8 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.cutting.cut import cut
 from graphprune.probing import Sensitivity
 from graphprune.scoring import CRITERIA, Criterion, Importance, PeerImportance
-from graphprune.scoring.aggregation import NORMALISERS
 from graphprune.scoring.criteria import LOSSES
+from graphprune.scoring.measures import NORMALISERS
 
 __all__ = ["Choice", "Ours", "choices"]
 

@@ -53,6 +53,11 @@ class Group:
         """Number of units."""
         return self.atom.size
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One number for each unit: ``[size]``, or ``[fibre size, size]``."""
+        return (self.size,) if self.fibre is None else (self.fibre.size, self.size)
+
 
 def find_groups(
     analysis: Analysis,

@@ -54,7 +54,7 @@ class Difference:
 
     def __init__(self, distance: str = "l2") -> None:
         self.measure, self.power = DISTANCES[distance]
-        self.sums: Sums[int] = Sums()
+        self.sums: Sums[int, Tensor] = Sums()
 
     def add(self, own: Any, slim: Any) -> None:
         """One batch: what each model returns. Outputs that are not floating are left out."""

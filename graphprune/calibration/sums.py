@@ -7,16 +7,18 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from graphprune.ground.processes import over_processes
 
-__all__ = ["Records", "Sums"]
+__all__ = ["Sums"]
 
 Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
-class Sums(Generic[Key]):
-    """Sums of tensors by key, in float64 on the CPU.
+class Sums(Generic[Key, Value]):
+    """Sums by key, of tensors or of named tuples of tensors, in float64 on the CPU.
 
     Every process adds what its own batches give. `total` and `means` are over all of them, so that all processes come
     to the same; they must be called alike in every process, and all must have added to the same keys (see `expect`).
@@ -30,65 +32,40 @@ class Sums(Generic[Key]):
     """
 
     def __init__(self) -> None:
-        self.held: dict[Key, Tensor] = {}
+        self.held: dict[Key, Value] = {}
         self.count = 0  # of the batches or examples that `means` divides by
 
-    def add(self, key: Key, value: Tensor | float) -> None:
+    def add(self, key: Key, value: Value) -> None:
         """Adds ``value``; the first one of a key becomes the sum, so it must not be used elsewhere."""
-        value = torch.as_tensor(value, dtype=torch.float64, device="cpu").detach()
+        value = pytree.tree_map(_wide, value)
         if key in self.held:
-            self.held[key] += value
+            pytree.tree_map(Tensor.add_, self.held[key], value)
         else:
             self.held[key] = value
 
-    def expect(self, key: Key, like: Tensor) -> None:
+    def expect(self, key: Key, like: Value) -> None:
         """A sum in the shape of ``like`` for this key, even if this process never adds to it."""
         if key not in self.held:
-            self.held[key] = torch.zeros_like(like, dtype=torch.float64, device="cpu")
+            self.held[key] = pytree.tree_map(lambda part: torch.zeros_like(_wide(part)), like)
 
-    def total(self) -> dict[Key, Tensor]:
+    def total(self) -> dict[Key, Value]:
         """The sums over all processes."""
-        return self._joined(self.held)
+        return _joined(self.held)
 
-    def means(self) -> dict[Key, Tensor]:
+    def means(self) -> dict[Key, Value]:
         """The sums over all processes, divided by how often they counted together."""
-        counted: dict[Any, Tensor] = {"count": torch.tensor(float(self.count), dtype=torch.float64)}
-        count = self._joined(counted)["count"].clamp_min(1)
-        return {key: total / count for key, total in self.total().items()}
-
-    @staticmethod
-    def _joined(sums: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
-        # a process may have met the keys in an order of its own
-        found = over_processes({key: sums[key] for key in sorted(sums, key=repr)})
-        return {key: found[key] for key in sums}
+        count = _joined({"count": _wide(self.count)})["count"].clamp_min(1)
+        means: dict[Key, Value] = pytree.tree_map(lambda total: total / count, self.total())
+        return means
 
 
-class Records(Generic[Key]):
-    """As `Sums`, of several tensors for each key, which have names.
+def _wide(value: Any) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64, device="cpu").detach()
 
-    >>> records = Records()
-    >>> for batch in torch.tensor([[1.0, 2.0], [3.0, 6.0]]):
-    ...     records.add("values", count=torch.tensor(2), squares=batch.square().sum())
-    >>> {name: float(total) for name, total in records.total()["values"].items()}
-    {'count': 4.0, 'squares': 50.0}
-    """
 
-    def __init__(self) -> None:
-        self.sums: Sums[tuple[Key, str]] = Sums()
-
-    def add(self, key: Key, **parts: Tensor) -> None:
-        """Adds the parts of a record, see `Sums.add`."""
-        for name, part in parts.items():
-            self.sums.add((key, name), part)
-
-    def expect(self, key: Key, **like: Tensor) -> None:
-        """See `Sums.expect`."""
-        for name, part in like.items():
-            self.sums.expect((key, name), part)
-
-    def total(self) -> dict[Key, dict[str, Tensor]]:
-        """The records over all processes."""
-        found: dict[Key, dict[str, Tensor]] = {}
-        for (key, name), part in self.sums.total().items():
-            found.setdefault(key, {})[name] = part
-        return found
+def _joined(sums: Mapping[Key, Value]) -> dict[Key, Value]:
+    # a process may have met the keys in an order of its own
+    parts, shape = pytree.tree_flatten_with_path({key: sums[key] for key in sorted(sums, key=repr)})
+    joined = over_processes({pytree.keystr(path): part for path, part in parts})
+    found: dict[Key, Value] = pytree.tree_unflatten(joined.values(), shape)
+    return {key: found[key] for key in sums}

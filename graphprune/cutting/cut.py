@@ -50,7 +50,8 @@ class Cut:
     @property
     def cost(self) -> Cost:
         """Of the slim model."""
-        return self.graph.cost({name: kept.shape[-1] for name, kept in self.plan.groups.items()})
+        planned = self.graph.cost({name: kept.shape[-1] for name, kept in self.plan.groups.items()})
+        return replace(planned, params=self.slim.parameter_count)  # biases that take constants are new
 
 
 Proof = Callable[[Cut], Verdict]

@@ -45,7 +45,7 @@ def cut_lossless(graph: DependencyGraph, request: Request, clock: Clock) -> Cut:
 
     def equals_original(made: Cut) -> Verdict:
         claim = Claim(made.graph, made.plan, made.slim)
-        return verify_unchanged(graph, claim, made.module, found.edits.tensors, request.seed)
+        return verify_unchanged(graph, claim, made.module, found.tensors, request.seed)
 
     made = cut(found.graph, inner, clock, equals_original, request.seed)
     return replace(made, graph=graph, plan=plan, lossless=make_report(graph, plan, found))

@@ -82,7 +82,7 @@ def sensitivity(
     }
     scores = criterion(graph, graph.program.tensors, seed)
     # one process reads and writes the file; what it holds already is measured by none
-    rows = from_first(lambda: Record.open(place, head).rows)
-    record = Record(head, rows, place if is_first() else None)
+    held = from_first(lambda: Record.open(place, head).points)
+    record = Record(head, held, place if is_first() else None)
     points = measured(graph, scores, shares, measure, record, watch)
     return Sensitivity(head["distance"], points, head["baseline"], head["model"], criterion)

@@ -6,17 +6,16 @@ from the operators, which treat the units of a group alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom, atoms
-from graphprune.capture.operations import Operation, Value
-from graphprune.lossless.factors import BIASED
+from graphprune.capture.operations import Value
+from graphprune.lossless.facts import BIASED
 from graphprune.lossless.transfer import POINTWISE, REARRANGED, WINDOWS
 from graphprune.lossless.units import places
 
@@ -34,12 +33,7 @@ class Merger:
     copy: int
 
 
-@dataclass(frozen=True)
-class _Uses:
-    """Dimensions of stored tensors along a group: those that make the units, and those that only read them."""
-
-    making: tuple[tuple[str, int], ...]
-    reading: tuple[tuple[str, int], ...]
+Place = tuple[str, int]  # a stored tensor and one of its dimensions
 
 
 def find_duplicates(
@@ -48,88 +42,63 @@ def find_duplicates(
     """All units that repeat an earlier one of their group; ``known`` are (group, unit) that are no candidates."""
     found: list[Merger] = []
     for group in graph.groups:
-        uses = _uses(graph, group.atom)
-        if uses is None or not uses.making:
+        making, _ = _uses(graph, group.atom)
+        if not making:
             continue
-        rows = torch.cat([_rows(graph, group, tensors, *use) for use in uses.making], 1)
-        _, classes = torch.unique(rows, dim=0, return_inverse=True)
+        rows = []  # what each tensor holds for every unit, [units, values]
+        for name, dim in making:
+            at = places(graph.tensor_terms[name][dim], group.atom, {})
+            rows.append(tensors[name].double().movedim(dim, 0)[at].flatten(1))
+        _, classes = torch.unique(torch.cat(rows, 1), dim=0, return_inverse=True)
         first: dict[int, int] = {}
         for unit, kind in enumerate(classes.tolist()):
-            if (group.name, unit) in known:
-                continue
-            if kind in first:
+            if (group.name, unit) not in known and first.setdefault(kind, unit) != unit:
                 found.append(Merger(group.name, first[kind], unit))
-            first.setdefault(kind, unit)
     return found
 
 
 def merged(graph: DependencyGraph, tensors: Mapping[str, Tensor], mergers: list[Merger]) -> dict[str, Tensor]:
-    """``tensors`` with the columns of every copy added to its unit's and set to zero; nothing changes in place."""
-    result = dict(tensors)
-    lengths: Mapping[Atom, int] = {}
+    """The tensors that change, in float64, when every copy's columns are added to its unit's and set to zero."""
+    changed: dict[str, Tensor] = {}
     for merger in mergers:
-        group = graph.by_name[merger.group]
-        uses = _uses(graph, group.atom)
-        assert uses is not None
-        for name, dim in uses.reading:
-            at = places(graph.tensor_terms[name][dim], group.atom, lengths)
-            tensor = result[name].clone()
-            columns = tensor.index_select(dim, at[merger.copy])
-            tensor.index_add_(dim, at[merger.unit], columns)
-            tensor.index_fill_(dim, at[merger.copy], 0)
-            result[name] = tensor
-    return result
+        atom = graph.by_name[merger.group].atom
+        for name, dim in _uses(graph, atom)[1]:
+            own = changed[name] if name in changed else tensors[name].double()
+            at = places(graph.tensor_terms[name][dim], atom, {})
+            added = own.index_add(dim, at[merger.unit], own.index_select(dim, at[merger.copy]))
+            changed[name] = added.index_fill_(dim, at[merger.copy], 0)
+    return changed
 
 
-def _rows(graph: DependencyGraph, group: Group, tensors: Mapping[str, Tensor], name: str, dim: int) -> Tensor:
-    """What a tensor holds for every unit: ``[units, values]``."""
-    at = places(graph.tensor_terms[name][dim], group.atom, {})
-    return tensors[name].double().movedim(dim, 0)[at].flatten(1)
+def _uses(graph: DependencyGraph, atom: Atom) -> tuple[list[Place], list[Place]]:
+    """Dimensions of stored tensors along ``atom``: those that make its units, and those that only read them.
 
+    There are none where an operator could tell the units apart.
+    """
+    making: dict[Place, None] = {}
+    reading: dict[Place, None] = {}
+    stored, terms = graph.program.attributes, graph.analysis.terms
 
-def _uses(graph: DependencyGraph, atom: Atom) -> _Uses | None:
-    """How stored tensors are used along ``atom``; None where an operator could tell its units apart."""
-    making: dict[tuple[str, int], None] = {}
-    reading: dict[tuple[str, int], None] = {}
-    stored = graph.program.attributes
-    touches = _toucher(graph, atom)
+    def touched(values: Iterable[Value]) -> list[tuple[str, int]]:
+        return [
+            (v.name, dim) for v in values for dim, term in enumerate(terms[v.name]) if atom in atoms(term)
+        ]
+
     for operation in graph.program.operations:
-        dims = [(v, dim) for v in operation.inputs for dim in touches(v)]
-        if not dims and not any(touches(value) for value in operation.outputs):
+        dims = touched(operation.inputs)
+        if not dims and not touched(operation.outputs):
             continue
-        if operation.family not in BIASED and operation.family not in _ALIKE:
-            return None
-        if operation.family.startswith("aten.conv_transpose") and operation.arguments["groups"] != 1:
-            return None
-        read = _read_dimension(operation)
+        transposed = operation.family.startswith("aten.conv_transpose")
+        read = None
+        if operation.family in BIASED:
+            read = (operation.arguments["weight"].name, 0 if transposed else 1)
+        alike = operation.family in _ALIKE or (read is not None and read[0] in stored)
+        if not alike or (transposed and operation.arguments["groups"] != 1):
+            return [], []
         for value, dim in dims:
-            if value.name in stored:
-                (reading if (value.name, dim) == read else making)[stored[value.name], dim] = None
-        if read is not None and read[0] not in stored and operation.family in BIASED:
-            return None  # a weight that is computed
-    uses = _counts(graph)
-    alone = all(uses[tensor] == 1 for tensor, _ in reading) and not set(making) & set(reading)
-    return _Uses(tuple(making), tuple(reading)) if alone else None
-
-
-def _toucher(graph: DependencyGraph, atom: Atom) -> Callable[[Value], list[int]]:
-    terms = graph.analysis.terms
-
-    def touches(value: Value) -> list[int]:
-        return [dim for dim, term in enumerate(terms[value.name]) if any(a is atom for a in atoms(term))]
-
-    return touches
-
-
-def _read_dimension(operation: Operation) -> tuple[str, int] | None:
-    """The weight and the dimension along which it sums."""
-    if operation.family not in BIASED:
-        return None
-    weight = operation.arguments["weight"]
-    return (weight.name, 0 if operation.family.startswith("aten.conv_transpose") else 1)
-
-
-def _counts(graph: DependencyGraph) -> dict[str, int]:
-    """How many operator calls read each stored tensor."""
+            if value in stored:
+                (reading if (value, dim) == read else making)[stored[value], dim] = None
     nodes = (node for node in graph.program.graph.nodes if node.op == "get_attr")
-    return {str(node.target): len(node.users) for node in nodes}
+    readers = {str(node.target): len(node.users) for node in nodes}
+    alone = all(readers[tensor] == 1 for tensor, _ in reading) and not making.keys() & reading.keys()
+    return (list(making), list(reading)) if alone else ([], [])

@@ -7,7 +7,7 @@ stored tensors, never from the values that happened to come out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,21 @@ from graphprune.capture.execution import Execution, call_operator
 from graphprune.capture.inputs import tensor_leaves, with_batch
 from graphprune.capture.nodes import arguments, family, given_arguments
 from graphprune.capture.program import Program
+from graphprune.capture.roles import ROLES
 from graphprune.planning.region import batch_sizes
 
-__all__ = ["Fact", "Facts", "KnownCall", "everywhere", "interpret"]
+__all__ = [
+    "BIASED",
+    "PRODUCTS",
+    "Fact",
+    "Facts",
+    "KnownCall",
+    "count",
+    "everywhere",
+    "factors",
+    "interpret",
+    "reads",
+]
 
 
 @dataclass(frozen=True)
@@ -88,14 +100,8 @@ class Facts:
     batches: Mapping[int, int]
 
 
-def _example_inputs(program: Program) -> list[Any]:
-    """The leaves of one call: the example, of batch size one where the batch is dynamic."""
-    example = with_batch(program.example, 1) if program.dynamic_batch else program.example
-    return program.flat_inputs(*example)
-
-
 def interpret(program: Program, tensors: Mapping[str, Tensor], transfer: Transfer) -> Facts:
-    """Runs ``program`` on facts.
+    """Runs ``program`` on facts of its example, of batch size one where the batch is dynamic.
 
     Args:
         tensors: stored tensors by name, in the place of the program's own.
@@ -120,7 +126,10 @@ def interpret(program: Program, tensors: Mapping[str, Tensor], transfer: Transfe
         return tuple(Fact(value, mask.expand(value.shape)) for value, mask in zip(result, known, strict=True))
 
     stored = {name: _fact(tensor, True) for name, tensor in tensors.items()}
-    inputs = [_fact(leaf, False) if isinstance(leaf, Tensor) else leaf for leaf in _example_inputs(program)]
+    example = program.flat_inputs(
+        *(with_batch(program.example, 1) if program.dynamic_batch else program.example)
+    )
+    inputs = [_fact(leaf, False) if isinstance(leaf, Tensor) else leaf for leaf in example]
     execution = Execution(program.graph, stored, inputs, call, _literal)
     with torch.no_grad():
         for node, result in execution:
@@ -160,3 +169,58 @@ def _named(name: str, result: Any) -> dict[str, Fact]:
         return {name: result}
     items = result if isinstance(result, tuple) else ()
     return {f"{name}.{index}": item for index, item in enumerate(items) if isinstance(item, Fact)}
+
+
+# ---- sums of products: which two tensors are multiplied, and how many terms of a sum are not zero
+
+_LAYERS = ("convolution", "transposed", "linear")
+# those with a bias of their own, one for each output channel
+BIASED = frozenset(op for op, roles in ROLES.items() if roles.kind in _LAYERS)
+_FACTORS = {
+    **{
+        op: (ROLES[op].source, ROLES[op].weight)
+        for op in (*BIASED, "aten.matmul", "aten.mm", "aten.bmm", "aten.addmm")
+    },
+    "aten.mv": ("self", "vec"),
+}
+PRODUCTS = (*_FACTORS, "aten.einsum")
+
+
+def factors(step: KnownCall) -> tuple[Fact, Fact] | None:
+    """The two tensors that are multiplied; None where the operator is no such product."""
+    if step.family == "aten.einsum":
+        tensors = [item for item in step["tensors"] if isinstance(item, Fact)]
+        return (tensors[0], tensors[1]) if len(tensors) == 2 else None
+    names = _FACTORS.get(step.family)
+    return (step[names[0]], step[names[1]]) if names else None
+
+
+def count(step: KnownCall, first: Tensor, second: Tensor) -> Tensor:
+    """The operator on other factors, with nothing added. Of ones and zeros it counts the terms that are not zero."""
+    if step.family == "aten.einsum":
+        return step.run(lambda fact: fact.value, {"tensors": [first, second]})
+    one, two = _FACTORS[step.family]
+    changes: dict[str, object] = {one: first, two: second}
+    if step.family in BIASED:
+        changes["bias"] = None
+    elif step.family == "aten.addmm":
+        changes["self"] = torch.zeros((), dtype=first.dtype)
+    return step.run(lambda fact: fact.value, changes)
+
+
+def reads(step: KnownCall, first: Sequence[Tensor], second: Sequence[Tensor], wanted: Tensor) -> Tensor:
+    """Which elements of the first factor stand in a term of a ``wanted`` result.
+
+    ``first`` and ``second`` are masks in pairs: a term counts if its factors lie in both masks of one pair.
+    The terms of sums of products are positive, so that the derivative of their number says where they are.
+    """
+    found = torch.zeros(first[0].shape, dtype=torch.bool)
+    for mask, other in zip(first, second, strict=True):
+        if not (mask.any() and other.any()):
+            continue
+        with torch.enable_grad():
+            ones = torch.ones(mask.shape, requires_grad=True)
+            terms = count(step, ones, other.float())
+            (slope,) = torch.autograd.grad(terms, ones, wanted.float().expand(terms.shape))
+        found |= mask & (slope > 0.5)
+    return found

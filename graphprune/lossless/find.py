@@ -1,16 +1,22 @@
-"""Finds everything that can be removed without changing the outputs, and the edits of tensors that this takes."""
+"""Finds everything that can be removed without changing the outputs, and the edits of tensors that this takes.
+
+Stored tensors change where columns were added up, and where biases take constants.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, fx
 
-from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.nodes import mutates
+from graphprune.axes.dependency import DependencyGraph, build_graph
+from graphprune.capture.describe import describe
+from graphprune.capture.nodes import arguments, mutates, set_arguments
+from graphprune.capture.program import Program
 from graphprune.lossless.duplicates import Merger, find_duplicates, merged
-from graphprune.lossless.edits import Edits, edited, fold
 from graphprune.lossless.facts import Facts, interpret
 from graphprune.lossless.removal import WISHED, Removal, find_removal
 from graphprune.lossless.transfer import transfer
@@ -26,7 +32,7 @@ class Lossless:
     Args:
         graph: the model with edited tensors: it computes what the original computes, and reads none of what goes.
         kept: group name → kept units, boolean ``[size]``, or ``[fibre size, size]``.
-        edits: the edited tensors in float64.
+        tensors: the edited ones in float64.
         removal: what is gone, and why the rest is not.
         mergers: units that another one replaces.
         facts: what was known of the original's values.
@@ -34,7 +40,7 @@ class Lossless:
 
     graph: DependencyGraph
     kept: Mapping[str, Tensor]
-    edits: Edits
+    tensors: Mapping[str, Tensor]
     removal: Removal
     mergers: tuple[Merger, ...]
     facts: Facts
@@ -58,7 +64,7 @@ def find_lossless(graph: DependencyGraph, limits: Mapping[str, Limit]) -> Lossle
     mergers: list[Merger] = []
     tensors: dict[str, Tensor] = {}
     while found := _mergers(graph, own, removal, excluded):
-        tensors = _merged(graph, own, found)
+        tensors = merged(graph, own, found)
         after = find_removal(graph, interpret(program, {**own, **tensors}, transfer), limits, because)
         useless = {(m.group, m.copy) for m in found if not after.gone[m.group][m.copy]}
         if not useless:
@@ -66,11 +72,11 @@ def find_lossless(graph: DependencyGraph, limits: Mapping[str, Limit]) -> Lossle
             break
         excluded |= useless
         tensors = {}
-    edits = fold(program, tensors, removal.amounts)
+    tensors, biases = _fold(program, tensors, removal.amounts)
     return Lossless(
-        edited(graph, edits) if edits.tensors else graph,
-        {name: _with_fibre(graph, name, ~gone) for name, gone in removal.gone.items()},
-        edits,
+        _edited(graph, tensors, biases) if tensors else graph,
+        {group.name: (~removal.gone[group.name]).expand(group.shape) for group in graph.groups},
+        tensors,
         removal,
         tuple(mergers),
         facts,
@@ -86,19 +92,72 @@ def _mergers(
     }
     known |= excluded
     found: list[Merger] = []
-    while more := find_duplicates(graph, {**own, **_merged(graph, own, found)}, known):
+    while more := find_duplicates(graph, {**own, **merged(graph, own, found)}, known):
         found += more
         known |= {(merger.group, merger.copy) for merger in more}
     return found
 
 
-def _merged(graph: DependencyGraph, own: Mapping[str, Tensor], mergers: list[Merger]) -> dict[str, Tensor]:
-    """The tensors that merging changes, in float64."""
-    wide = {name: tensor.double() for name, tensor in own.items() if tensor.is_floating_point()}
-    changed = merged(graph, wide, mergers)
-    return {name: tensor for name, tensor in changed.items() if tensor is not wide[name]}
+def _fold(
+    program: Program, tensors: Mapping[str, Tensor], amounts: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Adds ``amounts``, by operator call, to the calls' biases; a call without one gets one.
+
+    Returns:
+        ``tensors`` with the biases that changed, and the new biases: operator call → name of the bias among them.
+    """
+    changed = dict(tensors)
+    biases: dict[str, str] = {}
+    nodes = {node.name: node for node in program.graph.nodes}
+    for name, amount in amounts.items():
+        bias = arguments(nodes[name])["bias"]
+        if isinstance(bias, fx.Node):
+            tensor = str(bias.target)
+            own = changed.get(tensor, program.tensors[tensor].detach().double())
+            changed[tensor] = own + amount.to(own.device)
+        else:
+            tensor = str(arguments(nodes[name])["weight"].target).removesuffix("weight") + "bias"
+            changed[tensor] = amount
+            biases[name] = tensor
+    return changed, biases
 
 
-def _with_fibre(graph: DependencyGraph, name: str, kept: Tensor) -> Tensor:
-    fibre = graph.by_name[name].fibre
-    return kept if fibre is None else kept.expand(fibre.size, -1)
+def _edited(
+    graph: DependencyGraph, tensors: Mapping[str, Tensor], biases: Mapping[str, str]
+) -> DependencyGraph:
+    """``graph`` with its program edited. The program no longer stands for the user's module, and names none.
+
+    Groups keep their names and units.
+    """
+    program = graph.program
+    stored = dict(program.stored)
+    for name, tensor in tensors.items():
+        like = stored.get(name) or stored[name.removesuffix("bias") + "weight"]
+        new = like.with_tensor(tensor.to(like.tensor.device, like.tensor.dtype).clone())
+        stored[name] = dataclasses.replace(new, name=name, ties=like.ties if like.name == name else ())
+    program = dataclasses.replace(program, stored=stored, model=None)
+    if not biases:
+        return dataclasses.replace(graph, program=program)
+    return build_graph(_with_biases(program, biases))
+
+
+def _with_biases(program: Program, biases: Mapping[str, str]) -> Program:
+    new = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    for node in program.graph.nodes:
+        copy = mapping[node] = new.node_copy(node, mapping.__getitem__)
+        if node.name in biases:
+            name = biases[node.name]
+            with new.inserting_before(copy):
+                held = new.create_node("get_attr", name, name=name.replace(".", "_"))
+            held.meta["val"] = torch.empty_like(program.stored[name].tensor, device="meta")
+            set_arguments(copy, {"bias": held})
+    description = describe(new)
+    attributes = {node.name: str(node.target) for node in new.nodes if node.op == "get_attr"}
+    return dataclasses.replace(
+        program,
+        graph=new,
+        operations=description.operations,
+        values=description.values,
+        attributes=attributes,
+    )

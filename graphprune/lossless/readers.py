@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from graphprune.axes.terms import Term
 from graphprune.capture.operations import Operation, Value
-from graphprune.lossless.factors import BIASED, count, factors, reads
-from graphprune.lossless.facts import Fact, KnownCall
+from graphprune.lossless.facts import BIASED, Fact, KnownCall, count, factors, reads
 from graphprune.lossless.transfer import CREATORS, POINTWISE, REARRANGED, WINDOWS
 from graphprune.lossless.units import per_position
 from graphprune.planning.masks import Masks
@@ -164,15 +164,11 @@ def _summed(reading: Reading) -> Iterator[Need]:
         yield Need(value, dim, per_position(fact.constant, dim), f"{_where(reading)} sums it")
 
 
-def _over(dims: Callable[[Reading, Value], list[int]], verb: str) -> Row:
+def _over(dims: Callable[[Reading, Value], list[int]], verb: str, reading: Reading) -> Iterator[Need]:
     """What takes all positions of some dimensions of its first input together needs them all."""
-
-    def row(reading: Reading) -> Iterator[Need]:
-        value = next(reading.operation.inputs)
-        for dim in dims(reading, value):
-            yield from reading.whole(value, dim, f"{_where(reading)} {verb}")
-
-    return row
+    value = next(reading.operation.inputs)
+    for dim in dims(reading, value):
+        yield from reading.whole(value, dim, f"{_where(reading)} {verb}")
 
 
 def _dims(reading: Reading, value: Value) -> list[int]:
@@ -228,9 +224,9 @@ _ROWS: dict[str, Row] = {
     "aten.sum": _summed,
     **dict.fromkeys(
         [f"aten.{name}" for name in "mean amax amin var std softmax log_softmax logsumexp prod".split()],
-        _over(_dims, "averages or compares over it"),
+        partial(_over, _dims, "averages or compares over it"),
     ),
-    **dict.fromkeys(["aten.layer_norm", "aten.rms_norm"], _over(_trailing, "normalises over it")),
+    **dict.fromkeys(["aten.layer_norm", "aten.rms_norm"], partial(_over, _trailing, "normalises over it")),
     "aten.group_norm": _group_norm,
     "aten.scaled_dot_product_attention": _attention,
 }

@@ -6,18 +6,16 @@ needs, until none needs more. Units that only feed each other are never taken ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.terms import Atom
 from graphprune.capture.nodes import arguments, family
 from graphprune.capture.operations import Operation
-from graphprune.lossless.factors import BIASED
-from graphprune.lossless.facts import Facts
+from graphprune.lossless.facts import BIASED, Facts
 from graphprune.lossless.readers import READ, Constant, Need, Reading, needs
 from graphprune.lossless.units import units_at
 from graphprune.planning.constraints import Limit
@@ -83,34 +81,28 @@ class _Search:
         """Gives back what is needed until nothing is."""
         changed = True
         while changed:
-            changed = False
             self.found.amounts.clear()
-            for operation in reversed(self.graph.program.operations):
-                reading = self._reading(operation)
-                if reading is not None and reading.touched and self._give_back(reading):
-                    self.masks = self._masks()
-                    changed = True
+            # a list, since every operator must be asked
+            changed = any([self._give_back(call) for call in reversed(self.graph.program.operations)])
 
-    def _reading(self, operation: Operation) -> Reading | None:
-        step = self.facts.steps.get(operation.name)
+    def _give_back(self, call: Operation) -> bool:
+        step, changed = self.facts.steps.get(call.name), False
         if step is None:
-            return None
-        problem = self.problems.get(operation.name, "")
-        return Reading(operation, step, self.facts.values, self.graph.analysis.terms, self.masks, problem)
-
-    def _give_back(self, reading: Reading) -> bool:
-        changed = False
-        for need in needs(reading):
+            return False
+        terms, problem = self.graph.analysis.terms, self.problems.get(call.name, "")
+        reading = Reading(call, step, self.facts.values, terms, self.masks, problem)
+        for need in needs(reading) if reading.touched else ():
             if isinstance(need, Constant):
                 self.found.amounts[need.operation.name] = need.amount
             else:
                 changed |= self._noted(need)
+        self.masks = self._masks() if changed else self.masks
         return changed
 
     def _noted(self, need: Need) -> bool:
         term = self.graph.analysis.terms[need.value.name][need.dim]
         changed = False
-        for atom, units in units_at(term, need.positions, self.lengths, self._atoms):
+        for atom, units in units_at(term, need.positions, self.lengths, self.names):
             name = self.names[atom]
             if need.why == READ:
                 self.found.living[name] |= units
@@ -120,10 +112,6 @@ class _Search:
             changed |= bool((self.found.gone[name] & units).any())
             self.found.gone[name] = self.found.gone[name] & ~units
         return changed
-
-    @property
-    def _atoms(self) -> Mapping[Atom, Tensor]:
-        return {group.atom: self.found.gone[group.name] for group in self.graph.groups}
 
     def respect(self, limits: Mapping[str, Limit], because: str) -> bool:
         """Gives back units where a group would be narrower than it may be; whether any had to be."""
@@ -146,16 +134,15 @@ class _Search:
 def _problems(graph: DependencyGraph) -> dict[str, str]:
     """Why a layer's bias can take nothing, by the name of its operator call; those that can are not listed."""
     layers = {operation.name: operation.layer for operation in graph.program.operations}
-    problems = {}
-    for node in graph.program.graph.nodes:
-        if node.op == "call_function" and family(node) in BIASED:
-            why = _problem(node, set(graph.program.stored))
-            if why:
-                problems[node.name] = f"{layers.get(node.name) or node.name} {why}"
-    return problems
+    return {
+        node.name: f"{layers.get(node.name) or node.name} {why}"
+        for node in graph.program.graph.nodes
+        if node.op == "call_function" and family(node) in BIASED
+        if (why := _problem(node, graph.program.stored))
+    }
 
 
-def _problem(node: fx.Node, stored: set[str]) -> str:
+def _problem(node: fx.Node, stored: Collection[str]) -> str:
     weight, bias = arguments(node)["weight"], arguments(node)["bias"]
     if not isinstance(weight, fx.Node) or weight.op != "get_attr":
         return "computes its weight"

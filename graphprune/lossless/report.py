@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom, Term, atoms
-from graphprune.lossless.factors import factors
+from graphprune.lossless.facts import factors
 from graphprune.lossless.find import Lossless
 from graphprune.lossless.units import per_position, places, units_at
 from graphprune.planning.narrowing import narrowed
@@ -77,7 +78,15 @@ class LosslessReport:
 
 def make_report(graph: DependencyGraph, plan: Plan, found: Lossless) -> LosslessReport:
     """The account of what was ``found`` in ``graph``, the original."""
-    groups = [_group(found, name, kinds) for name, kinds in _kinds(graph, found).items()]
+    varies = {group.atom: torch.zeros(group.size, dtype=torch.bool) for group in graph.groups}
+    nonzero = dict(varies)
+    lengths = graph.batch_sizes(found.facts.batches)
+    for value, dim, unknown, constant in _read_values(graph, found):
+        term = graph.analysis.terms[value][dim]
+        for target, positions in ((varies, unknown), (nonzero, constant)):
+            for atom, units in units_at(term, positions, lengths, target):
+                target[atom] = target[atom] | units
+    groups = [_group(found, group.name, varies[group.atom], nonzero[group.atom]) for group in graph.groups]
     tensors = [
         _tensor(graph, plan, found, name)
         for name in graph.tensor_terms
@@ -87,22 +96,6 @@ def make_report(graph: DependencyGraph, plan: Plan, found: Lossless) -> Lossless
         tuple(group for group in groups if group.removed or group.stayed),
         tuple(tensor for tensor in tensors if tensor.zeros),
     )
-
-
-def _kinds(graph: DependencyGraph, found: Lossless) -> dict[str, dict[str, Tensor]]:
-    """Group name → kind → the units that are gone as such."""
-    varies = {group.atom: torch.zeros(group.size, dtype=torch.bool) for group in graph.groups}
-    nonzero = {atom: units.clone() for atom, units in varies.items()}
-    for value, dim, unknown, constant in _read_values(graph, found):
-        term = graph.analysis.terms[value][dim]
-        lengths = graph.batch_sizes(found.facts.batches)
-        for target, positions in ((varies, unknown), (nonzero, constant)):
-            for atom, units in units_at(term, positions, lengths, target):
-                target[atom] = target[atom] | units
-    return {
-        group.name: _split(found, group.name, varies[group.atom], nonzero[group.atom])
-        for group in graph.groups
-    }
 
 
 def _read_values(graph: DependencyGraph, found: Lossless) -> Iterator[tuple[str, int, Tensor, Tensor]]:
@@ -118,60 +111,46 @@ def _read_values(graph: DependencyGraph, found: Lossless) -> Iterator[tuple[str,
                     yield value.name, dim, per_position(~fact.known, dim), per_position(fact.constant, dim)
 
 
-def _split(found: Lossless, name: str, varies: Tensor, nonzero: Tensor) -> dict[str, Tensor]:
-    gone = found.removal.gone[name]
+def _group(found: Lossless, name: str, varies: Tensor, nonzero: Tensor) -> GroupReport:
+    """``varies`` and ``nonzero`` say of which units products read a value that varies, or a constant."""
+    removal = found.removal
+    gone = removal.gone[name]
     repeated = torch.zeros_like(gone)
-    for merger in found.mergers:
-        if merger.group == name:
-            repeated[merger.copy] = True
+    repeated[[merger.copy for merger in found.mergers if merger.group == name]] = True
     rest = gone & ~repeated
-    return {
+    removed = {
         "zero": rest & ~varies & ~nonzero,
         "constant": rest & ~varies & nonzero,
         "unread": rest & varies,
         "repeated": gone & repeated,
     }
-
-
-def _group(found: Lossless, name: str, kinds: Mapping[str, Tensor]) -> GroupReport:
-    removal = found.removal
-    open_ = ~removal.gone[name] & ~removal.living[name]
+    open_ = ~gone & ~removal.living[name]
     stayed = {}
     for why, units in removal.why.get(name, {}).items():
-        stayed[why] = int((units & open_).sum())
+        stayed[why] = units & open_
         open_ = open_ & ~units
-    removed = {kind: int(units.sum()) for kind, units in kinds.items() if units.any()}
-    return GroupReport(name, len(open_), removed, {why: number for why, number in stayed.items() if number})
+    return GroupReport(name, len(gone), _counts(removed), _counts(stayed))
+
+
+def _counts(kinds: Mapping[str, Tensor]) -> dict[str, int]:
+    return {kind: int(units.sum()) for kind, units in kinds.items() if units.any()}
 
 
 def _tensor(graph: DependencyGraph, plan: Plan, found: Lossless, name: str) -> TensorReport:
     zero = graph.program.tensors[name].detach().cpu() == 0
-    left = narrowed(zero, plan.kept.get(name, {}))
-    stayed: dict[str, int] = {}
-    for dim in (0, 1):
-        for why, number in _stayed(graph, plan, found, name, dim, zero).items():
-            stayed[why] = stayed.get(why, 0) + number
-    zeros, still = int(zero.sum()), int(left.sum())
-    return TensorReport(name, zero.numel(), zeros, zeros - still, zero.numel() - left.numel(), stayed)
-
-
-def _stayed(
-    graph: DependencyGraph, plan: Plan, found: Lossless, name: str, dim: int, zero: Tensor
-) -> dict[str, int]:
-    """Why rows (``dim`` 0) and columns that are all zero are still there."""
-    dead = ~per_position(~zero, dim)
-    kept = plan.kept.get(name, {}).get(dim)
-    if kept is not None:
-        dead = dead & torch.zeros_like(dead).index_fill(0, kept, True)
-    term = graph.tensor_terms[name][dim]
+    kept = plan.kept.get(name, {})
+    left = narrowed(zero, kept)
     names = {group.atom: group.name for group in graph.groups}
-    reasons: dict[str, int] = {}
-    for position in dead.nonzero().flatten().tolist():
-        why = _reason(found, names, term, position) or (
-            "other layers feed the same unit" if dim == 0 else "other layers read the same unit"
-        )
-        reasons[why] = reasons.get(why, 0) + 1
-    return reasons
+    stayed: Counter[str] = Counter()
+    for dim, verb in enumerate(("feed", "read")):  # rows and columns
+        dead = ~per_position(~zero, dim)
+        if dim in kept:
+            dead = dead & torch.zeros_like(dead).index_fill(0, kept[dim], True)
+        for position in dead.nonzero().flatten().tolist():
+            why = _reason(found, names, graph.tensor_terms[name][dim], position)
+            stayed[why or f"other layers {verb} the same unit"] += 1
+    zeros, still = int(zero.sum()), int(left.sum())
+    return TensorReport(name, zero.numel(), zeros, zeros - still, zero.numel() - left.numel(), dict(stayed))
 
 
 def _reason(found: Lossless, names: Mapping[Atom, str], term: Term, position: int) -> str:

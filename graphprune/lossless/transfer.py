@@ -5,7 +5,7 @@ Of an operator without a row they are known only if all of its arguments are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from graphprune.axes.rules import joining, pointwise, views
-from graphprune.lossless.factors import count, factors
-from graphprune.lossless.facts import Fact, KnownCall, Transfer, everywhere
+from graphprune.lossless.facts import PRODUCTS, Fact, KnownCall, Transfer, count, everywhere, factors
 
 __all__ = ["CREATORS", "POINTWISE", "REARRANGED", "WINDOWS", "transfer"]
 
@@ -32,7 +31,7 @@ REARRANGED = (
 WINDOWS = frozenset(
     f"aten.{name}pool{rank}d" for name in "max_ avg_ adaptive_avg_".split() for rank in (1, 2, 3)
 )
-_REDUCTIONS = frozenset(f"aten.{name}" for name in "sum mean amax amin var std".split())
+_REDUCTIONS = frozenset(f"aten.{name}" for name in "sum mean amax amin var std softmax log_softmax".split())
 
 
 def transfer(step: KnownCall, result: Any) -> Any:
@@ -43,16 +42,9 @@ def transfer(step: KnownCall, result: Any) -> Any:
     return row(step, result) if row else everywhere(result, False)
 
 
-def _all(masks: Iterable[Tensor], shape: torch.Size) -> Tensor:
-    known = torch.ones(shape, dtype=torch.bool)
-    for mask in masks:
-        known = known & mask
-    return known
-
-
 def _pointwise(step: KnownCall, result: Tensor) -> Tensor:
     """Known where everything at that place is."""
-    return _all((fact.known for fact in step.facts), result.shape)
+    return reduce(torch.logical_and, (fact.known for fact in step.facts))
 
 
 def _product(step: KnownCall, result: Tensor) -> Tensor:
@@ -75,10 +67,10 @@ def _rearranged(step: KnownCall, result: Any) -> Any:
 
 
 def _reduced(step: KnownCall, result: Tensor) -> Tensor:
-    """Known where everything that is reduced is."""
+    """Known where everything that is reduced, or compared, is."""
     known, dims = next(step.facts).known, step.given.get("dim")
     if dims is None or dims == []:
-        return known.all().expand(result.shape)
+        return known.all()
     dims = (dims,) if isinstance(dims, int) else tuple(dims)
     return known.all(dims, keepdim=result.dim() == known.dim())
 
@@ -93,16 +85,11 @@ def _contracted(step: KnownCall, result: Tensor) -> Tensor:
     if not bool(two.known.all()):
         terms = terms + count(step, one.constant.float(), (~two.known).float())
     known = terms < 0.5
-    added = [fact for fact in step.facts if fact is not one and fact is not two]
-    return known & _all((_along(step, fact.known, result) for fact in added), result.shape)
-
-
-def _along(step: KnownCall, bias: Tensor, result: Tensor) -> Tensor:
-    """A bias at its place in the result."""
-    if not step.family.startswith("aten.conv"):
-        return bias
-    spatial = step["weight"].value.dim() - 2
-    return bias.reshape(-1, *[1] * spatial)
+    for fact in step.facts:
+        if fact is not one and fact is not two:  # a bias
+            spatial = two.value.dim() - 2 if step.family.startswith("aten.conv") else 0
+            known = known & fact.known.reshape(*fact.known.shape, *[1] * spatial)
+    return known
 
 
 def _batch_norm(step: KnownCall, result: Tensor) -> Tensor:
@@ -118,11 +105,7 @@ def _layer_norm(step: KnownCall, result: Tensor) -> Tensor:
     """Known where all that is averaged is, or where the scale is zero."""
     weight, dims = step.given.get("weight"), tuple(range(-len(step["normalized_shape"]), 0))
     known = step["input"].known.all(dims, keepdim=True)
-    return known | ~weight.nonzero if isinstance(weight, Fact) else known.expand(result.shape)
-
-
-def _softmax(step: KnownCall, result: Tensor) -> Tensor:
-    return next(step.facts).known.all(step["dim"], keepdim=True).expand(result.shape)
+    return known | ~weight.nonzero if isinstance(weight, Fact) else known
 
 
 def _embedding(step: KnownCall, result: Tensor) -> Tensor:
@@ -146,16 +129,9 @@ _ROWS: dict[str, Transfer] = {
     **dict.fromkeys(REARRANGED, _rearranged),
     **dict.fromkeys(WINDOWS, _rearranged),
     **dict.fromkeys(_REDUCTIONS, _reduced),
-    **dict.fromkeys(
-        ["aten.linear", "aten.matmul", "aten.mm", "aten.bmm", "aten.mv", "aten.addmm", "aten.einsum"],
-        _contracted,
-    ),
-    **dict.fromkeys(
-        [f"aten.conv{kind}{rank}d" for kind in ("", "_transpose") for rank in (1, 2, 3)], _contracted
-    ),
+    **dict.fromkeys(PRODUCTS, _contracted),
     "aten.batch_norm": _batch_norm,
     **dict.fromkeys(["aten.layer_norm", "aten.rms_norm"], _layer_norm),
-    **dict.fromkeys(["aten.softmax", "aten.log_softmax"], _softmax),
     "aten.embedding": _embedding,
     "aten.scaled_dot_product_attention": _attention,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from math import prod
 
 import torch
@@ -36,7 +36,7 @@ def places(term: Term, atom: Atom, lengths: Mapping[Atom, int]) -> Tensor:
 
 
 def units_at(
-    term: Term, positions: Tensor, lengths: Mapping[Atom, int], wanted: Mapping[Atom, Tensor]
+    term: Term, positions: Tensor, lengths: Mapping[Atom, int], wanted: Container[Atom]
 ) -> Iterator[tuple[Atom, Tensor]]:
     """The units ``[size of atom]`` of ``wanted`` atoms that stand at any of the ``positions``, boolean, of ``term``."""
     for atom in dict.fromkeys(atoms(term)):

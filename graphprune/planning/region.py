@@ -112,14 +112,13 @@ class Regions:
         self._graph = graph
         self._known: dict[str, Region] = {}
 
-    def of(self, name: str) -> Region | None:
-        """The kept region of the value ``name``; None if it is no tensor."""
-        value = self._graph.program.values.get(name)
-        if value is None:
-            return None
-        if value.name not in self._known:
-            self._known[value.name] = region_of(self._graph.analysis.terms[value.name], self.masks)
-        return self._known[value.name]
+    def of(self, name: str) -> Region:
+        """The kept region of the value ``name``; all of it if it is no tensor."""
+        value = self._graph.program.values.get(name)  # the item of a tuple has the name of its getitem, too
+        known = "" if value is None else value.name
+        if known not in self._known:
+            self._known[known] = region_of(self._graph.analysis.terms.get(known, ()), self.masks)
+        return self._known[known]
 
 
 def actual_batches(program: Program, inputs: list[Any]) -> dict[int, int]:

@@ -15,25 +15,12 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.ground.errors import InputError
 from graphprune.planning.plan import fingerprint
-from graphprune.probing.record import Record
+from graphprune.probing.measuring import Point, Record
 from graphprune.scoring import Importance
 
-__all__ = ["Point", "Sensitivity", "slopes"]
+__all__ = ["Sensitivity", "slopes"]
 
 Corner = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Point:
-    """``removed`` of the ``size`` units of ``group`` alone are gone, the least important first.
-
-    ``value`` is the distance to the model's own outputs, or what the evaluation function gave.
-    """
-
-    group: str
-    size: int
-    removed: int
-    value: float
 
 
 @dataclass(frozen=True)
@@ -130,9 +117,8 @@ class Sensitivity:
             InputError: there is no such file, or it is no finished measurement.
         """
         record = Record.read(Path(path))
-        points = tuple(Point(**row) for row in record.rows)
         head: Mapping[str, Any] = record.head
-        return cls(head["distance"], points, head["baseline"], head["model"], importance)
+        return cls(head["distance"], tuple(record.points), head["baseline"], head["model"], importance)
 
 
 def _places(scores: Tensor) -> Tensor:

@@ -1,9 +1,15 @@
-"""Measures how the outputs change when each group alone loses some of its units: nothing is traced again."""
+"""Measures how the outputs change when each group alone loses some of its units: nothing is traced again.
+
+On disk a measurement is a header and one line for each point, so that a run that was killed goes on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -12,13 +18,91 @@ from graphprune.capture.program import Program
 from graphprune.cutting.cut import cut
 from graphprune.ground.errors import InputError
 from graphprune.planning import make_plan
-from graphprune.probing.curves import Point
-from graphprune.probing.record import Record
 
-__all__ = ["RATIOS", "Watch", "measured"]
+__all__ = ["RATIOS", "Point", "Record", "Watch", "measured"]
 
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 Watch = Callable[[int, int], None]
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Point:
+    """``removed`` of the ``size`` units of ``group`` alone are gone, the least important first.
+
+    ``value`` is the distance to the model's own outputs, or what the evaluation function gave.
+    """
+
+    group: str
+    size: int
+    removed: int
+    value: float
+
+
+@dataclass
+class Record:
+    """JSON lines at ``path``, or in memory alone. ``head`` says what is measured; ``points`` are those so far."""
+
+    head: dict[str, Any]
+    points: list[Point] = field(default_factory=list)
+    path: Path | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """A file as it is; a last line that was cut off is left out.
+
+        Raises:
+            InputError: there is none, or it is something else.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+            whole = [json.loads(line) for line in lines[:-1]]
+            head, points = whole[0], [Point(**row) for row in whole[1:]]
+            if head["format"] != FORMAT or not all(point.removed for point in points):
+                raise ValueError(f"format {head['format']}")
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            reason = getattr(error, "strerror", None) or "it is no measurement of graphprune's"
+            raise InputError(
+                f"the sensitivity {path} cannot be read: {reason}", "name another file"
+            ) from error
+        return cls(head, points, path)
+
+    @classmethod
+    def open(cls, path: Path | None, head: Mapping[str, Any]) -> Record:
+        """A new record, or the one at ``path`` to go on with.
+
+        Raises:
+            InputError: what is there measures something else, or the file cannot be written.
+        """
+        head = {"format": FORMAT, **head}
+        record = cls(head, path=path)
+        if path is None:
+            return record
+        if path.exists():
+            record = cls.read(path)
+            if different := [key for key in head if record.head.get(key) != head[key]]:
+                raise InputError(
+                    f"{path} measures something else: its {', '.join(different)} differs",
+                    "name another file, or remove it to measure anew",
+                )
+        record._write("w", (head, *map(asdict, record.points)))  # without what was cut off
+        return record
+
+    def add(self, point: Point) -> None:
+        """One more; it is on disk when this returns."""
+        self.points.append(point)
+        self._write("a", [asdict(point)])
+
+    def _write(self, mode: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        if self.path is None:
+            return
+        try:
+            with self.path.open(mode, encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be written: {error.strerror}", "choose a writable place"
+            ) from error
 
 
 def measured(
@@ -43,7 +127,7 @@ def measured(
     wanted = list(_wanted(graph, scores, ratios))
     if not wanted:
         raise InputError("there is nothing to measure: no group can be judged", "use another importance")
-    known = {(row["group"], row["removed"]) for row in record.rows}
+    known = {(point.group, point.removed) for point in record.points}
     for done, (name, removed) in enumerate(wanted):
         watch(done, len(wanted))
         if (name, removed) not in known:
@@ -51,9 +135,9 @@ def measured(
             assert score is not None
             kept = score.cpu().argsort(dim=-1, descending=True, stable=True)[..., : size - removed]
             slim = cut(graph, make_plan(graph, {name: kept})).slim
-            record.add(asdict(Point(name, size, removed, measure(slim))))
+            record.add(Point(name, size, removed, measure(slim)))
     watch(len(wanted), len(wanted))
-    found = {(row["group"], row["removed"]): Point(**row) for row in record.rows}
+    found = {(point.group, point.removed): point for point in record.points}
     return tuple(found[key] for key in wanted)
 
 

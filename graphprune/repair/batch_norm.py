@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from graphprune.calibration.sums import Records
+from graphprune.calibration.sums import Sums
 from graphprune.capture.nodes import arguments
-from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
+from graphprune.repair.walk import Pair, Walk
 
 __all__ = ["ChannelSums", "Reestimate", "estimate"]
 
@@ -31,12 +32,11 @@ class _Estimate:
 Statistics = tuple[Tensor, Tensor]  # mean and variance, ``[channels]`` each
 
 
-@dataclass(frozen=True)
-class ChannelSums:
+class ChannelSums(NamedTuple):
     """Sums over examples and positions, ``[channels]`` in float64: of what the batch norm reads in the original and in
     the slim model, of their squares, and of their product."""
 
-    count: Tensor
+    number: Tensor
     original: Tensor
     slim: Tensor
     original_square: Tensor
@@ -64,7 +64,7 @@ def estimate(sums: ChannelSums, kept: Statistics, now: Statistics, eps: float) -
         kept: mean and variance of the original, of the kept channels.
         now: those that the slim model has.
     """
-    n = sums.count.clamp_min(1)
+    n = sums.number.clamp_min(1)
     o, s = sums.original / n, sums.slim / n
     squares, slim_squares = sums.original_square / n, sums.slim_square / n
     p, q = squares - o.square(), slim_squares - s.square()
@@ -86,7 +86,7 @@ def estimate(sums: ChannelSums, kept: Statistics, now: Statistics, eps: float) -
 
 def _error(sums: ChannelSums, kept: Statistics, given: Statistics, eps: float) -> Tensor:
     """Mean squared difference of the normalised values, ``[channels]``."""
-    n = sums.count.clamp_min(1)
+    n = sums.number.clamp_min(1)
     a, c = (kept[1] + eps).rsqrt(), (given[1] + eps).clamp_min(1e-300).rsqrt()
     b, d = a * kept[0], c * given[0]  # a o - b against c s - d
     shift = d - b
@@ -100,9 +100,9 @@ class Reestimate:
     """One batch norm: sums over all batches, then an `estimate`."""
 
     step: Step
-    pairs: Pairs
+    walk: Walk
     values: int
-    sums: Records[str] = field(default_factory=Records)
+    sums: Sums[str, ChannelSums] = field(default_factory=Sums)
 
     def moments(self, call: str) -> tuple[str, ...]:
         """The nodes at which it is to look."""
@@ -113,17 +113,17 @@ class Reestimate:
         original, slim = (value.reshape(*value.shape[:2], -1) for value in pair.argument(call, "input"))
         every = max(self.values // slim.shape[1] // POSITIONS, 1)
         seen = (value[..., number % every :: every] for value in (original, slim))
-        self.sums.add("", **vars(ChannelSums.of(*seen)))
+        self.sums.add("", ChannelSums.of(*seen))
 
     def solve(self) -> tuple[StepReport, dict[str, Tensor]]:
         """What came of it, and the tensors that change."""
         names = (self.step.weight, self.step.variance)
-        kept_mean, kept_variance = (self.pairs.cut(name) for name in names)
-        mean, variance = (self.pairs.tensors[name] for name in names)
-        eps = float(arguments(self.pairs.slim_nodes[self.step.calls[0]])["eps"])
-        sums = ChannelSums(**self.sums.total()[""])
+        kept_mean, kept_variance = (self.walk.cut(name) for name in names)
+        mean, variance = (self.walk.tensors[name] for name in names)
+        eps = float(arguments(self.walk.slim_nodes[self.step.calls[0]])["eps"])
+        sums = self.sums.total()[""]
         found = estimate(sums, (kept_mean, kept_variance), (mean, variance), eps)
         better = found.after < found.before
         changed = {names[0]: found.mean.to(mean), names[1]: found.variance.to(variance)} if better else {}
         kind = "statistics" if better else "none"
-        return StepReport(self.step.layer, kind, found.before, found.after, 0.0, int(sums.count)), changed
+        return StepReport(self.step.layer, kind, found.before, found.after, 0.0, int(sums.number)), changed

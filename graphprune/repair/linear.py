@@ -32,8 +32,8 @@ class Linear:
 
     source: str
     weight: str
-    bias: str = ""
-    outputs_first: bool = True
+    bias: str
+    outputs_first: bool
 
     def fits(self, given: Arguments, source_rank: int, weight_rank: int) -> bool:
         """Whether a call computes weight times input plus bias and nothing else.
@@ -89,8 +89,6 @@ class _Convolution(Linear):
 class _Transposed(_Convolution):
     """A convolution, with the kernel reversed, of the input with ``stride - 1`` zeros between its positions."""
 
-    outputs_first: bool = False
-
     def regressors(self, source: Tensor, weight: Tensor, given: Arguments, picked: Tensor) -> Tensor:
         source, kernel = _batched(source, given), weight.shape[2:]
         spread = [(size - 1) * step + 1 for size, step in zip(source.shape[2:], given["stride"], strict=True)]
@@ -140,7 +138,7 @@ def _windows(
 _KINDS = {"linear": Linear, "product": Linear, "convolution": _Convolution, "transposed": _Transposed}
 
 LINEAR: dict[str, Linear] = {
-    op: _KINDS[roles.kind](roles.source, roles.weight, roles.bias, outputs_first=roles.kind != "product")
+    op: _KINDS[roles.kind](roles.source, roles.weight, roles.bias, roles.kind in ("linear", "convolution"))
     for op, roles in ROLES.items()
     if roles.kind in _KINDS and op not in ("aten.bmm", "aten.baddbmm")  # a weight of one matrix
 }

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.calibration.sums import Records, Sums
+from graphprune.calibration.sums import Sums
 from graphprune.capture.nodes import arguments
 from graphprune.repair.linear import LINEAR, Linear
-from graphprune.repair.pair import Pair, Pairs
 from graphprune.repair.regression import RowSums, fit
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
+from graphprune.repair.walk import Pair, Walk
 
 __all__ = ["Refit"]
 
@@ -36,14 +36,14 @@ class Refit:
     """
 
     step: Step
-    pairs: Pairs
+    walk: Walk
     values: int
     batches: int
     seed: int
     weights: bool = True
     biases: bool = True
-    halves: Records[int] = field(default_factory=Records)
-    energy: Sums[str] = field(default_factory=Sums)
+    halves: Sums[int, RowSums] = field(default_factory=Sums)
+    energy: Sums[str, Tensor] = field(default_factory=Sums)
     _held: dict[str, tuple[Tensor, dict[str, Any]]] = field(default_factory=dict)
 
     @property
@@ -54,7 +54,7 @@ class Refit:
     @property
     def weight(self) -> Tensor:
         """As it is now."""
-        return self.pairs.tensors[self.step.weight]
+        return self.walk.tensors[self.step.weight]
 
     def moments(self, call: str) -> tuple[str, ...]:
         """The nodes at which `look` is to be called: the call, and where its result is complete."""
@@ -74,9 +74,9 @@ class Refit:
         for half, picked in self._picked(call, rows, number):
             aim, have = (self.layer.rows(value, given, picked) / scale for value in (wanted, made))
             targets = self.layer.targets(aim - have, given)
-            sums = vars(RowSums.of(self._regressors(source, given, picked), targets))
-            self.halves.add(half, **sums)
-            self.halves.expect(1 - half, **sums)  # a process may see batches of one half alone
+            sums = RowSums.of(self._regressors(source, given, picked), targets)
+            self.halves.add(half, sums)
+            self.halves.expect(1 - half, sums)  # a process may see batches of one half alone
             self.energy.add("", (aim - aim.mean(0)).double().square().sum())
 
     def _regressors(self, source: Tensor, given: Mapping[str, Any], picked: Tensor) -> Tensor:
@@ -86,12 +86,12 @@ class Refit:
 
     def _picked(self, call: str, rows: int, number: int) -> list[tuple[int, Tensor]]:
         """Rows to look at, for each half of the data."""
-        given = arguments(self.pairs.slim_nodes[call])
+        given = arguments(self.walk.slim_nodes[call])
         wanted = max(ROWS, ROWS_PER_REGRESSOR * self.layer.fan_in(self.weight, given))
         total = self.values // self.layer.outputs(self.weight, given)
         picked = torch.arange(rows)
         if wanted < total:
-            place = self.pairs.order[call]
+            place = self.walk.order[call]
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + place * 10_007 + number)
             count = max(round(rows * wanted / total), 1)
             picked = torch.randperm(rows, generator=generator)[:count].sort().values
@@ -101,8 +101,8 @@ class Refit:
 
     def _scale(self, norm: str) -> Tensor:
         """What the batch norm multiplies each channel with; infinite where next to nothing comes through."""
-        given = arguments(self.pairs.slim_nodes[norm])
-        tensors = self.pairs.tensors
+        given = arguments(self.walk.slim_nodes[norm])
+        tensors = self.walk.tensors
         scale = (tensors[str(given["running_var"].target)] + given["eps"]).rsqrt()
         if given["weight"] is not None:
             scale = scale * tensors[str(given["weight"].target)]
@@ -112,17 +112,17 @@ class Refit:
         """A report, and the tensors that change."""
         step, changed = self.step, {}
         found = self.halves.total()
-        halves = [half for half in (RowSums(**found[number]) for number in (0, 1)) if half.count]
-        rows = sum(int(half.count) for half in halves)
+        halves = [found[number] for number in (0, 1) if found[number].rows]
+        rows = sum(int(half.rows) for half in halves)
         energy = float(self.energy.total()[""]) or 1.0
         fitted = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))
         if fitted.slope is not None:
-            given = arguments(self.pairs.slim_nodes[step.calls[0]])
+            given = arguments(self.walk.slim_nodes[step.calls[0]])
             changed[step.weight] = self.weight + self.layer.packed(fitted.slope, self.weight, given).to(
                 self.weight
             )
         if isinstance(fitted.shift, Tensor):
-            bias, shift = self.pairs.tensors[step.bias], fitted.shift.flatten()
+            bias, shift = self.walk.tensors[step.bias], fitted.shift.flatten()
             changed[step.bias] = bias + (-shift if step.negative else shift).to(bias)
         kind = "weights" if fitted.slope is not None else "bias" if changed else "none"
         return StepReport(

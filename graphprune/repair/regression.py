@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,18 +19,17 @@ RIDGES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-13)
 FIRST = 2  # the place of the one that is tried first
 
 
-@dataclass(frozen=True)
-class RowSums:
+class RowSums(NamedTuple):
     """Sums over the rows of one or more regressions side by side, in float64.
 
     Args:
-        count: of the rows.
+        rows: how many there are.
         x, r: the regressors ``[groups, size]`` and the targets ``[groups, outputs]``.
         xx, xr: products of regressors with each other, and with targets.
         rr: squares of the targets.
     """
 
-    count: Tensor
+    rows: Tensor
     x: Tensor
     r: Tensor
     xx: Tensor
@@ -44,17 +44,10 @@ class RowSums:
         sums = (x.sum(1), r.sum(1), gram(turned), turned @ r, r.square().sum(1))
         return cls(count, *(total.cpu() for total in sums))
 
-    def add(self, other: RowSums) -> None:
-        """Adds more rows, in place: the matrices are the largest things that a repair holds."""
-        for name, part in vars(other).items():
-            getattr(self, name).add_(part)
-
     def error(self, slope: Tensor | None, shift: Tensor | float) -> float:
         """The sum of squares that ``slope`` ``[groups, size, outputs]`` and ``shift`` ``[groups, outputs]`` leave."""
         shift = torch.as_tensor(shift, dtype=torch.float64)
-        left = (
-            self.rr.sum() - 2 * (shift * self.r).sum() + self.count * shift.square().expand_as(self.r).sum()
-        )
+        left = self.rr.sum() - 2 * (shift * self.r).sum() + self.rows * shift.square().expand_as(self.r).sum()
         if slope is not None:
             predicted = torch.einsum("gso,gs->go", slope, self.x)
             left = left - 2 * (slope * self.xr).sum() + (slope * (self.xx @ slope)).sum()
@@ -70,15 +63,13 @@ class _Fit:
         slope: ``[groups, size, outputs]``, None where none predicts better than no slope.
         shift: ``[groups, outputs]``.
         before: the squared targets, summed.
-        shifted: what a shift alone leaves of them, each half of the data predicted from the other.
-        after: what slope and shift leave, likewise.
+        after: what slope and shift leave of them, each half of the data predicted from the other.
         ridge: of `RIDGES`; 0 without a slope.
     """
 
     slope: Tensor | None
     shift: Tensor | float
     before: float
-    shifted: float
     after: float
     ridge: float
 
@@ -92,10 +83,9 @@ def fit(halves: Sequence[RowSums], intercept: bool, slopes: bool) -> _Fit:
         intercept: whether a shift may be taken.
         slopes: whether a slope may be.
     """
-    pairs = [(one, other) for one, other in zip(halves, reversed(halves), strict=True)]
+    pairs = list(zip(halves, reversed(halves), strict=True))
     before = sum(half.error(None, 0.0) for half in halves)
     shifted = sum(other.error(None, _mean(one)) for one, other in pairs) if intercept else before
-    with_shift = intercept and shifted < before
     after, ridge = min(shifted, before), 0.0
     if slopes and before:
         foretold = cache(lambda place: sum(_foretold(*pair, RIDGES[place], intercept) for pair in pairs))
@@ -103,12 +93,13 @@ def fit(halves: Sequence[RowSums], intercept: bool, slopes: bool) -> _Fit:
         if foretold(best) < after:
             after, ridge = foretold(best), RIDGES[best]
     total = halves[0]
-    for half in halves[1:]:
-        total.add(half)
+    for half in halves[1:]:  # in place: the matrices are the largest things that a repair holds
+        for own, other in zip(total, half, strict=True):
+            own.add_(other)
     if ridge:
         slope, shift = _solved(total, ridge, intercept)
-        return _Fit(slope, shift, before, shifted, after, ridge)
-    return _Fit(None, _mean(total) if with_shift else 0.0, before, shifted, after, 0.0)
+        return _Fit(slope, shift, before, after, ridge)
+    return _Fit(None, _mean(total) if intercept and shifted < before else 0.0, before, after, 0.0)
 
 
 def _lowest(error: Callable[[int], float], place: int, size: int) -> int:
@@ -127,14 +118,14 @@ def _foretold(seen: RowSums, unseen: RowSums, ridge: float, intercept: bool) -> 
 
 
 def _mean(sums: RowSums) -> Tensor:
-    return sums.r / sums.count.clamp_min(1)
+    return sums.r / sums.rows.clamp_min(1)
 
 
 def _solved(sums: RowSums, ridge: float, intercept: bool) -> tuple[Tensor, Tensor | float]:
     """Slope and shift. With an intercept, means are taken off the products first."""
     moments, products = sums.xx, sums.xr
     if intercept:
-        mean = sums.x / sums.count.clamp_min(1)
+        mean = sums.x / sums.rows.clamp_min(1)
         moments = moments - mean.unsqueeze(-1) * sums.x.unsqueeze(-2)
         products = products - mean.unsqueeze(-1) * sums.r.unsqueeze(-2)
     slope = torch.cholesky_solve(products, torch.linalg.cholesky(regularised(moments, ridge)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import ceil
 from time import perf_counter
 
 import torch
-from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration.batches import Calibration
@@ -15,14 +16,15 @@ from graphprune.capture.program import Program
 from graphprune.ground.processes import rank_and_count
 from graphprune.planning.plan import Plan
 from graphprune.repair.batch_norm import Reestimate
-from graphprune.repair.pair import Pairs
 from graphprune.repair.refit import Refit
 from graphprune.repair.report import RepairReport, StepReport
 from graphprune.repair.steps import BATCH_NORM, Step, find_steps
 from graphprune.repair.survey import Survey, distance, survey
-from graphprune.repair.walk import Walk, make_blocks
+from graphprune.repair.walk import Walk
 
-__all__ = ["Repair", "repair"]
+__all__ = ["RESTARTS", "Repair", "make_blocks", "repair"]
+
+RESTARTS = 5.0  # forward passes, of both programs together
 
 
 @dataclass(frozen=True)
@@ -67,27 +69,22 @@ def repair(
     """
     start = perf_counter()
     before = {name: item.tensor.detach() for name, item in slim.stored.items()}
-    pairs = Pairs(graph, plan, slim, dict(before))
-    walk = Walk(pairs, calibration, options.memory)
+    walk = Walk(graph, plan, slim, dict(before), calibration, options.memory)
     layers = options.weights or options.biases
-    steps, left = find_steps(graph.program, options.batch_norms, layers, options.residual and pairs.forks)
-    found = survey(walk, steps, pairs.order)
+    steps, left = find_steps(graph.program, options.batch_norms, layers, options.residual and walk.forks)
+    found = survey(walk, steps)
     reports, solving = _run(
         walk, [step for step in steps if step.weight in found.changed], found, options, seed
     )
     after = distance(walk)
     good = after <= found.distance
-    changed = tuple(name for name, tensor in pairs.tensors.items() if tensor is not before[name])
+    changed = tuple(name for name, tensor in walk.tensors.items() if tensor is not before[name])
     seconds = {"repair": perf_counter() - start, "solve": solving, "pass": found.seconds}
     report = RepairReport(
         reports, left, found.distance, after, good, changed if good else (), found.batches, seconds
     )
-    return _with_tensors(slim, {name: pairs.tensors[name] for name in changed}) if good else slim, report
-
-
-def _with_tensors(slim: Program, tensors: Mapping[str, Tensor]) -> Program:
-    changed = {name: slim.stored[name].with_tensor(tensor) for name, tensor in tensors.items()}
-    return replace(slim, stored={**slim.stored, **changed})
+    stored = {name: slim.stored[name].with_tensor(walk.tensors[name]) for name in report.tensors}
+    return replace(slim, stored={**slim.stored, **stored}), report
 
 
 def _run(
@@ -95,9 +92,8 @@ def _run(
 ) -> tuple[tuple[StepReport, ...], float]:
     """Every step, block by block; and the seconds of solving."""
     reports, solving = [], 0.0
-    shares = dict(_shares(walk.pairs))
-    for block in make_blocks(steps, found.sizes, shares, options.memory):
-        tasks = [_task(step, walk.pairs, found, options, seed) for step in block]
+    for block in make_blocks(steps, found.sizes, _shares(walk), options.memory):
+        tasks = [_task(step, walk, found, options, seed) for step in block]
         _gather(walk, tasks)
         start = perf_counter()
         for task in tasks:
@@ -109,16 +105,16 @@ def _run(
     return tuple(reports), solving
 
 
-def _task(step: Step, pairs: Pairs, found: Survey, options: Repair, seed: int) -> Refit | Reestimate:
+def _task(step: Step, walk: Walk, found: Survey, options: Repair, seed: int) -> Refit | Reestimate:
     values = found.values[step.weight]
     if step.family == BATCH_NORM:
-        return Reestimate(step, pairs, values)
-    return Refit(step, pairs, values, found.batches, seed, options.weights, options.biases)
+        return Reestimate(step, walk, values)
+    return Refit(step, walk, values, found.batches, seed, options.weights, options.biases)
 
 
 def _gather(walk: Walk, tasks: Sequence[Refit | Reestimate]) -> None:
     """Runs both programs over what the tasks want to see."""
-    order = walk.pairs.order
+    order = walk.order
     events = sorted(
         (
             (order[node], moment, call, task)
@@ -135,10 +131,37 @@ def _gather(walk: Walk, tasks: Sequence[Refit | Reestimate]) -> None:
             task.look(moment, call, pair, number * processes + rank)
 
 
-def _shares(pairs: Pairs) -> Iterator[tuple[str, float]]:
+def _shares(walk: Walk) -> dict[str, float]:
     """Node → the share of the multiply-accumulates that comes before it."""
-    macs = {monomial.name: monomial.value({}) for monomial in pairs.graph.macs.monomials}
-    total, before = sum(macs.values()) or 1, 0.0
-    for name in pairs.order:
-        yield name, before / total
-        before += macs.get(name, 0)
+    macs = {monomial.name: monomial.value({}) for monomial in walk.graph.macs.monomials}
+    total = sum(macs.values()) or 1
+    before = accumulate((macs.get(name, 0) for name in walk.order), initial=0)
+    return {name: done / total for name, done in zip(walk.order, before, strict=False)}
+
+
+def make_blocks(
+    steps: Sequence[Step], sizes: Mapping[str, int], shares: Mapping[str, float], room: int
+) -> list[list[Step]]:
+    """Steps in blocks.
+
+    Where all batches can wait, each step is a block of its own and each node runs about twice; where they cannot,
+    steps are put together so that starting anew costs at most `RESTARTS` passes.
+
+    Args:
+        sizes: first call of a step → bytes of all batches that wait there.
+        shares: first call of a step → the share of a forward pass that comes before it.
+        room: bytes there are for waiting batches.
+    """
+    prices, missing = [], 1.0
+    for step in steps:
+        prices.append(missing * 2 * shares[step.calls[0]])
+        missing = max(0.0, 1 - room / max(sizes[step.calls[0]], 1))
+        missing = 0.0 if missing < 1e-9 else missing
+    together = max(1, ceil(sum(prices) / RESTARTS))
+    blocks: list[list[Step]] = []
+    for step, price in zip(steps, prices, strict=True):
+        if blocks and price and len(blocks[-1]) < together:
+            blocks[-1].append(step)
+        else:
+            blocks.append([step])
+    return blocks

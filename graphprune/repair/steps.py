@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import fx
@@ -16,6 +16,7 @@ __all__ = ["BATCH_NORM", "Step", "find_steps"]
 
 BATCH_NORM = "aten.batch_norm"
 _MEAN, _VARIANCE = ROLES[BATCH_NORM].statistics
+_KNOWN_BY = {BATCH_NORM: _MEAN, **{op: layer.weight for op, layer in LINEAR.items()}}
 _PASSING = ("aten.dropout", "aten.alias", "aten.contiguous")  # the value itself, in eval mode
 _ADDS = ("aten.add", "aten.add_")
 
@@ -68,20 +69,18 @@ def find_steps(
         elif layers and (why := _why_not(program, weight, nodes)):
             left[layer] = why
         elif layers:
-            steps.append(_layer_step(program, layer, weight, nodes))
+            calls = tuple(node.name for node in nodes)
+            steps.append(Step(layer, weight, calls, family(nodes[0]), *_shift(program, nodes)))
     order = {node.name: place for place, node in enumerate(program.graph.nodes)}
-    steps = list(_towards_sums(program, steps)) if residual else steps
+    steps = [_towards_sums(program, step, steps, order) for step in steps] if residual else steps
     return sorted(steps, key=lambda step: order[step.calls[0]]), left
 
 
 def _weight(node: fx.Node) -> str | None:
     """The stored tensor by which a call is known, if it is one that can be repaired."""
-    if family(node) == BATCH_NORM:
-        held = arguments(node)[_MEAN]
-    elif family(node) in LINEAR:
-        held = arguments(node)[LINEAR[family(node)].weight]
-    else:
+    if family(node) not in _KNOWN_BY:
         return None
+    held = arguments(node)[_KNOWN_BY[family(node)]]
     return str(held.target) if isinstance(held, fx.Node) and held.op == "get_attr" else None
 
 
@@ -121,26 +120,19 @@ def _fits(program: Program, node: fx.Node) -> bool:
     return None not in values and layer.fits(given, *(len(value.shape) for value in values if value))
 
 
-def _layer_step(program: Program, layer: str, weight: str, nodes: list[fx.Node]) -> Step:
-    bias, negative = _shift(program, nodes)
-    return Step(layer, weight, tuple(node.name for node in nodes), family(nodes[0]), bias, negative)
-
-
-def _towards_sums(program: Program, steps: Iterable[Step]) -> Iterator[Step]:
-    """The steps, with the additions that their results go into, where all that is added is repaired before."""
-    nodes = {node.name: node for node in program.graph.nodes}
-    order = {name: place for place, name in enumerate(nodes)}
-    steps = list(steps)
-    calls = [order[call] for step in steps if step.family in LINEAR for call in step.calls]
-    for step in steps:
-        sums: dict[str, str] = {}
-        norms: dict[str, str] = {}
-        for call in step.calls if step.family in LINEAR else ():
-            addition, norm = _sum_after(program, nodes[call])
-            if addition and not any(order[call] < other < order[addition] for other in calls):
-                sums[call] = addition
-                norms |= {call: norm} if norm else {}
-        yield replace(step, sums=sums, norms=norms)
+def _towards_sums(program: Program, step: Step, steps: list[Step], order: Mapping[str, int]) -> Step:
+    """The step, with the additions that its results go into, where all that is added is repaired before."""
+    if step.family not in LINEAR:
+        return step
+    layers = [order[call] for other in steps if other.family in LINEAR for call in other.calls]
+    found = {node.name: _sum_after(program, node) for node in program.graph.nodes if node.name in step.calls}
+    free = {
+        call: (addition, norm)
+        for call, (addition, norm) in found.items()
+        if addition and not any(order[call] < place < order[addition] for place in layers)
+    }
+    sums = {call: addition for call, (addition, _) in free.items()}
+    return replace(step, sums=sums, norms={call: norm for call, (_, norm) in free.items() if norm})
 
 
 def _shift(program: Program, nodes: list[fx.Node]) -> tuple[str, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,10 +12,9 @@ from torch import Tensor
 from graphprune.calibration.distances import Difference
 from graphprune.calibration.sums import Sums
 from graphprune.capture import tensor_leaves
-from graphprune.ground.errors import InputError
-from graphprune.repair.pair import Pair
+from graphprune.ground.errors import InputError, first_line
 from graphprune.repair.steps import Step
-from graphprune.repair.walk import Walk
+from graphprune.repair.walk import Pair, Walk
 
 __all__ = ["Survey", "distance", "survey"]
 
@@ -42,16 +42,16 @@ class Survey:
     seconds: float
 
 
-def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Survey:
+def survey(walk: Walk, steps: Sequence[Step]) -> Survey:
     """Runs both programs once.
 
     Raises:
         InputError: there are no batches, one does not fit the model or makes it fail, or an output is not finite.
     """
-    sums: Sums[tuple[str, str]] = Sums()
+    sums: Sums[tuple[str, str], Any] = Sums()
     sums.add(("processes", ""), 1)
     outputs, seconds = Difference(), 0.0
-    calls = sorted((order[call], call, step.weight) for step in steps for call in step.calls)
+    calls = sorted((walk.order[call], call, step.weight) for step in steps for call in step.calls)
     for number, pair in walk.whole():
         sums.add(("batches", ""), 1)
         try:
@@ -65,9 +65,8 @@ def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Surve
             seconds += pair.seconds
             _add(outputs, pair, number)
         except (RuntimeError, IndexError) as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"the model fails on calibration batch {number + 1}: {why}",
+                f"the model fails on calibration batch {number + 1}: {first_line(error)}",
                 "give batches that the model can run",
             ) from error
     total = {key: int(value) for key, value in sums.total().items()}

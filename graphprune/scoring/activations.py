@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import atoms
-from graphprune.calibration.batches import forward
-from graphprune.calibration.sums import Records
-from graphprune.scoring.aggregation import Part
-from graphprune.scoring.measures import Measure, View
+from graphprune.calibration.batches import Calibration, forward
+from graphprune.calibration.sums import Sums
+from graphprune.scoring.measures import Measure, Part, View
 from graphprune.scoring.sites import Site
 from graphprune.scoring.units import per_unit, sum_along, unit_maps
 
@@ -23,11 +23,10 @@ __all__ = ["ACTIVATIONS"]
 Place = tuple[str, int]  # a value and one of its dimensions
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Of every position along one dimension, ``[size]`` each: sums of x, ``|x|``, x², and of x = 0 over ``count``."""
+class Moments(NamedTuple):
+    """Of every position along one dimension, ``[size]`` each: sums of x, ``|x|``, x² and x = 0, and of how many."""
 
-    count: Tensor
+    number: Tensor
     total: Tensor
     absolute: Tensor
     square: Tensor
@@ -38,21 +37,20 @@ class Moments:
         """Of one activation."""
         rows = value.detach().movedim(dim, 0).flatten(1) if value.dim() > 1 else value.detach().reshape(-1, 1)
         rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-        sums = (rows, rows.abs(), rows.double().square(), rows == 0)
-        return cls(torch.tensor(rows.shape[1]), *(each.sum(1, dtype=torch.float64) for each in sums))
+        sums = (torch.ones_like(rows), rows, rows.abs(), rows.double().square(), rows == 0)
+        return cls(*(each.sum(1, dtype=torch.float64) for each in sums))
 
 
-def _collect(view: View) -> dict[Place, Moments]:
+def _collect(view: View, calibration: Calibration) -> dict[Place, Moments]:
     """The moments at every site of every group, in one pass; nothing grows with the number of batches."""
-    assert view.calibration is not None
     wanted: dict[str, set[int]] = {}
     for site in view.all_sites:
         wanted.setdefault(site.value, set()).add(site.dim)
-    records: Records[Place] = Records()
-    for name, value in forward(view.graph.program, view.tensors, view.calibration):
+    sums: Sums[Place, Moments] = Sums()
+    for name, value in forward(view.graph.program, view.tensors, calibration):
         for dim in sorted(wanted.get(name, ())) if value.is_floating_point() else ():
-            records.add((name, dim), **vars(Moments.of(value, dim)))
-    return {place: Moments(**parts) for place, parts in records.total().items()}
+            sums.add((name, dim), Moments.of(value, dim))
+    return sums.total()
 
 
 def _seen(view: View, group: Group) -> Iterator[tuple[Site, Moments, Tensor]]:
@@ -65,25 +63,14 @@ def _seen(view: View, group: Group) -> Iterator[tuple[Site, Moments, Tensor]]:
                 yield site, moments, units
 
 
-def _statistic(
-    of: Callable[[Callable[[Tensor], Tensor], Moments], Tensor],
-) -> Callable[[View, Group], Iterator[Part]]:
-    """A part for each activation; ``of`` gets the mean over a unit's positions, and the moments."""
-
-    def score(view: View, group: Group) -> Iterator[Part]:
-        met: set[Place] = set()
-        for site, moments, units in _seen(view, group):
-            if (site.value, site.dim) in met:  # several layers read the same activation
-                continue
+def _statistic(of: Callable[[Moments], Tensor], view: View, group: Group) -> Iterator[Part]:
+    """A part for each activation; ``of`` gets the means of its moments over each unit's positions."""
+    met: set[Place] = set()
+    for site, moments, units in _seen(view, group):
+        if (site.value, site.dim) not in met:  # several layers may read the same activation
             met.add((site.value, site.dim))
-            sizes = per_unit(torch.ones(len(units)), units, group) * moments.count
-
-            def mean(sums: Tensor, units: Tensor = units, sizes: Tensor = sizes) -> Tensor:
-                return per_unit(sums, units, group) / sizes
-
-            yield Part(site.role, of(mean, moments))
-
-    return score
+            sums = Moments(*(per_unit(each, units, group) for each in moments))
+            yield Part(site.role, of(Moments(*(each / sums.number for each in sums))))
 
 
 def _wanda(view: View, group: Group) -> Iterator[Part]:
@@ -110,19 +97,19 @@ def _products(view: View, group: Group, site: Site, moments: Moments, units: Ten
 
 ACTIVATIONS: dict[str, Measure] = {
     "activation_mean": Measure(
-        _statistic(lambda mean, moments: mean(moments.absolute)),
+        partial(_statistic, lambda means: means.absolute),
         "mean absolute activation (Molchanov 2017)",
         _collect,
         aggregate="mean",
     ),
     "activation_variance": Measure(
-        _statistic(lambda mean, moments: (mean(moments.square) - mean(moments.total).square()).clamp_min(0)),
+        partial(_statistic, lambda means: (means.square - means.total.square()).clamp_min(0)),
         "variance of the activation (Polyak 2015)",
         _collect,
         aggregate="mean",
     ),
     "apoz": Measure(
-        _statistic(lambda mean, moments: 1 - mean(moments.zeros)),
+        partial(_statistic, lambda means: 1 - means.zeros),
         "one minus the average percentage of zeros (Hu 2016)",
         _collect,
         aggregate="mean",

@@ -14,25 +14,15 @@ from graphprune.calibration.batches import Calibration
 from graphprune.calibration.losses import Loss
 from graphprune.ground.errors import InputError
 from graphprune.scoring.activations import ACTIVATIONS
-from graphprune.scoring.aggregation import AGGREGATES, NORMALISERS
 from graphprune.scoring.gradients import GRADIENTS
-from graphprune.scoring.magnitude import MAGNITUDE
-from graphprune.scoring.measures import Measure, View
+from graphprune.scoring.measures import AGGREGATES, NORMALISERS, Measure, View
 from graphprune.scoring.peer import PeerImportance, is_peer, takes_gradients
-from graphprune.scoring.reconstruction import RECONSTRUCTION
-from graphprune.scoring.redundancy import REDUNDANCY
-from graphprune.scoring.refit import REFIT
+from graphprune.scoring.reconstruction import RECONSTRUCTION, REFIT
+from graphprune.scoring.weights import MAGNITUDE, REDUNDANCY
 
 __all__ = ["CRITERIA", "Criterion", "Importance", "find_importance"]
 
-CRITERIA: dict[str, Measure] = {
-    **MAGNITUDE,
-    **REDUNDANCY,
-    **ACTIVATIONS,
-    **GRADIENTS,
-    **RECONSTRUCTION,
-    **REFIT,
-}
+CRITERIA: dict[str, Measure] = MAGNITUDE | REDUNDANCY | ACTIVATIONS | GRADIENTS | RECONSTRUCTION | REFIT
 LOSSES = (*GRADIENTS, *REFIT)  # criteria that take a loss
 
 
@@ -106,14 +96,11 @@ class Criterion:
         """
         view = View(graph, tensors, seed)
         if self.measure.collect is not None:
-            view = replace(view, calibration=self._calibration(seed))
-            view = replace(view, collected=self.measure.collect(view))
+            if self.calibration is None:
+                raise _missing_data(self.name)
+            data = Calibration(self.calibration, self.loss, seed)
+            view = replace(view, collected=self.measure.collect(view, data))
         return {group.name: self._scores(view, group) for group in graph.groups}
-
-    def _calibration(self, seed: int) -> Calibration:
-        if self.calibration is None:
-            raise _missing_data(self.name)
-        return Calibration(self.calibration, self.loss, seed)
 
     def _scores(self, view: View, group: Any) -> Tensor | None:
         parts = list(self.measure.score(view, group))

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
-from graphprune.calibration.batches import gradients
+from graphprune.calibration.batches import Calibration, gradients
 from graphprune.calibration.sums import Sums
-from graphprune.scoring.aggregation import Part
-from graphprune.scoring.measures import Measure, View, parameters_of
+from graphprune.scoring.measures import Measure, Part, View, parameters_of
 from graphprune.scoring.sites import Site, tapped
-from graphprune.scoring.units import per_unit, shape_of, sum_along, unit_maps
+from graphprune.scoring.units import per_unit, sum_along, unit_maps
 
 __all__ = ["GRADIENTS"]
 
 
 def _collect(
-    combine: Callable[[Tensor, Tensor], Tensor], power: int, view: View
+    combine: Callable[[Tensor, Tensor], Tensor], power: int, view: View, calibration: Calibration
 ) -> Mapping[str, Sequence[Part]]:
     """For each member of each group the mean over batches of ``(sum of combine(weight, gradient)) ^ power``.
 
     The sum is over everything that a unit removes of the member.
     """
-    assert view.calibration is not None
     members = [
         (group, place, *found)
         for group in view.graph.groups
         for place, found in enumerate(parameters_of(view, group))
     ]
-    dims: dict[str, set[int]] = {}
-    for _, _, member, _ in members:
-        dims.setdefault(member.tensor, set()).add(member.dim)
-    sums: Sums[tuple[str, int]] = Sums()
-    for batch in gradients(view.graph.program, view.tensors, view.calibration):
+    sums: Sums[tuple[str, int], Tensor] = Sums()
+    for batch in gradients(view.graph.program, view.tensors, calibration):
         sums.count += 1
-        products = {name: combine(*pair) for name, pair in batch.parameters.items() if name in dims}
-        along = {
-            (name, dim): sum_along(product, dim) for name, product in products.items() for dim in dims[name]
-        }
+        pairs = batch.parameters
+        along = cache(lambda name, dim, pairs=pairs: sum_along(combine(*pairs[name]), dim))
         for group, place, member, units in members:
-            if (member.tensor, member.dim) in along:
-                numbers = per_unit(along[member.tensor, member.dim], units, group)
+            if member.tensor in pairs:
+                numbers = per_unit(along(member.tensor, member.dim), units, group)
                 sums.add((group.name, place), numbers**power)
     parts: dict[str, list[Part]] = {}
     means = sums.means()
@@ -54,12 +47,11 @@ def _collect(
     return parts
 
 
-def _collect_fisher(view: View) -> Mapping[str, Sequence[Part]]:
+def _collect_fisher(view: View, calibration: Calibration) -> Mapping[str, Sequence[Part]]:
     """Means over examples of ``(sum of gradient times activation)^2``, over all activations of a unit together."""
-    assert view.calibration is not None
     graph, taps = tapped(view.graph.program.graph, view.all_sites)
-    sums: Sums[str] = Sums()
-    for batch in gradients(view.graph.program, view.tensors, view.calibration, taps.values(), graph):
+    sums: Sums[str, Tensor] = Sums()
+    for batch in gradients(view.graph.program, view.tensors, calibration, taps.values(), graph):
         rows = 0
         for group in view.graph.groups:
             masks = list(_mask_gradients(view, group, taps, batch.values))
@@ -105,7 +97,7 @@ def _by_example(view: View, value: str, dim: int, product: Tensor) -> Tensor:
 
 def _collected(view: View, group: Group) -> Sequence[Part]:
     parts: Sequence[Part] = view.collected.get(group.name, ())
-    assert all(part.scores.shape == shape_of(group) for part in parts)
+    assert all(part.scores.shape == group.shape for part in parts)
     return parts
 
 

@@ -1,9 +1,10 @@
-"""What a criterion measures: the protocol that all of them follow, and what they are given."""
+"""What a criterion measures of each member of a group, and how that becomes one score per unit, comparable between
+groups."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -15,11 +16,10 @@ from graphprune.axes.groups import Group, Member
 from graphprune.calibration.batches import Calibration
 from graphprune.capture.operations import Value
 from graphprune.capture.roles import ROLES
-from graphprune.scoring.aggregation import Part
 from graphprune.scoring.sites import Site, find_sites
 from graphprune.scoring.units import unit_maps
 
-__all__ = ["Measure", "View", "parameters_of"]
+__all__ = ["AGGREGATES", "NORMALISERS", "Measure", "Part", "View", "lamp", "parameters_of"]
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,12 @@ class View:
         graph: the dependency graph.
         tensors: stored tensors by name.
         seed: of everything random.
-        calibration: batches and loss; None where the measure asks for none.
         collected: what `Measure.collect` returned.
     """
 
     graph: DependencyGraph
     tensors: Mapping[str, Tensor]
     seed: int
-    calibration: Calibration | None = None
     collected: Any = None
 
     @cached_property
@@ -71,6 +69,14 @@ class View:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Scores of a group's units by one of its members, in the shape of the group's; ``role`` as in `Member`."""
+
+    role: str
+    scores: Tensor
+
+
+@dataclass(frozen=True)
 class Measure:
     """A row of the table of criteria.
 
@@ -86,7 +92,7 @@ class Measure:
 
     score: Callable[[View, Group], Iterable[Part]]
     about: str
-    collect: Callable[[View], Any] | None = field(default=None)
+    collect: Callable[[View, Calibration], Any] | None = None
     aggregate: str = "sum"
     normalise: str = "mean"
     power: float = 1.0
@@ -104,3 +110,55 @@ def parameters_of(view: View, group: Group) -> Iterator[tuple[Member, Tensor]]:
         if view.graph.program.stored[member.tensor].kind == "parameter":
             for units in unit_maps(view.graph.tensor_terms[member.tensor][member.dim], group):
                 yield member, units
+
+
+def _stack(parts: Sequence[Part]) -> Tensor:
+    return torch.stack([part.scores for part in parts])
+
+
+def _first(parts: Sequence[Part]) -> Tensor:
+    """The first member that produces the group, in the order of the graph."""
+    return (_producers(parts) or list(parts))[0].scores
+
+
+def _producers(parts: Sequence[Part]) -> list[Part]:
+    return [part for part in parts if part.role == "produces"]
+
+
+AGGREGATES: dict[str, Callable[[Sequence[Part]], Tensor]] = {
+    "sum": lambda parts: _stack(parts).sum(0),
+    "mean": lambda parts: _stack(parts).mean(0),
+    "max": lambda parts: _stack(parts).amax(0),
+    "prod": lambda parts: _stack(parts).prod(0),
+    "first": _first,
+    "producers": lambda parts: _stack(_producers(parts) or parts).sum(0),
+}
+
+
+def _divided(scores: Tensor, by: Tensor) -> Tensor:
+    return torch.ones_like(scores) if bool(by == 0) else scores / by
+
+
+def _standard(scores: Tensor) -> Tensor:
+    deviation = scores.std(correction=0)
+    return torch.zeros_like(scores) if bool(deviation == 0) else (scores - scores.mean()) / deviation
+
+
+def lamp(scores: Tensor) -> Tensor:
+    """Each score over the sum of all that are not smaller: Lee et al., "Layer-adaptive sparsity for the
+    magnitude-based pruning" (2021). Equal scores are told apart by their order."""
+    ordered, order = scores.flatten().sort(stable=True)
+    rest = ordered.flip(0).cumsum(0).flip(0)
+    share = torch.where(rest == 0, 1.0, ordered / rest)
+    return torch.empty_like(ordered).scatter(0, order, share).reshape(scores.shape)
+
+
+# over all units of one group
+NORMALISERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda scores: scores,
+    "mean": lambda scores: _divided(scores, scores.mean()),
+    "max": lambda scores: _divided(scores, scores.max()),
+    "sum": lambda scores: _divided(scores, scores.sum()),
+    "standard": _standard,
+    "lamp": lamp,
+}

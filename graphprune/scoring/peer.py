@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from graphprune.calibration.batches import Calibration, gradients
 from graphprune.calibration.losses import Loss
 from graphprune.calibration.sums import Sums
 from graphprune.ground.errors import InputError
-from graphprune.scoring.units import shape_of, unit_maps, units_of
+from graphprune.scoring.units import unit_maps
 
 __all__ = ["PeerImportance", "is_peer", "takes_gradients"]
 
@@ -113,7 +114,7 @@ class PeerImportance:
                     "give calibration batches, or call backward()",
                 )
             return {}
-        sums: Sums[str] = Sums()
+        sums: Sums[str, Tensor] = Sums()
         for batch in gradients(graph.program, tensors, Calibration(self.calibration, self.loss, seed)):
             sums.count += 1
             for name, (_, grad) in batch.parameters.items():
@@ -134,12 +135,12 @@ class PeerImportance:
         if scores is None:
             return None
         # where the first member has several positions for each unit, scores are padded up to their number
-        if scores.dim() != 1 or len(scores) < units_of(group):
+        if scores.dim() != 1 or len(scores) < prod(group.shape):
             raise InputError(
-                f"{self} gives {tuple(scores.shape)} for the {units_of(group)} units of {group.name}",
+                f"{self} gives {tuple(scores.shape)} for the {prod(group.shape)} units of {group.name}",
                 "use another importance",
             )
-        return scores[: units_of(group)].detach().double().cpu().reshape(shape_of(group))
+        return scores[: prod(group.shape)].detach().double().cpu().reshape(group.shape)
 
 
 def _layer(model: nn.Module, name: str, grads: Mapping[str, Tensor]) -> nn.Module | None:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom, Sum, Term
 
-__all__ = ["per_unit", "rows_of", "shape_of", "sum_along", "unit_maps", "units_of"]
+__all__ = ["per_unit", "rows_of", "sum_along", "unit_maps"]
 
 NOTHING = -1  # a position that belongs to no unit
-
-
-def shape_of(group: Group) -> tuple[int, ...]:
-    """The shape of a group's scores: ``[size]``, or ``[fibre size, size]``."""
-    return (group.size,) if group.fibre is None else (group.fibre.size, group.size)
-
-
-def units_of(group: Group) -> int:
-    """How many scores that is."""
-    return group.size if group.fibre is None else group.size * group.fibre.size
 
 
 def unit_maps(term: Term, group: Group) -> list[Tensor]:
@@ -72,18 +64,18 @@ def _repeated(values: Tensor, sizes: list[int], place: int) -> Tensor:
 
 def per_unit(values: Tensor, units: Tensor, group: Group, largest: bool = False) -> Tensor:
     """Sums ``values`` ``[positions]`` (or takes their maximum) for each unit: the shape of the group's scores."""
-    result = torch.zeros(units_of(group), dtype=torch.float64)
+    result = torch.zeros(prod(group.shape), dtype=torch.float64)
     inside = units >= 0
     reduce = "amax" if largest else "sum"
     result = result.scatter_reduce(0, units[inside], values.double().cpu()[inside], reduce)
-    return result.reshape(shape_of(group))
+    return result.reshape(group.shape)
 
 
 def rows_of(tensor: Tensor, dim: int, units: Tensor, group: Group) -> Tensor:
     """Everything of ``tensor`` that belongs to each unit: ``[fibre size or 1, size, numbers of one unit]``, float64."""
     order = units.argsort(stable=True)[int((units < 0).sum()) :]
     rows = tensor.detach().movedim(dim, 0)[order.to(tensor.device)].double().cpu()
-    return rows.reshape(-1, group.size, rows.numel() // units_of(group))
+    return rows.reshape(-1, group.size, rows.numel() // prod(group.shape))
 
 
 def sum_along(values: Tensor, dim: int) -> Tensor:

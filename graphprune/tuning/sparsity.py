@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from graphprune.axes.groups import Group
 from graphprune.capture import capture
 from graphprune.ground.errors import InputError
 from graphprune.planning import Constraints, find_limits
-from graphprune.scoring.units import shape_of, unit_maps, units_of
+from graphprune.scoring.units import unit_maps
 
 __all__ = ["GroupLasso", "group_lasso"]
 
@@ -66,7 +67,7 @@ class GroupLasso:
         }
         self.growth = strength * growth
         self.strengths = {
-            group.name: torch.full(shape_of(group), strength, device=members[0].parameter.device)
+            group.name: torch.full(group.shape, strength, device=members[0].parameter.device)
             for group, members in groups
         }
 
@@ -202,8 +203,8 @@ def _per_unit(group: Group, amounts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     Args:
         amounts: pairs of the unit of every position, -1 for none, and what is summed there.
     """
-    total = amounts[0][1].new_zeros(units_of(group) + 1)
+    total = amounts[0][1].new_zeros(prod(group.shape) + 1)
     for units, values in amounts:
         # positions of no unit go to a place of their own, which is cut off
-        total = total.index_add(0, torch.where(units < 0, units_of(group), units), values)
-    return total[:-1].reshape(shape_of(group))
+        total = total.index_add(0, torch.where(units < 0, prod(group.shape), units), values)
+    return total[:-1].reshape(group.shape)

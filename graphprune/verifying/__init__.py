@@ -1,13 +1,11 @@
 """Proves that a slim program is what its plan asks for. Shares no code with rewriting."""
 
-from graphprune.verifying.bisect import guilty_groups
 from graphprune.verifying.calm import calm
+from graphprune.verifying.edited import verify_repaired, verify_unchanged
 from graphprune.verifying.nodes import Claim
-from graphprune.verifying.randomised import Lively
-from graphprune.verifying.repaired import verify_repaired
-from graphprune.verifying.unchanged import verify_unchanged
+from graphprune.verifying.tensors import Lively
 from graphprune.verifying.verdict import Check, Verdict
-from graphprune.verifying.verify import check_random, verify
+from graphprune.verifying.verify import check_random, guilty_groups, verify
 
 __all__ = [
     "Check",

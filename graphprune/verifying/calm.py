@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from graphprune.verifying.nodes import largest_error
-from graphprune.verifying.randomised import Lively
+from graphprune.verifying.tensors import Lively
 
 __all__ = ["calm"]
 

@@ -14,10 +14,11 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.execution import named_tensors
 from graphprune.capture.program import Program
 from graphprune.ground.clock import counted
+from graphprune.ground.errors import first_line
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import batch_sizes
-from graphprune.verifying.lazy import Lazy
 from graphprune.verifying.reference import NodeError, Reference, steps
+from graphprune.verifying.tensors import Lazy
 from graphprune.verifying.verdict import Check
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "call_arguments",
     "coarsest_dtype",
     "compare_nodes",
-    "first_line",
     "in_dtype",
     "largest_error",
     "measured",
@@ -96,7 +96,7 @@ def compare_nodes(
                 batches |= batch_sizes(graph.program, node.name, expected)
     except NodeError as error:
         side = "the slim program" if error.node.graph is slim.graph else "the original itself"
-        why = first_line(error.__cause__)
+        why = first_line(error.__cause__ or error)
         return failed(float("inf"), f"{side} cannot run {_where(graph, error.node)}: {why}")
     except (RuntimeError, KeyError, StopIteration, ValueError):
         return failed(float("inf"), f"the slim program has nothing to compare with {_where(graph, node)}")
@@ -146,11 +146,6 @@ def coarsest_dtype(program: Program) -> torch.dtype:
     return min(floating, key=lambda dtype: torch.finfo(dtype).bits, default=torch.float32)
 
 
-def first_line(error: BaseException | None) -> str:
-    """What an error says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _where(graph: DependencyGraph, node: fx.Node) -> str:
     operation = next((op for op in graph.program.operations if op.name == node.name), None)
     if operation is None:
@@ -169,10 +164,9 @@ def _error(reference: Reference, node: fx.Node, expected: Any, given: Any) -> fl
 
 
 def _tensor_error(reference: Reference, name: str, expected: Any, given: Any) -> float:
-    region = reference.region(name)
-    if not isinstance(expected, Tensor) or region is None:
+    if not isinstance(expected, Tensor):
         return 0.0 if expected == given else float("inf")  # numbers, computed from the batch size
-    return relative_error(region.take(expected), given)
+    return relative_error(reference.region(name).take(expected), given)
 
 
 def largest_error(expected: Iterable[Tensor], given: Iterable[Tensor]) -> float:

@@ -17,8 +17,8 @@ from graphprune.axes.terms import Atom
 from graphprune.capture.execution import Execution, call_operator
 from graphprune.capture.nodes import given_arguments, mutates
 from graphprune.planning.region import Regions
-from graphprune.verifying.lazy import Lazy
 from graphprune.verifying.restricted import is_restricted, run_restricted
+from graphprune.verifying.tensors import Lazy
 
 __all__ = ["NodeError", "Reference", "steps", "widened"]
 
@@ -79,22 +79,15 @@ class Reference:
         """Every node with its masked value."""
         graph = self.graph.program.graph
         regions = {str(n.target): self.region(n.name) for n in graph.nodes if n.op == "get_attr"}
-
-        def zeroed(name: str) -> Tensor:
-            region = regions[name]
-            return tensors[name] if region is None else region.zero(tensors[name])
-
-        return steps(graph, Lazy(tensors, zeroed), self.inputs, dtype, self._call)
+        zeroed = Lazy(tensors, lambda name: regions[name].zero(tensors[name]))
+        return steps(graph, zeroed, self.inputs, dtype, self._call)
 
     def _call(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         operation = self._operations.get(node.name)
-        if operation is not None and is_restricted(operation.op) and self._cut(node):
-            return self._restricted(node, args, kwargs)
+        cut = any(not self.region(source.name).whole for source in node.all_input_nodes)
+        if cut and operation is not None and is_restricted(operation.op):
+            return self._hold(node, self._restricted(node, operation.op, args, kwargs))
         return self._hold(node, call_operator(node, args, kwargs))
-
-    def _cut(self, node: fx.Node) -> bool:
-        regions = [self.region(source.name) for source in node.all_input_nodes]
-        return any(region is not None and not region.whole for region in regions)
 
     def _hold(self, node: fx.Node, value: Any) -> Any:
         if isinstance(value, tuple | list):
@@ -104,22 +97,18 @@ class Reference:
 
     def _held(self, name: str, value: Any) -> Any:
         region = self.region(name)
-        if region is None or region.whole or not isinstance(value, Tensor):
+        if region.whole or not isinstance(value, Tensor):
             return value
         zeroed = region.zero(value)
         # where operators write in place, a view that is right already must stay a view
         return value if self._in_place and torch.equal(zeroed, value) else zeroed
 
-    def _restricted(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _restricted(self, node: fx.Node, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The operator on the kept part of its tensors, see `run_restricted`."""
         nodes, given = given_arguments(node), given_arguments(node, args, kwargs)
         masks = {
-            name: self._mask(nodes[name], value) for name, value in given.items() if isinstance(value, Tensor)
+            name: self.region(nodes[name].name).mask(value.dim()).expand(value.shape)
+            for name, value in given.items()
+            if isinstance(value, Tensor)
         }
-        result = run_restricted(self._operations[node.name].op, node.target, given, masks)
-        return self._hold(node, result)
-
-    def _mask(self, node: Any, value: Tensor) -> Tensor:
-        region = self.region(node.name)
-        kept = region.mask(value.dim()) if region is not None else torch.ones((), dtype=torch.bool)
-        return kept.expand(value.shape)
+        return run_restricted(op, node.target, given, masks)

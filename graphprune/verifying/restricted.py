@@ -9,7 +9,6 @@ asked, since the rule may be wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,12 +21,9 @@ __all__ = ["is_restricted", "run_restricted"]
 Arguments = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """An operator's arguments on their kept parts, and the positions that its results take."""
-
-    arguments: Arguments
-    landing: Tensor
+Masks = dict[str, Tensor]
+# an operator's arguments on their kept parts, and the positions that its results take
+Cut = tuple[Arguments, Tensor]
 
 
 def is_restricted(op: str) -> bool:
@@ -36,7 +32,7 @@ def is_restricted(op: str) -> bool:
     return _find(op if likeness is None else likeness.op) is not None
 
 
-def run_restricted(op: str, operator: Any, given: Arguments, masks: dict[str, Tensor]) -> Any:
+def run_restricted(op: str, operator: Any, given: Arguments, masks: Masks) -> Any:
     """``operator`` on the kept parts of its tensors, its results put back into zeros of their full shape.
 
     Args:
@@ -55,14 +51,14 @@ def run_restricted(op: str, operator: Any, given: Arguments, masks: dict[str, Te
         return run_restricted(likeness.op, as_other, likeness.arguments(given), likeness.given(masks))
     cutter = _find(op)
     assert cutter is not None
-    cut = cutter(given, masks)
-    result = operator(**cut.arguments)
+    arguments, landing = cutter(given, masks)
+    result = operator(**arguments)
     if isinstance(result, tuple | list):
-        return type(result)(_put(item, cut.landing) for item in result)
-    return _put(result, cut.landing)
+        return type(result)(_put(item, landing) for item in result)
+    return _put(result, landing)
 
 
-def _find(op: str) -> Callable[[Arguments, dict[str, Tensor]], _Cut] | None:
+def _find(op: str) -> Callable[[Arguments, Masks], Cut] | None:
     _, name, overload = op.split(".") if op.count(".") == 2 else ("", op, "")
     return None if overload == "other" else _CUTTERS.get(name)
 
@@ -85,54 +81,50 @@ def _put(part: Tensor, landing: Tensor) -> Tensor:
     return torch.zeros(landing.shape, dtype=part.dtype).masked_scatter_(landing, part)
 
 
-def _pointwise(source: str) -> Callable[[Arguments, dict[str, Tensor]], _Cut]:
+def _pointwise(given: Arguments, masks: Masks) -> Cut:
     """Results stand where the inputs stood."""
-
-    def cut(given: Arguments, masks: dict[str, Tensor]) -> _Cut:
-        return _Cut({**given, source: _take(given[source], masks[source])}, masks[source])
-
-    return cut
+    return {**given, "self": _take(given["self"], masks["self"])}, masks["self"]
 
 
-def _reduction(given: Arguments, masks: dict[str, Tensor]) -> _Cut:
+def _reduction(given: Arguments, masks: Masks) -> Cut:
     """Results stand where anything was left to reduce."""
     mask = masks["self"]
     dims = given.get("dim")
     dims = list(range(mask.dim())) if dims is None or dims == [] else dims
     dims = [dims] if isinstance(dims, int) else list(dims)
     landing = mask.any(dims, keepdim=bool(given.get("keepdim", False))) if mask.dim() else mask
-    return _Cut({**given, "self": _take(given["self"], mask)}, landing)
+    return {**given, "self": _take(given["self"], mask)}, landing
 
 
-def _trailing_norm(given: Arguments, masks: dict[str, Tensor]) -> _Cut:
+def _trailing_norm(given: Arguments, masks: Masks) -> Cut:
     """Weight and bias go with the trailing dimensions of the input."""
     mask, width = masks["input"], len(given["normalized_shape"])
     part = _take(given["input"], mask)
     own = mask.flatten(0, -width - 1).any(0) if mask.dim() > width else mask
     arguments = {**given, "input": part, "normalized_shape": list(part.shape[-width:])}
-    for name in ("weight", "bias"):
-        if isinstance(given.get(name), Tensor):
-            arguments[name] = _take(given[name], own)
-    return _Cut(arguments, mask)
+    return arguments | _along(given, own, "weight", "bias"), mask
 
 
-def _channel_norm(given: Arguments, masks: dict[str, Tensor]) -> _Cut:
+def _channel_norm(given: Arguments, masks: Masks) -> Cut:
     """Weight, bias and statistics go with the channels of the input, dimension 1."""
     mask = masks["input"]
     own = mask.transpose(0, 1).flatten(1).any(1)
     arguments = {**given, "input": _take(given["input"], mask)}
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        if isinstance(given.get(name), Tensor):
-            arguments[name] = _take(given[name], own)
+    arguments |= _along(given, own, "weight", "bias", "running_mean", "running_var")
     if "num_groups" in given:
         counts = own.reshape(given["num_groups"], -1).sum(1)
         if len(counts[counts > 0].unique()) > 1:
             raise RuntimeError(f"groups of {counts.tolist()} kept channels, which should be equally many")
         arguments["num_groups"] = int((counts > 0).sum())
-    return _Cut(arguments, mask)
+    return arguments, mask
 
 
-def _attention(given: Arguments, masks: dict[str, Tensor]) -> _Cut:
+def _along(given: Arguments, own: Tensor, *names: str) -> Arguments:
+    """The arguments of these names that are tensors, each cut by the mask ``own``."""
+    return {name: _take(given[name], own) for name in names if isinstance(given.get(name), Tensor)}
+
+
+def _attention(given: Arguments, masks: Masks) -> Cut:
     """Keys and values go with the heads of the queries, keys with their width, values with the keys' positions.
 
     Keys and values may have fewer heads than queries, each for a run of them.
@@ -157,7 +149,7 @@ def _attention(given: Arguments, masks: dict[str, Tensor]) -> _Cut:
     runs = [q // max(v, 1) for q, v in zip(query.shape[:-2], value.shape[:-2], strict=True)]
     for dim, run in enumerate(runs):
         columns = columns.repeat_interleave(run, dim)
-    return _Cut(arguments, rows.unsqueeze(-1) & columns.unsqueeze(-2))
+    return arguments, rows.unsqueeze(-1) & columns.unsqueeze(-2)
 
 
 def _per_head(mask: Tensor, other: Tensor) -> Tensor:
@@ -177,12 +169,12 @@ def _broadcast_back(mask: Tensor, smaller: Tensor) -> Tensor:
     return mask
 
 
-_CUTTERS: dict[str, Callable[[Arguments, dict[str, Tensor]], _Cut]] = {
+_CUTTERS: dict[str, Callable[[Arguments, Masks], Cut]] = {
     **dict.fromkeys(
         "mean amax amin var std logsumexp prod norm linalg_vector_norm std_mean var_mean all max min".split(),
         _reduction,
     ),
-    **dict.fromkeys("softmax log_softmax _softmax _log_softmax".split(), _pointwise("self")),
+    **dict.fromkeys("softmax log_softmax _softmax _log_softmax".split(), _pointwise),
     **dict.fromkeys(("layer_norm", "rms_norm"), _trailing_norm),
     **dict.fromkeys(("group_norm", "batch_norm", "instance_norm"), _channel_norm),
     "scaled_dot_product_attention": _attention,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,12 @@ from graphprune.capture.program import Program, Stored
 from graphprune.ground.clock import counted, within
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.verifying.captured import captured_equals_model
-from graphprune.verifying.lazy import Lazy, converted
+from graphprune.verifying.modules import (
+    captured_equals_model,
+    layers_equal,
+    layers_hold,
+    random_layers_equal,
+)
 from graphprune.verifying.nodes import (
     Claim,
     Comparison,
@@ -28,12 +32,11 @@ from graphprune.verifying.nodes import (
     in_dtype,
     restricted,
 )
-from graphprune.verifying.raised import layers_equal, layers_hold, random_layers_equal
-from graphprune.verifying.randomised import randomised
 from graphprune.verifying.reference import NodeError, steps
+from graphprune.verifying.tensors import Lazy, converted, randomised
 from graphprune.verifying.verdict import Check, Verdict
 
-__all__ = ["captured_checks", "check_random", "random_inputs", "same_stored", "verify"]
+__all__ = ["captured_checks", "check_random", "guilty_groups", "random_inputs", "same_stored", "verify"]
 
 
 def verify(
@@ -91,6 +94,22 @@ def captured_checks(program: Program, seed: int) -> Iterator[Check]:
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
     """The slim program equals the masked original at every node, in float64 on random tensors."""
     return _compare_random(Claim(graph, plan, slim), seed, _widest(graph.program)).check
+
+
+def guilty_groups(names: Sequence[str], fails: Callable[[Sequence[str]], bool]) -> tuple[str, ...]:
+    """The smallest set of groups found by halving for which ``fails`` holds; they fail together.
+
+    >>> guilty_groups(["a", "b", "c", "d"], lambda names: "c" in names)
+    ('c',)
+    >>> guilty_groups(["a", "b", "c", "d"], lambda names: "a" in names and "d" in names)
+    ('a', 'b', 'c', 'd')
+    """
+    if len(names) > 1:
+        middle = len(names) // 2
+        for half in (names[:middle], names[middle:]):
+            if fails(half):
+                return guilty_groups(half, fails)
+    return tuple(names)
 
 
 def _compare_random(claim: Claim, seed: int, dtype: torch.dtype) -> Comparison:
@@ -158,11 +177,12 @@ def same_stored(before: Stored, after: Stored, planned: Tensor, values: bool = T
 
 
 def _lint(slim: Program) -> Check:
+    wrong = []
     try:
         slim.graph.lint()
     except RuntimeError as error:
-        return Check("graph is well formed", False, 1, 0, str(error))
-    return Check("graph is well formed", True, 0, 0)
+        wrong = [str(error)]
+    return Check.without("graph is well formed", wrong)
 
 
 def _parameters(graph: DependencyGraph, masks: Masks, slim: Program) -> Check:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
 from graphprune.calibration import sums as module
-from graphprune.calibration.sums import Records, Sums
+from graphprune.calibration.sums import Sums
+
+
+class Row(NamedTuple):
+    values: Tensor
+    number: Tensor
 
 
 def test_sums_and_means() -> None:
-    sums: Sums[str] = Sums()
+    sums: Sums[str, Tensor] = Sums()
     for batch in torch.randn(4, 3, 2).unbind():
         sums.count += 3
         sums.add("a", batch.float().sum(0))
-        sums.add("b", 2)
+        sums.add("b", torch.tensor(2))
     assert sums.total()["a"].dtype == torch.float64
     assert float(sums.total()["b"]) == 8
     assert float(sums.means()["b"]) == pytest.approx(8 / 12)
@@ -33,11 +39,12 @@ def test_processes_may_meet_keys_in_any_order(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(module, "over_processes", over_processes)
     for order in ((0, 1), (1, 0)):
-        records: Records[int] = Records()
+        records: Sums[int, Row] = Sums()
         first, second = order
-        records.add(first, rows=torch.ones(2), count=torch.tensor(2))
-        records.expect(second, rows=torch.ones(2), count=torch.tensor(2))
+        records.add(first, Row(torch.ones(2), torch.tensor(2)))
+        records.expect(second, Row(torch.ones(2), torch.tensor(2)))
         found = records.total()
-        assert found[first]["rows"].tolist() == [1, 1]
-        assert found[second]["rows"].tolist() == [0, 0]
+        assert found[first].values.tolist() == [1, 1]
+        assert found[second].values.tolist() == [0, 0]
     assert sent[0] == sent[1]
+    assert len(sent[0]) == 4

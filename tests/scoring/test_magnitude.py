@@ -8,8 +8,8 @@ from scoring_models import MODELS, member_slices, traced
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.scoring.aggregation import AGGREGATES, NORMALISERS, Part, lamp
-from graphprune.scoring.units import shape_of, unit_maps
+from graphprune.scoring.measures import AGGREGATES, NORMALISERS, Part, lamp
+from graphprune.scoring.units import unit_maps
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -62,7 +62,7 @@ def test_norms_are_those_of_all_that_goes(name: str, criterion: str) -> None:
         members = pieces(name, group)
         units = range(found[group.name].numel())
         expected = torch.stack([NORMS[criterion]([parts[unit] for _, parts in members]) for unit in units])
-        assert found[group.name].shape == shape_of(group)
+        assert found[group.name].shape == group.shape
         torch.testing.assert_close(found[group.name].flatten(), expected, rtol=1e-5, atol=0)
 
 
@@ -163,7 +163,7 @@ def test_a_model_without_batch_norms_is_refused() -> None:
 def test_fpgm_is_the_sum_of_distances(name: str) -> None:
     found = scores(name, "fpgm:sum:none")
     for group in traced(name)[1].groups:
-        total = torch.zeros(shape_of(group), dtype=torch.float64)
+        total = torch.zeros(group.shape, dtype=torch.float64)
         for role, units in pieces(name, group):
             if units[0].dim() > 1 and role != "carries":
                 rows = torch.stack([unit.flatten() for unit in units]).reshape(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.scoring.refit import marginal
+from graphprune.scoring.reconstruction import marginal
 
 
 class Net(nn.Module):

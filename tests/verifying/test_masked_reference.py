@@ -12,10 +12,9 @@ from graphprune.capture.program import Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.region import region_of
 from graphprune.verifying import Check, Verdict, guilty_groups
-from graphprune.verifying.lazy import converted
 from graphprune.verifying.nodes import relative_error
-from graphprune.verifying.randomised import randomised
 from graphprune.verifying.restricted import is_restricted, run_restricted
+from graphprune.verifying.tensors import converted, randomised
 
 ATEN = torch.ops.aten
 DOUBLE = torch.float64

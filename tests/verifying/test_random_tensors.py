@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from graphprune.capture.program import Stored
 from graphprune.verifying import Lively
-from graphprune.verifying.randomised import randomised
+from graphprune.verifying.tensors import randomised
 
 
 class Tied(nn.Module):

@@ -1,9 +1,9 @@
-"""Checks a slim model that must compute what the user's own computes, with nothing held at zero."""
+"""Checks slim models whose tensors were edited, before the cut (a lossless shrink) or after it (a repair)."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.program import Program
 from graphprune.ground.clock import within
-from graphprune.verifying.lazy import converted
+from graphprune.verifying.modules import layers_equal, layers_hold
 from graphprune.verifying.nodes import (
     TOLERANCE,
     Claim,
+    Comparison,
     call_arguments,
     coarsest_dtype,
     in_dtype,
@@ -26,11 +27,12 @@ from graphprune.verifying.nodes import (
     outputs_of,
     restricted,
 )
-from graphprune.verifying.reference import steps
+from graphprune.verifying.reference import NodeError, steps
+from graphprune.verifying.tensors import converted
 from graphprune.verifying.verdict import Check, Verdict
-from graphprune.verifying.verify import captured_checks, random_inputs, verify
+from graphprune.verifying.verify import captured_checks, random_inputs, same_stored, verify
 
-__all__ = ["verify_unchanged"]
+__all__ = ["verify_repaired", "verify_unchanged"]
 
 # relative to the largest value of an output; float64 leaves nothing to rounding but the order of sums
 _LIMITS = {**TOLERANCE, torch.float32: 1e-5}
@@ -90,12 +92,61 @@ def _equals_model(
 ) -> Check:
     """Both as they are, in their own dtypes."""
 
-    def error() -> float:
-        results = []
-        for each in (model, module):
-            args, kwargs = call_arguments(program, inputs)
-            with left_as_it_was(each):
-                results.append(tensor_leaves(each(*args, **kwargs)))
-        return largest_error(*results)
+    def outputs(of: nn.Module) -> list[Tensor]:
+        args, kwargs = call_arguments(program, inputs)
+        with left_as_it_was(of):
+            return tensor_leaves(of(*args, **kwargs))
 
-    return measured(name, _LIMITS[coarsest_dtype(program)], error)
+    return measured(
+        name, _LIMITS[coarsest_dtype(program)], lambda: largest_error(outputs(model), outputs(module))
+    )
+
+
+def verify_repaired(
+    cut: Program, repaired: Program, module: fx.GraphModule, changed: Collection[str], seed: int = 0
+) -> tuple[Check, ...]:
+    """The repaired program is the proved one with other values of ``changed``, and its layers compute what it does.
+
+    It no longer equals the masked original, since a repair moves it towards the original itself. How near it comes is
+    measured by the repair.
+
+    Args:
+        cut: the slim program that was verified.
+        module: the repaired program, raised to layers.
+        changed: names of the tensors that the repair gave other values.
+    """
+    return (
+        _same_but(cut, repaired, set(changed)),
+        _finite(repaired, changed),
+        _layers(repaired, module, seed),
+        layers_hold(repaired, module),
+    )
+
+
+def _same_but(cut: Program, repaired: Program, changed: set[str]) -> Check:
+    wrong = sorted(set(cut.stored) ^ set(repaired.stored))
+    wrong += [
+        name
+        for name, item in cut.stored.items()
+        if name in repaired.stored
+        and not same_stored(item, repaired.stored[name], item.tensor, values=name not in changed)
+    ]
+    wrong += [] if repaired.graph is cut.graph else ["the graph"]
+    return Check.without("repaired tensors as planned", wrong)
+
+
+def _finite(program: Program, changed: Collection[str]) -> Check:
+    wrong = [name for name in changed if not torch.isfinite(program.stored[name].tensor).all()]
+    return Check.without("repaired tensors are finite", wrong)
+
+
+def _layers(program: Program, module: fx.GraphModule, seed: int) -> Check:
+    name = "repaired layers equal the program"
+    limit = TOLERANCE[coarsest_dtype(program)]
+    inputs = random_inputs(program, seed, 2)
+    try:
+        with torch.no_grad():
+            outputs = outputs_of(program, steps(program.graph, converted(program.stored, None), inputs))
+    except NodeError as error:
+        return Check(name, False, float("inf"), limit, f"the program cannot run {error.node.name}")
+    return layers_equal(name, program, module, {}, Comparison(Check(name, True, 0, limit), inputs, outputs))

@@ -1,20 +1,47 @@
-"""Random values for a model's tensors, so that no check is blind.
+"""Tensors for the checks, made when they are read, so that no second copy of a model's weights is held.
 
-Zero-initialised heads, layer scales of 1e-5 and fresh running statistics hide errors in a model's own
-tensors.
+They are a model's own, or random ones, so that no check is blind: zero-initialised heads, layer scales of 1e-5 and
+fresh running statistics hide errors in the own ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.program import Stored
-from graphprune.verifying.lazy import Lazy, converted
 
-__all__ = ["Lively", "randomised"]
+__all__ = ["Lazy", "Lively", "converted", "randomised"]
+
+
+class Lazy(Mapping[str, Tensor]):
+    """Tensors by name; ``make`` gives the tensor of a name each time that it is read."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Tensor]) -> None:
+        self.names = tuple(names)
+        self.make = make
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def converted(stored: Mapping[str, Stored], dtype: torch.dtype | None) -> Lazy:
+    """Stored tensors, the floating ones in ``dtype``; None keeps theirs."""
+
+    def make(name: str) -> Tensor:
+        tensor = stored[name].tensor.detach()
+        return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+    return Lazy(stored, make)
 
 
 def randomised(
@@ -78,9 +105,5 @@ class Lively(Lazy):
         values = randomised(stored, seed, None, self.gain, ("bias",))
         self.own = tuple(stored)  # one name for each tied tensor
         first = {id(item.tensor): name for name, item in stored.items()}
-        every = {
-            name: first[id(tensor)]
-            for named in kinds.values()
-            for name, tensor in named(remove_duplicate=False)
-        }
+        every = {name: first[id(tensor)] for name, tensor in registered_tensors(module).items()}
         super().__init__(every, lambda name: values[every[name]])

@@ -1,0 +1,147 @@
+"""Checks the program against modules: the user's own, from which it was captured, and the layers it was raised to.
+
+Capture is no more to be trusted than rewriting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+
+from graphprune.capture.execution import run
+from graphprune.capture.export import left_as_it_was
+from graphprune.capture.inputs import registered_tensors, tensor_leaves
+from graphprune.capture.outputs import positions
+from graphprune.capture.program import Program
+from graphprune.verifying.nodes import (
+    TOLERANCE,
+    Comparison,
+    call_arguments,
+    coarsest_dtype,
+    largest_error,
+    measured,
+)
+from graphprune.verifying.reference import widened
+from graphprune.verifying.tensors import Lively
+from graphprune.verifying.verdict import Check
+
+__all__ = ["captured_equals_model", "layers_equal", "layers_hold", "random_layers_equal"]
+
+
+def captured_equals_model(program: Program, model: nn.Module, inputs: list[Any], seed: int) -> Check:
+    """On random parameters and running statistics, in the model's own dtypes; one call of each.
+
+    Args:
+        inputs: the leaves of one call; their first size is the batch.
+    """
+    batch = next((leaf.shape[0] for leaf in inputs if isinstance(leaf, Tensor) and leaf.dim()), 1)
+    name = f"captured program equals the model, batch {batch}"
+    held = Lively(model, seed)
+    # weights that capture has folded keep their values
+    random = {name: held[name] for name in sorted(set(held) & set(program.attributes.values()))}
+    own = {n: t if program.stored[n].kind == "parameter" else t.clone() for n, t in random.items()}
+    limit = TOLERANCE[coarsest_dtype(program)]
+
+    def error() -> float:
+        args, kwargs = call_arguments(program, inputs)
+        with left_as_it_was(model), _holding(model, program, own):
+            wanted = positions(model(*args, **kwargs), program.returned)
+        given = run(program.graph, {**program.tensors, **random}, inputs)
+        return largest_error(wanted, tensor_leaves(given))
+
+    check = measured(name, limit, error)
+    if check.passed or check.detail:
+        return check
+    why = "Python in the model decides on the batch size or on values, or capture is wrong"
+    return replace(check, detail=why)
+
+
+@contextmanager
+def _holding(model: nn.Module, program: Program, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """The user's module with ``tensors`` in the place of its own, which come back whatever happens.
+
+    Not `torch.func.functional_call`: it leaves a module that is registered twice with what it was lent.
+    """
+    first = {name: item.name for item in program.stored.values() for name in (item.name, *item.ties)}
+    own: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
+    try:
+        for module_name, module in model.named_modules(remove_duplicate=False):
+            for registry in (module._parameters, module._buffers):
+                for local, tensor in registry.items():
+                    name = first.get(f"{module_name}.{local}" if module_name else local)
+                    if name is not None and name in tensors and (id(registry), local) not in own:
+                        own[id(registry), local] = (registry, local, tensor)
+                        registry[local] = tensors[name]
+        yield
+    finally:
+        for registry, local, tensor in own.values():
+            registry[local] = tensor
+
+
+def layers_equal(
+    name: str, program: Program, module: nn.Module, tensors: Mapping[str, Tensor], compared: Comparison
+) -> Check:
+    """The layers' outputs, with ``tensors`` in the place of their own, against the slim program's in ``compared``.
+
+    Parameters are cut off from autograd, which torch's counter of operations stumbles over; buffers are copies, since
+    a model may write into them.
+    """
+    held = {name: parameter.detach() for name, parameter in module.named_parameters()} | {**tensors}
+    held |= {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
+    expected = [compared.outputs[name] for name in program.output_names if name in program.values]
+
+    def error() -> float:
+        args, kwargs = call_arguments(program, compared.inputs)
+        given = functional_call(module, held, args, kwargs, tie_weights=True)
+        return largest_error(expected, [tensor.detach() for tensor in tensor_leaves(given)])
+
+    return measured(name, compared.check.limit, error, "the layers")
+
+
+def random_layers_equal(
+    program: Program,
+    module: fx.GraphModule,
+    drawn: Mapping[str, Tensor],
+    compared: Comparison,
+    dtype: torch.dtype,
+) -> Check:
+    """On random tensors too, in float64: the model's own may hide a wrong layer, and so may rounding.
+
+    Args:
+        drawn: random tensors by name, in ``dtype``.
+        compared: the program's results on them.
+        dtype: float64, or the model's own where an operator has no kernel for that.
+    """
+    wide = _widened_layers(module, dtype) if dtype is torch.float64 else module
+    names = {name: item.name for item in program.stored.values() for name in (item.name, *item.ties)}
+    held = dict(wide.named_parameters()) | dict(wide.named_buffers())
+    tensors = {name: drawn[names[name]] for name in held if name in names}
+    return layers_equal("layers equal the program, random parameters", program, wide, tensors, compared)
+
+
+def _widened_layers(layers: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
+    """The same layers, with ``dtype`` in the place of the floating dtypes that their graph names."""
+    graph = deepcopy(layers.graph)
+    for node in graph.nodes:
+        node.args, node.kwargs = fx.node.map_aggregate(
+            (node.args, node.kwargs), lambda leaf: widened(leaf, dtype)
+        )
+    return fx.GraphModule(layers, graph)
+
+
+def layers_hold(slim: Program, module: nn.Module) -> Check:
+    """Under each name the layers hold the program's very tensor; counters of batches may be new."""
+    known = {name: item.tensor for item in slim.stored.values() for name in (item.name, *item.ties)}
+    wrong = [
+        name
+        for name, tensor in registered_tensors(module).items()
+        if known.get(name) is not tensor and not (name.endswith("num_batches_tracked") and name not in known)
+    ]
+    return Check.without("layers hold the planned tensors", wrong)
