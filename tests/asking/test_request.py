@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from graphprune.scoring.aggregation import AGGREGATES, NORMALISERS
 from torch import nn
 
 import graphprune as gp
@@ -16,7 +17,6 @@ from graphprune.asking.request import Request
 from graphprune.ground.options import declarations
 from graphprune.planning import RANKINGS, UNITS
 from graphprune.scoring import CRITERIA
-from graphprune.scoring.aggregation import AGGREGATES, NORMALISERS
 
 
 @pytest.fixture(scope="module")
