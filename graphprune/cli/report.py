@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.text import Text
 
 from graphprune import exporting
 from graphprune.cli.curves import read_curves
 from graphprune.cli.documents import read_document
 from graphprune.cli.output import print_result
+from graphprune.cli.request import ReportRequest
 from graphprune.ground.errors import InputError
 from graphprune.report.page import render
 
@@ -18,15 +17,13 @@ __all__ = ["report"]
 NEEDED = ("before", "after", "groups", "layers", "edges", "pins")
 
 
-def report(directory: Path, sensitivity: Path | None, json: bool, quiet: bool) -> None:
+def report(request: ReportRequest) -> None:
     """Writes report.html from report.json and plan.json.
-
-    Args:
-        sensitivity: a file with curves, see `read_curves`.
 
     Raises:
         InputError: it is no result directory, or one of a version that did not record its layers.
     """
+    directory = request.directory
     found = read_document(directory / "report.json")
     if missing := [name for name in NEEDED if name not in found]:
         raise InputError(
@@ -34,7 +31,7 @@ def report(directory: Path, sensitivity: Path | None, json: bool, quiet: bool) -
             "shrink the model again; `shrink MODEL --plan` makes the same choice",
         )
     plan = read_document(directory / "plan.json")
-    curves = read_curves(sensitivity) if sensitivity else None
+    curves = read_curves(request.sensitivity) if request.sensitivity else None
     title = str(found.get("source", {}).get("model", found.get("name", directory.name)))
     page = directory / "report.html"
     try:
@@ -46,4 +43,4 @@ def report(directory: Path, sensitivity: Path | None, json: bool, quiet: bool) -
         ) from error
     exporting.write_text(page, text)
     document = {"page": str(page), "bytes": page.stat().st_size}
-    print_result(document, [Text(f"Written to {page}")], json, quiet)
+    print_result(document, [Text(f"Written to {page}")], request.json, request.quiet)

@@ -14,7 +14,7 @@ from graphprune.cli.images import image_options
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
-from graphprune.cli.sensitivity_request import SensitivityRequest
+from graphprune.cli.request import SensitivityRequest
 from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import is_first, joined_processes
 from graphprune.cli.user_file import read_evaluation, read_loss

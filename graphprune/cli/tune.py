@@ -24,8 +24,8 @@ from graphprune.cli.models import Source
 from graphprune.cli.original import original, other_weights, recorded, unknown_original
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
+from graphprune.cli.request import TuneRequest
 from graphprune.cli.training import Figures, end_processes, is_first, on_its_device, show_moment
-from graphprune.cli.tune_request import TuneRequest
 from graphprune.cli.user_file import read_evaluation, read_loss
 from graphprune.ground.errors import InputError
 from graphprune.repair import RepairReport

@@ -9,14 +9,23 @@ from rich.text import Text
 
 from graphprune.cli.output import print_result, silence
 from graphprune.cli.progress import stages
+from graphprune.cli.request import ZooRequest
 from graphprune.ground.errors import InputError, WeightsError
 from graphprune.report.tables import figure_table, zoo_table
 
-__all__ = ["evaluate", "zoo"]
+__all__ = ["zoo"]
 
 
-def zoo(json: bool) -> None:
-    """Lists the entries of the zoo. Nothing is built for it."""
+def zoo(request: ZooRequest) -> None:
+    """Lists the entries of the zoo, or evaluates one of them."""
+    if request.evaluate is None:
+        _list(request.json)
+    else:
+        _evaluate(request.evaluate, request.json)
+
+
+def _list(json: bool) -> None:
+    """Nothing is built for it."""
     with silence():
         import models_zoo
 
@@ -24,7 +33,7 @@ def zoo(json: bool) -> None:
     print_result({"models": entries}, [zoo_table(entries)], json)
 
 
-def evaluate(name: str, json: bool) -> None:
+def _evaluate(name: str, json: bool) -> None:
     """Runs the evaluation of one entry on its published weights.
 
     Raises:

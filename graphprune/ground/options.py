@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -23,6 +23,9 @@ class Option:
         number: a file in TOML may give a number too, where ``typed`` is a text.
         spelled: its name on the command line, where that is not Python's.
         recorded: whether a plan records it as it is: "always", "changed" (where it is not the default), or empty.
+        short: its one-letter name on the command line, such as -o.
+        argument: it has no name on the command line, only a place.
+        complete: what the shell may complete its value to, given how that begins.
     """
 
     help: str
@@ -32,12 +35,15 @@ class Option:
     number: bool = False
     spelled: str = ""
     recorded: str = ""
+    short: str = ""
+    argument: bool = False
+    complete: Callable[[str], list[str]] | None = None
 
 
 def option(
     default: Any, help: str, panel: str | None = None, shown: str = "", typed: Any = None, **more: Any
 ) -> Any:
-    """A field of a dataclass with its declaration, see `Option`."""
+    """A field of a dataclass with its declaration, see `Option`; without a default it is `dataclasses.MISSING`."""
     return field(default=default, metadata={"option": Option(help, panel, shown, typed, **more)})
 
 
