@@ -6,18 +6,20 @@ dataclass declares, and holds what was typed of them.
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
-from graphprune.cli.config import read_config
 from graphprune.cli.options import DISPLAY
+from graphprune.ground.errors import InputError
 from graphprune.ground.options import Option, declarations
 
 __all__ = ["asked_options", "changed", "command_line", "run_settings", "takes"]
@@ -150,7 +152,7 @@ def _config(entries: Iterable[_Entry]) -> Parameter:
 
     def read(context: typer.Context, path: Path | None) -> Path | None:
         if path is not None:
-            context.default_map = read_config(path, kinds)
+            context.default_map = _read_config(path, kinds)
         return path
 
     option = typer.Option(
@@ -162,6 +164,57 @@ def _config(entries: Iterable[_Entry]) -> Parameter:
         "one, shrink.toml.",
     )
     return _parameter("config", None, Path | None, option)
+
+
+def _read_config(path: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file by the names of parameters.
+
+    Args:
+        kinds: the annotation of each parameter that a file may give.
+
+    Raises:
+        InputError: the file cannot be read, has a key that no parameter has, or a value of another type.
+    """
+    found = {key.replace("-", "_"): (key, value) for key, value in _toml(path).items()}
+    for name, (key, value) in found.items():
+        if name not in kinds:
+            (near,) = get_close_matches(name, kinds, 1, 0.0)
+            raise InputError(
+                f"{path} has an unknown key {key!r}", f"did you mean {near.replace('_', '-')!r}?"
+            )
+        _check_kind(path, key, value, kinds[name])
+    # typer takes for a text nothing but a text
+    return {
+        name: str(value) if isinstance(value, int | float) and str in get_args(kinds[name]) else value
+        for name, (_, value) in found.items()
+    }
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        return tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+    except OSError as error:
+        raise InputError(
+            f"the configuration {path} cannot be read: {error.strerror}", "check the path"
+        ) from error
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise InputError(f"the configuration {path} is not TOML: {error}", "correct that line") from error
+
+
+def _check_kind(path: Path, key: str, value: Any, kind: Any) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        # strict as JSON is: a text is a path, and a whole number a float, but neither "1" nor true a number
+        TypeAdapter(kind).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Input ")
+        raise InputError(
+            f"{path}: {key} = {json.dumps(value, default=str)} {reason}", "correct it"
+        ) from error
 
 
 def _parameter(name: str, default: Any, typed: Any, info: Any) -> Parameter:

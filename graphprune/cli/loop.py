@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 
 from graphprune.asking.tuning import Tuning
@@ -13,63 +12,49 @@ from graphprune.cli.images import DataOptions, parse_channels
 from graphprune.cli.models import Source
 from graphprune.cli.output import stdout_is_kept
 from graphprune.cli.progress import Stages
+from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.training import end_processes, on_its_device, show_moment
 from graphprune.cli.user_file import read_evaluation
 from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
 from graphprune.ground.errors import InputError
-from graphprune.ground.shares import share
+from graphprune.ground.options import share
 
-__all__ = ["Wishes", "looped", "parse_tuning"]
+__all__ = ["check_training", "looped", "parse_tuning"]
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """The options of ``graphprune shrink`` that are about training between its rounds.
-
-    Args:
-        data: what ``--tune`` names; None trains nothing.
-        settings: of ``--tuning``, each ``NAME=VALUE``.
-        evaluate: ``file.py:function``.
-        min_metric: the figure below which no round may fall.
+def check_training(request: ShrinkRequest) -> None:
+    """Refuses options about training between rounds that are not understood, or have no effect.
 
     Raises:
-        InputError: without ``data`` the others have no effect; a setting is unknown or no number.
+        InputError: a setting is unknown or no number; there is no ``--tune``.
     """
-
-    data: str | None = None
-    settings: Sequence[str] = ()
-    evaluate: str | None = None
-    min_metric: float | None = None
-
-    def __post_init__(self) -> None:
-        parse_tuning(self.settings)
-        if not self.data and (self.settings or self.evaluate or self.min_metric is not None):
-            raise InputError(
-                "--tuning, --evaluate and --min-metric have no effect without --tune", "say --tune DATA"
-            )
+    parse_tuning(request.tuning)
+    if not request.tune and (request.tuning or request.evaluate or request.min_metric is not None):
+        raise InputError(
+            "--tuning, --evaluate and --min-metric have no effect without --tune", "say --tune DATA"
+        )
 
 
-def looped(
-    wishes: Wishes, rounds: int, source: Source, output: Path, progress: Stages, **options: Any
-) -> Loop:
+def looped(request: ShrinkRequest, rounds: int, source: Source, progress: Stages, **options: Any) -> Loop:
     """Prunes and fine-tunes in ``rounds``; each is a directory in ``OUTPUT.rounds``.
 
     Args:
         options: of `graphprune.shrink_and_tune`.
     """
-    settings, data_options = parse_tuning(wishes.settings)
-    place = output.resolve()
+    assert request.tune is not None
+    assert request.output is not None
+    settings, data_options = parse_tuning(request.tuning)
+    place = request.output.resolve()
     with stdout_is_kept():
-        evaluate = read_evaluation(wishes.evaluate) or source.evaluate
-        assert wishes.data is not None
+        evaluate = read_evaluation(request.evaluate) or source.evaluate
         loop = shrink_and_tune(
             source.model,
             source.inputs,
-            read_data(wishes.data, source.inputs, data_options),
+            read_data(request.tune, source.inputs, data_options),
             settings,
             rounds=rounds,
             evaluate=None if evaluate is None else on_its_device(evaluate),
-            min_metric=wishes.min_metric,
+            min_metric=request.min_metric,
             directory=place.with_name(f"{place.name}.rounds"),
             watch=lambda moment: show_moment(moment, progress),
             progress=progress,

@@ -16,8 +16,7 @@ from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
 from graphprune.cli.declared import asked_options
 from graphprune.cli.options import DEBUG, DIRECTORY, JSON, MEAN, MODEL, NO_LATENCY, QUIET, SHAPES, STD
-from graphprune.ground.options import option
-from graphprune.ground.shares import share
+from graphprune.ground.options import option, share
 
 __all__ = [
     "DiffRequest",

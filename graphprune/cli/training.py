@@ -73,20 +73,21 @@ def on_its_device(evaluate: Evaluate) -> Evaluate:
 class Figures:
     """What an evaluation gives for the original and for the slim model. If it fails, a note says so, and no error."""
 
-    def __init__(self, evaluate: Evaluate | None) -> None:
-        self.evaluate = evaluate
-        self.wanted = evaluate is not None
+    def __init__(self, evaluate: Evaluate | None, progress: Stages) -> None:
+        self.evaluate, self.progress = evaluate, progress
         self.found: dict[str, Mapping[str, float]] = {}
         self.notes: list[str] = []
 
-    def add(self, when: str, model: Any) -> None:
-        assert self.evaluate is not None
+    def add(self, when: str, what: str, model: Any) -> None:
+        """Evaluates ``model``, called ``what``, where there is an evaluation that has not failed."""
+        if self.evaluate is None:
+            return
+        self.progress(f"evaluate the {what}")
         try:
             found = self.evaluate(model)
             self.found[when] = found if isinstance(found, Mapping) else {"metric": float(found)}
         except Exception as error:  # a fixed input shape, a missing package, anything the data asks for
-            self.wanted = False
-            self.found = {}
+            self.evaluate, self.found = None, {}
             self.notes.append(f"not evaluated: {' '.join(str(error).split())[:200]}")
 
     @property

@@ -59,6 +59,7 @@ def _summary(checks: Checks) -> Text:
 
 def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress: Stages) -> None:
     model, weights = request.model, request.weights
+    named = model is not None or weights is not None
     if files.model is None or files.plan is None:
         checks.skip(REPLAY, "the model or the plan is missing")
         return
@@ -69,12 +70,12 @@ def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress
     try:
         source, graph = original(recorded, model, weights, files.plan.outputs, progress)
     except GraphpruneError as error:
-        if model is not None or weights is not None:
+        if named:
             raise
         checks.skip(REPLAY, f"the original cannot be made here: {error.message}")
         return
     if why := other_weights(recorded, source, graph):
-        if model is not None or weights is not None:
+        if named:
             raise InputError(why, "name the original with --model and its weights with --weights")
         checks.skip(REPLAY, why)
         return

@@ -1,4 +1,4 @@
-"""How an option is declared: what it means, and how it is written outside of Python."""
+"""How an option is declared: what it means, and how it is written outside of Python; and how shares are written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-__all__ = ["Option", "declarations", "documented", "helps", "option"]
+from graphprune.ground.errors import InputError
+
+__all__ = ["Option", "declarations", "documented", "helps", "option", "share"]
 
 Options = TypeVar("Options")
 
@@ -40,11 +42,9 @@ class Option:
     complete: Callable[[str], list[str]] | None = None
 
 
-def option(
-    default: Any, help: str, panel: str | None = None, shown: str = "", typed: Any = None, **more: Any
-) -> Any:
-    """A field of a dataclass with its declaration, see `Option`; without a default it is `dataclasses.MISSING`."""
-    return field(default=default, metadata={"option": Option(help, panel, shown, typed, **more)})
+def option(default: Any, *declared: Any, **more: Any) -> Any:
+    """A field of a dataclass, with what `Option` takes; ``default`` is `dataclasses.MISSING` where there is none."""
+    return field(default=default, metadata={"option": Option(*declared, **more)})
 
 
 def declarations(options: type) -> Iterator[tuple[str, Any, Option]]:
@@ -63,3 +63,24 @@ def documented(options: type[Options]) -> type[Options]:
     """Adds to the docstring of a dataclass what its options mean."""
     options.__doc__ = "\n".join((options.__doc__ or "", "", "Args:", *helps(options)))
     return options
+
+
+def share(option: str, given: Any) -> float:
+    """The number that ``given`` says: 0.5, "0.5" and "50%" are the same.
+
+    Args:
+        option: what the share is given for, for the message.
+
+    Raises:
+        InputError: it is no number.
+
+    >>> share("macs", "50%")
+    0.5
+    """
+    try:
+        text = given.strip() if isinstance(given, str) else given
+        if isinstance(text, str) and text.endswith("%"):
+            return float(text[:-1]) / 100
+        return float(text)
+    except (TypeError, ValueError):
+        raise InputError(f"{option}={given!r} is no share", "write it as 0.5 or 50%") from None

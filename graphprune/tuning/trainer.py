@@ -1,10 +1,15 @@
-"""One run of fine-tuning: steps, evaluations, checkpoints, and going on after a kill."""
+"""One run of fine-tuning: steps, evaluations, checkpoints, and going on after a kill.
+
+Its processes, devices and precision are Hugging Face Accelerate's.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -12,15 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from graphprune.asking.tuning import Tuning
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
 from graphprune.tuning.batches import Data
 from graphprune.tuning.checkpoint import Checkpoint, all_tensors, fill
 from graphprune.tuning.job import Job, Moment
 from graphprune.tuning.learner import Learner
-from graphprune.tuning.setup import kept_random_state, make_accelerator
 
 __all__ = ["Tuned", "fine_tune"]
+
+# data parallelism alone: every process holds the whole model
+PARALLEL = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_MLU", "MULTI_MUSA", "MULTI_HPU")
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,8 @@ class Tuned:
 
 def fine_tune(job: Job) -> Tuned:
     """Does the job; see `graphprune.tune`, also for what is raised."""
-    accelerator = make_accelerator(job.settings)
-    with kept_random_state(accelerator.device):
+    accelerator = _make_accelerator(job.settings)
+    with _kept_random_state(accelerator.device):
         return _Run(job, accelerator)()
 
 
@@ -213,3 +221,49 @@ class _Run:
             "history": self.history,
             "seconds": perf_counter() - self.started,
         }
+
+
+def _make_accelerator(settings: Tuning) -> Any:
+    """An Accelerator for whatever launched this process; it joins a process group that there is already.
+
+    Raises:
+        InputError: accelerate is not installed, the precision cannot be had, or the launcher asks for sharding.
+    """
+    try:
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
+    except ImportError as error:
+        raise InputError("fine-tuning needs accelerate", "pip install 'graphprune[tune]'") from error
+    try:
+        accelerator = Accelerator(
+            mixed_precision=settings.precision,
+            # without one, accelerate forms a group of processes only where it is told to stay on the CPU
+            cpu=not torch.accelerator.is_available(),
+            # some outputs may count for nothing in the loss
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+    except ValueError as error:
+        raise InputError(
+            f"precision {settings.precision!r} cannot be used here: {' '.join(str(error).split())[:160]}",
+            "leave precision out, take 'bf16' on a CPU, or start a new process: it holds for the whole process",
+        ) from error
+    if accelerator.distributed_type.name not in PARALLEL:
+        raise InputError(
+            f"the launcher asks for {accelerator.distributed_type.name}",
+            "take plain data parallelism: a slim model fits on one device",
+        )
+    return accelerator
+
+
+@contextmanager
+def _kept_random_state(device: torch.device) -> Iterator[None]:
+    """Afterwards the random state of Python, numpy and torch is what it was."""
+    import numpy
+
+    python, legacy = random.getstate(), numpy.random.get_state()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            numpy.random.set_state(legacy)
