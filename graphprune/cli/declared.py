@@ -62,20 +62,24 @@ class _Entry:
         return _parameter(self.name, self.default, self.typed, info)
 
 
+# read from the arguments by `failures.Commands`, so that it works before they are parsed
+DEBUG = _Entry("debug", False, bool, Option("Show the traceback of an error.", DISPLAY))
+
+
 def takes(request: type[Request], run: Callable[[Request], None]) -> Callable[..., None]:
     """Makes a command of a function of ``request``, a dataclass of declared options.
 
-    The command has an argument or option for every field, the request's docstring as its help, and where the request is
-    ``CONFIGURABLE`` also ``--config FILE``.
+    The command has an argument or option for every field, and the request's docstring as its help. There is always
+    ``--debug``, and where the request is ``CONFIGURABLE`` also ``--config FILE``.
     """
     own = {item.name for item in fields(request)}  # type: ignore[arg-type]
     entries = _entries(request)
 
-    def command(config: Path | None = None, **given: Any) -> None:
+    def command(debug: bool, config: Path | None = None, **given: Any) -> None:
         asked = {name: given.pop(name) for name in list(given) if name not in own}
         run(request(**given, **({ASKED: asked} if ASKED in own else {})))
 
-    parameters = [entry.parameter for entry in entries]
+    parameters = [entry.parameter for entry in (*entries, DEBUG)]
     if getattr(request, "CONFIGURABLE", False):
         parameters.append(_config(entries))
     command.__doc__ = request.__doc__

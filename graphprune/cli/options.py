@@ -8,7 +8,7 @@ from functools import partial
 from graphprune.cli.model_names import complete_model
 from graphprune.ground.options import option
 
-__all__ = ["DEBUG", "DIRECTORY", "DISPLAY", "JSON", "MEAN", "MODEL", "NO_LATENCY", "QUIET", "SHAPES", "STD"]
+__all__ = ["DIRECTORY", "DISPLAY", "JSON", "MEAN", "MODEL", "NO_LATENCY", "QUIET", "SHAPES", "STD"]
 
 DISPLAY = "What is shown"
 
@@ -33,5 +33,3 @@ STD = partial(option, None, "Likewise.", shown="R,G,B")
 NO_LATENCY = partial(option, False, "Do not time the models in onnxruntime.")
 JSON = partial(option, False, "Print one JSON document and nothing else on stdout.", DISPLAY)
 QUIET = partial(option, False, "Show neither progress nor tables.", DISPLAY, short="-q")
-# read from the arguments by `failures.Commands`, so that it works before they are parsed
-DEBUG = partial(option, False, "Show the traceback of an error.", DISPLAY)

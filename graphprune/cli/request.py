@@ -15,7 +15,7 @@ from typing import Any
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
 from graphprune.cli.declared import asked_options
-from graphprune.cli.options import DEBUG, DIRECTORY, JSON, MEAN, MODEL, NO_LATENCY, QUIET, SHAPES, STD
+from graphprune.cli.options import DIRECTORY, JSON, MEAN, MODEL, NO_LATENCY, QUIET, SHAPES, STD
 from graphprune.ground.options import option, share
 
 __all__ = [
@@ -78,7 +78,6 @@ class ShrinkRequest:
     no_latency: bool = NO_LATENCY()
     json: bool = JSON()
     quiet: bool = QUIET()
-    debug: bool = DEBUG()
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,6 @@ class TuneRequest:
     no_latency: bool = NO_LATENCY()
     json: bool = JSON()
     quiet: bool = QUIET()
-    debug: bool = DEBUG()
 
     @property
     def place(self) -> Path:
@@ -180,7 +178,6 @@ class SensitivityRequest:
     seed: int = option(0, "Of random weights and importance.", None, "N")
     json: bool = JSON()
     quiet: bool = QUIET()
-    debug: bool = DEBUG()
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -210,7 +207,6 @@ class InspectRequest:
     graphml: Path | None = option(None, "Write its layers as GraphML.", None, "FILE")
     mermaid: Path | None = option(None, "Write its layers for Mermaid.", None, "FILE")
     json: bool = JSON()
-    debug: bool = DEBUG()
 
 
 @dataclass(frozen=True)
@@ -223,7 +219,6 @@ class ExplainRequest:
     layer: str = option(MISSING, "A layer or tensor, such as layer1.0.conv1.", None, "LAYER", argument=True)
     input_shape: Sequence[str] = SHAPES()
     json: bool = JSON()
-    debug: bool = DEBUG()
 
 
 @dataclass(frozen=True)
@@ -242,7 +237,6 @@ class VerifyRequest:
     weights: str | None = option(None, "The original's weights, likewise.", None, "W")
     json: bool = JSON()
     quiet: bool = QUIET()
-    debug: bool = DEBUG()
 
 
 @dataclass(frozen=True)
@@ -257,7 +251,6 @@ class ReportRequest:
     )
     json: bool = JSON()
     quiet: bool = QUIET()
-    debug: bool = DEBUG()
 
 
 @dataclass(frozen=True)
@@ -269,7 +262,6 @@ class DiffRequest:
     directory_a: Path = DIRECTORY(shown="DIR_A")
     directory_b: Path = DIRECTORY(shown="DIR_B")
     json: bool = JSON()
-    debug: bool = DEBUG()
 
 
 @dataclass(frozen=True)
@@ -280,4 +272,3 @@ class ZooRequest:
 
     evaluate: str | None = option(None, "Run this model's evaluation instead.", None, "NAME")
     json: bool = JSON()
-    debug: bool = DEBUG()

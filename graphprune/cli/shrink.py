@@ -17,14 +17,13 @@ from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
 from graphprune.cli.documents import read_text
 from graphprune.cli.images import image_options
-from graphprune.cli.loop import check_training, looped
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.original import recorded
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_shapes
-from graphprune.cli.training import Figures, is_first
+from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_loss
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, share
@@ -63,8 +62,10 @@ def shrink(request: ShrinkRequest) -> None:
                 report = _shrunk(request, request.output, source, options, progress)
     if not first:
         return
+    parts: Iterable[RenderableType]
     if request.output is None:
-        document, parts = report, _plan_parts(report)
+        document = report
+        parts = (reach_table(report), width_table(report), Text("Nothing was cut or written."))
     else:
         document = {"directory": str(request.output), **report}
         parts = _parts(report, request.output)
@@ -185,10 +186,6 @@ def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableTyp
     notes = [*report["source"]["notes"], *report["notes"], *hints(report)]
     yield from (Text(f"Note: {note}") for note in notes)
     yield from (verdict_line(report["verdict"]), Text(f"Written to {directory}"))
-
-
-def _plan_parts(proposal: Mapping[str, Any]) -> Iterator[RenderableType]:
-    yield from (reach_table(proposal), width_table(proposal), Text("Nothing was cut or written."))
 
 
 def hints(report: Mapping[str, Any]) -> Iterable[str]:

@@ -18,19 +18,13 @@ __all__ = ["zoo"]
 
 def zoo(request: ZooRequest) -> None:
     """Lists the entries of the zoo, or evaluates one of them."""
-    if request.evaluate is None:
-        _list(request.json)
-    else:
-        _evaluate(request.evaluate, request.json)
-
-
-def _list(json: bool) -> None:
-    """Nothing is built for it."""
-    with silence():
+    if request.evaluate is not None:
+        return _evaluate(request.evaluate, request.json)
+    with silence():  # nothing is built
         import models_zoo
 
         entries = [_entry(entry) for entry in models_zoo.ENTRIES.values()]
-    print_result({"models": entries}, [zoo_table(entries)], json)
+    print_result({"models": entries}, [zoo_table(entries)], request.json)
 
 
 def _evaluate(name: str, json: bool) -> None:

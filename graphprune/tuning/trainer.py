@@ -188,15 +188,12 @@ class _Run:
         device = self.accelerator.device
         exists = bool(broadcast(torch.tensor(float(self.job.checkpoint.is_file()), device=device)))
         if exists:
-            self._restore(Checkpoint.read(self.job.checkpoint, self.described))
+            saved = Checkpoint.read(self.job.checkpoint, self.described)
+            self.learner.restore(saved.parts, saved.record)
+            self.best = {name: tensor.to(device) for name, tensor in saved.parts["best"].items()}
+            self.state = _State(**saved.record["state"])
+            self.history, self.losses = saved.record["history"], saved.record["losses"]
         self.accelerator.wait_for_everyone()  # nobody writes before all have read
-
-    def _restore(self, saved: Checkpoint) -> None:
-        parts, record = saved.parts, saved.record
-        self.learner.restore(parts, record)
-        self.best = {name: tensor.to(self.accelerator.device) for name, tensor in parts["best"].items()}
-        self.state = _State(**record["state"])
-        self.history, self.losses = record["history"], record["losses"]
 
     def _result(self) -> fx.GraphModule:
         """The best weights that were evaluated, or else the last ones, in a copy of the model that was given."""
