@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -55,12 +56,8 @@ class Commands(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> Any:
         given = list(sys.argv[1:] if args is None else args)
-        run = super().main
-
-        def call() -> Any:
-            return run(given, "graphprune", standalone_mode=False)
-
-        sys.exit(_guarded(call, "--debug" in given, "--json" in given))
+        run = partial(super().main, given, "graphprune", standalone_mode=False)
+        sys.exit(_guarded(run, "--debug" in given, "--json" in given))
 
 
 def complain(text: str) -> None:
