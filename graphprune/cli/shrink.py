@@ -160,9 +160,7 @@ def _shrunk(
 
     rounds: dict[str, Any] = {}
     if request.tune:
-        wished = {name: value for name, value in options.items() if name != "rounds"}
-        wished["extra"] = origin
-        loop = looped(request, options["rounds"], source, progress, **wished)
+        loop = looped(request, source, progress, extra=origin, **options)
         result, rounds = loop.result, {"loop": loop.to_dict()}
     else:
         result = gp.shrink(source.model, source.inputs, progress=progress, **options)

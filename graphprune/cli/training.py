@@ -138,8 +138,8 @@ def check_training(request: ShrinkRequest) -> None:
         )
 
 
-def looped(request: ShrinkRequest, rounds: int, source: Source, progress: Stages, **options: Any) -> Loop:
-    """Prunes and fine-tunes in ``rounds``; each is a directory in ``OUTPUT.rounds``.
+def looped(request: ShrinkRequest, source: Source, progress: Stages, **options: Any) -> Loop:
+    """Prunes and fine-tunes in rounds; each is a directory in ``OUTPUT.rounds``.
 
     Args:
         options: of `graphprune.shrink_and_tune`.
@@ -155,7 +155,6 @@ def looped(request: ShrinkRequest, rounds: int, source: Source, progress: Stages
             source.inputs,
             read_data(request.tune, source.inputs, data_options),
             settings,
-            rounds=rounds,
             evaluate=None if evaluate is None else on_its_device(evaluate),
             min_metric=request.min_metric,
             directory=place.with_name(f"{place.name}.rounds"),
