@@ -18,14 +18,14 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
-from graphprune.cli.options import DISPLAY
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import Option, declarations
 
-__all__ = ["asked_options", "changed", "command_line", "run_settings", "takes"]
+__all__ = ["DISPLAY", "asked_options", "changed", "command_line", "run_settings", "takes"]
 
 Request = TypeVar("Request")
 ASKED = "asked"
+DISPLAY = "What is shown"  # a panel of the help: options on which no result depends
 
 
 def asked_options(options: type) -> Any:

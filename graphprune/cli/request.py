@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
-from graphprune.cli.declared import asked_options
-from graphprune.cli.options import DIRECTORY, JSON, MEAN, MODEL, NO_LATENCY, QUIET, SHAPES, STD
+from graphprune.cli.declared import DISPLAY, asked_options
+from graphprune.cli.model_names import complete_model
 from graphprune.ground.options import option, share
 
 __all__ = [
@@ -29,6 +30,29 @@ __all__ = [
     "VerifyRequest",
     "ZooRequest",
 ]
+
+# options that several commands share; each is called where a request declares it
+MODEL = partial(
+    option,
+    MISSING,
+    "zoo:NAME, torchvision:NAME, timm:NAME, NAME (found in that order) or path/to/file.py:factory.",
+    shown="MODEL",
+    argument=True,
+    complete=complete_model,
+)
+DIRECTORY = partial(option, MISSING, "A directory that shrink wrote.", argument=True)
+SHAPES = partial(
+    option,
+    (),
+    "Shape of the example input, batch first: 1,3,224,224. Once for all inputs, or once for each.",
+    shown="N,...",
+    typed=list[str],
+)
+MEAN = partial(option, None, "Of images between 0 and 1, in a folder; by default ImageNet's.", shown="R,G,B")
+STD = partial(option, None, "Likewise.", shown="R,G,B")
+NO_LATENCY = partial(option, False, "Do not time the models in onnxruntime.")
+JSON = partial(option, False, "Print one JSON document and nothing else on stdout.", DISPLAY)
+QUIET = partial(option, False, "Show neither progress nor tables.", DISPLAY, short="-q")
 
 
 @dataclass(frozen=True)

@@ -25,22 +25,17 @@ from graphprune.tuning.checkpoint import Checkpoint, all_tensors, fill
 from graphprune.tuning.job import Job, Moment
 from graphprune.tuning.learner import Learner
 
-__all__ = ["Tuned", "fine_tune"]
+__all__ = ["fine_tune"]
 
 # data parallelism alone: every process holds the whole model
 PARALLEL = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_MLU", "MULTI_MUSA", "MULTI_HPU")
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """The fine-tuned model, in eval mode on the device of the one that was given, and what happened."""
+def fine_tune(job: Job) -> tuple[fx.GraphModule, dict[str, Any]]:
+    """The fine-tuned model, in eval mode on the device of the one that was given, and a report of what happened.
 
-    model: fx.GraphModule
-    report: dict[str, Any]
-
-
-def fine_tune(job: Job) -> Tuned:
-    """Does the job; see `graphprune.tune`, also for what is raised."""
+    See `graphprune.tune`, also for what is raised.
+    """
     accelerator = _make_accelerator(job.settings)
     with _kept_random_state(accelerator.device):
         return _Run(job, accelerator)()
@@ -83,7 +78,7 @@ class _Run:
             raise InputError("the data does not say how many batches it has", "say how many steps to train")
         return self.settings.epochs * math.ceil(length / self.settings.accumulate)
 
-    def __call__(self) -> Tuned:
+    def __call__(self) -> tuple[fx.GraphModule, dict[str, Any]]:
         self._resume()
         self.started, self.first = perf_counter(), self.state.step
         if self.job.evaluate is not None and self.state.before is None:
@@ -91,7 +86,7 @@ class _Run:
             self.state.before = self.state.metric
         while not self.state.finished:
             self._epoch()
-        return Tuned(self._result(), self._report())
+        return self._result(), self._report()
 
     def _epoch(self) -> None:
         state = self.state
