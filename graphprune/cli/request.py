@@ -48,6 +48,8 @@ SHAPES = partial(
     shown="N,...",
     typed=list[str],
 )
+FILE = partial(option, None, shown="FILE")
+WEIGHTS = partial(option, None, shown="W")
 MEAN = partial(option, None, "Of images between 0 and 1, in a folder; by default ImageNet's.", shown="R,G,B")
 STD = partial(option, None, "Likewise.", shown="R,G,B")
 NO_LATENCY = partial(option, False, "Do not time the models in onnxruntime.")
@@ -90,13 +92,11 @@ class ShrinkRequest:
         "NAME=V",
         list[str],
     )
-    evaluate: str | None = option(None, "Its evaluation: file.py:function of the model.", ROUNDS, "FILE")
+    evaluate: str | None = FILE("Its evaluation: file.py:function of the model.", ROUNDS)
     min_metric: float | None = option(
         None, "Stop where the figure falls below F; the round before is kept.", ROUNDS, "F"
     )
-    weights: str | None = option(
-        None, "published (the default, where there are any), none (random), or a file.", None, "W"
-    )
+    weights: str | None = WEIGHTS("published (the default, where there are any), none (random), or a file.")
     input_shape: Sequence[str] = SHAPES()
     dry_run: bool = option(False, "Show the plan and what is in reach; cut and write nothing.")
     no_latency: bool = NO_LATENCY()
@@ -128,18 +128,14 @@ class TuneRequest:
     teacher: str | None = option(
         None, "The original, which teaches; by default the one that the report records.", None, "MODEL"
     )
-    weights: str | None = option(None, "The teacher's weights, likewise.", None, "W")
-    evaluate: str | None = option(
-        None, "file.py:function of the model; the weights with its highest figure are kept.", None, "FILE"
+    weights: str | None = WEIGHTS("The teacher's weights, likewise.")
+    evaluate: str | None = FILE(
+        "file.py:function of the model; the weights with its highest figure are kept."
     )
-    loss: str | None = option(
-        None, "file.py:function of the outputs, and the batch; else cross-entropy.", None, "FILE"
-    )
+    loss: str | None = FILE("file.py:function of the outputs, and the batch; else cross-entropy.")
     asked: Mapping[str, Any] = asked_options(Tuning)
     batch: int = option(32, "Examples of a step, over all processes.", None, "N")
-    checkpoint: Path | None = option(
-        None, "From which a stopped run goes on; by default beside the output.", None, "FILE"
-    )
+    checkpoint: Path | None = FILE("From which a stopped run goes on; by default beside the output.")
     augment: bool = option(False, "Crop and mirror the images of a folder at random.")
     mean: str | None = MEAN()
     std: str | None = STD()
@@ -173,12 +169,8 @@ class SensitivityRequest:
     CONFIGURABLE = True
 
     model: str = MODEL()
-    output: Path | None = option(
-        None,
-        "Where points are kept as they are measured; a run that was ended goes on from it.",
-        None,
-        "FILE",
-        short="-o",
+    output: Path | None = FILE(
+        "Where points are kept as they are measured; a run that was ended goes on from it.", short="-o"
     )
     ratios: str = option("0.1,0.3,0.5,0.7,0.9", "Shares of each group's units to remove.", None, "F,...")
     distance: str = option(
@@ -189,15 +181,12 @@ class SensitivityRequest:
     )
     mean: str | None = MEAN()
     std: str | None = STD()
-    evaluate: str | None = option(
-        None,
-        "file.py:function of the model that gives a number, higher is better, instead of a distance.",
-        None,
-        "FILE",
+    evaluate: str | None = FILE(
+        "file.py:function of the model that gives a number, higher is better, instead of a distance."
     )
     importance: str = option("l2", "Which units of a group go first, as for shrink.", None, "NAME")
-    loss: str | None = option(None, "For importance, as for shrink.", None, "FILE")
-    weights: str | None = option(None, "As for shrink.", None, "W")
+    loss: str | None = FILE("For importance, as for shrink.")
+    weights: str | None = WEIGHTS("As for shrink.")
     input_shape: Sequence[str] = SHAPES()
     seed: int = option(0, "Of random weights and importance.", None, "N")
     json: bool = JSON()
@@ -226,10 +215,10 @@ class InspectRequest:
     model: str = MODEL()
     keep_output: Sequence[str] = field(default=(), metadata=Options.__dataclass_fields__["outputs"].metadata)
     input_shape: Sequence[str] = SHAPES()
-    html: Path | None = option(None, "Write a page with the picture of it.", None, "FILE")
-    dot: Path | None = option(None, "Write its layers for Graphviz.", None, "FILE")
-    graphml: Path | None = option(None, "Write its layers as GraphML.", None, "FILE")
-    mermaid: Path | None = option(None, "Write its layers for Mermaid.", None, "FILE")
+    html: Path | None = FILE("Write a page with the picture of it.")
+    dot: Path | None = FILE("Write its layers for Graphviz.")
+    graphml: Path | None = FILE("Write its layers as GraphML.")
+    mermaid: Path | None = FILE("Write its layers for Mermaid.")
     json: bool = JSON()
 
 
@@ -258,7 +247,7 @@ class VerifyRequest:
     model: str | None = option(
         None, "The original; by default the one that the report records.", None, "MODEL"
     )
-    weights: str | None = option(None, "The original's weights, likewise.", None, "W")
+    weights: str | None = WEIGHTS("The original's weights, likewise.")
     json: bool = JSON()
     quiet: bool = QUIET()
 
@@ -270,9 +259,7 @@ class ReportRequest:
     EXAMPLES = ("graphprune report slim", "graphprune report slim --sensitivity sensitivity.jsonl")
 
     directory: Path = DIRECTORY(shown="DIR")
-    sensitivity: Path | None = option(
-        None, "What `graphprune sensitivity` wrote, or printed as JSON.", None, "FILE"
-    )
+    sensitivity: Path | None = FILE("What `graphprune sensitivity` wrote, or printed as JSON.")
     json: bool = JSON()
     quiet: bool = QUIET()
 
