@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from graphprune import exporting
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.declared import command_line
 from graphprune.cli.models import Source, resolve
-from graphprune.cli.output import print_result, silence, stdout_is_kept, width
+from graphprune.cli.output import console, print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ExplainRequest, InspectRequest
 from graphprune.cli.shapes import parse_shapes
@@ -96,7 +97,7 @@ def _parts(source: Source, found: Mapping[str, Any]) -> Iterator[RenderableType]
 
 def _wrapped(text: str) -> str:
     """Long lines broken at spaces, continued further in than they began."""
-    wrapper = textwrap.TextWrapper(width(), break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(console(sys.stdout).width, break_long_words=False, break_on_hyphens=False)
     lines = []
     for line in text.splitlines():
         wrapper.initial_indent = " " * (len(line) - len(line.lstrip()))
