@@ -172,7 +172,7 @@ def fine_tuned(
             # no plan: it is for distances of layers alone, which these settings leave out
             plan, data = make_plan(graph, {}), training(task)
             return [
-                fine_tune(Job(graph, plan, raise_program(program), data, settings)).model
+                fine_tune(Job(graph, plan, raise_program(program), data, settings))[0]
                 for settings in tunings(task)
             ], {}
 

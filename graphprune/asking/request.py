@@ -10,7 +10,7 @@ from typing import Any
 from graphprune.asking.conflicts import CONFLICTS
 from graphprune.asking.options import AUTO, Options
 from graphprune.ground.errors import InputError
-from graphprune.ground.shares import share
+from graphprune.ground.options import share
 from graphprune.planning import UNITS, Budget, Constraints, check_ranking
 from graphprune.planning.schedule import check_schedule
 from graphprune.scoring import Criterion, Importance, find_importance

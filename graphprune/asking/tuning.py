@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from graphprune.ground.errors import InputError
-from graphprune.ground.options import documented, option
-from graphprune.ground.shares import share
+from graphprune.ground.options import documented, option, share
 
 __all__ = ["Tuning"]
 

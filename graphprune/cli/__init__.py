@@ -9,9 +9,9 @@ __all__ = ["main"]
 
 def main() -> None:
     """Runs the command line on ``sys.argv`` and exits."""
-    from graphprune.cli import signals
+    from graphprune.cli.failures import install_signals
 
-    signals.install()
+    install_signals()
     from graphprune.cli.app import app
 
     for stream in (sys.stdout, sys.stderr):

@@ -6,18 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Dataset, StackDataset, Subset, TensorDataset
 
 from graphprune.capture import tensor_leaves
-from graphprune.cli.arrays import REMEDY, array_file, read_arrays
 from graphprune.cli.images import DataOptions, read_images
 from graphprune.cli.user_file import call_named, named_in
-from graphprune.ground.errors import InputError
+from graphprune.ground.errors import InputError, first_line
 from graphprune.ground.processes import rank_and_count
 
 __all__ = ["ensure_readable", "read_calibration", "read_data"]
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+REMEDY = (
+    "give a folder of images, zoo:NAME, a .npy, .npz or .safetensors file, "
+    "or path/to/file.py:function that returns batches"
+)
 
 
 def ensure_readable(spec: str | None, *channels: str | None) -> None:
@@ -35,7 +42,7 @@ def ensure_readable(spec: str | None, *channels: str | None) -> None:
             "--mean and --std have no effect", "they are for a folder of images as --calibration"
         )
     if spec is not None and not folder and _zoo_name(spec) is None and named_in(spec) is None:
-        array_file(spec, "--calibration")
+        _array_file(spec, "--calibration")
 
 
 def read_data(spec: str, example: Any, options: DataOptions) -> Any:
@@ -56,7 +63,7 @@ def read_data(spec: str, example: Any, options: DataOptions) -> Any:
     elif found is None:
         if not Path(spec).exists():
             raise InputError(f"there is no data {spec}", REMEDY)
-        found = _rows(read_arrays(spec, "--data"))
+        found = _rows(_read_arrays(spec, "--data"))
     try:
         count = len(found)
     except TypeError:  # a stream, which cannot be shuffled
@@ -66,8 +73,8 @@ def read_data(spec: str, example: Any, options: DataOptions) -> Any:
     return DataLoader(found, options.batch, shuffle=bool(count), num_workers=options.workers)
 
 
-def read_calibration(spec: str, example: Any, options: DataOptions) -> Any:
-    """The batches that ``--calibration`` names, as `graphprune.calibration.Calibration` takes them.
+def read_calibration(spec: str | None, example: Any, options: DataOptions) -> Any:
+    """The batches that ``--calibration`` names, as `graphprune.calibration.Calibration` takes them; None for none.
 
     Images and the zoo's examples are drawn in one order at every walk, so that batches differ whatever the order of
     the files. Where several processes have joined, each gets its share of everything but the batches of a user's file.
@@ -75,6 +82,8 @@ def read_calibration(spec: str, example: Any, options: DataOptions) -> Any:
     Raises:
         InputError: as `read_data`, and where there are fewer examples than processes.
     """
+    if spec is None:
+        return None
     rank, count = rank_and_count()
     known = _examples(spec, example, options)
     if known is not None:
@@ -95,7 +104,7 @@ def read_calibration(spec: str, example: Any, options: DataOptions) -> Any:
             raise InputError(f"--calibration has {len(leaf)} examples for {count} processes", "start fewer")
         return leaf[rank::count]
 
-    return tree_map_only(Tensor, share, read_arrays(spec, "--calibration"))
+    return tree_map_only(Tensor, share, _read_arrays(spec, "--calibration"))
 
 
 def _zoo_name(spec: str) -> str | None:
@@ -123,3 +132,47 @@ def _rows(arrays: Any) -> Any:
     if isinstance(arrays, Tensor):
         return arrays
     return StackDataset(**arrays) if isinstance(arrays, dict) else StackDataset(*arrays)
+
+
+def _array_file(spec: str, option: str) -> Path:
+    """The file that ``spec`` is, if it can be one of arrays; it is not opened.
+
+    Raises:
+        InputError: its name ends otherwise, or there is no such file.
+    """
+    file = Path(spec)
+    if file.suffix not in SUFFIXES:
+        raise InputError(f"{option} {spec!r} is no file of arrays", REMEDY)
+    if not file.is_file():
+        raise InputError(f"there is no file {file}", REMEDY)
+    return file
+
+
+def _read_arrays(spec: str, option: str) -> Any:
+    """The inputs that a file holds, the batch first.
+
+    A ``.npy`` file holds the one input. The other two kinds hold an array for each input, under the names of its
+    arguments: a dict. Arrays that numpy has numbered, ``arr_0``, ``arr_1`` …, are positional: a tuple.
+
+    Raises:
+        InputError: there is no such file, or the file is damaged, or would have to be unpickled.
+    """
+    file = _array_file(spec, option)
+    try:
+        return _read(file)
+    except (ValueError, OSError, EOFError, TypeError, SafetensorError) as error:
+        raise InputError(f"the data {file} cannot be read: {first_line(error)}", REMEDY) from error
+
+
+def _read(file: Path) -> Any:
+    import numpy
+
+    if file.suffix == ".npy":
+        return torch.from_numpy(numpy.load(file, allow_pickle=False))
+    if file.suffix == ".safetensors":
+        tensors = load_file(file)
+    else:
+        with numpy.load(file, allow_pickle=False) as found:
+            tensors = {name: torch.from_numpy(found[name]) for name in found.files}
+    numbered = [f"arr_{place}" for place in range(len(tensors))]
+    return tuple(tensors[name] for name in numbered) if set(tensors) == set(numbered) else tensors

@@ -1,31 +1,31 @@
-"""Commands whose arguments and options are the fields of one dataclass; a TOML file may give them as well.
+"""Commands whose arguments and options the fields of a dataclass declare; a TOML file may give them as well.
 
-A field ``asked`` stands for the options that another dataclass declares, see `graphprune.ground.options`. It holds what
-was typed of them.
+How an option is declared, see `graphprune.ground.options`. A field ``asked`` stands for the options that another
+dataclass declares, and holds what was typed of them.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
-from typer.models import ArgumentInfo
 
-from graphprune.cli.config import read_config
-from graphprune.cli.options import DISPLAY, OrNumber
+from graphprune.ground.errors import InputError
 from graphprune.ground.options import Option, declarations
 
-__all__ = ["asked_options", "changed", "command_line", "run_settings", "takes"]
+__all__ = ["DISPLAY", "asked_options", "changed", "command_line", "run_settings", "takes"]
 
 Request = TypeVar("Request")
-Command = Callable[..., None]
 ASKED = "asked"
+DISPLAY = "What is shown"  # a panel of the help: options on which no result depends
 
 
 def asked_options(options: type) -> Any:
@@ -35,146 +35,128 @@ def asked_options(options: type) -> Any:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One argument or option: its name, what typer knows of it, its default, and its type in a file."""
+    """One argument or option: its name, default and type on the command line, and its declaration."""
 
     name: str
-    kind: Any
     default: Any
-
-    @property
-    def typer(self) -> Any:
-        return self.kind.__metadata__[0]
-
-    @property
-    def panel(self) -> str | None:
-        return self.typer.rich_help_panel
-
-    @property
-    def is_argument(self) -> bool:
-        return isinstance(self.typer, ArgumentInfo)
-
-    @property
-    def takes_numbers(self) -> bool:
-        """A file may give a number where the command line takes a text."""
-        return OrNumber in self.kind.__metadata__
+    typed: Any
+    option: Option
 
     @property
     def spelled(self) -> str:
         return f"--{self.name.replace('_', '-')}"
 
+    @property
+    def parameter(self) -> Parameter:
+        """It as typer wants it."""
+        option = self.option
+        names = [] if option.argument else [self.spelled, *filter(None, [option.short])]
+        info = (typer.Argument if option.argument else typer.Option)(
+            *names,
+            metavar=option.shown,
+            help=option.help,
+            rich_help_panel=option.panel,
+            show_default=self.typed != list[str],
+            autocompletion=option.complete,
+        )
+        return _parameter(self.name, self.default, self.typed, info)
 
-def takes(request: type[Request]) -> Callable[[Callable[[Request], None]], Command]:
-    """Makes a command of a function of ``request``, a dataclass whose fields are annotated as typer wants it.
 
-    The command has an argument or option for every field, and ``--config FILE`` beside them.
+# read from the arguments by `failures.Commands`, so that it works before they are parsed
+DEBUG = _Entry("debug", False, bool, Option("Show the traceback of an error.", DISPLAY))
+
+
+def takes(request: type[Request], run: Callable[[Request], None]) -> Callable[..., None]:
+    """Makes a command of a function of ``request``, a dataclass of declared options.
+
+    The command has an argument or option for every field, and the request's docstring as its help. There is always
+    ``--debug``, and where the request is ``CONFIGURABLE`` also ``--config FILE``.
     """
     own = {item.name for item in fields(request)}  # type: ignore[arg-type]
+    entries = _entries(request)
 
-    def decorate(run: Callable[[Request], None]) -> Command:
-        def command(config: Path | None, **given: Any) -> None:
-            # of an option that is never given typer makes an empty tuple
-            values = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
-            asked = {name: values.pop(name) for name in list(values) if name not in own}
-            run(request(**values, **({ASKED: asked} if ASKED in own else {})))
+    def command(debug: bool, config: Path | None = None, **given: Any) -> None:
+        asked = {name: given.pop(name) for name in list(given) if name not in own}
+        run(request(**given, **({ASKED: asked} if ASKED in own else {})))
 
-        command.__name__, command.__doc__ = run.__name__, run.__doc__
-        command.__signature__ = Signature(_parameters(request))  # type: ignore[attr-defined]
-        return command
-
-    return decorate
+    parameters = [entry.parameter for entry in (*entries, DEBUG)]
+    if getattr(request, "CONFIGURABLE", False):
+        parameters.append(_config(entries))
+    command.__doc__ = request.__doc__
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return command
 
 
 def changed(request: Any, *panels: str) -> list[str]:
     """Options that are not at their defaults, of these panels of the help, as they are spelled."""
-    values = _values(request)
-    return [e.spelled for e in _entries(type(request)) if e.panel in panels and values[e.name] != e.default]
+    return [
+        entry.spelled
+        for entry, value in _values(request)
+        if entry.option.panel in panels and value != entry.default
+    ]
 
 
 def run_settings(request: Any) -> dict[str, Any]:
     """What a run depends on, by name: all but what is shown of it."""
-    values = _values(request)
-    return {
-        entry.name: _number(values[entry.name]) if entry.takes_numbers else values[entry.name]
-        for entry in _entries(type(request))
-        if entry.panel != DISPLAY
-    }
+    return {entry.name: _number(value) if entry.option.number else value for entry, value in _values(request)}
 
 
 def command_line(request: Any, command: str) -> str:
     """The command that asks for the same, ready for a shell; options that have their defaults are left out."""
-    words, values = ["graphprune", command], _values(request)
-    for entry in _entries(type(request)):
-        value = values[entry.name]
-        if entry.panel == DISPLAY or value == entry.default:
+    words = ["graphprune", command]
+    for entry, value in _values(request):
+        if value == entry.default:
             continue
-        option = [] if entry.is_argument else [entry.spelled]
+        option = [] if entry.option.argument else [entry.spelled]
         for one in value if isinstance(value, list) else [value]:
             words += option if isinstance(one, bool) else [*option, str(one)]
     return shlex.join(words)
 
 
-def _values(request: Any) -> Mapping[str, Any]:
-    own = {item.name: getattr(request, item.name) for item in fields(request)}
-    defaults = {entry.name: entry.default for entry in _entries(type(request))}
-    return {**defaults, **own, **own.pop(ASKED, {})}
+def _values(request: Any) -> Iterator[tuple[_Entry, Any]]:
+    """What a run depends on, all but what is shown of it, each with what was said of it."""
+    said = {**vars(request), **vars(request).get(ASKED, {})}
+    for entry in _entries(type(request)):
+        if entry.option.panel != DISPLAY:
+            value = said.get(entry.name, entry.default)
+            yield entry, list(value) if isinstance(value, tuple) else value
 
 
 def _entries(request: type) -> list[_Entry]:
-    hints, found = get_type_hints(request, include_extras=True), []
+    hints, found = get_type_hints(request), []
     for item in fields(request):
         if item.name == ASKED:
             found += [
-                _Entry(
-                    option.spelled or name, _typed(option.spelled or name, option), _shown(default, option)
-                )
+                _Entry(option.spelled or name, _shown(default, option.typed), option.typed, option)
                 for name, default, option in declarations(item.metadata[ASKED])
                 if option.typed is not None
             ]
-            continue
-        default = Parameter.empty if item.default is MISSING else item.default
-        default = default if item.default_factory is MISSING else item.default_factory()
-        found.append(_Entry(item.name, hints[item.name], default))
+        else:
+            option = item.metadata["option"]
+            typed = option.typed or hints[item.name]
+            found.append(_Entry(item.name, _shown(item.default, typed), typed, option))
     return found
 
 
-def _typed(name: str, option: Option) -> Any:
-    """An option as typer wants it."""
-    info = typer.Option(
-        f"--{name.replace('_', '-')}",
-        metavar=option.shown,
-        help=option.help,
-        rich_help_panel=option.panel,
-        show_default=option.typed != list[str],
-    )
-    return Annotated[option.typed, info, OrNumber] if option.number else Annotated[option.typed, info]
-
-
-def _shown(default: Any, option: Option) -> Any:
+def _shown(default: Any, typed: Any) -> Any:
     """The default, in the type that the command line has."""
-    if option.typed == list[str]:
+    if default is MISSING:
+        return Parameter.empty
+    if typed == list[str]:
         return []
-    return str(default) if option.typed is str else default
+    return str(default) if typed is str else default
 
 
-def _parameters(request: type) -> list[Parameter]:
-    given = [
-        Parameter(entry.name, Parameter.KEYWORD_ONLY, default=entry.default, annotation=entry.kind)
-        for entry in _entries(request)
-    ]
-    config = Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=_config(request))
-    return [*given, config]
-
-
-def _config(request: type) -> Any:
+def _config(entries: Iterable[_Entry]) -> Parameter:
     kinds = {
-        entry.name: float | entry.kind.__origin__ if entry.takes_numbers else entry.kind.__origin__
-        for entry in _entries(request)
-        if entry.panel != DISPLAY
+        entry.name: float | entry.typed if entry.option.number else entry.typed
+        for entry in entries
+        if entry.option.panel != DISPLAY
     }
 
     def read(context: typer.Context, path: Path | None) -> Path | None:
         if path is not None:
-            context.default_map = read_config(path, kinds)
+            context.default_map = _read_config(path, kinds)
         return path
 
     option = typer.Option(
@@ -185,7 +167,62 @@ def _config(request: type) -> Any:
         help="A TOML file that gives arguments and options; those given here go before its own. Every result holds "
         "one, shrink.toml.",
     )
-    return Annotated[Path | None, option]
+    return _parameter("config", None, Path | None, option)
+
+
+def _read_config(path: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file by the names of parameters.
+
+    Args:
+        kinds: the annotation of each parameter that a file may give.
+
+    Raises:
+        InputError: the file cannot be read, has a key that no parameter has, or a value of another type.
+    """
+    found = {key.replace("-", "_"): (key, value) for key, value in _toml(path).items()}
+    for name, (key, value) in found.items():
+        if name not in kinds:
+            (near,) = get_close_matches(name, kinds, 1, 0.0)
+            raise InputError(
+                f"{path} has an unknown key {key!r}", f"did you mean {near.replace('_', '-')!r}?"
+            )
+        _check_kind(path, key, value, kinds[name])
+    # typer takes for a text nothing but a text
+    return {
+        name: str(value) if isinstance(value, int | float) and str in get_args(kinds[name]) else value
+        for name, (_, value) in found.items()
+    }
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        return tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+    except OSError as error:
+        raise InputError(
+            f"the configuration {path} cannot be read: {error.strerror}", "check the path"
+        ) from error
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise InputError(f"the configuration {path} is not TOML: {error}", "correct that line") from error
+
+
+def _check_kind(path: Path, key: str, value: Any, kind: Any) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        # strict as JSON is: a text is a path, and a whole number a float, but neither "1" nor true a number
+        TypeAdapter(kind).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Input ")
+        raise InputError(
+            f"{path}: {key} = {json.dumps(value, default=str)} {reason}", "correct it"
+        ) from error
+
+
+def _parameter(name: str, default: Any, typed: Any, info: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[typed, info])
 
 
 def _number(text: str | None) -> float | str | None:

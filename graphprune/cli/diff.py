@@ -11,6 +11,7 @@ from rich.text import Text
 
 from graphprune.cli.documents import read_document
 from graphprune.cli.output import print_result
+from graphprune.cli.request import DiffRequest
 from graphprune.ground.errors import InputError
 from graphprune.report.comparison import comparison
 from graphprune.report.tables import comparison_table, difference_table
@@ -20,15 +21,16 @@ __all__ = ["diff"]
 SHOWN = 30  # groups of a table; --json has them all
 
 
-def diff(one: Path, other: Path, json: bool) -> None:
+def diff(request: DiffRequest) -> None:
     """Compares two result directories. Nothing is loaded but their documents.
 
     Raises:
         InputError: one of them is no result directory, or a document of it is damaged.
     """
+    one, other = request.directory_a, request.directory_b
     found = _compared(one, other)
     parts = (Text(f"A: {one}\nB: {other}"), *_parts(found))
-    print_result({"one": str(one), "other": str(other), **found}, parts, json)
+    print_result({"one": str(one), "other": str(other), **found}, parts, request.json)
 
 
 def _compared(*directories: Path) -> dict[str, Any]:

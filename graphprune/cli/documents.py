@@ -12,16 +12,17 @@ from graphprune.ground.errors import InputError
 __all__ = ["read_document", "read_object", "read_text"]
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, named: str = "", remedy: str = "") -> str:
     """The text of a file.
 
     Raises:
-        InputError: it cannot be read; the message does not name the file.
+        InputError: it cannot be read; the message says only why where the file is not ``named``.
     """
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(getattr(error, "strerror", None) or "it is not text") from error
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise InputError(f"{named} cannot be read: {reason}" if named else reason, remedy) from error
 
 
 def read_object(path: Path) -> Mapping[str, Any]:

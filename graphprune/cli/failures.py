@@ -1,24 +1,54 @@
-"""How a command ends: one line on stderr and an exit code that means something."""
+"""How a command ends: one line on stderr and an exit code that means something.
+
+Ctrl-C and termination end it by an exception, so that half-written files are taken away.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from graphprune.cli import signals
 from graphprune.cli.output import print_json
 from graphprune.ground.errors import GraphpruneError
 
-__all__ = ["Commands", "complain"]
+__all__ = ["Commands", "complain", "install_signals", "stop_if_interrupted"]
 
 INTERRUPTED = 130
 UNEXPECTED = 1
 USAGE = 2
+# A library may turn the exception into another one, or lose it, so that it is remembered here too.
+_received: list[int] = []
+
+
+def install_signals() -> None:
+    """Handles SIGINT and SIGTERM alike, and forgets those that have come."""
+    _received.clear()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def _signalled() -> int:
+    """128 and the number of the signal that came, as shells count; 0 if none came."""
+    return 128 + _received[-1] if _received else 0
+
+
+def stop_if_interrupted() -> None:
+    """Raises KeyboardInterrupt again where somebody has swallowed it."""
+    if _received:
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    raise KeyboardInterrupt
 
 
 class Commands(TyperGroup):
@@ -26,12 +56,8 @@ class Commands(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> Any:
         given = list(sys.argv[1:] if args is None else args)
-        run = super().main
-
-        def call() -> Any:
-            return run(given, "graphprune", standalone_mode=False)
-
-        sys.exit(_guarded(call, "--debug" in given, "--json" in given))
+        run = partial(super().main, given, "graphprune", standalone_mode=False)
+        sys.exit(_guarded(run, "--debug" in given, "--json" in given))
 
 
 def complain(text: str) -> None:
@@ -47,7 +73,7 @@ def _guarded(call: Callable[[], Any], debug: bool, json: bool) -> int:
     except KeyboardInterrupt:  # while typer was on its way in or out
         return _interrupted()
     except Exception as error:
-        if signals.exit_code():
+        if _signalled():
             return _interrupted()
         text, code = _described(error)
         if debug:
@@ -63,7 +89,7 @@ def _interrupted() -> int:
     # CPython notes an interrupt that leaves an exec of a text, which imports do, and ends the process by a signal even
     # where it was handled; the next exec of a text takes the note away
     exec("")
-    return signals.exit_code() or INTERRUPTED
+    return _signalled() or INTERRUPTED
 
 
 def _described(error: Exception) -> tuple[str, int]:

@@ -39,11 +39,10 @@ class DataOptions:
     augment: bool = False
 
 
-def image_options(mean: str | None, deviation: str | None) -> DataOptions:
-    """As ``--mean`` and ``--std`` say, see `parse_channels`."""
-    return DataOptions(
-        mean=parse_channels("--mean", mean, MEAN), deviation=parse_channels("--std", deviation, DEVIATION)
-    )
+def image_options(mean: str | None, deviation: str | None, **others: Any) -> DataOptions:
+    """As ``--mean`` and ``--std`` say, see `parse_channels`, and ``others`` of the options."""
+    channels = parse_channels("--mean", mean, MEAN), parse_channels("--std", deviation, DEVIATION)
+    return DataOptions(mean=channels[0], deviation=channels[1], **others)
 
 
 def parse_channels(option: str, text: str | None, default: tuple[float, ...]) -> tuple[float, ...]:

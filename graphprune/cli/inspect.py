@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +14,11 @@ from rich.text import Text
 import graphprune as gp
 from graphprune import exporting
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.cli.declared import command_line
 from graphprune.cli.models import Source, resolve
-from graphprune.cli.output import print_result, silence, stdout_is_kept, width
+from graphprune.cli.output import console, print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
+from graphprune.cli.request import ExplainRequest, InspectRequest
 from graphprune.cli.shapes import parse_shapes
 from graphprune.report.facts import network_facts
 from graphprune.report.graph_files import WRITERS
@@ -32,51 +34,43 @@ WEIGHTS = "none"
 OVERLAP = "Shares overlap: a layer between two groups counts for both."
 
 
-def inspect(
-    model: str,
-    shapes: Sequence[str],
-    json: bool,
-    outputs: Sequence[str] = (),
-    files: Mapping[str, Path | None] | None = None,
-) -> None:
+def inspect(request: InspectRequest) -> None:
     """Shows what can be removed from a model and what cannot.
-
-    Args:
-        files: "html", or one of `graph_files.WRITERS` → the file to write.
 
     Raises:
         GraphpruneError: there is no such model, it cannot be captured, or a file cannot be written.
     """
     with stages() as progress:
-        source, graph = _traced(model, shapes, progress, outputs)
+        source, graph = _traced(request, progress, request.keep_output)
         found = inspection(graph)
-        asked = {"source": {"command": _command(source, outputs)}}
-        for kind, path in (files or {}).items():
-            if path is not None:
+        again = InspectRequest(source.spec, request.keep_output, request.input_shape, Path("FILE"))
+        asked = {"source": {"command": command_line(again, "inspect")}}
+        for kind in ("html", *WRITERS):
+            if (path := getattr(request, kind)) is not None:
                 progress(f"write {path.name}")
                 exporting.write_text(path, _file(kind, source, graph, {**found, **asked}))
-    print_result({"model": source.spec, **found}, _parts(source, found), json)
+    print_result({"model": source.spec, **found}, _parts(source, found), request.json)
 
 
-def explain(model: str, layer: str, shapes: Sequence[str], json: bool) -> None:
+def explain(request: ExplainRequest) -> None:
     """Shows what the dimensions of one layer are coupled with, or why they are pinned.
 
     Raises:
         GraphpruneError: there is no such model or layer, or the model cannot be captured.
     """
     with stages() as progress:
-        source, graph = _traced(model, shapes, progress)
-        found = graph.explanation(layer)
-    print_result({"model": source.spec, **found}, [Text(_wrapped(found["text"]))], json)
+        source, graph = _traced(request, progress)
+        found = graph.explanation(request.layer)
+    print_result({"model": source.spec, **found}, [Text(_wrapped(found["text"]))], request.json)
 
 
 def _traced(
-    model: str, shapes: Sequence[str], progress: Stages, outputs: Sequence[str] = ()
+    request: InspectRequest | ExplainRequest, progress: Stages, outputs: Sequence[str] = ()
 ) -> tuple[Source, DependencyGraph]:
-    sizes = parse_shapes(shapes)
+    sizes = parse_shapes(request.input_shape)
     progress("build the model")
     with stdout_is_kept():
-        source = resolve(model, WEIGHTS, sizes)
+        source = resolve(request.model, WEIGHTS, sizes)
     progress("capture and analyse")
     with silence():
         return source, gp.trace(source.model, source.inputs, outputs=outputs)
@@ -86,13 +80,6 @@ def _file(kind: str, source: Source, graph: DependencyGraph, found: Mapping[str,
     if kind == "html":
         return render({**found, **network_facts(graph)}, source.spec)
     return WRITERS[kind](layer_graph(graph))
-
-
-def _command(source: Source, outputs: Sequence[str]) -> str:
-    words = ["graphprune", "inspect", source.spec]
-    words += [word for output in outputs for word in ("--keep-output", output)]
-    words += [word for shape in source.shapes for word in ("--input-shape", ",".join(map(str, shape)))]
-    return shlex.join([*words, "--html", "FILE"])
 
 
 def _parts(source: Source, found: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -110,7 +97,7 @@ def _parts(source: Source, found: Mapping[str, Any]) -> Iterator[RenderableType]
 
 def _wrapped(text: str) -> str:
     """Long lines broken at spaces, continued further in than they began."""
-    wrapper = textwrap.TextWrapper(width(), break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(console(sys.stdout).width, break_long_words=False, break_on_hyphens=False)
     lines = []
     for line in text.splitlines():
         wrapper.initial_indent = " " * (len(line) - len(line.lstrip()))

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 
-__all__ = ["console", "print_json", "print_result", "show", "silence", "stdout_is_kept", "width"]
+__all__ = ["console", "print_json", "print_result", "silence", "stdout_is_kept"]
 
 WIDTH = 80  # of tables where there is no terminal
 
@@ -26,13 +26,6 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, color_system=None if plain else "auto", highlight=False)
 
 
-def show(*parts: RenderableType) -> None:
-    """Prints a command's result on stdout. Text is shown as it is: layer names may hold brackets."""
-    target = console(sys.stdout)
-    for part in parts:
-        target.print(part, markup=False, emoji=False)
-
-
 def print_result(
     document: Mapping[str, Any], parts: Iterable[RenderableType], json: bool, quiet: bool = False
 ) -> None:
@@ -40,12 +33,9 @@ def print_result(
     if json:
         print_json(document)
     elif not quiet:
-        show(*parts)
-
-
-def width() -> int:
-    """Columns that there are on stdout."""
-    return console(sys.stdout).width
+        target = console(sys.stdout)
+        for part in parts:
+            target.print(part, markup=False, emoji=False)  # layer names may hold brackets
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -14,8 +14,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from graphprune.cli.failures import stop_if_interrupted
 from graphprune.cli.output import console
-from graphprune.cli.signals import stop_if_interrupted
 from graphprune.ground.clock import told
 
 __all__ = ["Stages", "stages"]

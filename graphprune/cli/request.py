@@ -1,87 +1,285 @@
-"""What ``graphprune shrink`` takes beside the options of `graphprune.shrink`."""
+"""What every command takes. A field is an argument or option, the docstring what ``--help`` says of the command.
 
+A value is None, false or empty where the user said nothing. ``asked`` stands for options that another dataclass
+declares, and holds what was typed of them. Commands that are ``CONFIGURABLE`` also take them all from a file.
+"""
+
+# ruff: noqa: RUF009 – fields of the dataclasses are made by calls
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from graphprune.asking.options import ORDER, ROUNDS, Options
-from graphprune.cli.declared import asked_options
-from graphprune.cli.options import Debug, Json, Model, NoLatency, Quiet, Shapes
+from graphprune.asking.tuning import Tuning
+from graphprune.cli.declared import DISPLAY, asked_options
+from graphprune.cli.model_names import complete_model
+from graphprune.ground.options import option, share
 
-__all__ = ["ShrinkRequest"]
+__all__ = [
+    "DiffRequest",
+    "ExplainRequest",
+    "InspectRequest",
+    "ReportRequest",
+    "SensitivityRequest",
+    "ShrinkRequest",
+    "TuneRequest",
+    "VerifyRequest",
+    "ZooRequest",
+]
+
+# options that several commands share; each is called where a request declares it
+MODEL = partial(
+    option,
+    MISSING,
+    "zoo:NAME, torchvision:NAME, timm:NAME, NAME (found in that order) or path/to/file.py:factory.",
+    shown="MODEL",
+    argument=True,
+    complete=complete_model,
+)
+DIRECTORY = partial(option, MISSING, "A directory that shrink wrote.", argument=True)
+SHAPES = partial(
+    option,
+    (),
+    "Shape of the example input, batch first: 1,3,224,224. Once for all inputs, or once for each.",
+    shown="N,...",
+    typed=list[str],
+)
+FILE = partial(option, None, shown="FILE")
+WEIGHTS = partial(option, None, shown="W")
+MEAN = partial(option, None, "Of images between 0 and 1, in a folder; by default ImageNet's.", shown="R,G,B")
+STD = partial(option, None, "Likewise.", shown="R,G,B")
+NO_LATENCY = partial(option, False, "Do not time the models in onnxruntime.")
+JSON = partial(option, False, "Print one JSON document and nothing else on stdout.", DISPLAY)
+QUIET = partial(option, False, "Show neither progress nor tables.", DISPLAY, short="-q")
 
 
 @dataclass(frozen=True)
 class ShrinkRequest:
-    """One shrink; None, false or empty where the user said nothing. ``asked`` has options as they were typed."""
+    """Removes what matters least, proves the slim model and writes it to a directory."""
 
-    model: Model
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Where the result is written.", show_default=False
-        ),
-    ] = None
+    EXAMPLES = (
+        "graphprune shrink zoo:mtcnn_rnet --macs 0.5 -o slim",
+        "graphprune shrink resnet50 --params 0.6 --align 8 --protect fc -o slim",
+        "graphprune shrink mobilenet_v2 --latency 0.6 --onnx-bytes 10MB -o slim",
+        "graphprune shrink vit_b_16 --macs 0.5 --dry-run",
+        "graphprune shrink net.py:make --input-shape 1,3,32,32 --ratio 0.5 -o slim",
+        "graphprune shrink net.py:make --lossless --weights masked.safetensors -o slim",
+        "graphprune shrink net.py:make --macs 0.5 --calibration images.npy --repair -o slim",
+        "graphprune shrink zoo:mtcnn_rnet --plan slim/plan.json -o again",
+        "graphprune shrink zoo:digits_resnet --macs 0.1 --rounds 3 --tune zoo:digits -o slim",
+        "graphprune shrink --config slim/shrink.toml -o again",
+    )
+    CONFIGURABLE = True
+
+    model: str = MODEL()
+    output: Path | None = option(None, "Where the result is written.", None, "DIR", short="-o")
     asked: Mapping[str, Any] = asked_options(Options)
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            metavar="R,G,B",
-            help="Of images between 0 and 1 in a folder of --calibration; by default ImageNet's.",
-            rich_help_panel=ORDER,
-        ),
-    ] = None
-    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Likewise.", rich_help_panel=ORDER)] = None
-    tune: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="Fine-tune in every round; DATA as for graphprune tune --data.",
-            rich_help_panel=ROUNDS,
-        ),
-    ] = None
-    tuning: Annotated[
+    mean: str | None = option(
+        None, "Of images between 0 and 1 in a folder of --calibration; by default ImageNet's.", ORDER, "R,G,B"
+    )
+    std: str | None = STD(panel=ORDER)
+    tune: str | None = option(
+        None, "Fine-tune in every round; DATA as for graphprune tune --data.", ROUNDS, "DATA"
+    )
+    tuning: Sequence[str] = option(
+        (),
+        "A setting of it, such as epochs=5, lr=0.002 or batch=64; may be repeated.",
+        ROUNDS,
+        "NAME=V",
         list[str],
-        typer.Option(
-            metavar="NAME=V",
-            help="A setting of it, such as epochs=5, lr=0.002 or batch=64; may be repeated.",
-            show_default=False,
-            rich_help_panel=ROUNDS,
-        ),
-    ] = field(default_factory=list)
-    evaluate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="Its evaluation: file.py:function of the model.", rich_help_panel=ROUNDS
-        ),
-    ] = None
-    min_metric: Annotated[
-        float | None,
-        typer.Option(
-            metavar="F",
-            help="Stop where the figure falls below F; the round before is kept.",
-            rich_help_panel=ROUNDS,
-        ),
-    ] = None
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="W", help="published (the default, where there are any), none (random), or a file."
-        ),
-    ] = None
-    input_shape: Shapes = field(default_factory=list)
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", metavar="", help="Show the plan and what is in reach; cut and write nothing."
-        ),
-    ] = False
-    no_latency: NoLatency = False
-    json: Json = False
-    quiet: Quiet = False
-    debug: Debug = False
+    )
+    evaluate: str | None = FILE("Its evaluation: file.py:function of the model.", ROUNDS)
+    min_metric: float | None = option(
+        None, "Stop where the figure falls below F; the round before is kept.", ROUNDS, "F"
+    )
+    weights: str | None = WEIGHTS("published (the default, where there are any), none (random), or a file.")
+    input_shape: Sequence[str] = SHAPES()
+    dry_run: bool = option(False, "Show the plan and what is in reach; cut and write nothing.")
+    no_latency: bool = NO_LATENCY()
+    json: bool = JSON()
+    quiet: bool = QUIET()
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """Fine-tunes a result of shrink, with the original as teacher; goes on where it was stopped."""
+
+    EXAMPLES = (
+        "graphprune tune slim --data images/ --epochs 5",
+        "graphprune tune slim --data zoo:digits --epochs 20 --lr 2e-3 --ema 0.99",
+        "graphprune tune slim --data train.py:loader --teacher net.py:make -o tuned",
+        "torchrun --nproc-per-node 4 -m graphprune.cli tune slim --data images/",
+    )
+    CONFIGURABLE = True
+
+    directory: Path = DIRECTORY(shown="DIR")
+    data: str = option(
+        MISSING,
+        "A folder of images (or of one folder for each class), zoo:digits, zoo:faces, zoo:photographs, a .npz or "
+        ".safetensors file, or file.py:function that returns batches.",
+        None,
+        "DATA",
+    )
+    output: Path | None = option(None, "Where to; by default DIR itself.", None, "NEW", short="-o")
+    teacher: str | None = option(
+        None, "The original, which teaches; by default the one that the report records.", None, "MODEL"
+    )
+    weights: str | None = WEIGHTS("The teacher's weights, likewise.")
+    evaluate: str | None = FILE(
+        "file.py:function of the model; the weights with its highest figure are kept."
+    )
+    loss: str | None = FILE("file.py:function of the outputs, and the batch; else cross-entropy.")
+    asked: Mapping[str, Any] = asked_options(Tuning)
+    batch: int = option(32, "Examples of a step, over all processes.", None, "N")
+    checkpoint: Path | None = FILE("From which a stopped run goes on; by default beside the output.")
+    augment: bool = option(False, "Crop and mirror the images of a folder at random.")
+    mean: str | None = MEAN()
+    std: str | None = STD()
+    workers: int = option(0, "Processes that read images.", None, "N")
+    no_latency: bool = NO_LATENCY()
+    json: bool = JSON()
+    quiet: bool = QUIET()
+
+    @property
+    def place(self) -> Path:
+        """Where the result goes."""
+        return self.directory if self.output is None else self.output
+
+    @property
+    def state(self) -> Path:
+        """The checkpoint; beside the result, which is only there when all is done."""
+        place = self.place.resolve()
+        return self.checkpoint or place.with_name(f"{place.name}.checkpoint.safetensors")
+
+
+@dataclass(frozen=True)
+class SensitivityRequest:
+    """Measures how much the output suffers when single groups are pruned."""
+
+    EXAMPLES = (
+        "graphprune sensitivity zoo:digits_resnet -o sensitivity.jsonl",
+        "graphprune sensitivity resnet50 --calibration images.npy --distance kl --ratios 0.25,0.5",
+        "graphprune sensitivity net.py:make --evaluate net.py:accuracy --json > curves.json",
+        "torchrun --nproc-per-node 4 -m graphprune.cli sensitivity resnet50 --calibration images.npy",
+    )
+    CONFIGURABLE = True
+
+    model: str = MODEL()
+    output: Path | None = FILE(
+        "Where points are kept as they are measured; a run that was ended goes on from it.", short="-o"
+    )
+    ratios: str = option("0.1,0.3,0.5,0.7,0.9", "Shares of each group's units to remove.", None, "F,...")
+    distance: str = option(
+        "l2", "Of outputs: l2 (relative), or kl (of the softmax over the last dimension).", None, "NAME"
+    )
+    calibration: str | None = option(
+        None, "Inputs to compare on, as for shrink; else the example inputs.", None, "DATA"
+    )
+    mean: str | None = MEAN()
+    std: str | None = STD()
+    evaluate: str | None = FILE(
+        "file.py:function of the model that gives a number, higher is better, instead of a distance."
+    )
+    importance: str = option("l2", "Which units of a group go first, as for shrink.", None, "NAME")
+    loss: str | None = FILE("For importance, as for shrink.")
+    weights: str | None = WEIGHTS("As for shrink.")
+    input_shape: Sequence[str] = SHAPES()
+    seed: int = option(0, "Of random weights and importance.", None, "N")
+    json: bool = JSON()
+    quiet: bool = QUIET()
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """``--ratios`` as numbers.
+
+        Raises:
+            InputError: they are none.
+        """
+        return tuple(sorted({share("--ratios", part) for part in self.ratios.split(",")}))
+
+
+@dataclass(frozen=True)
+class InspectRequest:
+    """Shows what can be removed from a model, and what cannot and why."""
+
+    EXAMPLES = (
+        "graphprune inspect zoo:mtcnn_rnet",
+        "graphprune inspect vit_b_16 --html vit.html",
+        "graphprune inspect resnet18 --dot resnet18.dot --mermaid resnet18.mmd",
+    )
+
+    model: str = MODEL()
+    keep_output: Sequence[str] = field(default=(), metadata=Options.__dataclass_fields__["outputs"].metadata)
+    input_shape: Sequence[str] = SHAPES()
+    html: Path | None = FILE("Write a page with the picture of it.")
+    dot: Path | None = FILE("Write its layers for Graphviz.")
+    graphml: Path | None = FILE("Write its layers as GraphML.")
+    mermaid: Path | None = FILE("Write its layers for Mermaid.")
+    json: bool = JSON()
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """Shows which layers one layer is coupled with, and through which operators."""
+
+    EXAMPLES = ("graphprune explain resnet18 layer1.0.conv1",)
+
+    model: str = MODEL()
+    layer: str = option(MISSING, "A layer or tensor, such as layer1.0.conv1.", None, "LAYER", argument=True)
+    input_shape: Sequence[str] = SHAPES()
+    json: bool = JSON()
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """Checks a result directory again; exits with 4 when a check fails."""
+
+    EXAMPLES = (
+        "graphprune verify slim",
+        "graphprune verify slim --model net.py:make --weights net.pt",
+    )
+
+    directory: Path = DIRECTORY(shown="DIR")
+    model: str | None = option(
+        None, "The original; by default the one that the report records.", None, "MODEL"
+    )
+    weights: str | None = WEIGHTS("The original's weights, likewise.")
+    json: bool = JSON()
+    quiet: bool = QUIET()
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """Writes report.html of a result directory anew."""
+
+    EXAMPLES = ("graphprune report slim", "graphprune report slim --sensitivity sensitivity.jsonl")
+
+    directory: Path = DIRECTORY(shown="DIR")
+    sensitivity: Path | None = FILE("What `graphprune sensitivity` wrote, or printed as JSON.")
+    json: bool = JSON()
+    quiet: bool = QUIET()
+
+
+@dataclass(frozen=True)
+class DiffRequest:
+    """Compares two results: sizes, cost, latency, options, kept units and checks."""
+
+    EXAMPLES = ("graphprune diff slim slimmer", "graphprune diff slim slimmer --json")
+
+    directory_a: Path = DIRECTORY(shown="DIR_A")
+    directory_b: Path = DIRECTORY(shown="DIR_B")
+    json: bool = JSON()
+
+
+@dataclass(frozen=True)
+class ZooRequest:
+    """Lists the models that come with graphprune."""
+
+    EXAMPLES = ("graphprune zoo", "graphprune zoo --evaluate mtcnn_rnet")
+
+    evaluate: str | None = option(None, "Run this model's evaluation instead.", None, "NAME")
+    json: bool = JSON()

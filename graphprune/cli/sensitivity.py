@@ -8,13 +8,13 @@ from typing import Any
 from rich.text import Text
 
 import graphprune as gp
-from graphprune.cli.curves import curves_of
 from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.images import image_options
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
-from graphprune.cli.sensitivity_request import SensitivityRequest
+from graphprune.cli.report import curves_of
+from graphprune.cli.request import SensitivityRequest
 from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import is_first, joined_processes
 from graphprune.cli.user_file import read_evaluation, read_loss
@@ -49,10 +49,8 @@ def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Se
         ensure_readable(request.calibration, request.mean, request.std)
         functions = {"loss": read_loss(request.loss), "evaluate": read_evaluation(request.evaluate)}
         source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
-        batches = None
-        if request.calibration is not None:
-            images = image_options(request.mean, request.std)
-            batches = read_calibration(request.calibration, source.inputs, images)
+        images = image_options(request.mean, request.std)
+        batches = read_calibration(request.calibration, source.inputs, images)
     progress("capture")
     with silence():
         graph = gp.trace(source.model, source.inputs)

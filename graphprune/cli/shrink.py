@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.console import RenderableType
 from rich.text import Text
 
 import graphprune as gp
@@ -14,19 +15,18 @@ from graphprune.asking.options import AUTO, LIMITS, ORDER, Options
 from graphprune.asking.request import Request
 from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
+from graphprune.cli.documents import read_text
 from graphprune.cli.images import image_options
-from graphprune.cli.loop import Wishes, looped
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.original import recorded
-from graphprune.cli.output import print_json, show, silence, stdout_is_kept
+from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_shapes
-from graphprune.cli.training import Figures, is_first
+from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_loss
 from graphprune.ground.errors import InputError
-from graphprune.ground.options import declarations
-from graphprune.ground.shares import share
+from graphprune.ground.options import declarations, share
 from graphprune.planning import Plan
 from graphprune.report.shrink_tables import (
     lossless_tables,
@@ -62,17 +62,20 @@ def shrink(request: ShrinkRequest) -> None:
                 report = _shrunk(request, request.output, source, options, progress)
     if not first:
         return
+    parts: Iterable[RenderableType]
     if request.output is None:
-        _show_plan(report, request.json, request.quiet)
-    elif request.json:
-        print_json({"directory": str(request.output), **report})
-    elif not request.quiet:
-        _show(report, request.output)
+        document = report
+        parts = (reach_table(report), width_table(report), Text("Nothing was cut or written."))
+    else:
+        document = {"directory": str(request.output), **report}
+        parts = _parts(report, request.output)
+    print_result(document, parts, request.json, request.quiet)
 
 
 def _checked(request: ShrinkRequest) -> dict[str, Any]:
     """The options of `graphprune.shrink`, but for data and loss; all that can be refused before long work is."""
-    wishes, options, path = _wishes(request), _options(request), request.asked.get("plan")
+    check_training(request)
+    options, path = _options(request), request.asked.get("plan")
     ensure_readable(options["calibration"], request.mean, request.std)
     if path is not None:
         _check_replay(request, options)
@@ -81,14 +84,15 @@ def _checked(request: ShrinkRequest) -> dict[str, Any]:
     if request.dry_run and (instead or options["repair"]):
         useless = instead[0] if instead else "repair"
         raise InputError(f"--dry-run has no effect on --{useless}", "leave it out, or give a budget")
-    if wishes.data and (instead or request.dry_run):
+    if request.tune and (instead or request.dry_run):
         raise InputError(
             "--tune goes with a budget that is met", "give --macs …, or use graphprune tune afterwards"
         )
     if options["lossless"] and options["importance"] != Options.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     if path is not None:
-        options["plan"] = _read_plan(Path(path))
+        text = read_text(Path(path), f"the plan {path}", "give a plan.json that graphprune wrote")
+        options["plan"] = Plan.from_json(text)
     if request.output is None and not request.dry_run:
         raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
     if request.output is not None:
@@ -100,15 +104,12 @@ def _checked(request: ShrinkRequest) -> dict[str, Any]:
 
 def _options(request: ShrinkRequest) -> dict[str, Any]:
     """What was typed, as Python takes it; plan, data and loss are the names of files still."""
-    typed = request.asked
-    options: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, _, option in declarations(Options)
-        if (value := typed.get(option.spelled or name)) is not None
-    }
-    defaults = {name: default for name, default, option in declarations(Options) if option.typed is not None}
-    options["ratios"] = _ratios(options.get("ratios", ()))
-    return {**defaults, **options}
+    options: dict[str, Any] = {}
+    for name, default, option in declarations(Options):
+        if option.typed is not None:
+            value = request.asked.get(option.spelled or name)
+            options[name] = default if value is None else tuple(value) if isinstance(value, list) else value
+    return {**options, "ratios": _ratios(options["ratios"] or ())}
 
 
 def _ratios(texts: Iterable[str]) -> dict[str, float]:
@@ -131,10 +132,6 @@ def _ratios(texts: Iterable[str]) -> dict[str, float]:
     return found
 
 
-def _wishes(request: ShrinkRequest) -> Wishes:
-    return Wishes(request.tune, request.tuning, request.evaluate, request.min_metric)
-
-
 def _check_replay(request: ShrinkRequest, options: Mapping[str, Any]) -> None:
     """Options that choose units have no effect on a plan; a repair looks at the data still."""
     useless = changed(request, ORDER, LIMITS)
@@ -144,33 +141,18 @@ def _check_replay(request: ShrinkRequest, options: Mapping[str, Any]) -> None:
         raise InputError(f"{useless[0]} has no effect on --plan", "leave it out: the plan says what is kept")
 
 
-def _read_plan(path: Path) -> Plan:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise InputError(
-            f"the plan {path} cannot be read: {reason}", "give a plan.json that graphprune wrote"
-        ) from error
-    return Plan.from_json(text)
-
-
 def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
     """The data and the loss that were named. Files are run where they are named."""
-    calibration = request.asked.get("calibration")
-    if calibration is not None:
-        images = image_options(request.mean, request.std)
-        calibration = read_calibration(calibration, source.inputs, images)
+    images = image_options(request.mean, request.std)
+    calibration = read_calibration(request.asked.get("calibration"), source.inputs, images)
     return {"calibration": calibration, "loss": read_loss(request.asked.get("loss"))}
 
 
 def _shrunk(
     request: ShrinkRequest, directory: Path, source: Source, options: dict[str, Any], progress: Stages
 ) -> dict[str, Any]:
-    figures = Figures(source.evaluate)
-    if figures.wanted:
-        progress("evaluate the original")
-        figures.add("before", source.model)
+    figures = Figures(source.evaluate, progress)
+    figures.add("before", "original", source.model)
     command = command_line(request, "shrink")
 
     def origin(result: Result, notes: Iterable[str] = ()) -> dict[str, Any]:
@@ -178,17 +160,13 @@ def _shrunk(
 
     rounds: dict[str, Any] = {}
     if request.tune:
-        wished = {name: value for name, value in options.items() if name != "rounds"}
-        wished["extra"] = origin
-        loop = looped(_wishes(request), options["rounds"], source, directory, progress, **wished)
+        loop = looped(request, source, progress, extra=origin, **options)
         result, rounds = loop.result, {"loop": loop.to_dict()}
     else:
         result = gp.shrink(source.model, source.inputs, progress=progress, **options)
     if not is_first():
         return {}
-    if figures.wanted:
-        progress("evaluate the slim model")
-        figures.add("after", result.model)
+    figures.add("after", "slim model", result.model)
     return result.save(
         directory,
         latency=not request.no_latency,
@@ -198,24 +176,14 @@ def _shrunk(
     )
 
 
-def _show(report: Mapping[str, Any], directory: Path) -> None:
+def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
+    yield shrink_table(report)
+    yield from lossless_tables(report.get("lossless"))
+    yield from repair_tables(report.get("repair"))
+    yield from round_tables(report.get("loop"))
     notes = [*report["source"]["notes"], *report["notes"], *hints(report)]
-    show(
-        shrink_table(report),
-        *lossless_tables(report.get("lossless")),
-        *repair_tables(report.get("repair")),
-        *round_tables(report.get("loop")),
-        *(Text(f"Note: {note}") for note in notes),
-        verdict_line(report["verdict"]),
-        Text(f"Written to {directory}"),
-    )
-
-
-def _show_plan(proposal: Mapping[str, Any], json: bool, quiet: bool) -> None:
-    if json:
-        print_json(proposal)
-    elif not quiet:
-        show(reach_table(proposal), width_table(proposal), Text("Nothing was cut or written."))
+    yield from (Text(f"Note: {note}") for note in notes)
+    yield from (verdict_line(report["verdict"]), Text(f"Written to {directory}"))
 
 
 def hints(report: Mapping[str, Any]) -> Iterable[str]:

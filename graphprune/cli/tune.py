@@ -24,8 +24,8 @@ from graphprune.cli.models import Source
 from graphprune.cli.original import original, other_weights, recorded, unknown_original
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
+from graphprune.cli.request import TuneRequest
 from graphprune.cli.training import Figures, end_processes, is_first, on_its_device, show_moment
-from graphprune.cli.tune_request import TuneRequest
 from graphprune.cli.user_file import read_evaluation, read_loss
 from graphprune.ground.errors import InputError
 from graphprune.repair import RepairReport
@@ -49,16 +49,12 @@ def tune(request: TuneRequest) -> None:
     with stages(request.quiet or not first) as progress:
         exporting.ensure_writable(request.place)
         result, source, evaluate = _prepared(request, progress)
-        figures = Figures(evaluate if first else None)
-        if figures.wanted:
-            progress("evaluate the original")
-            figures.add("before", source.model)
+        figures = Figures(evaluate if first else None, progress)
+        figures.add("before", "original", source.model)
         tuned = _tuned(request, result, evaluate, progress)
         if not first:
             return
-        if figures.wanted:
-            progress("evaluate the slim model")
-            figures.add("after", tuned.model)
+        figures.add("after", "slim model", tuned.model)
         extra = {"source": recorded(source, result.graph, figures.notes), **figures.extra}
         with silence():
             report = tuned.save(
@@ -70,8 +66,8 @@ def tune(request: TuneRequest) -> None:
 
 
 def _data_options(request: TuneRequest) -> DataOptions:
-    images = image_options(request.mean, request.std)
-    return replace(images, batch=request.batch, workers=request.workers, augment=request.augment)
+    others = {"batch": request.batch, "workers": request.workers, "augment": request.augment}
+    return image_options(request.mean, request.std, **others)
 
 
 def _said(request: TuneRequest) -> dict[str, Mapping[str, Any]]:

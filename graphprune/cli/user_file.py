@@ -107,12 +107,8 @@ def _run(path: Path) -> ModuleType:
     module = ModuleType(path.stem if path.stem not in sys.modules else f"_user_{path.stem}")
     module.__file__ = str(path.resolve())
     sys.modules[module.__name__] = module  # dataclasses and pickling look their module up there
-    _guarded(path, "the file", lambda: _execute(path, module))
+    _guarded(path, "the file", lambda: exec(compile(path.read_bytes(), str(path), "exec"), vars(module)))
     return module
-
-
-def _execute(path: Path, module: ModuleType) -> None:
-    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
 
 
 def _missing(path: Path) -> InputError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import typer
 from rich.text import Text
@@ -15,6 +13,7 @@ from graphprune.cli.failures import complain
 from graphprune.cli.original import original, other_weights, unknown_original
 from graphprune.cli.output import print_result, silence
 from graphprune.cli.progress import Stages, stages
+from graphprune.cli.request import VerifyRequest
 from graphprune.ground.errors import GraphpruneError, InputError, VerificationError
 from graphprune.report.tables import check_table
 
@@ -25,26 +24,24 @@ REPAIRED = "repaired tensors have the shapes of the cut"
 REPLAY = "plan replayed on the original gives the same tensors"
 
 
-def verify(directory: Path, model: str | None, weights: str | None, json: bool, quiet: bool) -> None:
+def verify(request: VerifyRequest) -> None:
     """Reads a result directory again and checks all that can be checked here.
 
-    Args:
-        model: the original. None takes what the report records, but runs no file of Python that it names.
-        weights: the original's, likewise.
+    Without ``--model`` the original is what the report records, but no file of Python that it names is run.
 
     Raises:
-        InputError: it is no result directory, or ``model`` is not its original.
+        InputError: it is no result directory, or ``--model`` is not its original.
         typer.Exit: with 4, a check has failed.
     """
-    checks = Checks()
-    with stages(quiet) as progress:
+    checks, directory = Checks(), request.directory
+    with stages(request.quiet) as progress:
         with silence():
             files = check_files(directory, checks, progress)
-        _check_replay(files, model, weights, checks, progress)
+        _check_replay(files, request, checks, progress)
     checks.skip("model.py is the same model", "source is for reading and is never run here")
     failed = checks.failed
     document = {"directory": str(directory), "passed": not failed, "checks": checks.rows}
-    print_result(document, (check_table(checks.rows), _summary(checks)), json, quiet)
+    print_result(document, (check_table(checks.rows), _summary(checks)), request.json, request.quiet)
     if failed:
         complain(
             f"{directory}: {len(failed)} of {len(checks.rows)} checks failed, first "
@@ -60,9 +57,9 @@ def _summary(checks: Checks) -> Text:
     return Text.assemble(mark, f": {passed} passed, {len(checks.failed)} failed, {left} not checked")
 
 
-def _check_replay(
-    files: Files, model: str | None, weights: str | None, checks: Checks, progress: Stages
-) -> None:
+def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress: Stages) -> None:
+    model, weights = request.model, request.weights
+    named = model is not None or weights is not None
     if files.model is None or files.plan is None:
         checks.skip(REPLAY, "the model or the plan is missing")
         return
@@ -73,12 +70,12 @@ def _check_replay(
     try:
         source, graph = original(recorded, model, weights, files.plan.outputs, progress)
     except GraphpruneError as error:
-        if model is not None or weights is not None:
+        if named:
             raise
         checks.skip(REPLAY, f"the original cannot be made here: {error.message}")
         return
     if why := other_weights(recorded, source, graph):
-        if model is not None or weights is not None:
+        if named:
             raise InputError(why, "name the original with --model and its weights with --weights")
         checks.skip(REPLAY, why)
         return

@@ -9,22 +9,25 @@ from rich.text import Text
 
 from graphprune.cli.output import print_result, silence
 from graphprune.cli.progress import stages
+from graphprune.cli.request import ZooRequest
 from graphprune.ground.errors import InputError, WeightsError
 from graphprune.report.tables import figure_table, zoo_table
 
-__all__ = ["evaluate", "zoo"]
+__all__ = ["zoo"]
 
 
-def zoo(json: bool) -> None:
-    """Lists the entries of the zoo. Nothing is built for it."""
-    with silence():
+def zoo(request: ZooRequest) -> None:
+    """Lists the entries of the zoo, or evaluates one of them."""
+    if request.evaluate is not None:
+        return _evaluate(request.evaluate, request.json)
+    with silence():  # nothing is built
         import models_zoo
 
         entries = [_entry(entry) for entry in models_zoo.ENTRIES.values()]
-    print_result({"models": entries}, [zoo_table(entries)], json)
+    print_result({"models": entries}, [zoo_table(entries)], request.json)
 
 
-def evaluate(name: str, json: bool) -> None:
+def _evaluate(name: str, json: bool) -> None:
     """Runs the evaluation of one entry on its published weights.
 
     Raises:

@@ -14,8 +14,8 @@ from graphprune.cutting.harm import Figure
 from graphprune.face.trace import trace
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
+from graphprune.ground.options import share
 from graphprune.ground.processes import from_first, is_first
-from graphprune.ground.shares import share
 from graphprune.planning.plan import fingerprint
 from graphprune.probing import RATIOS, Record, Sensitivity, Watch, measured
 from graphprune.scoring import Importance, find_importance

@@ -15,8 +15,7 @@ from graphprune.face.trace import traced
 from graphprune.face.verb import takes
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import InputError
-from graphprune.results.proposal import Proposal
-from graphprune.results.result import Result
+from graphprune.results.result import Proposal, Result
 from graphprune.searching.auto import prepare_best
 from graphprune.searching.meet import meet
 from graphprune.searching.not_slower import not_slower

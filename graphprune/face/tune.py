@@ -52,5 +52,5 @@ def tune(
     place = Path(checkpoint) if checkpoint is not None else None
     settings = settings or Tuning()
     job = Job(result.graph, result.plan, result.model, loader, settings, loss, evaluate, place, watch)
-    tuned = fine_tune(job)
-    return replace(result, model=tuned.model, tuning=tuned.report)
+    model, report = fine_tune(job)
+    return replace(result, model=model, tuning=report)

@@ -23,19 +23,15 @@ class Clock:
     def __init__(self, progress: Progress = lambda stage: None) -> None:
         self.progress = progress
         self.seconds: dict[str, float] = {}
-        self._running = ("", 0.0)
 
-    def __call__(self, stage: str) -> Clock:
-        self._running = (stage, perf_counter())
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
         self.progress(stage)
-        return self
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, *details: object) -> None:
-        stage, start = self._running
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
 
 
 @contextmanager

@@ -1,13 +1,15 @@
-"""How an option is declared: what it means, and how it is written outside of Python."""
+"""How an option is declared: what it means, and how it is written outside of Python; and how shares are written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from textwrap import fill
 from typing import Any, TypeVar
 
-__all__ = ["Option", "declarations", "documented", "helps", "option"]
+from graphprune.ground.errors import InputError
+
+__all__ = ["Option", "declarations", "documented", "helps", "option", "share"]
 
 Options = TypeVar("Options")
 
@@ -25,6 +27,9 @@ class Option:
         number: a file in TOML may give a number too, where ``typed`` is a text.
         spelled: its name on the command line, where that is not Python's.
         recorded: whether a plan records it as it is: "always", "changed" (where it is not the default), or empty.
+        short: its one-letter name on the command line, such as -o.
+        argument: it has no name on the command line, only a place.
+        complete: what the shell may complete its value to, given how that begins.
     """
 
     help: str
@@ -35,13 +40,14 @@ class Option:
     spelled: str = ""
     recorded: str = ""
     detail: str = ""
+    short: str = ""
+    argument: bool = False
+    complete: Callable[[str], list[str]] | None = None
 
 
-def option(
-    default: Any, help: str, panel: str | None = None, shown: str = "", typed: Any = None, **more: Any
-) -> Any:
-    """A field of a dataclass with its declaration, see `Option`."""
-    return field(default=default, metadata={"option": Option(help, panel, shown, typed, **more)})
+def option(default: Any, *declared: Any, **more: Any) -> Any:
+    """A field of a dataclass, with what `Option` takes; ``default`` is `dataclasses.MISSING` where there is none."""
+    return field(default=default, metadata={"option": Option(*declared, **more)})
 
 
 def declarations(options: type) -> Iterator[tuple[str, Any, Option]]:
@@ -62,3 +68,24 @@ def documented(options: type[Options]) -> type[Options]:
     """Adds to the docstring of a dataclass what its options mean."""
     options.__doc__ = "\n".join((options.__doc__ or "", "", "Args:", *helps(options)))
     return options
+
+
+def share(option: str, given: Any) -> float:
+    """The number that ``given`` says: 0.5, "0.5" and "50%" are the same.
+
+    Args:
+        option: what the share is given for, for the message.
+
+    Raises:
+        InputError: it is no number.
+
+    >>> share("macs", "50%")
+    0.5
+    """
+    try:
+        text = given.strip() if isinstance(given, str) else given
+        if isinstance(text, str) and text.endswith("%"):
+            return float(text[:-1]) / 100
+        return float(text)
+    except (TypeError, ValueError):
+        raise InputError(f"{option}={given!r} is no share", "write it as 0.5 or 50%") from None

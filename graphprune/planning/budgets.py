@@ -10,7 +10,7 @@ from math import ceil, floor, log10
 
 from graphprune.axes.cost import CostFunction
 from graphprune.ground.errors import BudgetError, InputError
-from graphprune.ground.shares import share
+from graphprune.ground.options import share
 
 __all__ = ["UNITS", "Budget", "Target"]
 

@@ -1,4 +1,4 @@
-"""What a shrink returns, and the directory it is saved to and loaded from."""
+"""What a plan and a shrink return, and the directory that a slim model is saved to and loaded from."""
 
 from __future__ import annotations
 
@@ -28,12 +28,46 @@ from graphprune.report.page import render
 from graphprune.results.onnx_checks import write_checked
 from graphprune.verifying import Check, Verdict
 
-__all__ = ["Result", "load"]
+__all__ = ["Proposal", "Result", "load"]
 
 LAYERS_NOTE = (
     "By onnxruntime's profile, the median of some runs. What it fused into a layer's kernel counts with that layer; "
     "'other' is all that belongs to no layer, such as additions, reshapes and the products inside attention."
 )
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan that has not been carried out.
+
+    Attributes:
+        plan: what would be kept.
+        before: costs of the original: "macs", "params", "memory" (bytes) and, where a budget asks for them,
+            "onnx_bytes" and "latency" (milliseconds).
+        after: what the plan would leave of them, latency as far as it can be predicted.
+        smallest: the least that the request's constraints allow.
+        widths: group → units before and after.
+    """
+
+    plan: Plan
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    smallest: Mapping[str, float]
+    widths: Mapping[str, tuple[int, int]]
+
+    def __repr__(self) -> str:
+        costs = (f"{kind}={self.before[kind]:,.5g} → {self.after[kind]:,.5g}" for kind in self.after)
+        return f"Proposal({', '.join(costs)}, {self.plan})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `json.dumps`."""
+        return {
+            "request": self.plan.request,
+            "before": dict(self.before),
+            "after": dict(self.after),
+            "smallest": dict(self.smallest),
+            "groups": {name: {"size": size, "kept": kept} for name, (size, kept) in self.widths.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -194,7 +228,25 @@ class _Saving:
         self.report["after"]["onnx_bytes"] = written.bytes
         self.report["opset"] = written.opset
         if self.latency:
-            _measure(self.result, path, self.report, self.clock)
+            self.measure(path)
+
+    def measure(self, slim: Path) -> None:
+        """Times the slim file and the original's in alternation."""
+        result = self.result
+        with self.clock("export the original"):
+            batch = result.batch if result.graph.program.dynamic_batch else 1
+            original = result.profile or profile(result.graph, result.threads, batch)
+        with self.clock("time"):
+            timed = original.measure(slim)
+            layers = original.layers(slim)
+        self.report["before"]["onnx_bytes"] = original.bytes
+        self.report["latency"] = {
+            "batch": original.batch,
+            "threads": original.threads,
+            **asdict(timed),
+            "layers": {name: list(pair) for name, pair in layers.items()},
+            "layers_note": LAYERS_NOTE,
+        }
 
     def write_report(self, path: Path) -> None:
         self.report["seconds"] = {**self.result.seconds, **self.clock.seconds}
@@ -209,7 +261,9 @@ class _Saving:
 def _source(result: Result) -> str:
     leaves = tensor_leaves(result.graph.program.example)
     inputs = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in leaves)
-    return exporting.module_source(result.model, _title(result), inputs)
+    share = result.after.macs / max(result.before.macs, 1)
+    title = f"A slim model: {result.after.params:,} parameters, {share:.1%} of the multiply-accumulates."
+    return exporting.module_source(result.model, title, inputs)
 
 
 def _bytes_met(result: Result, written: int) -> tuple[Check, ...]:
@@ -224,11 +278,6 @@ def _bytes_met(result: Result, written: int) -> tuple[Check, ...]:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-def _title(result: Result) -> str:
-    share = result.after.macs / max(result.before.macs, 1)
-    return f"A slim model: {result.after.params:,} parameters, {share:.1%} of the multiply-accumulates."
 
 
 def _report(result: Result) -> dict[str, Any]:
@@ -247,22 +296,4 @@ def _report(result: Result) -> dict[str, Any]:
         **network_facts(result.graph, result.plan.groups, result.scores),
         **({"tuning": dict(result.tuning)} if result.tuning is not None else {}),
         **({"repair": result.repair.to_dict()} if result.repair is not None else {}),
-    }
-
-
-def _measure(result: Result, slim: Path, report: dict[str, Any], clock: Clock) -> None:
-    """Times the slim file and the original's in alternation."""
-    with clock("export the original"):
-        batch = result.batch if result.graph.program.dynamic_batch else 1
-        original = result.profile or profile(result.graph, result.threads, batch)
-    with clock("time"):
-        timed = original.measure(slim)
-        layers = original.layers(slim)
-    report["before"]["onnx_bytes"] = original.bytes
-    report["latency"] = {
-        "batch": original.batch,
-        "threads": original.threads,
-        **asdict(timed),
-        "layers": {name: list(pair) for name, pair in layers.items()},
-        "layers_note": LAYERS_NOTE,
     }

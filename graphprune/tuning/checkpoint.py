@@ -63,11 +63,7 @@ class Checkpoint:
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{path} is no checkpoint of a fine-tuning", "name another file") from error
         _compare(path, found, expected)
-        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for key, tensor in tensors.items():
-            part, _, name = key.partition("/")
-            parts[part][name] = tensor
-        return cls(parts, record)
+        return cls(_nested(tensors), record)
 
 
 def _compare(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -80,6 +76,15 @@ def _compare(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) 
             f"the checkpoint {path} was made with {first}={found.get(first)!r}, now it is {expected[first]!r}",
             "go on with the same settings and data, or " + ANOTHER,
         )
+
+
+def _nested(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors by what stands before the first / of their names, and by the rest."""
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for key, tensor in tensors.items():
+        part, _, name = key.partition("/")
+        parts[part][name] = tensor
+    return parts
 
 
 def all_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -111,12 +116,9 @@ def unpack_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> None:
     """Puts back what `pack_optimizer` gave."""
-    state: dict[int, dict[str, Any]] = defaultdict(dict)
-    for name, tensor in tensors.items():
-        number, _, key = name.partition("/")
-        state[int(number)][key] = tensor
+    state: dict[int, dict[str, Any]] = {int(number): {**named} for number, named in _nested(tensors).items()}
     for number, key, value in record["others"]:
-        state[number][key] = value
+        state.setdefault(number, {})[key] = value
     for group in record["groups"]:
         # JSON makes lists of tuples such as Adam's betas
         lists = [key for key, value in group.items() if isinstance(value, list) and key != "params"]

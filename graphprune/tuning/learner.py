@@ -6,11 +6,13 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from math import cos, pi
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from graphprune.asking.tuning import Tuning
 from graphprune.capture import tensor_leaves
 from graphprune.capture.raising import raise_program
 from graphprune.ground.errors import InputError
@@ -19,10 +21,8 @@ from graphprune.tuning.checkpoint import all_tensors, fill, pack_optimizer, unpa
 from graphprune.tuning.features import Tap, find_taps, with_features
 from graphprune.tuning.job import Job
 from graphprune.tuning.losses import Objective
-from graphprune.tuning.optimisation import learning_rate, make_optimizer, update_average
-from graphprune.tuning.setup import freeze, synchronised
 
-__all__ = ["Learner"]
+__all__ = ["Learner", "learning_rate", "update_average"]
 
 
 class Learner:
@@ -37,7 +37,7 @@ class Learner:
         settings = job.settings
         self.settings, self.accelerator = settings, accelerator
         device = accelerator.device
-        self.student = synchronised(copy.deepcopy(job.model).to(device), accelerator, settings)
+        self.student = _synchronised(copy.deepcopy(job.model).to(device), accelerator, settings)
         teacher = copy.deepcopy(raise_program(job.graph.program, "Original")).to(device).requires_grad_(False)
         taps: tuple[Tap, ...] = ()
         if settings.features > 0:
@@ -45,7 +45,7 @@ class Learner:
         self.objective = Objective(settings, job.loss, taps)
         self.teacher = with_features(teacher, taps).eval() if self.objective.needs_teacher else None
         self.trained = with_features(self.student, taps)
-        optimizer = make_optimizer(self.student, settings)
+        optimizer = _make_optimizer(self.student, settings)
         self.wrapped, self.optimizer = accelerator.prepare(self.trained, optimizer)
         self.average = copy.deepcopy(self.student).requires_grad_(False) if settings.ema else None
 
@@ -65,7 +65,7 @@ class Learner:
             options["lr"] = learning_rate(step, steps, self.settings)
         self.trained.train()
         if self.settings.freeze_norms:
-            freeze(self.trained)
+            _freeze(self.trained)
         losses = [self._gradients(batch, len(group), batch is group[-1], step) for batch in group]
         if self.settings.clip:
             self.accelerator.clip_grad_norm_(self.student.parameters(), self.settings.clip)
@@ -133,3 +133,60 @@ def _moved(batch: Batch, device: torch.device) -> Batch:
 def _finite(values: Any) -> bool:
     leaves = [leaf for leaf in tensor_leaves(values) if leaf.is_floating_point()]
     return all(bool(torch.isfinite(leaf).all()) for leaf in leaves)
+
+
+def _make_optimizer(model: nn.Module, settings: Tuning) -> torch.optim.Optimizer:
+    """Of the parameters that may be trained; only those with two dimensions or more decay.
+
+    Raises:
+        InputError: all of them are frozen.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise InputError("no parameter of the model requires gradients", "call requires_grad_() on some")
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr)
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+
+
+def learning_rate(step: int, steps: int, settings: Tuning) -> float:
+    """The learning rate of step ``step`` (from 0) of ``steps``: a linear warm-up, then half a cosine down to zero."""
+    warm = round(float(settings.warmup) * steps)
+    if step < warm:
+        return settings.lr * (step + 1) / warm
+    return settings.lr * (1 + cos(pi * (step - warm) / max(steps - warm, 1))) / 2
+
+
+def update_average(
+    average: Mapping[str, Tensor], tensors: Mapping[str, Tensor], step: int, decay: float
+) -> None:
+    """Moves ``average`` towards ``tensors`` in place, after step ``step`` (from 0); counters are copied.
+
+    The decay starts small, min(decay, (1 + step) / (10 + step)), so that a short run is not all beginning.
+    """
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():
+            average[name].lerp_(tensor.detach(), weight)
+        else:
+            average[name].copy_(tensor)
+
+
+def _synchronised(model: fx.GraphModule, accelerator: Any, settings: Tuning) -> fx.GraphModule:
+    """The model with batch norms that take their statistics over all processes, where its device can (CPUs cannot)."""
+    if accelerator.num_processes == 1 or accelerator.device.type == "cpu" or settings.freeze_norms:
+        return model
+    converted: fx.GraphModule = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return converted
+
+
+def _freeze(model: nn.Module) -> None:
+    """Batch norms use their running statistics and leave them as they are."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -100,17 +100,13 @@ def _default_loss(outputs: Any, labels: Any) -> Tensor:
             f"labels {tuple(labels.shape)} are no classes of an output {tuple(scores.shape)}",
             "give one label for each example, or a loss",
         )
-    _check_range(labels, scores.shape[1])
-    return F.cross_entropy(scores, labels.long(), ignore_index=IGNORED)
-
-
-def _check_range(labels: Tensor, classes: int) -> None:
-    counted = labels[labels != IGNORED]
+    counted, classes = labels[labels != IGNORED], scores.shape[1]
     if counted.numel() and (int(counted.min()) < 0 or int(counted.max()) >= classes):
         raise InputError(
             f"the labels run from {int(counted.min())} to {int(counted.max())}, the model has {classes} classes",
             f"number the classes from 0 to {classes - 1}, or give {IGNORED} to what is not to count",
         )
+    return F.cross_entropy(scores, labels.long(), ignore_index=IGNORED)
 
 
 def _pairs(outputs: Any, targets: Any) -> list[tuple[Tensor, Tensor]]:

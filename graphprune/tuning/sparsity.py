@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -27,7 +27,7 @@ class _Member:
     """One dimension of a parameter whose positions belong to units of a group.
 
     Args:
-        units: the number of the unit at every position of ``dim``; -1 where a position belongs to none.
+        units: the number of the unit at every position of ``dim``; the number of all units where it belongs to none.
     """
 
     parameter: nn.Parameter
@@ -47,7 +47,7 @@ class _Member:
 
     def scale(self, factors: Tensor) -> None:
         """Multiplies everything of each unit by its factor, in place; ``factors`` have the shape of the scores."""
-        whole = torch.cat([factors.flatten(), factors.new_ones(1)])[self.units]  # -1, no unit, is the last
+        whole = torch.cat([factors.flatten(), factors.new_ones(1)])[self.units]  # the last is of no unit
         shape = [-1 if dim == self.dim else 1 for dim in range(self.parameter.dim())]
         self.parameter.mul_(whole.to(self.parameter.dtype).reshape(shape))
 
@@ -61,10 +61,7 @@ class GroupLasso:
 
     def __init__(self, groups: Sequence[tuple[Group, list[_Member]]], strength: float, growth: float) -> None:
         self._groups = {group.name: (group, members) for group, members in groups}
-        self._sizes = {
-            group.name: _per_unit(group, [(member.units, member.counts()) for member in members])
-            for group, members in groups
-        }
+        self._sizes = {group.name: _per_unit(group, members, _Member.counts) for group, members in groups}
         self.growth = strength * growth
         self.strengths = {
             group.name: torch.full(group.shape, strength, device=members[0].parameter.device)
@@ -125,9 +122,7 @@ class GroupLasso:
 
     def _squares(self, name: str) -> Tensor:
         """Sums of squares of every unit, in the shape of the group's scores."""
-        group, members = self._groups[name]
-        dtype = members[0].parameter.dtype
-        return _per_unit(group, [(member.units, member.squares().to(dtype)) for member in members])
+        return _per_unit(*self._groups[name], _Member.squares)
 
 
 def group_lasso(
@@ -194,17 +189,14 @@ def _members(graph: DependencyGraph, group: Group) -> Iterator[_Member]:
                 "remove the parametrisation for training with a penalty, or protect the layer",
             )
         for units in unit_maps(graph.tensor_terms[member.tensor][member.dim], group):
+            units = torch.where(units < 0, prod(group.shape), units)
             yield _Member(stored.tensor, member.dim, units.to(stored.tensor.device))
 
 
-def _per_unit(group: Group, amounts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Sums over the positions of each unit, in the shape of the group's scores.
-
-    Args:
-        amounts: pairs of the unit of every position, -1 for none, and what is summed there.
-    """
-    total = amounts[0][1].new_zeros(prod(group.shape) + 1)
-    for units, values in amounts:
-        # positions of no unit go to a place of their own, which is cut off
-        total = total.index_add(0, torch.where(units < 0, prod(group.shape), units), values)
+def _per_unit(group: Group, members: Sequence[_Member], amounts: Callable[[_Member], Tensor]) -> Tensor:
+    """Sums ``amounts`` of every member over the positions of each unit, in the shape of the group's scores."""
+    values = [amounts(member) for member in members]
+    total = values[0].new_zeros(prod(group.shape) + 1)
+    for member, value in zip(members, values, strict=True):
+        total = total.index_add(0, member.units, value.to(total.dtype))
     return total[:-1].reshape(group.shape)

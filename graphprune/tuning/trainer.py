@@ -1,10 +1,15 @@
-"""One run of fine-tuning: steps, evaluations, checkpoints, and going on after a kill."""
+"""One run of fine-tuning: steps, evaluations, checkpoints, and going on after a kill.
+
+Its processes, devices and precision are Hugging Face Accelerate's.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -12,29 +17,27 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from graphprune.asking.tuning import Tuning
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
 from graphprune.tuning.batches import Data
 from graphprune.tuning.checkpoint import Checkpoint, all_tensors, fill
 from graphprune.tuning.job import Job, Moment
 from graphprune.tuning.learner import Learner
-from graphprune.tuning.setup import kept_random_state, make_accelerator
 
-__all__ = ["Tuned", "fine_tune"]
+__all__ = ["fine_tune"]
 
-
-@dataclass(frozen=True)
-class Tuned:
-    """The fine-tuned model, in eval mode on the device of the one that was given, and what happened."""
-
-    model: fx.GraphModule
-    report: dict[str, Any]
+# data parallelism alone: every process holds the whole model
+PARALLEL = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_MLU", "MULTI_MUSA", "MULTI_HPU")
 
 
-def fine_tune(job: Job) -> Tuned:
-    """Does the job; see `graphprune.tune`, also for what is raised."""
-    accelerator = make_accelerator(job.settings)
-    with kept_random_state(accelerator.device):
+def fine_tune(job: Job) -> tuple[fx.GraphModule, dict[str, Any]]:
+    """The fine-tuned model, in eval mode on the device of the one that was given, and a report of what happened.
+
+    See `graphprune.tune`, also for what is raised.
+    """
+    accelerator = _make_accelerator(job.settings)
+    with _kept_random_state(accelerator.device):
         return _Run(job, accelerator)()
 
 
@@ -75,7 +78,7 @@ class _Run:
             raise InputError("the data does not say how many batches it has", "say how many steps to train")
         return self.settings.epochs * math.ceil(length / self.settings.accumulate)
 
-    def __call__(self) -> Tuned:
+    def __call__(self) -> tuple[fx.GraphModule, dict[str, Any]]:
         self._resume()
         self.started, self.first = perf_counter(), self.state.step
         if self.job.evaluate is not None and self.state.before is None:
@@ -83,7 +86,7 @@ class _Run:
             self.state.before = self.state.metric
         while not self.state.finished:
             self._epoch()
-        return Tuned(self._result(), self._report())
+        return self._result(), self._report()
 
     def _epoch(self) -> None:
         state = self.state
@@ -180,15 +183,12 @@ class _Run:
         device = self.accelerator.device
         exists = bool(broadcast(torch.tensor(float(self.job.checkpoint.is_file()), device=device)))
         if exists:
-            self._restore(Checkpoint.read(self.job.checkpoint, self.described))
+            saved = Checkpoint.read(self.job.checkpoint, self.described)
+            self.learner.restore(saved.parts, saved.record)
+            self.best = {name: tensor.to(device) for name, tensor in saved.parts["best"].items()}
+            self.state = _State(**saved.record["state"])
+            self.history, self.losses = saved.record["history"], saved.record["losses"]
         self.accelerator.wait_for_everyone()  # nobody writes before all have read
-
-    def _restore(self, saved: Checkpoint) -> None:
-        parts, record = saved.parts, saved.record
-        self.learner.restore(parts, record)
-        self.best = {name: tensor.to(self.accelerator.device) for name, tensor in parts["best"].items()}
-        self.state = _State(**record["state"])
-        self.history, self.losses = record["history"], record["losses"]
 
     def _result(self) -> fx.GraphModule:
         """The best weights that were evaluated, or else the last ones, in a copy of the model that was given."""
@@ -213,3 +213,49 @@ class _Run:
             "history": self.history,
             "seconds": perf_counter() - self.started,
         }
+
+
+def _make_accelerator(settings: Tuning) -> Any:
+    """An Accelerator for whatever launched this process; it joins a process group that there is already.
+
+    Raises:
+        InputError: accelerate is not installed, the precision cannot be had, or the launcher asks for sharding.
+    """
+    try:
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
+    except ImportError as error:
+        raise InputError("fine-tuning needs accelerate", "pip install 'graphprune[tune]'") from error
+    try:
+        accelerator = Accelerator(
+            mixed_precision=settings.precision,
+            # without one, accelerate forms a group of processes only where it is told to stay on the CPU
+            cpu=not torch.accelerator.is_available(),
+            # some outputs may count for nothing in the loss
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+    except ValueError as error:
+        raise InputError(
+            f"precision {settings.precision!r} cannot be used here: {' '.join(str(error).split())[:160]}",
+            "leave precision out, take 'bf16' on a CPU, or start a new process: it holds for the whole process",
+        ) from error
+    if accelerator.distributed_type.name not in PARALLEL:
+        raise InputError(
+            f"the launcher asks for {accelerator.distributed_type.name}",
+            "take plain data parallelism: a slim model fits on one device",
+        )
+    return accelerator
+
+
+@contextmanager
+def _kept_random_state(device: torch.device) -> Iterator[None]:
+    """Afterwards the random state of Python, numpy and torch is what it was."""
+    import numpy
+
+    python, legacy = random.getstate(), numpy.random.get_state()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            numpy.random.set_state(legacy)

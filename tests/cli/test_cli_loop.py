@@ -13,7 +13,7 @@ from cli_pages import data_of
 
 import graphprune as gp
 from graphprune.cli.images import DataOptions
-from graphprune.cli.loop import parse_tuning
+from graphprune.cli.training import parse_tuning
 from models_zoo.data import read_data
 from models_zoo.digits import evaluate
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from graphprune.cli import signals
+from graphprune.cli.failures import install_signals
 from graphprune.cli.progress import Stages
 
 GRAPHPRUNE = [sys.executable, "-m", "graphprune.cli"]
@@ -199,9 +199,9 @@ def test_no_color_on_a_terminal() -> None:
 def handled() -> Iterator[None]:
     """Signals are handled as in the program."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signals.install()
+    install_signals()
     yield
-    signals.install()  # forgets what came
+    install_signals()  # forgets what came
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -13,7 +13,7 @@ from tuning_models import CLASSES, data, loader, shrunk, tensors
 
 import graphprune as gp
 from graphprune.tuning import Moment
-from graphprune.tuning.optimisation import learning_rate, update_average
+from graphprune.tuning.learner import learning_rate, update_average
 
 
 def accuracy(model: torch.nn.Module) -> float:
