@@ -142,27 +142,6 @@ def _repeat_interleave(site: _Site) -> Changes:
     return {"repeats": times, "output_size": None}
 
 
-def _groups(transposed: bool) -> _Rule:
-    """Of a convolution: its weight holds the channels of one group, of the input or, transposed, of the output."""
-
-    def literal(site: _Site) -> Changes:
-        weight = site.argument("weight")
-        # channels stand before the dimensions in which the weight's window lies
-        channels = site.shape(site.output if transposed else site.argument("input"))[1 - len(weight.shape)]
-        return {"groups": channels // site.shape(weight)[1]}
-
-    return literal
-
-
-def _channel_groups(argument: str, source: str) -> _Rule:
-    def literal(site: _Site) -> Changes:
-        mask, fibre = site.masks.opened(site.term(site.argument(source), 1))
-        row = mask if fibre is None else mask[0]
-        return {argument: int(row.reshape(site.operation.arguments[argument], -1).any(1).sum())}
-
-    return literal
-
-
 def _normalized_shape(site: _Site) -> Changes:
     width = len(site.operation.arguments["normalized_shape"])
     return {"normalized_shape": site.shape(site.argument("input"))[-width:]}
@@ -235,10 +214,6 @@ _LITERALS: dict[str, _Rule] = {
         ("repeat", _repeat("repeats")),
         ("tile", _repeat("dims")),
         ("repeat_interleave", _repeat_interleave),
-        ("conv1d conv2d conv3d", _groups(transposed=False)),
-        ("conv_transpose1d conv_transpose2d conv_transpose3d", _groups(transposed=True)),
-        ("group_norm", _channel_groups("num_groups", "input")),
-        ("channel_shuffle", _channel_groups("groups", "self")),
         ("layer_norm rms_norm", _normalized_shape),
         ("chunk split split_with_sizes tensor_split unsafe_chunk", _split),
         ("slice", _slice),
@@ -268,7 +243,7 @@ def new_call(operation: Operation, raw: Mapping[str, Any], analysis: Analysis, m
     changes = _by_row(_Site(operation, raw, analysis.terms, masks))
     if changes is None:
         sizes = analysis.sizes.get(operation.name, {})
-        changes = {n: _scaled(raw.get(n, 0), term.size, masks.size(term)) for n, term in sizes.items()}
+        changes = {name: masks.size(term) for name, term in sizes.items() if masks.touches(term)}
     return NewCall(changes, _BECOMES.get(operation.family) if changes else None)
 
 

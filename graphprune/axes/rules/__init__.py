@@ -8,7 +8,6 @@ from graphprune.axes.rules import (
     pointwise,
     recurrent,
     reductions,
-    spectral,
     views,
     windows,
 )
@@ -25,7 +24,6 @@ RULES: Table = merge(
         contractions,
         recurrent,
         windows,
-        spectral,
         views,
         joining,
         indexing,

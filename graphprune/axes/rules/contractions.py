@@ -128,14 +128,14 @@ def _heads(call: Call, query: tuple[Axis, ...], other: tuple[Axis, ...]) -> None
             call.unify(q, call.equations.product((k, repeated)))
 
 
+_GROUPED = Signature("n i, e i o, k -> n o", ("input", "weight", "offs"), loops="n i o")
+
+
 def grouped_product(call: Call) -> None:
     """Runs of rows, one for each of several matrices; ``offs`` says where the runs end."""
-    (places, width), (experts, inputs, outputs) = call["input"].dims, call["weight"].dims
-    call.pin((places, experts, call["offs"].dims[0]), "which rows belong to which matrix is data")
-    call.unify(width, inputs)
-    call.unify_all(call.output.dims, (places, outputs))
-    call.across.extend((inputs, other) for other in (places, outputs, experts))
-    call.loops.append((places, inputs, outputs))
+    apply_signature(_GROUPED, call)
+    first = (call[name].dims[0] for name in _GROUPED.arguments)
+    call.pin(first, "which rows belong to which matrix is data")
 
 
 def aligned_product(call: Call) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table, each
+from graphprune.axes.rules.table import Along, Table, by_argument, each
 
 __all__ = ["RULES"]
 
@@ -37,15 +37,6 @@ def split(call: Call) -> None:
         call.pin((source.dims[along], *parts, *places[0].dims), "split at places that are data")
         return
     call.unify(source.dims[along], call.equations.sum(output.dims[along] for output in call.outputs))
-
-
-def unbind(call: Call) -> None:
-    """Every position becomes a tensor of its own, so all positions stay."""
-    source = next(call.operands())
-    along = call.dimension(source, call.get("dim", 0))
-    call.pin(source.dims[along], "each position is taken apart")
-    for output in call.outputs:
-        call.unify_all(output.dims, source.without([along]))
 
 
 def select(call: Call) -> None:
@@ -113,7 +104,7 @@ RULES: Table = {
     **each("cat concat concatenate", cat),
     "aten.stack": stack,
     **each("chunk split split_with_sizes tensor_split unsafe_chunk", split),
-    "aten.unbind": unbind,
+    "aten.unbind": Along(by_argument("dim", default=0), "each position is taken apart"),
     "aten.select": select,
     "aten.slice": slice_,
     "aten.narrow": narrow,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import partial
 from typing import Any
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Table, each
+from graphprune.axes.rules.table import Along, Rule, Table, each, last, signatures
 from graphprune.axes.signature import Signature, apply_signature
 
 __all__ = ["RULES"]
@@ -16,27 +15,14 @@ __all__ = ["RULES"]
 _SLIDES = "a window slides along this dimension"
 
 
-def window(spatial: int, call: Call) -> None:
-    """The last ``spatial`` dimensions are windows; all leading ones pass through."""
-    source = next(call.operands())
-    _slide(call, range(len(source.dims) - spatial, len(source.dims)))
-
-
-def _slide(call: Call, windows: Collection[int]) -> None:
-    source = next(call.operands())
-    for output in call.outputs:
-        call.unify_all(output.dims, source.dims, but=windows)
-        call.pin((item.dims[place] for place in windows for item in (output, source)), _SLIDES)
-    call.lined_up(source, windows)
-
-
-def pool(spatial: int, call: Call) -> None:
+def _windows(spatial: int, call: Call) -> list[int]:
     """Windows of a single position, one step apart, are none; where positions are returned they count."""
     first = len(call["self"].dims) - spatial
-    windows = [
-        first + place for place in range(spatial) if not _is_single(call, first + place, place, spatial)
-    ]
-    _slide(call, windows if len(call.outputs) == 1 else range(first, first + spatial))
+    several = len(call.outputs) > 1
+    places = (
+        place for place in range(spatial) if several or not _is_single(call, first + place, place, spatial)
+    )
+    return [first + place for place in places]
 
 
 def _is_single(call: Call, dim: int, place: int, spatial: int) -> bool:
@@ -88,15 +74,6 @@ def _shuffle(call: Call, many: tuple[Axis, ...], few: tuple[Axis, ...], factor: 
     call.unify_all(many[:-3], few[:-3])
 
 
-def channel_shuffle(call: Call) -> None:
-    """Channels ``(g k)`` become ``(k g)``."""
-    source, groups = call["self"], int(call["groups"])
-    g, k = call.equations.atom(groups), call.equations.atom(source.shape[1] // groups)
-    call.unify(source.dims[1], call.equations.product((g, k)))
-    call.unify(call.output.dims[1], call.equations.product((k, g)))
-    call.unify_all(call.output.dims, source.dims, but=[1])
-
-
 def im2col(call: Call) -> None:
     """(b, c, h, w) becomes (b, (c k), n) with the window's elements in ``k``; ``col2im`` is the reverse."""
     _columns(call, call["self"], call.output)
@@ -120,13 +97,13 @@ def unfold(call: Call) -> None:
     """``x.unfold(dim, size, step)``: windows' elements in a new last dimension; side by side they are ``(n k)``."""
     source, output = call["self"], call.output
     along = call.dimension(source, call["dimension"])
+    call.unify_all(source.dims, output.dims[:-1], but=[along])
     elements, positions, result = output.dims[-1], source.dims[along], output.dims[along]
     call.pin(elements, _SLIDES)
     if call["step"] == call["size"] and result.size * elements.size == positions.size:
         call.unify(positions, call.equations.product((result, elements)))
     else:
         call.pin((positions, result), _SLIDES)
-    call.unify_all(source.dims, output.dims[:-1], but=[along])
 
 
 _GRID = Signature(
@@ -151,21 +128,26 @@ def roi_align(call: Call) -> None:
 
 _POOLS = "max_pool{0}d avg_pool{0}d adaptive_avg_pool{0}d adaptive_max_pool{0}d"
 
+
+def _pool(spatial: int) -> Rule:
+    return Along(partial(_windows, spatial), _SLIDES, mixed=True)
+
+
 RULES: Table = {
-    **each("upsample_linear1d upsample_nearest1d", partial(window, 1)),
+    **each("upsample_linear1d upsample_nearest1d", Along(last(1), _SLIDES, mixed=True)),
     **each(
         "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d _upsample_nearest_exact2d "
         "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
-        partial(window, 2),
+        Along(last(2), _SLIDES, mixed=True),
     ),
-    **each("upsample_trilinear3d upsample_nearest3d", partial(window, 3)),
-    **{name: rule for n in (1, 2, 3) for name, rule in each(_POOLS.format(n), partial(pool, n)).items()},
-    "aten.max_pool2d_with_indices": partial(pool, 2),
+    **each("upsample_trilinear3d upsample_nearest3d", Along(last(3), _SLIDES, mixed=True)),
+    **{name: rule for n in (1, 2, 3) for name, rule in each(_POOLS.format(n), _pool(n)).items()},
+    "aten.max_pool2d_with_indices": _pool(2),
     "aten.grid_sampler": grid_sampler,
     **each("pad constant_pad_nd", pad),
     "aten.pixel_shuffle": pixel_shuffle,
     "aten.pixel_unshuffle": pixel_unshuffle,
-    "aten.channel_shuffle": channel_shuffle,
+    **signatures({"channel_shuffle": Signature("b (g k) s+ -> b (k g) s+", ("self",), {"g": "groups"})}),
     "aten.im2col": im2col,
     "aten.col2im": col2im,
     "aten.unfold": unfold,
