@@ -11,7 +11,7 @@ from typing import Any
 from graphprune.axes.algebra import Axis, Equations
 from graphprune.axes.call import Call, Misfit, Operand, Reason
 from graphprune.axes.rules import find_name, find_rule
-from graphprune.axes.rules.users import USERS
+from graphprune.axes.rules.users import USERS, Likeness
 from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.capture.operations import Operation, Value
 from graphprune.ground.errors import RuleError
@@ -160,8 +160,8 @@ def _remedy(op: str, remedy: str) -> str:
     user = USERS.get(find_name(op) or "")
     if user is None:
         return "this is a fault of graphprune's own rule; without strict=True its axes are pinned"
-    if user.likeness is not None:
-        return f"on these shapes it is not like {user.likeness.op}: register a signature or a function"
+    if isinstance(user, Likeness):
+        return f"on these shapes it is not like {user.op}: register a signature or a function"
     return remedy
 
 

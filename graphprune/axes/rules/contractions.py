@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table, each, signatures
-from graphprune.axes.signature import Signature, apply_signature
+from graphprune.axes.rules.table import Table, each
+from graphprune.axes.signature import Signature
 
 __all__ = ["RULES"]
 
@@ -50,20 +50,20 @@ def _convolve(call: Call, text: str, loops: str) -> None:
     """The first dimension is the batch, if there is one."""
     if len(call["input"].dims) == len(call["weight"].dims):
         text, loops = f"b {text.replace('-> ', '-> b ')}", f"b {loops}"
-    apply_signature(Signature(text, ("input", "weight", "bias"), {"g": "groups"}, loops), call)
+    Signature(text, ("input", "weight", "bias"), {"g": "groups"}, loops)(call)
 
 
 def added_product(call: Call) -> None:
     """``addmm`` and ``baddbmm``: a matrix product, and a tensor that broadcasts into it."""
     first, second = ("mat1", "mat2") if "mat1" in call.arguments else ("batch1", "batch2")
-    apply_signature(Signature("... i k, ... k j -> ... i j", (first, second), loops="... i j k"), call)
+    Signature("... i k, ... k j -> ... i j", (first, second), loops="... i j k")(call)
     call.broadcast([call["self"]], call.output.dims)
 
 
 def matmul(call: Call) -> None:
     """``torch.matmul`` with its four cases of vectors and matrices."""
     ranks = (min(len(call["self"].dims), 2), min(len(call["other"].dims), 2))
-    apply_signature(_MATMUL[ranks], call)
+    _MATMUL[ranks](call)
 
 
 def einsum(call: Call) -> None:
@@ -81,7 +81,7 @@ def einsum(call: Call) -> None:
     text = ",".join(map(_spaced, operands)) + "->" + _spaced(right)
     arguments = tuple(f"operand{index}" for index in range(len(operands)))
     call.arguments.update(zip(arguments, call["tensors"], strict=True))
-    apply_signature(Signature(text, arguments, loops=loops if len(operands) > 1 else ""), call)
+    Signature(text, arguments, loops=loops if len(operands) > 1 else "")(call)
 
 
 def _spaced(letters: str) -> str:
@@ -133,7 +133,7 @@ _GROUPED = Signature("n i, e i o, k -> n o", ("input", "weight", "offs"), loops=
 
 def grouped_product(call: Call) -> None:
     """Runs of rows, one for each of several matrices; ``offs`` says where the runs end."""
-    apply_signature(_GROUPED, call)
+    _GROUPED(call)
     first = (call[name].dims[0] for name in _GROUPED.arguments)
     call.pin(first, "which rows belong to which matrix is data")
 
@@ -144,7 +144,7 @@ def aligned_product(call: Call) -> None:
 
 
 RULES: Table = {
-    **signatures(_ROWS),
+    **{f"aten.{name}": signature for name, signature in _ROWS.items()},
     **each("conv1d conv2d conv3d", convolution),
     **each("conv_transpose1d conv_transpose2d conv_transpose3d", transposed_convolution),
     "aten.matmul": matmul,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Along, Table, by_argument, each, signatures
+from graphprune.axes.rules.table import Along, Table, by_argument, each
 from graphprune.axes.signature import Signature
 from graphprune.capture.roles import ROLES
 
@@ -83,7 +83,7 @@ RULES: Table = {
     **each("softmax log_softmax _softmax _log_softmax", softmax),
     **each("batch_norm instance_norm", batch_norm),
     **each("layer_norm rms_norm", layer_norm),
-    **signatures({"group_norm": _GROUP_NORM}),
+    "aten.group_norm": _GROUP_NORM,
     # they work along a dimension in its order, or reorder it: no position stands for itself
     **each(
         "cumsum cumprod cummax cummin sort argsort topk roll flip logcumsumexp diff fft_fftshift fft_ifftshift",

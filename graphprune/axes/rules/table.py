@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
 from graphprune.axes.call import Call
-from graphprune.axes.signature import Signature, apply_signature
 
-__all__ = ["Along", "Rule", "Table", "by_argument", "each", "last", "merge", "signatures"]
+__all__ = ["Along", "Rule", "Table", "by_argument", "each", "last", "merge"]
 
 Rule: TypeAlias = Callable[[Call], None]
 Table: TypeAlias = dict[str, Rule]
@@ -76,8 +74,3 @@ def merge(tables: Iterable[Mapping[str, Rule]]) -> Table:
 def each(names: str, rule: Rule) -> Table:
     """The same rule for several operators of ATen, whose ``names`` are separated by spaces."""
     return {f"aten.{name}": rule for name in names.split()}
-
-
-def signatures(rows: Mapping[str, Signature]) -> Table:
-    """A rule for each signature of an operator of ATen."""
-    return {f"aten.{name}": partial(apply_signature, signature) for name, signature in rows.items()}

@@ -7,8 +7,8 @@ from typing import Any
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Along, Rule, Table, each, last, signatures
-from graphprune.axes.signature import Signature, apply_signature
+from graphprune.axes.rules.table import Along, Rule, Table, each, last
+from graphprune.axes.signature import Signature
 
 __all__ = ["RULES"]
 
@@ -113,7 +113,7 @@ _GRID = Signature(
 
 def grid_sampler(call: Call) -> None:
     """The result has the grid's positions; the grid's last dimension holds coordinates."""
-    apply_signature(_GRID, call)
+    _GRID(call)
     call.pin(call["grid"].dims[-1], "coordinates of positions")
 
 
@@ -147,7 +147,7 @@ RULES: Table = {
     **each("pad constant_pad_nd", pad),
     "aten.pixel_shuffle": pixel_shuffle,
     "aten.pixel_unshuffle": pixel_unshuffle,
-    **signatures({"channel_shuffle": Signature("b (g k) s+ -> b (k g) s+", ("self",), {"g": "groups"})}),
+    "aten.channel_shuffle": Signature("b (g k) s+ -> b (k g) s+", ("self",), {"g": "groups"}),
     "aten.im2col": im2col,
     "aten.col2im": col2im,
     "aten.unfold": unfold,
