@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -49,6 +50,11 @@ class Analysis:
     across: frozenset[tuple[Atom, Atom]]
     unruled: Mapping[str, tuple[str, ...]]
     sizes: Mapping[str, Mapping[str, Term]] = field(default_factory=dict)
+
+    @cached_property
+    def atoms(self) -> dict[Atom, None]:
+        """Every atom of the program's tensors, in order."""
+        return dict.fromkeys(atom for dims in self.terms.values() for term in dims for atom in atoms(term))
 
 
 class _Solver:

@@ -53,6 +53,11 @@ class Group:
         """Number of units."""
         return self.atom.size
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what is known of each unit, such as a mask: ``[size]``, or ``[fibre size, size]``."""
+        return (self.size,) if self.fibre is None else (self.fibre.size, self.size)
+
 
 def find_groups(
     analysis: Analysis,

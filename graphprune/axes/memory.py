@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -56,7 +56,7 @@ class PeakMemory:
 def peak_memory(
     program: Program,
     terms: Mapping[str, tuple[Term, ...]],
-    free: set[Atom],
+    free: Container[Atom],
     unit: Mapping[Atom, int],
 ) -> PeakMemory:
     """The memory when operators run in the program's order and each value is freed after its last use.

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.groups import Group
 from graphprune.ground.errors import InputError
 from graphprune.planning.budgets import Budget, Target
 from graphprune.planning.constraints import Limit
@@ -53,27 +52,22 @@ def choose(
         )
     known = _checked_scores(graph, scores)
     limits = {name: limit if name in known else limit.whole() for name, limit in limits.items()}
-    known |= {name: torch.ones(_shape(graph.by_name[name])) for name in limits if name not in known}
+    known |= {name: torch.ones(graph.by_name[name].shape) for name in limits if name not in known}
     if isinstance(budget, Budget) and budget.kind == "ratio":
         left = 1 - budget.value
         sizes = {name: limit.cuttable().near(limit.size * left) for name, limit in limits.items()}
     else:
         targets = [Target(budget, known_costs(graph)[budget.kind])] if isinstance(budget, Budget) else budget
         ranked = rank(graph, {name: known[name] for name in limits}, targets[0].cost, ranking)
-        atoms = {group.name: group.atom for group in graph.groups}
-        sizes = Search(atoms, ranked, limits, targets, even=ranking in EVEN).solve()
+        sizes = Search(graph.by_name, ranked, limits, targets, even=ranking in EVEN).solve()
     return {name: _best(known[name], size) for name, size in sizes.items()}
-
-
-def _shape(group: Group) -> tuple[int, ...]:
-    return (group.size,) if group.fibre is None else (group.fibre.size, group.size)
 
 
 def _checked_scores(graph: DependencyGraph, scores: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
     """Scores of the groups that can be judged."""
     known: dict[str, Tensor] = {}
     for group in graph.groups:
-        shape, score = _shape(group), scores.get(group.name)
+        shape, score = group.shape, scores.get(group.name)
         if group.name not in scores or (score is not None and tuple(score.shape) != shape):
             given = "nothing" if score is None else f"shape {tuple(score.shape)}"
             raise InputError(f"the importance gives {given} for group {group.name}", f"it must give {shape}")

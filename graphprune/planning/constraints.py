@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -74,19 +74,17 @@ class Limit:
     floor: int | None = None
     most: int | None = None
 
-    def finer(self) -> Limit:
-        """With steps half as wide, where they are a wish and not one yet."""
-        if self.floor is None or self.fixed is not None or self.step == 1:
-            return self
-        step = self.step // 2
-        return replace(self, step=step, least=min(-(-self.floor // step) * step, self._top))
+    def ladder(self) -> Iterator[Limit]:
+        """This limit, then with steps of half the width again and again, as far as they are a wish."""
+        yield self
+        if self.floor is not None and self.fixed is None and self.step > 1:
+            step = self.step // 2
+            finer = replace(self, step=step, least=min(-(-self.floor // step) * step, self._top))
+            yield from finer.ladder()
 
     def finest(self) -> Limit:
         """With the smallest steps, as far as they are a wish."""
-        limit = self
-        while (finer := limit.finer()) != limit:
-            limit = finer
-        return limit
+        return list(self.ladder())[-1]
 
     def within(self, most: int | None) -> Limit:
         """No wider than ``most``, which is permitted itself."""
@@ -94,10 +92,7 @@ class Limit:
 
     def cuttable(self) -> Limit:
         """With steps as much finer as it takes for the group to lose anything at all."""
-        limit = self
-        while limit.least == limit.size and limit.finer() != limit:
-            limit = limit.finer()
-        return limit
+        return next((limit for limit in self.ladder() if limit.least != limit.size), self.finest())
 
     def whole(self) -> Limit:
         """The limit of a group that nothing may be removed from."""

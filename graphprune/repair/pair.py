@@ -15,9 +15,8 @@ from graphprune.axes.terms import Atom
 from graphprune.capture.execution import Execution
 from graphprune.capture.nodes import arguments, mutates
 from graphprune.capture.program import Program
-from graphprune.planning.narrowing import narrowed
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.planning.region import Regions
+from graphprune.planning.region import Regions, narrowed
 
 __all__ = ["Pair", "Pairs"]
 
