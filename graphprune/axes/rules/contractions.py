@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table, each
+from graphprune.axes.rules.table import Table, each, stays
 from graphprune.axes.signature import Signature
 
 __all__ = ["RULES"]
@@ -138,11 +138,6 @@ def grouped_product(call: Call) -> None:
     call.pin(first, "which rows belong to which matrix is data")
 
 
-def aligned_product(call: Call) -> None:
-    """The same in one kernel, which refuses most widths, and to be verified in double precision."""
-    call.pin_all("its kernel takes rows of 16 bytes, or a multiple, only")
-
-
 RULES: Table = {
     **{f"aten.{name}": signature for name, signature in _ROWS.items()},
     **each("conv1d conv2d conv3d", convolution),
@@ -152,5 +147,6 @@ RULES: Table = {
     "aten.einsum": einsum,
     "aten.scaled_dot_product_attention": attention,
     "transformers.grouped_mm_fallback": grouped_product,
-    "aten._grouped_mm": aligned_product,
+    # its kernel refuses most widths, and to be verified in double precision
+    "aten._grouped_mm": stays("its kernel takes rows of 16 bytes, or a multiple, only"),
 }

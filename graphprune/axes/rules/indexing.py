@@ -11,7 +11,7 @@ from functools import partial
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Rule, Table, each
+from graphprune.axes.rules.table import Table, each, stays
 
 __all__ = ["RULES"]
 
@@ -166,10 +166,6 @@ def sorted_search(call: Call) -> None:
             call.unify(operand.dims[-1], table.dims[-1])
 
 
-def _all_stay(reason: str) -> Rule:
-    return lambda call: call.pin_all(reason)
-
-
 RULES: Table = {
     "aten.index": index,
     **each("index_put index_put_", index_put),
@@ -180,11 +176,11 @@ RULES: Table = {
     **each("scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_", scatter),
     "aten.one_hot": one_hot,
     **each("searchsorted bucketize", sorted_search),
-    **each("histc bincount", _all_stay("values are counted")),
-    "aten.nonzero": _all_stay("positions are returned"),
+    **each("histc bincount", stays("values are counted")),
+    "aten.nonzero": stays("positions are returned"),
     **each(
         "masked_select masked_scatter masked_scatter_",
-        _all_stay("elements are taken in order, as many as a mask has"),
+        stays("elements are taken in order, as many as a mask has"),
     ),
-    "torchvision.nms": _all_stay("boxes are compared with one another"),
+    "torchvision.nms": stays("boxes are compared with one another"),
 }

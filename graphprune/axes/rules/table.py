@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from graphprune.axes.call import Call
 
-__all__ = ["Along", "Rule", "Table", "by_argument", "each", "last", "merge"]
+__all__ = ["Along", "Dims", "Rule", "Table", "by_argument", "each", "last", "merge", "stays"]
 
 Rule: TypeAlias = Callable[[Call], None]
 Table: TypeAlias = dict[str, Rule]
@@ -58,6 +58,11 @@ class Along:
             call.pin((operand.dims[dim] for dim in along for operand in same), text)
         if self.mixed:
             call.lined_up(source, along)
+
+
+def stays(reason: str) -> Rule:
+    """Nothing may be removed from any of the operator's tensors."""
+    return lambda call: call.pin_all(reason)
 
 
 def merge(tables: Iterable[Mapping[str, Rule]]) -> Table:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from math import isqrt
 from typing import Any
 
-from graphprune.axes.algebra import Axis
-from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Along, Rule, Table, each, last
+from graphprune.axes.call import Call
+from graphprune.axes.rules.table import Along, Dims, Rule, Table, each, last
 from graphprune.axes.signature import Signature
 
 __all__ = ["RULES"]
@@ -56,40 +56,22 @@ def pad(call: Call) -> None:
 
 
 def pixel_shuffle(call: Call) -> None:
-    """Channels ``(c r r)`` become channels ``c``; the factor stays."""
-    factor = int(call["upscale_factor"])
-    _shuffle(call, call["self"].dims, call.output.dims, factor)
-
-
-def pixel_unshuffle(call: Call) -> None:
-    """Channels ``c`` become ``(c r r)``; the factor stays."""
-    factor = int(call["downscale_factor"])
-    _shuffle(call, call.output.dims, call["self"].dims, factor)
-
-
-def _shuffle(call: Call, many: tuple[Axis, ...], few: tuple[Axis, ...], factor: int) -> None:
+    """Channels ``(c r r)`` become channels ``c``, or the reverse; the factor stays."""
+    few, many = sorted((call["self"].dims, call.output.dims), key=lambda dims: dims[-3].size)
+    factor = isqrt(many[-3].size // few[-3].size)
     rows, columns = call.equations.atom(factor), call.equations.atom(factor)
     call.pin((rows, columns, *many[-2:], *few[-2:]), "pixels are shuffled between channels and positions")
     call.unify(many[-3], call.equations.product((few[-3], rows, columns)))
     call.unify_all(many[:-3], few[:-3])
 
 
-def im2col(call: Call) -> None:
-    """(b, c, h, w) becomes (b, (c k), n) with the window's elements in ``k``; ``col2im`` is the reverse."""
-    _columns(call, call["self"], call.output)
-
-
-def col2im(call: Call) -> None:
-    """(b, (c k), n) becomes (b, c, h, w): every window's elements are added where they belong."""
-    _columns(call, call.output, call["self"])
-
-
-def _columns(call: Call, image: Operand, columns: Operand) -> None:
+def columns(call: Call) -> None:
+    """``im2col``: (b, c, h, w) becomes (b, (c k), n), ``k`` within a window; ``col2im`` is the reverse."""
+    columns, image = sorted((call["self"], call.output), key=lambda operand: len(operand.dims))
     kernel = call.equations.atom(columns.shape[-2] // image.shape[-3])
     call.pin((kernel, *image.dims[-2:], columns.dims[-1]), _SLIDES)
     call.unify(columns.dims[-2], call.equations.product((image.dims[-3], kernel)))
-    if len(image.dims) == 4:
-        call.unify(image.dims[0], columns.dims[0])
+    call.unify_all(image.dims[:-3], columns.dims[:-2])
     call.across.extend((image.dims[-3], other) for other in (*image.dims[-2:], columns.dims[-1]))
 
 
@@ -129,27 +111,29 @@ def roi_align(call: Call) -> None:
 _POOLS = "max_pool{0}d avg_pool{0}d adaptive_avg_pool{0}d adaptive_max_pool{0}d"
 
 
-def _pool(spatial: int) -> Rule:
-    return Along(partial(_windows, spatial), _SLIDES, mixed=True)
+def _sliding(dims: Dims) -> Rule:
+    return Along(dims, _SLIDES, mixed=True)
 
 
 RULES: Table = {
-    **each("upsample_linear1d upsample_nearest1d", Along(last(1), _SLIDES, mixed=True)),
+    **each("upsample_linear1d upsample_nearest1d", _sliding(last(1))),
     **each(
         "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d _upsample_nearest_exact2d "
         "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
-        Along(last(2), _SLIDES, mixed=True),
+        _sliding(last(2)),
     ),
-    **each("upsample_trilinear3d upsample_nearest3d", Along(last(3), _SLIDES, mixed=True)),
-    **{name: rule for n in (1, 2, 3) for name, rule in each(_POOLS.format(n), _pool(n)).items()},
-    "aten.max_pool2d_with_indices": _pool(2),
+    **each("upsample_trilinear3d upsample_nearest3d", _sliding(last(3))),
+    **{
+        name: rule
+        for n in (1, 2, 3)
+        for name, rule in each(_POOLS.format(n), _sliding(partial(_windows, n))).items()
+    },
+    "aten.max_pool2d_with_indices": _sliding(partial(_windows, 2)),
     "aten.grid_sampler": grid_sampler,
     **each("pad constant_pad_nd", pad),
-    "aten.pixel_shuffle": pixel_shuffle,
-    "aten.pixel_unshuffle": pixel_unshuffle,
+    **each("pixel_shuffle pixel_unshuffle", pixel_shuffle),
     "aten.channel_shuffle": Signature("b (g k) s+ -> b (k g) s+", ("self",), {"g": "groups"}),
-    "aten.im2col": im2col,
-    "aten.col2im": col2im,
+    **each("im2col col2im", columns),
     "aten.unfold": unfold,
     "torchvision.roi_align": roi_align,
 }
