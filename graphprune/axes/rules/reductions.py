@@ -6,12 +6,9 @@ softmax is a *statistic*: after removing coordinates it is that of the kept ones
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-
 from graphprune.axes.call import Call, Operand
 from graphprune.axes.rules.table import Along, Table, by_argument, each
 from graphprune.axes.signature import Signature
-from graphprune.capture.roles import ROLES
 
 __all__ = ["RULES"]
 
@@ -25,25 +22,26 @@ def softmax(call: Call) -> None:
     call.lined_up(source, [call.dimension(source, call["dim"])])
 
 
-def _norm(call: Call, own: Sequence[int], mixed: Collection[int]) -> None:
-    """The input passes through; the norm's own tensors have its dimensions ``own``, and it mixes along ``mixed``."""
-    source: Operand = call["input"]
-    call.unify_all(call.output.dims, source.dims)
-    for operand in call.operands(ROLES[call.operation.family].stored):
-        call.unify_all([source.dims[dim] for dim in own], operand.dims)
-    call.lined_up(source, mixed)
+_BATCH_NORM = Signature(
+    "b c s+, c, c, c, c -> b c s+", ("input", "weight", "bias", "running_mean", "running_var")
+)
 
 
 def batch_norm(call: Call) -> None:
-    """Everything per channel, dimension 1; with statistics of its own, of the batch, over the others."""
-    _norm(call, [1], {*range(len(call["input"].dims))} - {1} if call.get("training") else ())
+    """Everything per channel; with statistics of its own, of the batch, over the other dimensions."""
+    _BATCH_NORM(call)
+    if call.get("training"):
+        call.lined_up(call["input"], {*range(len(call["input"].dims))} - {1})
 
 
 def layer_norm(call: Call) -> None:
     """Statistics over the trailing ``normalized_shape`` dimensions; also for RMS norms."""
-    rank = len(call["input"].dims)
-    trailing = range(rank - len(call["normalized_shape"]), rank)
-    _norm(call, trailing, trailing)
+    source: Operand = call["input"]
+    first = len(source.dims) - len(call["normalized_shape"])
+    call.unify_all(call.output.dims, source.dims)
+    for operand in call.operands(("weight", "bias")):
+        call.unify_all(source.dims[first:], operand.dims)
+    call.lined_up(source, range(first, len(source.dims)))
 
 
 # statistics over c and the spatial dimensions

@@ -35,12 +35,8 @@ def reshape(call: Call) -> None:
             else:
                 right.append(result.pop(0))
         call.unify(call.equations.product(left), call.equations.product(right))
-
-
-def reshape_as(call: Call) -> None:
-    """A reshape to the very dimensions of another tensor."""
-    reshape(call)
-    call.unify_all(call.output.dims, call["other"].dims)
+    if "other" in call.arguments:  # the very dimensions of another tensor
+        call.unify_all(call.output.dims, call["other"].dims)
 
 
 def repeat(call: Call) -> None:
@@ -89,8 +85,7 @@ def triangle(call: Call) -> None:
 
 RULES: Table = {
     **each("permute transpose swapaxes swapdims t numpy_T mT movedim adjoint", permutation),
-    **each("view reshape _unsafe_view flatten unflatten unsqueeze squeeze", reshape),
-    **each("view_as reshape_as", reshape_as),
+    **each("view reshape view_as reshape_as _unsafe_view flatten unflatten unsqueeze squeeze", reshape),
     **each("expand broadcast_to", broadcast),
     **each("repeat tile", repeat),
     "aten.repeat_interleave": repeat_interleave,
