@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 
@@ -42,11 +43,7 @@ class PeakMemory:
             size = monomial.value(sizes)
             changes[first] += size
             changes[last + 1] -= size
-        peak = alive = 0.0
-        for change in changes:
-            alive += change
-            peak = max(peak, alive)
-        return peak
+        return max(accumulate(changes, initial=0.0))
 
     def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> float:
         """By how many bytes the peak changes when ``atom`` alone gets ``size``."""

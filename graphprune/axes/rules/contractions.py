@@ -9,21 +9,6 @@ from graphprune.axes.signature import Signature
 
 __all__ = ["RULES"]
 
-_ROWS = {
-    "linear": Signature("... i, o i, o -> ... o", ("input", "weight", "bias"), loops="... i o"),
-    "bilinear": Signature(
-        "... i, ... j, o i j, o -> ... o", ("input1", "input2", "weight", "bias"), loops="... i j o"
-    ),
-    "mm": Signature("i k, k j -> i j", ("self", "mat2"), loops="i j k"),
-    "bmm": Signature("b i k, b k j -> b i j", ("self", "mat2"), loops="b i j k"),
-    "mv": Signature("i k, k -> i", ("self", "vec"), loops="i k"),
-    "dot": Signature("k, k ->", ("self", "tensor"), loops="k"),
-    "vdot": Signature("k, k ->", ("self", "other"), loops="k"),
-    "outer": Signature("i, j -> i j", ("self", "vec2"), loops="i j"),
-    "embedding": Signature("x* d, s+ -> s+ d", ("weight", "indices"), window="rows are looked up by index"),
-    "cdist": Signature("... i k, ... j k -> ... i j", ("x1", "x2"), loops="... i j k"),
-}
-
 _MATMUL = {
     (1, 1): Signature("k, k ->", ("self", "other"), loops="k"),
     (1, 2): Signature("k, ... k j -> ... j", ("self", "other"), loops="... k j"),
@@ -139,7 +124,20 @@ def grouped_product(call: Call) -> None:
 
 
 RULES: Table = {
-    **{f"aten.{name}": signature for name, signature in _ROWS.items()},
+    "aten.linear": Signature("... i, o i, o -> ... o", ("input", "weight", "bias"), loops="... i o"),
+    "aten.bilinear": Signature(
+        "... i, ... j, o i j, o -> ... o", ("input1", "input2", "weight", "bias"), loops="... i j o"
+    ),
+    "aten.mm": Signature("i k, k j -> i j", ("self", "mat2"), loops="i j k"),
+    "aten.bmm": Signature("b i k, b k j -> b i j", ("self", "mat2"), loops="b i j k"),
+    "aten.mv": Signature("i k, k -> i", ("self", "vec"), loops="i k"),
+    "aten.dot": Signature("k, k ->", ("self", "tensor"), loops="k"),
+    "aten.vdot": Signature("k, k ->", ("self", "other"), loops="k"),
+    "aten.outer": Signature("i, j -> i j", ("self", "vec2"), loops="i j"),
+    "aten.embedding": Signature(
+        "x* d, s+ -> s+ d", ("weight", "indices"), window="rows are looked up by index"
+    ),
+    "aten.cdist": Signature("... i k, ... j k -> ... i j", ("x1", "x2"), loops="... i j k"),
     **each("conv1d conv2d conv3d", convolution),
     **each("conv_transpose1d conv_transpose2d conv_transpose3d", transposed_convolution),
     "aten.matmul": matmul,
