@@ -33,7 +33,11 @@ class Likeness:
         operation = self.operation(call.operation)
         as_other = replace(call, operation=operation, arguments=self.arguments(call.arguments), sizes={})
         self.rule(as_other)
-        call.sizes.update(self.own(as_other.sizes))
+        for name, axis in as_other.sizes.items():
+            if name in self.names:
+                call.sizes[self.names[name]] = axis
+            else:
+                call.pin(axis, f"the operator has no argument {name!r} that could say another size")
 
     def given(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The operator's own ``arguments`` by the other's names."""
