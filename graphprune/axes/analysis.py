@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from graphprune.axes.algebra import Axis, Equations
 from graphprune.axes.call import Call, Misfit, Operand, Reason
 from graphprune.axes.rules import find_name, find_rule
-from graphprune.axes.rules.users import USERS
+from graphprune.axes.rules.users import USERS, Likeness
 from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.capture.operations import Operation, Value
 from graphprune.ground.errors import RuleError
@@ -49,6 +50,11 @@ class Analysis:
     across: frozenset[tuple[Atom, Atom]]
     unruled: Mapping[str, tuple[str, ...]]
     sizes: Mapping[str, Mapping[str, Term]] = field(default_factory=dict)
+
+    @cached_property
+    def atoms(self) -> dict[Atom, None]:
+        """Every atom of the program's tensors, in order."""
+        return dict.fromkeys(atom for dims in self.terms.values() for term in dims for atom in atoms(term))
 
 
 class _Solver:
@@ -160,8 +166,8 @@ def _remedy(op: str, remedy: str) -> str:
     user = USERS.get(find_name(op) or "")
     if user is None:
         return "this is a fault of graphprune's own rule; without strict=True its axes are pinned"
-    if user.likeness is not None:
-        return f"on these shapes it is not like {user.likeness.op}: register a signature or a function"
+    if isinstance(user, Likeness):
+        return f"on these shapes it is not like {user.op}: register a signature or a function"
     return remedy
 
 

@@ -102,7 +102,7 @@ class Call:
 
     def dimensions(self, operand: Operand, index: int | Sequence[int] | None) -> list[int]:
         """A ``dim`` argument as a list of dimensions; none or an empty list means all of them."""
-        if index is None or (isinstance(index, list | tuple) and not index):
+        if index is None or (isinstance(index, list | tuple | range) and not index):
             return list(range(len(operand.dims)))
         return [self.dimension(operand, i) for i in ([index] if isinstance(index, int) else index)]
 
@@ -136,6 +136,16 @@ class Call:
         for place, (axis, other) in enumerate(zip(axes, others, strict=True)):
             if place not in but:
                 self.unify(axis, other)
+
+    def pass_others(self, along: Collection[int], source: Operand, *others: Operand) -> None:
+        """All dimensions of ``source`` but ``along`` pass to each of ``others``, which have those too or lack them.
+
+        Raises:
+            Misfit: another has other dimensions, or two sizes differ.
+        """
+        for other in others:
+            kept = other.without(along) if len(other.dims) == len(source.dims) else other.dims
+            self.unify_all(kept, source.without(along))
 
     def pin(self, axes: Axis | Iterable[Axis], text: str) -> None:
         """Nothing may be removed from ``axes``, for the reason ``text``."""

@@ -7,7 +7,7 @@ seconds are such sums too, with a price for each product. Whatever is a `CostFun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -59,7 +59,7 @@ class Polynomial:
     def of(
         cls,
         products: Iterable[tuple[str, tuple[Term, ...]]],
-        free: set[Atom],
+        free: Container[Atom],
         unit: Mapping[Atom, int],
         prices: Mapping[str, float] | None = None,
     ) -> Polynomial:

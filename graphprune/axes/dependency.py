@@ -11,11 +11,10 @@ import networkx as nx
 
 from graphprune.axes.analysis import Analysis, analyse
 from graphprune.axes.cost import Polynomial
-from graphprune.axes.explain import explanation
+from graphprune.axes.explain import Network, build_network, explanation
 from graphprune.axes.groups import Group, find_groups
 from graphprune.axes.memory import PeakMemory, peak_memory
-from graphprune.axes.network import Network, build_network
-from graphprune.axes.terms import Atom, Term, atoms
+from graphprune.axes.terms import Atom, Term
 from graphprune.capture.operations import Value
 from graphprune.capture.program import Program
 
@@ -45,8 +44,7 @@ class DependencyGraph:
     groups: tuple[Group, ...]
 
     def __repr__(self) -> str:
-        cost, program = self.cost(), self.program
-        axes = {atom for dims in self.analysis.terms.values() for term in dims for atom in atoms(term)}
+        cost, program, axes = self.cost(), self.program, self.analysis.atoms
         return (
             f"DependencyGraph({type(program.model).__name__}, operators={len(program.operations)}, axes={len(axes)}, "
             f"groups={len(self.groups)}, params={cost.params:,}, macs={cost.macs:,})"
@@ -56,6 +54,11 @@ class DependencyGraph:
     def by_name(self) -> dict[str, Group]:
         """Groups by name."""
         return {group.name: group for group in self.groups}
+
+    @cached_property
+    def by_atom(self) -> dict[Atom, Group]:
+        """Groups by their atoms, which are those that a plan can change."""
+        return {group.atom: group for group in self.groups}
 
     @cached_property
     def fibres(self) -> dict[Atom, Atom]:
@@ -70,9 +73,7 @@ class DependencyGraph:
     def batch_sizes(self, batches: Mapping[int, int]) -> dict[Atom, int]:
         """Actual sizes of the atoms that depend on the batch; ``batches`` maps batch primes to batch sizes."""
         sizes: dict[Atom, int] = {}
-        for atom in {
-            atom for terms in self.analysis.terms.values() for term in terms for atom in atoms(term)
-        }:
+        for atom in self.analysis.atoms:
             size = atom.size
             for prime, batch in batches.items():
                 size = size // prime * batch if size and size % prime == 0 else size
@@ -82,9 +83,8 @@ class DependencyGraph:
 
     def macs_of(self, batches: Mapping[int, int]) -> Polynomial:
         """Multiply-accumulates of one call with these batch sizes."""
-        free = {group.atom for group in self.groups}
         products = ((loop.operation, loop.terms) for loop in self.analysis.loops)
-        return Polynomial.of(products, free, self.batch_sizes(batches))
+        return Polynomial.of(products, self.by_atom, self.batch_sizes(batches))
 
     @cached_property
     def macs(self) -> Polynomial:
@@ -94,19 +94,18 @@ class DependencyGraph:
     @cached_property
     def params(self) -> Polynomial:
         """Parameters; buffers do not count."""
-        free = {group.atom for group in self.groups}
         products = (
             (tensor, terms)
             for tensor, terms in self.tensor_terms.items()
             if self.program.stored[tensor].kind == "parameter"
         )
-        return Polynomial.of(products, free, {})
+        return Polynomial.of(products, self.by_atom, {})
 
     @cached_property
     def memory(self) -> PeakMemory:
         """Peak activation memory of one example (of the captured batch, where that is fixed), in bytes."""
         sizes = self.batch_sizes(dict.fromkeys(self.program.batch_primes, 1))
-        return peak_memory(self.program, self.analysis.terms, {group.atom for group in self.groups}, sizes)
+        return peak_memory(self.program, self.analysis.terms, self.by_atom, sizes)
 
     def cost(self, sizes: Mapping[str, int] | None = None) -> Cost:
         """The cost of the model, with ``sizes`` (group name → units kept) instead of the original widths."""
@@ -124,7 +123,7 @@ class DependencyGraph:
 
     @cached_property
     def _network(self) -> Network:
-        return build_network(self.program, self.analysis, self.groups)
+        return build_network(self.program, self.analysis, self.by_atom)
 
     def explain(self, layer: str) -> str:
         """What each dimension of ``layer``'s tensors is coupled with, and why, in the user's layer names.
@@ -140,7 +139,7 @@ class DependencyGraph:
         Raises:
             InputError: there is no such layer with tensors of its own.
         """
-        return explanation(layer, self.tensor_terms, self.groups, self._network)
+        return explanation(layer, self.tensor_terms, self.by_atom, self._network)
 
 
 def build_graph(program: Program, strict: bool = False) -> DependencyGraph:

@@ -1,35 +1,100 @@
-"""Why layers are coupled and why axes are pinned, told in the user's layer names."""
+"""Why layers are coupled and why axes are pinned, told in the user's layer names.
+
+The paths that explain it are the shortest in a `networkx` graph of operators, tensors and axes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+import networkx as nx
+
+from graphprune.axes.analysis import Analysis
 from graphprune.axes.call import Reason
 from graphprune.axes.groups import Group
-from graphprune.axes.network import Network
 from graphprune.axes.terms import Atom, Term, atoms
+from graphprune.capture.program import Program
 from graphprune.ground.errors import InputError
 
-__all__ = ["explanation"]
+__all__ = ["Network", "build_network", "explanation"]
 
 _Terms = Mapping[str, tuple[Term, ...]]
 
 
-def explanation(layer: str, terms: _Terms, groups: Iterable[Group], network: Network) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Network:
+    """Operators, tensors and axes as nodes, see `DependencyGraph.to_networkx`.
+
+    Args:
+        values: name of a stored tensor → the value that holds it.
+    """
+
+    graph: nx.Graph
+    values: dict[str, str]
+
+    def path(self, atom: Atom, tensor: str, end: str) -> list[str]:
+        """Operators along which ``atom`` is handed on from a stored tensor to ``end``, a value or an operator."""
+        carriers = [node for node in self.graph[("axis", atom.number)] if node[0] == "tensor"]
+        operators = {node for value in carriers for node in self.graph[value] if node[0] == "operator"}
+        part = self.graph.subgraph([*carriers, *operators])
+        for kind in ("tensor", "operator"):
+            try:
+                return self._spoken(nx.shortest_path(part, ("tensor", self.values[tensor]), (kind, end)))
+            except (nx.NodeNotFound, nx.NetworkXNoPath):
+                continue
+        return []
+
+    def _spoken(self, path: Iterable[tuple[str, str]]) -> list[str]:
+        """The operators of ``path`` with their layers, none twice in a row."""
+        steps = [""]
+        for kind, name in path:
+            if kind == "operator":
+                node = self.graph.nodes[(kind, name)]
+                op = node["op"].split(".")[1] if node["op"].startswith("aten.") else node["op"]
+                step = f"{op} ({node['layer']})" if node["layer"] else op
+                steps += [step] if step != steps[-1] else []
+        return steps[1:]
+
+
+def build_network(program: Program, analysis: Analysis, groups: Mapping[Atom, Group]) -> Network:
+    """The network of an analysed program."""
+    graph = nx.Graph()
+    for name, terms in analysis.terms.items():
+        graph.add_node(
+            ("tensor", name), shape=tuple(t.size for t in terms), stored=program.attributes.get(name)
+        )
+        for dim, term in enumerate(terms):
+            for atom in atoms(term):
+                axis = ("axis", atom.number)
+                if axis not in graph:
+                    pins = tuple(map(str, atom.pins))
+                    graph.add_node(
+                        axis, size=atom.size, group=groups[atom].name if atom in groups else None, pins=pins
+                    )
+                graph.add_edge(("tensor", name), axis, dim=dim)
+    for operation in program.operations:
+        caller = ("operator", operation.name)
+        graph.add_node(caller, op=operation.op, layer=operation.layer)
+        for value in (*operation.inputs, *operation.outputs):
+            graph.add_edge(caller, ("tensor", value.name))
+    return Network(graph, {stored: value for value, stored in program.attributes.items()})
+
+
+def explanation(layer: str, terms: _Terms, groups: Mapping[Atom, Group], network: Network) -> dict[str, Any]:
     """See `DependencyGraph.explanation`. ``terms`` are those of the stored tensors, by name."""
     tensors = [name for name in terms if name == layer or name.rpartition(".")[0] == layer]
     if not tensors:
         raise _unknown(layer, terms)
-    by_atom = {group.atom: group for group in groups}
     described: dict[str, list[dict[str, Any]]] = {}
     lines = [layer]
     for tensor in tensors:
         described[tensor] = []
         for dim, term in enumerate(terms[tensor]):
             found = dict.fromkeys(atoms(term))
-            axes = [_axis(atom, by_atom.get(atom), (tensor, dim), network) for atom in found]
+            axes = [_axis(atom, groups.get(atom), (tensor, dim), network) for atom in found]
             described[tensor].append({"size": term.size, "axes": axes})
             written = f" = {term}" if str(term)[0] == "(" else ""
             lines.append(f"  {tensor}[{dim}] of size {term.size}{written}")

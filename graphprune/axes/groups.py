@@ -55,7 +55,7 @@ class Group:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One number for each unit: ``[size]``, or ``[fibre size, size]``."""
+        """The shape of what is known of each unit, such as a mask: ``[size]``, or ``[fibre size, size]``."""
         return (self.size,) if self.fibre is None else (self.fibre.size, self.size)
 
 
@@ -127,16 +127,11 @@ def _names(
 ) -> dict[Atom, str]:
     """``layer.weight:dim`` of the first member that produces the group, with its place inside a product."""
     names: dict[Atom, str] = {}
-    taken: set[str] = set()
     for atom, found in members.items():
         first = next((member for member in found if member.role == "produces"), found[0])
         order = list(dict.fromkeys(atoms(analysis.terms[values[first.tensor]][first.dim])))
-        name = f"{first.tensor}:{first.dim}"
-        if len(order) > 1:
-            name += f"/{order.index(atom)}"
-        assert name not in taken
-        taken.add(name)
-        names[atom] = name
+        names[atom] = f"{first.tensor}:{first.dim}" + (f"/{order.index(atom)}" if len(order) > 1 else "")
+    assert len(set(names.values())) == len(names)
     return names
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 
@@ -42,11 +43,7 @@ class PeakMemory:
             size = monomial.value(sizes)
             changes[first] += size
             changes[last + 1] -= size
-        peak = alive = 0.0
-        for change in changes:
-            alive += change
-            peak = max(peak, alive)
-        return peak
+        return max(accumulate(changes, initial=0.0))
 
     def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> float:
         """By how many bytes the peak changes when ``atom`` alone gets ``size``."""
@@ -56,7 +53,7 @@ class PeakMemory:
 def peak_memory(
     program: Program,
     terms: Mapping[str, tuple[Term, ...]],
-    free: set[Atom],
+    free: Container[Atom],
     unit: Mapping[Atom, int],
 ) -> PeakMemory:
     """The memory when operators run in the program's order and each value is freed after its last use.

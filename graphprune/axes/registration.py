@@ -10,8 +10,8 @@ from torch._ops import OpOverload, OpOverloadPacket
 
 from graphprune.axes.call import Call, Misfit
 from graphprune.axes.rules import RULES, Rule, find_name, find_rule
-from graphprune.axes.rules.users import USERS, Likeness, UserRule, alike
-from graphprune.axes.signature import Signature, apply_signature
+from graphprune.axes.rules.users import USERS, Likeness
+from graphprune.axes.signature import Signature
 from graphprune.capture.operators import defaults, find_operator, overloads_of, tensor_arguments
 from graphprune.ground.errors import InputError
 
@@ -86,13 +86,13 @@ def rule(
             "arguments, sizes and loops belong to a signature", "leave them out, or give a signature"
         )
     if like is not None:
-        made = _as_like(overloads, find_operator(like))
+        made: Rule = _as_like(overloads, find_operator(like))
     elif isinstance(form, str):
         chosen = _single(overloads[0]) if arguments is None else arguments
         signature = Signature(form, tuple(chosen), dict(sizes or {}), loops)
-        made = UserRule(_by_signature(signature, overloads, named=arguments is not None))
+        made = _by_signature(signature, overloads, named=arguments is not None)
     elif callable(form):
-        made = UserRule(form)
+        made = form
     else:
         raise InputError(f"{form!r} is no rule", "give a signature or a function of a Call")
     USERS[str(found)] = made
@@ -128,7 +128,7 @@ def _by_signature(signature: Signature, overloads: Sequence[OpOverload], named: 
         _check_schema(signature, overload, named)
 
     def apply(call: Call) -> None:
-        apply_signature(signature, call)
+        signature(call)
         others = [name for name in call.arguments if name not in signature.arguments]
         for operand in call.operands(others):
             call.pin(operand.dims, "its rule does not name this tensor")
@@ -171,7 +171,7 @@ def _check_schema(signature: Signature, overload: OpOverload, named: bool) -> No
 
 
 # -- likenesses ---------------------------------------------------------------------------------------------
-def _as_like(overloads: Sequence[OpOverload], other: OpOverload | OpOverloadPacket) -> UserRule:
+def _as_like(overloads: Sequence[OpOverload], other: OpOverload | OpOverloadPacket) -> Likeness:
     """Every overload must correspond, and in the same way, to the first overload of ``other`` that can be meant."""
     problems: list[str] = []
     for candidate in overloads_of(other):
@@ -179,20 +179,20 @@ def _as_like(overloads: Sequence[OpOverload], other: OpOverload | OpOverloadPack
         if found is None or candidate._schema.is_mutable:
             continue
         try:
-            first, *rest = [_likeness(overload, candidate) for overload in overloads]
+            first, *rest = [_likeness(overload, candidate, found) for overload in overloads]
         except ValueError as error:
             problems.append(str(error))
             continue
         if any(one != first for one in rest):
             raise InputError(f"the overloads of {overloads[0]} differ", "register each by its name")
-        return UserRule(alike(first, found), first)
+        return first
     raise InputError(
         f"{overloads[0]} is not like {other}: {(problems or ['that one has no rule'])[0]}",
         "register a signature or a function",
     )
 
 
-def _likeness(operator: OpOverload, other: OpOverload) -> Likeness:
+def _likeness(operator: OpOverload, other: OpOverload, rule: Rule) -> Likeness:
     ours, theirs = tensor_arguments(operator), tensor_arguments(other)
     names = dict(zip(theirs, ours, strict=False))
     if len(ours) > len(theirs) or any(ours[mine] != theirs[name] for name, mine in names.items()):
@@ -206,4 +206,4 @@ def _likeness(operator: OpOverload, other: OpOverload) -> Likeness:
     returns = [str(result.type) for result in operator._schema.returns]
     if returns != (expected := [str(result.type) for result in other._schema.returns]):
         raise ValueError(f"it returns {', '.join(returns)}, the other {', '.join(expected)}")
-    return Likeness(str(other), names, {name: given.get(name) for name in schema})
+    return Likeness(str(other), names, {name: given.get(name) for name in schema}, rule)

@@ -28,7 +28,7 @@ from typing import Any
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Misfit, Operand
 
-__all__ = ["Signature", "apply_signature"]
+__all__ = ["Signature"]
 
 _FORM = 'write it as "b c, c -> b c"'
 _MANY = ("...", "*", "+")
@@ -38,7 +38,7 @@ _OPERAND = re.compile(r"\s*(?:(?:\(\s*\w+(?:\s+\w+)*\s*\)|\.\.\.|\w*[*+]|\w+)(?:
 
 @dataclass(frozen=True)
 class Signature:
-    """One declarative rule.
+    """One declarative rule; called with a `Call` it adds its equations.
 
     Args:
         text: the notation above, operands in the order of ``arguments``, then all outputs.
@@ -63,6 +63,17 @@ class Signature:
     def operands(self) -> int:
         """The number of operands; what follows in ``parsed`` are the outputs."""
         return self.text.partition("->")[0].count(",") + 1
+
+    def __call__(self, call: Call) -> None:
+        """Adds its equations to ``call``.
+
+        Raises:
+            Misfit: the tensors do not have the dimensions or sizes that the signature says.
+        """
+        try:
+            _apply(self, call)
+        except Misfit as misfit:
+            raise Misfit(f"in {self.text!r}, {misfit}", misfit.remedy) from None
 
     def check(self) -> None:
         """Refuses what means nothing.
@@ -97,18 +108,6 @@ def _tokens(operand: str) -> tuple[str, ...]:
 def _names(operands: Iterable[tuple[str, ...]]) -> dict[str, None]:
     """The names in several operands, each once, in order."""
     return dict.fromkeys(name for tokens in operands for token in tokens for name in token.split())
-
-
-def apply_signature(signature: Signature, call: Call) -> None:
-    """Adds the equations of ``signature`` to ``call``.
-
-    Raises:
-        Misfit: the tensors do not have the dimensions or sizes that the signature says.
-    """
-    try:
-        _apply(signature, call)
-    except Misfit as misfit:
-        raise Misfit(f"in {signature.text!r}, {misfit}", misfit.remedy) from None
 
 
 def _apply(signature: Signature, call: Call) -> None:

@@ -15,8 +15,8 @@ from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.lossless.facts import factors
 from graphprune.lossless.find import Lossless
 from graphprune.lossless.units import per_position, places, units_at
-from graphprune.planning.narrowing import narrowed
 from graphprune.planning.plan import Plan
+from graphprune.planning.region import narrowed
 
 __all__ = ["GroupReport", "LosslessReport", "TensorReport", "make_report"]
 

@@ -22,10 +22,9 @@ def steps(graph: DependencyGraph, align: int | Mapping[str, int]) -> dict[Atom, 
     Args:
         align: one multiple for every stored dimension, or one for the channels of every kind of layer.
     """
-    free: Mapping[Atom, Group] = {group.atom: group for group in graph.groups}
     found: dict[Atom, int] = {}
     for term, multiple in _wishes(graph, align):
-        for atom in _aligned(term, free, multiple) if multiple > 1 else ():
+        for atom in _aligned(term, graph.by_atom, multiple) if multiple > 1 else ():
             found[atom] = max(multiple, found.get(atom, 1))
     return found
 

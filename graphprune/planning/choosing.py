@@ -59,8 +59,7 @@ def choose(
     else:
         targets = [Target(budget, known_costs(graph)[budget.kind])] if isinstance(budget, Budget) else budget
         ranked = rank(graph, {name: known[name] for name in limits}, targets[0].cost, ranking)
-        atoms = {group.name: group.atom for group in graph.groups}
-        sizes = Search(atoms, ranked, limits, targets, even=ranking in EVEN).solve()
+        sizes = Search(graph.by_name, ranked, limits, targets, even=ranking in EVEN).solve()
     return {name: _best(known[name], size) for name, size in sizes.items()}
 
 

@@ -42,8 +42,8 @@ def _one(graph: DependencyGraph, name: str, first: Kept, second: Kept) -> Tensor
 def _places(graph: DependencyGraph, group: Group, kept: Kept) -> Tensor:
     """The rows of a fibred group that are still there."""
     assert group.fibre is not None
-    fibre = next((other.name for other in graph.groups if other.atom is group.fibre), "")
-    return kept.get(fibre, torch.arange(group.fibre.size))
+    fibre = graph.by_atom.get(group.fibre)
+    return kept.get(fibre.name if fibre else "", torch.arange(group.fibre.size))
 
 
 def spread(

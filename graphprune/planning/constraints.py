@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -74,19 +74,17 @@ class Limit:
     floor: int | None = None
     most: int | None = None
 
-    def finer(self) -> Limit:
-        """With steps half as wide, where they are a wish and not one yet."""
-        if self.floor is None or self.fixed is not None or self.step == 1:
-            return self
-        step = self.step // 2
-        return replace(self, step=step, least=min(-(-self.floor // step) * step, self._top))
+    def ladder(self) -> Iterator[Limit]:
+        """This limit, then with steps of half the width again and again, as far as they are a wish."""
+        yield self
+        if self.floor is not None and self.fixed is None and self.step > 1:
+            step = self.step // 2
+            finer = replace(self, step=step, least=min(-(-self.floor // step) * step, self._top))
+            yield from finer.ladder()
 
     def finest(self) -> Limit:
         """With the smallest steps, as far as they are a wish."""
-        limit = self
-        while (finer := limit.finer()) != limit:
-            limit = finer
-        return limit
+        return list(self.ladder())[-1]
 
     def within(self, most: int | None) -> Limit:
         """No wider than ``most``, which is permitted itself."""
@@ -94,10 +92,7 @@ class Limit:
 
     def cuttable(self) -> Limit:
         """With steps as much finer as it takes for the group to lose anything at all."""
-        limit = self
-        while limit.least == limit.size and limit.finer() != limit:
-            limit = limit.finer()
-        return limit
+        return next((limit for limit in self.ladder() if limit.least != limit.size), self.finest())
 
     def whole(self) -> Limit:
         """The limit of a group that nothing may be removed from."""
@@ -131,7 +126,7 @@ def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, L
         InputError: a pattern of ``protect`` or ``ratios`` matches no layer; two ratios fall on one group, or one on a
             protected group.
     """
-    protected = _protected(graph, constraints.protect)
+    protected = {name for pattern in constraints.protect for name in _groups_of(graph, "protect", pattern)}
     ratios = _ratios(graph, constraints.ratios)
     multiples = steps(graph, constraints.align)
     limits = {}
@@ -139,17 +134,14 @@ def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, L
         # rounded, since 0.7 of 10 units is a little less than 7
         kept = max(constraints.min_keep, ceil(round(group.size * (1 - constraints.max_ratio), 9)), 1)
         wish = not isinstance(constraints.align, int) and group.name not in protected
-        limit = _limit(group.size, multiples.get(group.atom, 1), kept, wish)
+        step = multiples.get(group.atom, 1)
+        least = min(-(-kept // step) * step, group.size)
+        limit = Limit(group.size, step, least, floor=min(kept, group.size) if wish else None)
         if group.name in protected:
             limit = limit.whole()
         pattern, ratio = ratios.get(group.name, ("", None))
         limits[group.name] = limit if ratio is None else _with_ratio(group, limit, pattern, ratio, protected)
     return limits
-
-
-def _limit(size: int, step: int, kept: int, wish: bool) -> Limit:
-    least = min(-(-kept // step) * step, size)
-    return Limit(size, step, least, floor=min(kept, size) if wish else None)
 
 
 def _with_ratio(group: Group, limit: Limit, pattern: str, ratio: float, protected: set[str]) -> Limit:
@@ -171,7 +163,7 @@ def _ratios(graph: DependencyGraph, ratios: Mapping[str, float]) -> dict[str, tu
     """By group, the ratio that falls on it and the pattern that says so: on all groups that a layer produces."""
     found: dict[str, tuple[str, float]] = {}
     for pattern, ratio in ratios.items():
-        groups = [pattern] if pattern in graph.by_name else _produced(graph, pattern)
+        groups = [pattern] if pattern in graph.by_name else _groups_of(graph, "ratios", pattern, "produces")
         if not groups:
             raise InputError(
                 f"ratios has {pattern!r}, and nothing that these layers produce can be removed",
@@ -187,17 +179,8 @@ def _ratios(graph: DependencyGraph, ratios: Mapping[str, float]) -> dict[str, tu
     return found
 
 
-def _produced(graph: DependencyGraph, pattern: str) -> list[str]:
-    layers = _matching(graph, "ratios", pattern)
-    return [
-        group.name
-        for group in graph.groups
-        if any(m.role == "produces" and (m.tensor in layers or m.layer in layers) for m in group.members)
-    ]
-
-
-def _matching(graph: DependencyGraph, option: str, pattern: str) -> set[str]:
-    """Layers and tensors of that name, or below it."""
+def _groups_of(graph: DependencyGraph, option: str, pattern: str, *roles: str) -> list[str]:
+    """Groups with a member, of one of ``roles`` if any are named, in layers or tensors of that name or below it."""
     layers = {name.rpartition(".")[0] for name in graph.tensor_terms} | set(graph.tensor_terms)
     found = {name for name in layers if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
     if not found:
@@ -206,16 +189,8 @@ def _matching(graph: DependencyGraph, option: str, pattern: str) -> set[str]:
             f"{option}={pattern!r} matches no layer",
             f"did you mean {', '.join(near)}?" if near else "see `graphprune inspect` for the names",
         )
-    return found
-
-
-def _protected(graph: DependencyGraph, patterns: Iterable[str]) -> set[str]:
-    """Groups with a member in a protected layer (or below it)."""
-    chosen: set[str] = set()
-    for pattern in patterns:
-        chosen |= _matching(graph, "protect", pattern)
-    return {
+    return [
         group.name
         for group in graph.groups
-        if any(member.tensor in chosen or member.layer in chosen for member in group.members)
-    }
+        if any((not roles or m.role in roles) and {m.tensor, m.layer} & found for m in group.members)
+    ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.ground.errors import InputError, PlanError
-from graphprune.planning.narrowing import narrowed
+from graphprune.planning.region import narrowed
 
 __all__ = ["remap_optimizer"]
 

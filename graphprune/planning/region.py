@@ -13,9 +13,19 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom, Product, Term
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
-from graphprune.planning.narrowing import narrowed
 
-__all__ = ["Region", "Regions", "actual_batches", "batch_sizes", "region_of"]
+__all__ = ["Region", "Regions", "actual_batches", "batch_sizes", "narrowed", "region_of"]
+
+
+def narrowed(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    """``tensor`` at the ``kept`` indices of each dimension; dimensions that are not listed stay whole.
+
+    Args:
+        kept: dimension → indices ``[n]``, on any device.
+    """
+    for dim, indices in kept.items():
+        tensor = tensor.index_select(dim, indices.to(tensor.device))
+    return tensor
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom
 from graphprune.planning.budgets import Target
 from graphprune.planning.constraints import Limit
@@ -23,14 +24,14 @@ class Search:
     """Finds the largest widths along a ranking that meet all budgets. It only asks that costs be monotone.
 
     Args:
-        atoms: group → its atom.
+        groups: the groups of the graph by name.
         ranked: group → keys of its units, ascending; see `graphprune.planning.ranking`.
         limits: group → the widths it may take.
         targets: at least one.
         even: the ranking promises equal shares, so that no group gets more than one step back.
     """
 
-    atoms: Mapping[str, Atom]
+    groups: Mapping[str, Group]
     ranked: Mapping[str, Tensor]
     limits: Limits
     targets: Sequence[Target]
@@ -45,11 +46,11 @@ class Search:
         Raises:
             BudgetError: even the smallest permitted widths cost more; the message gives the smallest share.
         """
-        ladder = list(_ladder(self.limits))
+        ladder = _ladder(self.limits)
         reachable = [limits for limits in ladder if self._fits(_least(limits))]
         if not reachable:
             least = self._costs(_least(ladder[-1]))
-            raise next(t.refuse(cost) for t, cost in zip(self.targets, least, strict=True) if cost > t.limit)
+            raise next(target.refuse(cost) for target, cost in least if cost > target.limit)
         best: Sizes = {}
         for place in range(len(reachable)):
             found = self._closest(reachable[place:])
@@ -66,24 +67,23 @@ class Search:
         return sizes
 
     def _by_atom(self, sizes: Mapping[str, int]) -> dict[Atom, int]:
-        return {self.atoms[name]: size for name, size in sizes.items()}
+        return {self.groups[name].atom: size for name, size in sizes.items()}
 
-    def _costs(self, sizes: Mapping[str, int]) -> list[float]:
+    def _costs(self, sizes: Mapping[str, int]) -> list[tuple[Target, float]]:
         by_atom = self._by_atom(sizes)
-        return [target.cost.value(by_atom) for target in self.targets]
+        return [(target, target.cost.value(by_atom)) for target in self.targets]
 
     def _fits(self, sizes: Mapping[str, int]) -> bool:
-        return all(cost <= t.limit for t, cost in zip(self.targets, self._costs(sizes), strict=True))
+        return all(cost <= target.limit for target, cost in self._costs(sizes))
 
     def _met(self, sizes: Mapping[str, int]) -> bool:
         """Whether some cost is near its budget."""
-        pairs = zip(self.targets, self._costs(sizes), strict=True)
-        return any(cost >= (1 - target.near) * target.limit for target, cost in pairs)
+        return any(cost >= (1 - target.near) * target.limit for target, cost in self._costs(sizes))
 
     def _slack(self, sizes: Mapping[str, int]) -> float:
         """How far below its budget the cost nearest to its own is."""
-        pairs = zip(self.targets, self._costs(sizes), strict=True)
-        return min(1 - cost / target.limit if target.limit else 0.0 for target, cost in pairs)
+        costs = self._costs(sizes)
+        return min(1 - cost / target.limit if target.limit else 0.0 for target, cost in costs)
 
     def _at(self, threshold: float, limits: Limits) -> Sizes:
         """Units whose key exceeds ``threshold``, within the limits."""
@@ -111,17 +111,17 @@ class Search:
     def _fill(self, sizes: Sizes, limits: Limits, enough: int) -> Sizes:
         """Gives back steps, the best units first, while they fit; with ``enough`` 1, until some cost is near."""
         sizes, by_atom = dict(sizes), self._by_atom(sizes)
-        left = [target.limit - target.cost.value(by_atom) for target in self.targets]
+        left = [target.limit - cost for target, cost in self._costs(sizes)]
         floors = [enough * target.near * target.limit for target in self.targets]
         candidates = set(sizes)
         while candidates and all(rest > floor for rest, floor in zip(left, floors, strict=True)):
             name = max(sorted(candidates), key=lambda name: self._next_score(name, sizes[name]))
             larger = limits[name].above(sizes[name])
-            prices = [target.cost.change(by_atom, self.atoms[name], larger) for target in self.targets]
+            prices = [target.cost.change(by_atom, self.groups[name].atom, larger) for target in self.targets]
             if larger == sizes[name] or any(price > rest for price, rest in zip(prices, left, strict=True)):
                 candidates.discard(name)
                 continue
-            sizes[name] = by_atom[self.atoms[name]] = larger
+            sizes[name] = by_atom[self.groups[name].atom] = larger
             left = [rest - price for rest, price in zip(left, prices, strict=True)]
             if self.even:  # or cheap groups would soak up what is left, and stay whole
                 candidates.discard(name)
@@ -132,14 +132,11 @@ class Search:
         return float(ranked[len(ranked) - size - 1]) if size < len(ranked) else float("-inf")
 
 
-def _ladder(limits: Limits) -> Iterator[Limits]:
+def _ladder(limits: Limits) -> list[Limits]:
     """The limits, then finer and finer ones as far as they are wishes."""
-    finer: Limits | None = limits
-    while finer is not None:
-        yield finer
-        limits, finer = finer, {name: limit.finer() for name, limit in finer.items()}
-        if finer == limits:
-            finer = None
+    ladders = {name: list(limit.ladder()) for name, limit in limits.items()}
+    rungs = max(map(len, ladders.values()), default=1)
+    return [{name: some[min(rung, len(some) - 1)] for name, some in ladders.items()} for rung in range(rungs)]
 
 
 def _least(limits: Limits) -> Sizes:

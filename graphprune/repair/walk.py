@@ -20,9 +20,8 @@ from graphprune.calibration.batches import Calibration
 from graphprune.capture.execution import Execution
 from graphprune.capture.nodes import arguments, mutates
 from graphprune.capture.program import Program
-from graphprune.planning.narrowing import narrowed
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.planning.region import Regions
+from graphprune.planning.region import Regions, narrowed
 
 __all__ = ["Pair", "Walk"]
 

@@ -105,32 +105,31 @@ def _scaled(old_literal: Any, old: int, new: int) -> Any:
     return Scaled(old_literal, new // common, old // common)
 
 
-def _shape_of(argument: str) -> _Rule:
-    """The argument lists sizes of the output: those from ``dim`` on, where there is such an argument, or the last."""
-
-    def literal(site: _Site) -> Changes:
-        if argument not in site.raw:  # an overload that names no shape
-            return {}
-        given, old, new = list(site.raw[argument]), site.output.shape, site.shape(site.output)
-        start, source = len(old) - len(given), next(site.operation.inputs, None)
-        if source is not None and "dim" in site.operation.arguments:
-            start = site.operation.arguments["dim"] % len(source.shape)
-        return {argument: [_scaled(g, old[start + n], new[start + n]) for n, g in enumerate(given)]}
-
-    return literal
+# arguments that list sizes of the output
+_SHAPES = ("size", "shape", "sizes", "output_size", "normalized_shape")
 
 
-def _repeat(name: str) -> _Rule:
-    def literal(site: _Site) -> Changes:
-        given = list(site.raw[name])
-        sizes = (site.shape(site.argument("self")), site.shape(site.output))
-        rank = max(len(given), *map(len, sizes))
-        source, result = ([1] * (rank - len(size)) + size for size in sizes)
-        given = [1] * (rank - len(given)) + given
-        times = (r // s for r, s in zip(result, source, strict=True))
-        return {name: [new if isinstance(old, int) else old for old, new in zip(given, times, strict=True)]}
+def _shape(site: _Site) -> Changes:
+    """Sizes of the output: those from ``dim`` on, where there is such an argument, or the last."""
+    name = next((name for name in _SHAPES if name in site.raw), None)
+    if name is None:  # an overload that names no shape
+        return {}
+    given, old, new = list(site.raw[name]), site.output.shape, site.shape(site.output)
+    start, source = len(old) - len(given), next(site.operation.inputs, None)
+    if source is not None and "dim" in site.operation.arguments:
+        start = site.operation.arguments["dim"] % len(source.shape)
+    return {name: [_scaled(g, old[start + n], new[start + n]) for n, g in enumerate(given)]}
 
-    return literal
+
+def _repeat(site: _Site) -> Changes:
+    name = "repeats" if "repeats" in site.raw else "dims"
+    given = list(site.raw[name])
+    sizes = (site.shape(site.argument("self")), site.shape(site.output))
+    rank = max(len(given), *map(len, sizes))
+    source, result = ([1] * (rank - len(size)) + size for size in sizes)
+    given = [1] * (rank - len(given)) + given
+    times = (r // s for r, s in zip(result, source, strict=True))
+    return {name: [new if isinstance(old, int) else old for old, new in zip(given, times, strict=True)]}
 
 
 def _repeat_interleave(site: _Site) -> Changes:
@@ -140,32 +139,6 @@ def _repeat_interleave(site: _Site) -> Changes:
     dim = site.operation.arguments.get("dim")
     times = prod(result) // prod(source) if dim is None else result[dim] // source[dim]
     return {"repeats": times, "output_size": None}
-
-
-def _groups(transposed: bool) -> _Rule:
-    """Of a convolution: its weight holds the channels of one group, of the input or, transposed, of the output."""
-
-    def literal(site: _Site) -> Changes:
-        weight = site.argument("weight")
-        # channels stand before the dimensions in which the weight's window lies
-        channels = site.shape(site.output if transposed else site.argument("input"))[1 - len(weight.shape)]
-        return {"groups": channels // site.shape(weight)[1]}
-
-    return literal
-
-
-def _channel_groups(argument: str, source: str) -> _Rule:
-    def literal(site: _Site) -> Changes:
-        mask, fibre = site.masks.opened(site.term(site.argument(source), 1))
-        row = mask if fibre is None else mask[0]
-        return {argument: int(row.reshape(site.operation.arguments[argument], -1).any(1).sum())}
-
-    return literal
-
-
-def _normalized_shape(site: _Site) -> Changes:
-    width = len(site.operation.arguments["normalized_shape"])
-    return {"normalized_shape": site.shape(site.argument("input"))[-width:]}
 
 
 @_along_dim
@@ -226,20 +199,12 @@ def _attention(site: _Site) -> Changes:
 _LITERALS: dict[str, _Rule] = {
     f"aten.{name}": rule
     for names, rule in (
-        ("view _unsafe_view expand broadcast_to zeros ones full empty", _shape_of("size")),
-        ("new_zeros new_ones new_full new_empty", _shape_of("size")),
-        ("reshape", _shape_of("shape")),
-        ("unflatten", _shape_of("sizes")),
-        ("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", _shape_of("output_size")),
-        ("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", _shape_of("output_size")),
-        ("repeat", _repeat("repeats")),
-        ("tile", _repeat("dims")),
+        ("view reshape _unsafe_view unflatten expand broadcast_to layer_norm rms_norm", _shape),
+        ("zeros ones full empty new_zeros new_ones new_full new_empty", _shape),
+        ("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", _shape),
+        ("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", _shape),
+        ("repeat tile", _repeat),
         ("repeat_interleave", _repeat_interleave),
-        ("conv1d conv2d conv3d", _groups(transposed=False)),
-        ("conv_transpose1d conv_transpose2d conv_transpose3d", _groups(transposed=True)),
-        ("group_norm", _channel_groups("num_groups", "input")),
-        ("channel_shuffle", _channel_groups("groups", "self")),
-        ("layer_norm rms_norm", _normalized_shape),
         ("chunk split split_with_sizes tensor_split unsafe_chunk", _split),
         ("slice", _slice),
         ("narrow", _narrow),
@@ -268,7 +233,11 @@ def new_call(operation: Operation, raw: Mapping[str, Any], analysis: Analysis, m
     changes = _by_row(_Site(operation, raw, analysis.terms, masks))
     if changes is None:
         sizes = analysis.sizes.get(operation.name, {})
-        changes = {n: _scaled(raw.get(n, 0), term.size, masks.size(term)) for n, term in sizes.items()}
+        changes = {
+            name: _scaled(raw.get(name, 0), term.size, masks.size(term))
+            for name, term in sizes.items()
+            if masks.touches(term)
+        }
     return NewCall(changes, _BECOMES.get(operation.family) if changes else None)
 
 

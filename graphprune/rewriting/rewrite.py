@@ -13,8 +13,8 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.nodes import given_arguments, set_arguments
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
-from graphprune.planning.narrowing import narrowed
 from graphprune.planning.plan import Plan, make_masks
+from graphprune.planning.region import narrowed
 from graphprune.rewriting.literals import NewCall, Scaled, new_call
 
 __all__ = ["rewrite"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from graphprune.scoring.aggregation import AGGREGATES, NORMALISERS
+from graphprune.scoring.measures import AGGREGATES, NORMALISERS
 from torch import nn
 
 import graphprune as gp

@@ -1,4 +1,4 @@
-"""Rows for the operators of `graphprune.axes.rules.spectral`, and others on complex numbers."""
+"""Rows for Fourier transforms, and for operators on complex numbers."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import graphprune as gp
 from graphprune.axes.analysis import Analysis, analyse
 from graphprune.axes.call import Call
 from graphprune.axes.rules.users import USERS
-from graphprune.axes.signature import Signature, apply_signature
+from graphprune.axes.signature import Signature
 from graphprune.capture.operations import Operation, Value
 
 BATCH = 1009  # what stands for the batch size in a program
@@ -139,9 +139,7 @@ def test_operands_and_outputs_as_many_as_tensors() -> None:
     for text in ("b c s+ -> b c s+", "b c s+, c -> b c s+, b", "b c s+, c -> b d s+"):
         with pytest.raises(gp.InputError, match=r"the signature|no operand has the axis 'd'"):
             gp.rule("misfits::scale", text, arguments=["x", "weight"])
-    gp.rule(
-        "misfits::scale", lambda call: apply_signature(Signature("b c s+ -> b c s+", ("x", "weight")), call)
-    )
+    gp.rule("misfits::scale", lambda call: Signature("b c s+ -> b c s+", ("x", "weight"))(call))
     with pytest.raises(
         gp.RuleError, match=r"'b c s\+ -> b c s\+', there are 2 operands and outputs for 3 tensors"
     ):

@@ -8,7 +8,7 @@ import pytest
 
 from graphprune.axes.algebra import Axis, Equations
 from graphprune.axes.call import Call, Operand, Reason
-from graphprune.axes.signature import Signature, apply_signature
+from graphprune.axes.signature import Signature
 from graphprune.axes.terms import Atom, atoms
 from graphprune.capture.operations import Operation, Value
 
@@ -25,7 +25,7 @@ def called(signature: Signature, output: tuple[int, ...], **arguments: Any) -> C
     }
     operation = Operation("node", "aten.test.default", {}, (), layer="layer")
     call = Call(operation, bound, (operand("out", output),), equations)
-    apply_signature(signature, call)
+    signature(call)
     return call
 
 

@@ -30,6 +30,11 @@ def grouped(x: Tensor, kernel: Tensor, groups: int = 1) -> Tensor:
     return torch.conv1d(x, kernel, groups=groups)
 
 
+@torch.library.custom_op("rules::ungrouped", mutates_args=())
+def ungrouped(x: Tensor, kernel: Tensor) -> Tensor:
+    return torch.conv1d(x, kernel)
+
+
 @torch.library.custom_op("rules::normalise", mutates_args=())
 def normalise(x: Tensor, normalized_shape: list[int], weight: Tensor) -> Tensor:
     return torch.layer_norm(x, normalized_shape, weight)
@@ -98,6 +103,7 @@ FORMS = [
         (normal(2, 3), normal(5, 3)),
         "x[1] weight[1] return.1[1]",
     ),
+    (ungrouped, (), {"like": "aten.conv1d"}, (normal(2, 6, 9), normal(5, 6, 3)), "kernel[0] return[1]"),
     (pick, ("r* c -> b* c",), {"arguments": ["x"]}, (normal(5, 3), torch.tensor([1, 4])), "x[1] return[1]"),
 ]  # fmt: skip
 

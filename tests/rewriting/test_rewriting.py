@@ -15,7 +15,7 @@ from graphprune.capture.nodes import arguments
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
 from graphprune.planning import make_plan
-from graphprune.planning.narrowing import narrowed
+from graphprune.planning.region import narrowed
 from graphprune.rewriting import rewrite
 
 IMAGE, TOKENS = torch.zeros(2, 3, 4, 4), torch.zeros(2, 5, 6)

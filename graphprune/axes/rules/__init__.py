@@ -8,7 +8,6 @@ from graphprune.axes.rules import (
     pointwise,
     recurrent,
     reductions,
-    spectral,
     views,
     windows,
 )
@@ -25,7 +24,6 @@ RULES: Table = merge(
         contractions,
         recurrent,
         windows,
-        spectral,
         views,
         joining,
         indexing,
@@ -37,7 +35,7 @@ RULES: Table = merge(
 def find_rule(op: str) -> Rule | None:
     """The rule of an operator such as ``aten.max.dim``: the overload's own, or the family's; ours or a user's."""
     name = find_name(op)
-    return RULES.get(name) or USERS[name].rule if name else None
+    return RULES.get(name) or USERS[name] if name else None
 
 
 def find_name(op: str) -> str | None:

@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table, each, signatures
-from graphprune.axes.signature import Signature, apply_signature
+from graphprune.axes.rules.table import Table, each, stays
+from graphprune.axes.signature import Signature
 
 __all__ = ["RULES"]
-
-_ROWS = {
-    "linear": Signature("... i, o i, o -> ... o", ("input", "weight", "bias"), loops="... i o"),
-    "bilinear": Signature(
-        "... i, ... j, o i j, o -> ... o", ("input1", "input2", "weight", "bias"), loops="... i j o"
-    ),
-    "mm": Signature("i k, k j -> i j", ("self", "mat2"), loops="i j k"),
-    "bmm": Signature("b i k, b k j -> b i j", ("self", "mat2"), loops="b i j k"),
-    "mv": Signature("i k, k -> i", ("self", "vec"), loops="i k"),
-    "dot": Signature("k, k ->", ("self", "tensor"), loops="k"),
-    "vdot": Signature("k, k ->", ("self", "other"), loops="k"),
-    "outer": Signature("i, j -> i j", ("self", "vec2"), loops="i j"),
-    "embedding": Signature("x* d, s+ -> s+ d", ("weight", "indices"), window="rows are looked up by index"),
-    "cdist": Signature("... i k, ... j k -> ... i j", ("x1", "x2"), loops="... i j k"),
-}
 
 _MATMUL = {
     (1, 1): Signature("k, k ->", ("self", "other"), loops="k"),
@@ -50,20 +35,20 @@ def _convolve(call: Call, text: str, loops: str) -> None:
     """The first dimension is the batch, if there is one."""
     if len(call["input"].dims) == len(call["weight"].dims):
         text, loops = f"b {text.replace('-> ', '-> b ')}", f"b {loops}"
-    apply_signature(Signature(text, ("input", "weight", "bias"), {"g": "groups"}, loops), call)
+    Signature(text, ("input", "weight", "bias"), {"g": "groups"}, loops)(call)
 
 
 def added_product(call: Call) -> None:
     """``addmm`` and ``baddbmm``: a matrix product, and a tensor that broadcasts into it."""
     first, second = ("mat1", "mat2") if "mat1" in call.arguments else ("batch1", "batch2")
-    apply_signature(Signature("... i k, ... k j -> ... i j", (first, second), loops="... i j k"), call)
+    Signature("... i k, ... k j -> ... i j", (first, second), loops="... i j k")(call)
     call.broadcast([call["self"]], call.output.dims)
 
 
 def matmul(call: Call) -> None:
     """``torch.matmul`` with its four cases of vectors and matrices."""
     ranks = (min(len(call["self"].dims), 2), min(len(call["other"].dims), 2))
-    apply_signature(_MATMUL[ranks], call)
+    _MATMUL[ranks](call)
 
 
 def einsum(call: Call) -> None:
@@ -81,7 +66,7 @@ def einsum(call: Call) -> None:
     text = ",".join(map(_spaced, operands)) + "->" + _spaced(right)
     arguments = tuple(f"operand{index}" for index in range(len(operands)))
     call.arguments.update(zip(arguments, call["tensors"], strict=True))
-    apply_signature(Signature(text, arguments, loops=loops if len(operands) > 1 else ""), call)
+    Signature(text, arguments, loops=loops if len(operands) > 1 else "")(call)
 
 
 def _spaced(letters: str) -> str:
@@ -128,23 +113,31 @@ def _heads(call: Call, query: tuple[Axis, ...], other: tuple[Axis, ...]) -> None
             call.unify(q, call.equations.product((k, repeated)))
 
 
+_GROUPED = Signature("n i, e i o, k -> n o", ("input", "weight", "offs"), loops="n i o")
+
+
 def grouped_product(call: Call) -> None:
     """Runs of rows, one for each of several matrices; ``offs`` says where the runs end."""
-    (places, width), (experts, inputs, outputs) = call["input"].dims, call["weight"].dims
-    call.pin((places, experts, call["offs"].dims[0]), "which rows belong to which matrix is data")
-    call.unify(width, inputs)
-    call.unify_all(call.output.dims, (places, outputs))
-    call.across.extend((inputs, other) for other in (places, outputs, experts))
-    call.loops.append((places, inputs, outputs))
-
-
-def aligned_product(call: Call) -> None:
-    """The same in one kernel, which refuses most widths, and to be verified in double precision."""
-    call.pin_all("its kernel takes rows of 16 bytes, or a multiple, only")
+    _GROUPED(call)
+    first = (call[name].dims[0] for name in _GROUPED.arguments)
+    call.pin(first, "which rows belong to which matrix is data")
 
 
 RULES: Table = {
-    **signatures(_ROWS),
+    "aten.linear": Signature("... i, o i, o -> ... o", ("input", "weight", "bias"), loops="... i o"),
+    "aten.bilinear": Signature(
+        "... i, ... j, o i j, o -> ... o", ("input1", "input2", "weight", "bias"), loops="... i j o"
+    ),
+    "aten.mm": Signature("i k, k j -> i j", ("self", "mat2"), loops="i j k"),
+    "aten.bmm": Signature("b i k, b k j -> b i j", ("self", "mat2"), loops="b i j k"),
+    "aten.mv": Signature("i k, k -> i", ("self", "vec"), loops="i k"),
+    "aten.dot": Signature("k, k ->", ("self", "tensor"), loops="k"),
+    "aten.vdot": Signature("k, k ->", ("self", "other"), loops="k"),
+    "aten.outer": Signature("i, j -> i j", ("self", "vec2"), loops="i j"),
+    "aten.embedding": Signature(
+        "x* d, s+ -> s+ d", ("weight", "indices"), window="rows are looked up by index"
+    ),
+    "aten.cdist": Signature("... i k, ... j k -> ... i j", ("x1", "x2"), loops="... i j k"),
     **each("conv1d conv2d conv3d", convolution),
     **each("conv_transpose1d conv_transpose2d conv_transpose3d", transposed_convolution),
     "aten.matmul": matmul,
@@ -152,5 +145,6 @@ RULES: Table = {
     "aten.einsum": einsum,
     "aten.scaled_dot_product_attention": attention,
     "transformers.grouped_mm_fallback": grouped_product,
-    "aten._grouped_mm": aligned_product,
+    # its kernel refuses most widths, and to be verified in double precision
+    "aten._grouped_mm": stays("its kernel takes rows of 16 bytes, or a multiple, only"),
 }

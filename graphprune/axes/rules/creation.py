@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table, each
+from graphprune.axes.rules.table import Table, each, stays
 
 __all__ = ["RULES"]
 
@@ -12,12 +12,7 @@ def uniform(call: Call) -> None:
     """The same value everywhere: any size will do."""
 
 
-def positional(call: Call) -> None:
-    """Values that depend on their position."""
-    call.pin(call.output.dims, "values depend on their position")
-
-
 RULES: Table = {
     **each("zeros ones full empty new_zeros new_ones new_full new_empty scalar_tensor", uniform),
-    **each("arange linspace eye", positional),
+    **each("arange linspace eye", stays("values depend on their position")),
 }

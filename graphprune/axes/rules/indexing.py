@@ -11,7 +11,7 @@ from functools import partial
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Rule, Table, each
+from graphprune.axes.rules.table import Table, each, stays
 
 __all__ = ["RULES"]
 
@@ -85,12 +85,17 @@ def index_put(call: Call) -> None:
         call.pin((axis for axis in along if axis is not None), _WRITTEN)
 
 
+def _along(call: Call) -> int:
+    """The indexed dimension of the first tensor, which stays."""
+    along = call.dimension(call["self"], call["dim"])
+    call.pin(call["self"].dims[along], _BY_DATA)
+    return along
+
+
 def index_select(call: Call) -> None:
     """One dimension indexed by a vector."""
-    source = call["self"]
-    along = call.dimension(source, call["dim"])
-    call.unify_all(source.dims, call.output.dims, [along])
-    call.pin(source.dims[along], _BY_DATA)
+    along = _along(call)
+    call.pass_others([along], call["self"], call.output)
     if call["index"].dims:
         call.unify(call.output.dims[along], call["index"].dims[0])
 
@@ -98,9 +103,8 @@ def index_select(call: Call) -> None:
 def index_write(adds: bool, call: Call) -> None:
     """Slices of one dimension written, or added, where a vector says; ``index_fill`` writes a number."""
     source, chosen, values = call["self"], call["index"], call.get("source")
-    along = call.dimension(source, call["dim"])
     call.unify_all(source.dims, call.output.dims)
-    call.pin(source.dims[along], _BY_DATA)
+    along = _along(call)
     if isinstance(values, Operand) and values.dims:
         call.unify_all(source.dims, values.dims, [along])
         call.unify_all(chosen.dims or (values.dims[along],), (values.dims[along],))
@@ -110,23 +114,20 @@ def index_write(adds: bool, call: Call) -> None:
 
 def gather(call: Call) -> None:
     """The gathered dimension stays; the index tensor has the result's shape."""
-    source, chosen = call["self"], call["index"]
-    along = call.dimension(source, call["dim"])
-    call.pin(source.dims[along], _BY_DATA)
-    for place, (axis, other) in enumerate(zip(call.output.dims, chosen.dims, strict=True)):
-        call.unify(axis, other)
-        if place != along and source.dims[place].size == axis.size:
-            call.unify(axis, source.dims[place])
-        elif place != along:
-            call.pin((axis, source.dims[place]), _BY_DATA)
+    source, along = call["self"], _along(call)
+    call.unify_all(call.output.dims, call["index"].dims)
+    for axis, other in zip(call.output.without([along]), source.without([along]), strict=True):
+        if axis.size == other.size:
+            call.unify(axis, other)
+        else:
+            call.pin((axis, other), _BY_DATA)
 
 
 def scatter(call: Call) -> None:
     """The reverse of `gather`: ``src`` is written, or added, where the index tensor says."""
     source, chosen, values = call["self"], call["index"], call.get("src")
-    along = call.dimension(source, call["dim"])
     call.unify_all(source.dims, call.output.dims)
-    call.pin(source.dims[along], _BY_DATA)
+    along = _along(call)
     for place, (axis, other) in enumerate(zip(source.dims, chosen.dims, strict=True)):
         written = [values.dims[place]] if isinstance(values, Operand) else []
         together = [other, *written] if place == along else [axis, other, *written]
@@ -165,10 +166,6 @@ def sorted_search(call: Call) -> None:
             call.unify(operand.dims[-1], table.dims[-1])
 
 
-def _all_stay(reason: str) -> Rule:
-    return lambda call: call.pin_all(reason)
-
-
 RULES: Table = {
     "aten.index": index,
     **each("index_put index_put_", index_put),
@@ -179,11 +176,11 @@ RULES: Table = {
     **each("scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_", scatter),
     "aten.one_hot": one_hot,
     **each("searchsorted bucketize", sorted_search),
-    **each("histc bincount", _all_stay("values are counted")),
-    "aten.nonzero": _all_stay("positions are returned"),
+    **each("histc bincount", stays("values are counted")),
+    "aten.nonzero": stays("positions are returned"),
     **each(
         "masked_select masked_scatter masked_scatter_",
-        _all_stay("elements are taken in order, as many as a mask has"),
+        stays("elements are taken in order, as many as a mask has"),
     ),
-    "torchvision.nms": _all_stay("boxes are compared with one another"),
+    "torchvision.nms": stays("boxes are compared with one another"),
 }

@@ -3,57 +3,47 @@
 from __future__ import annotations
 
 from graphprune.axes.algebra import Axis
-from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table, each
+from graphprune.axes.call import Call, Operand
+from graphprune.axes.rules.table import Along, Table, by_argument, each
 
 __all__ = ["RULES"]
+
+
+def _pass(call: Call, source: Operand, *others: Operand, default: int = 0) -> int:
+    """The dimension ``dim`` of ``source``, of which all others pass to ``others``, see `Call.pass_others`."""
+    along = call.dimension(source, call.get("dim", default))
+    call.pass_others([along], source, *others)
+    return along
 
 
 def cat(call: Call) -> None:
     """The joined dimension is the sum of the tensors' axes."""
     parts = [operand for operand in call.operands(("tensors",)) if operand.shape != (0,)]
-    along = call.dimension(call.output, call.get("dim", 0))
-    for part in parts:
-        call.unify_all(call.output.dims, part.dims, [along])
+    along = _pass(call, call.output, *parts)
     call.unify(call.output.dims[along], call.equations.sum(part.dims[along] for part in parts))
 
 
 def stack(call: Call) -> None:
     """A new dimension with one position per tensor; its positions stay."""
-    along = call.dimension(call.output, call.get("dim", 0))
+    along = _pass(call, call.output, *call.operands(("tensors",)))
     call.pin(call.output.dims[along], "tensors are stacked along it")
-    for part in call.operands(("tensors",)):
-        call.unify_all(call.output.without([along]), part.dims)
 
 
 def split(call: Call) -> None:
     """``chunk`` and ``split``: the dimension is the sum of the parts."""
     source, *places = call.operands()
-    along = call.dimension(source, call.get("dim", 0))
-    for output in call.outputs:
-        call.unify_all(output.dims, source.dims, [along])
+    along = _pass(call, source, *call.outputs)
+    axis, parts = source.dims[along], [output.dims[along] for output in call.outputs]
     if places:
-        parts = (output.dims[along] for output in call.outputs)
-        call.pin((source.dims[along], *parts, *places[0].dims), "split at places that are data")
-        return
-    call.unify(source.dims[along], call.equations.sum(output.dims[along] for output in call.outputs))
-
-
-def unbind(call: Call) -> None:
-    """Every position becomes a tensor of its own, so all positions stay."""
-    source = next(call.operands())
-    along = call.dimension(source, call.get("dim", 0))
-    call.pin(source.dims[along], "each position is taken apart")
-    for output in call.outputs:
-        call.unify_all(output.dims, source.without([along]))
+        call.pin((axis, *parts, *places[0].dims), "split at places that are data")
+    else:
+        call.unify(axis, call.equations.sum(parts))
 
 
 def select(call: Call) -> None:
     """One position is taken: it is a segment of size one, the others stay free."""
     source, index = call["self"], call["index"]
-    along = call.dimension(source, call["dim"])
-    call.unify_all(call.output.dims, source.without([along]))
-    axis = source.dims[along]
+    axis = source.dims[_pass(call, source, call.output)]
     if call.equations.pinned(axis):
         return
     if not isinstance(index, int):
@@ -64,10 +54,12 @@ def select(call: Call) -> None:
 
 
 def slice_(call: Call) -> None:
-    """``x[start:end:step]``: a segment of the dimension, or with a step the outer factor of ``(n step)``."""
+    """``x[start:end:step]``: a segment of the dimension, or with a step the outer factor of ``(n step)``.
+
+    ``x.narrow(dim, start, length)`` is one too.
+    """
     source = call["self"]
-    along = call.dimension(source, call.get("dim", 0))
-    call.unify_all(call.output.dims, source.dims, [along])
+    along = _pass(call, source, call.output)
     axis, result = source.dims[along], call.output.dims[along]
     if axis.size == result.size:
         call.unify(axis, result)
@@ -75,10 +67,8 @@ def slice_(call: Call) -> None:
     start, step = call.get("start") or 0, call.get("step", 1)
     if call.equations.pinned(axis) or not isinstance(start, int):
         call.pin((axis, result), "a part is taken")
-        return
-    start = min(max(start + axis.size, 0) if start < 0 else start, axis.size)
-    if step == 1:
-        _, rest = call.equations.cut(axis, start)
+    elif step == 1:
+        _, rest = call.equations.cut(axis, slice(start, None).indices(axis.size)[0])
         part, _ = call.equations.cut(rest, result.size)
         call.unify(result, part)
     else:
@@ -94,17 +84,10 @@ def _stride(call: Call, axis: Axis, result: Axis, step: int) -> None:
     call.unify(axis, call.equations.product((result, phase)))
 
 
-def narrow(call: Call) -> None:
-    """``x.narrow(dim, start, length)``, a slice."""
-    call.arguments.setdefault("step", 1)
-    slice_(call)
-
-
 def glu(call: Call) -> None:
     """The dimension is ``x + x``: values beside gates."""
     source = call["self"]
-    along = call.dimension(source, call.get("dim", -1))
-    call.unify_all(call.output.dims, source.dims, [along])
+    along = _pass(call, source, call.output, default=-1)
     half = call.output.dims[along]
     call.unify(source.dims[along], call.equations.sum((half, half)))
 
@@ -113,9 +96,8 @@ RULES: Table = {
     **each("cat concat concatenate", cat),
     "aten.stack": stack,
     **each("chunk split split_with_sizes tensor_split unsafe_chunk", split),
-    "aten.unbind": unbind,
+    "aten.unbind": Along(by_argument("dim", default=0), "each position is taken apart"),
     "aten.select": select,
-    "aten.slice": slice_,
-    "aten.narrow": narrow,
+    **each("slice narrow", slice_),
     "aten.glu": glu,
 }

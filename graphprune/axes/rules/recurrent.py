@@ -12,7 +12,7 @@ from functools import partial
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Table
+from graphprune.axes.rules.table import Table, stays
 
 __all__ = ["RULES"]
 
@@ -94,13 +94,10 @@ def _weights(
     call.across.extend((axis, other) for axis in places for other in places if axis is not other)
 
 
-def packed(call: Call) -> None:
-    """Sequences of several lengths in one tensor."""
-    call.pin_all("packed sequences: which rows belong together is data")
-
+_PACKED = stays("packed sequences: which rows belong together is data")
 
 RULES: Table = {
     **{f"aten.{name}.input": partial(layers, gates) for name, gates in _GATES.items()},
     **{f"aten.{name}_cell": partial(cell, gates) for name, gates in _GATES.items()},
-    **{f"aten.{name}.data": packed for name in _GATES},
+    **{f"aten.{name}.data": _PACKED for name in _GATES},
 }

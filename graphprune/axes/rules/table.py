@@ -1,18 +1,68 @@
-"""The type of a rule and the merging of rule tables."""
+"""The type of a rule, rules that are values, and the merging of rule tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from graphprune.axes.call import Call
-from graphprune.axes.signature import Signature, apply_signature
 
-__all__ = ["Rule", "Table", "each", "merge", "signatures"]
+__all__ = ["Along", "Dims", "Rule", "Table", "by_argument", "each", "last", "merge", "stays"]
 
 Rule: TypeAlias = Callable[[Call], None]
 Table: TypeAlias = dict[str, Rule]
+# the dimensions of a call's first tensor that its operator works along
+Dims: TypeAlias = Callable[[Call], Collection[int]]
+
+
+def by_argument(*names: str, default: int | None = None) -> Dims:
+    """The dimensions that the first of the arguments ``names`` says that the operator has; else ``default``."""
+
+    def dims(call: Call) -> list[int]:
+        given = next((call[name] for name in names if name in call.arguments), default)
+        return call.dimensions(next(call.operands()), given)
+
+    return dims
+
+
+def last(count: int) -> Dims:
+    """The last ``count`` dimensions."""
+    return lambda call: call.dimensions(next(call.operands()), range(-count, 0))
+
+
+@dataclass(frozen=True)
+class Along:
+    """The rule of an operator that works along some dimensions of its first tensor; all others pass through.
+
+    Every other tensor has the dimensions that it works along too, as softmax's result has, or lacks them, as that of
+    a sum does.
+
+    Args:
+        dims: which dimensions.
+        reason: why nothing may be removed from them, "{}" in it is the operator's name; empty if that is allowed.
+        mixed: the operator mixes them for each position of the others, see `Call.lined_up`.
+    """
+
+    dims: Dims
+    reason: str = ""
+    mixed: bool = False
+
+    def __call__(self, call: Call) -> None:
+        source, *others = (*call.operands(), *call.outputs)
+        along = self.dims(call)
+        call.pass_others(along, source, *others)
+        if self.reason:
+            text = self.reason.format(call.operation.family.removeprefix("aten."))
+            same = [other for other in (source, *others) if len(other.dims) == len(source.dims)]
+            call.pin((operand.dims[dim] for dim in along for operand in same), text)
+        if self.mixed:
+            call.lined_up(source, along)
+
+
+def stays(reason: str) -> Rule:
+    """Nothing may be removed from any of the operator's tensors."""
+    return lambda call: call.pin_all(reason)
 
 
 def merge(tables: Iterable[Mapping[str, Rule]]) -> Table:
@@ -29,8 +79,3 @@ def merge(tables: Iterable[Mapping[str, Rule]]) -> Table:
 def each(names: str, rule: Rule) -> Table:
     """The same rule for several operators of ATen, whose ``names`` are separated by spaces."""
     return {f"aten.{name}": rule for name in names.split()}
-
-
-def signatures(rows: Mapping[str, Signature]) -> Table:
-    """A rule for each signature of an operator of ATen."""
-    return {f"aten.{name}": partial(apply_signature, signature) for name, signature in rows.items()}

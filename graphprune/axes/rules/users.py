@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Rule
+from graphprune.axes.rules.table import Rule, Table
 from graphprune.capture.operations import Operation
 from graphprune.ground.errors import RuleError
 
-__all__ = ["USERS", "Likeness", "UserRule", "alike", "find_likeness"]
+__all__ = ["USERS", "Likeness", "find_likeness"]
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """An operator that behaves as another one, ``op``.
+    """The rule of an operator that behaves as another one, ``op``.
 
     Args:
         names: the other's argument → the operator's own.
         defaults: every argument of the other in its order, with its default.
+        rule: the other's.
     """
 
     op: str
     names: Mapping[str, str]
     defaults: Mapping[str, Any]
+    rule: Rule = field(compare=False)
+
+    def __call__(self, call: Call) -> None:
+        operation = self.operation(call.operation)
+        as_other = replace(call, operation=operation, arguments=self.arguments(call.arguments), sizes={})
+        self.rule(as_other)
+        for name, axis in as_other.sizes.items():
+            if name in self.names:
+                call.sizes[self.names[name]] = axis
+            else:
+                call.pin(axis, f"the operator has no argument {name!r} that could say another size")
 
     def given(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The operator's own ``arguments`` by the other's names."""
@@ -54,31 +66,11 @@ class Likeness:
         return {self.names[name]: value for name, value in changes.items() if name in self.names}
 
 
-@dataclass(frozen=True)
-class UserRule:
-    """A rule, and the operator that it takes after, if it does."""
-
-    rule: Rule
-    likeness: Likeness | None = None
-
-
 # operator, or operator with its overload → its rule; the one table that changes, see `graphprune.rule`
-USERS: dict[str, UserRule] = {}
+USERS: Table = {}
 
 
 def find_likeness(op: str) -> Likeness | None:
     """The operator that ``op`` behaves as, where its rule says so."""
     found = USERS.get(op) or USERS.get(".".join(op.split(".")[:2]))
-    return found.likeness if found else None
-
-
-def alike(likeness: Likeness, rule: Rule) -> Rule:
-    """The rule of an operator that behaves as another one with ``rule``."""
-
-    def apply(call: Call) -> None:
-        operation = likeness.operation(call.operation)
-        as_other = replace(call, operation=operation, arguments=likeness.arguments(call.arguments), sizes={})
-        rule(as_other)
-        call.sizes.update(likeness.own(as_other.sizes))
-
-    return apply
+    return found if isinstance(found, Likeness) else None

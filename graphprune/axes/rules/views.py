@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from math import prod
+
+import torch
 
 from graphprune.axes.call import Call
 from graphprune.axes.rules.pointwise import broadcast
-from graphprune.axes.rules.table import Rule, Table, each
+from graphprune.axes.rules.table import Table, each
+from graphprune.capture.operators import find_operator
 
 __all__ = ["RULES"]
 
-_Order = Callable[[Call, int], Sequence[int]]
 
-
-def _swap(rank: int, first: int, second: int) -> list[int]:
-    order = list(range(rank))
-    order[first], order[second] = order[second], order[first]
-    return order
-
-
-def _moved(call: Call, rank: int) -> list[int]:
-    source = call["self"]
-    origin = call.dimensions(source, call["source"])
-    target = call.dimensions(source, call["destination"])
-    rest = iter([index for index in range(rank) if index not in origin])
-    place = dict(zip(target, origin, strict=True))
-    return [place[index] if index in place else next(rest) for index in range(rank)]
-
-
-_ORDERS: dict[str, _Order] = {
-    "aten.permute": lambda call, rank: [i % rank for i in call["dims"]],
-    "aten.transpose": lambda call, rank: _swap(rank, call["dim0"], call["dim1"]),
-    "aten.swapaxes": lambda call, rank: _swap(rank, call["axis0"], call["axis1"]),
-    "aten.swapdims": lambda call, rank: _swap(rank, call["dim0"], call["dim1"]),
-    "aten.t": lambda call, rank: list(range(rank))[::-1],
-    "aten.numpy_T": lambda call, rank: list(range(rank))[::-1],
-    "aten.mT": lambda call, rank: _swap(rank, -1, -2),
-    "aten.movedim": _moved,
-    "aten.adjoint": lambda call, rank: _swap(rank, -1, -2),
-}
-
-
-def _permutation(order: _Order) -> Rule:
-    def rule(call: Call) -> None:
-        source = call["self"]
-        call.unify_all(call.output.dims, [source.dims[index] for index in order(call, len(source.dims))])
-
-    return rule
+def permutation(call: Call) -> None:
+    """The operator itself says the order: it is tried on a tensor whose strides tell its dimensions apart."""
+    source, result = call["self"], call.output
+    probe = torch.empty([2] * len(source.dims), device="meta")
+    others = {name: value for name, value in call.arguments.items() if name != "self"}
+    moved = find_operator(call.operation.op)(probe, **others)
+    call.unify_all(result.dims, [source.dims[probe.stride().index(stride)] for stride in moved.stride()])
 
 
 def reshape(call: Call) -> None:
@@ -62,12 +35,8 @@ def reshape(call: Call) -> None:
             else:
                 right.append(result.pop(0))
         call.unify(call.equations.product(left), call.equations.product(right))
-
-
-def reshape_as(call: Call) -> None:
-    """A reshape to the very dimensions of another tensor."""
-    reshape(call)
-    call.unify_all(call.output.dims, call["other"].dims)
+    if "other" in call.arguments:  # the very dimensions of another tensor
+        call.unify_all(call.output.dims, call["other"].dims)
 
 
 def repeat(call: Call) -> None:
@@ -115,9 +84,8 @@ def triangle(call: Call) -> None:
 
 
 RULES: Table = {
-    **{name: _permutation(order) for name, order in _ORDERS.items()},
-    **each("view reshape _unsafe_view flatten unflatten unsqueeze squeeze", reshape),
-    **each("view_as reshape_as", reshape_as),
+    **each("permute transpose swapaxes swapdims t numpy_T mT movedim adjoint", permutation),
+    **each("view reshape view_as reshape_as _unsafe_view flatten unflatten unsqueeze squeeze", reshape),
     **each("expand broadcast_to", broadcast),
     **each("repeat tile", repeat),
     "aten.repeat_interleave": repeat_interleave,

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import partial
+from math import isqrt
 from typing import Any
 
-from graphprune.axes.algebra import Axis
-from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Table, each
-from graphprune.axes.signature import Signature, apply_signature
+from graphprune.axes.call import Call
+from graphprune.axes.rules.table import Along, Dims, Rule, Table, each, last
+from graphprune.axes.signature import Signature
 
 __all__ = ["RULES"]
 
 _SLIDES = "a window slides along this dimension"
 
 
-def window(spatial: int, call: Call) -> None:
-    """The last ``spatial`` dimensions are windows; all leading ones pass through."""
-    source = next(call.operands())
-    _slide(call, range(len(source.dims) - spatial, len(source.dims)))
-
-
-def _slide(call: Call, windows: Collection[int]) -> None:
-    source = next(call.operands())
-    for output in call.outputs:
-        call.unify_all(output.dims, source.dims, but=windows)
-        call.pin((item.dims[place] for place in windows for item in (output, source)), _SLIDES)
-    call.lined_up(source, windows)
-
-
-def pool(spatial: int, call: Call) -> None:
+def _windows(spatial: int, call: Call) -> list[int]:
     """Windows of a single position, one step apart, are none; where positions are returned they count."""
     first = len(call["self"].dims) - spatial
-    windows = [
-        first + place for place in range(spatial) if not _is_single(call, first + place, place, spatial)
-    ]
-    _slide(call, windows if len(call.outputs) == 1 else range(first, first + spatial))
+    several = len(call.outputs) > 1
+    places = (
+        place for place in range(spatial) if several or not _is_single(call, first + place, place, spatial)
+    )
+    return [first + place for place in places]
 
 
 def _is_single(call: Call, dim: int, place: int, spatial: int) -> bool:
@@ -70,49 +56,22 @@ def pad(call: Call) -> None:
 
 
 def pixel_shuffle(call: Call) -> None:
-    """Channels ``(c r r)`` become channels ``c``; the factor stays."""
-    factor = int(call["upscale_factor"])
-    _shuffle(call, call["self"].dims, call.output.dims, factor)
-
-
-def pixel_unshuffle(call: Call) -> None:
-    """Channels ``c`` become ``(c r r)``; the factor stays."""
-    factor = int(call["downscale_factor"])
-    _shuffle(call, call.output.dims, call["self"].dims, factor)
-
-
-def _shuffle(call: Call, many: tuple[Axis, ...], few: tuple[Axis, ...], factor: int) -> None:
+    """Channels ``(c r r)`` become channels ``c``, or the reverse; the factor stays."""
+    few, many = sorted((call["self"].dims, call.output.dims), key=lambda dims: dims[-3].size)
+    factor = isqrt(many[-3].size // few[-3].size)
     rows, columns = call.equations.atom(factor), call.equations.atom(factor)
     call.pin((rows, columns, *many[-2:], *few[-2:]), "pixels are shuffled between channels and positions")
     call.unify(many[-3], call.equations.product((few[-3], rows, columns)))
     call.unify_all(many[:-3], few[:-3])
 
 
-def channel_shuffle(call: Call) -> None:
-    """Channels ``(g k)`` become ``(k g)``."""
-    source, groups = call["self"], int(call["groups"])
-    g, k = call.equations.atom(groups), call.equations.atom(source.shape[1] // groups)
-    call.unify(source.dims[1], call.equations.product((g, k)))
-    call.unify(call.output.dims[1], call.equations.product((k, g)))
-    call.unify_all(call.output.dims, source.dims, but=[1])
-
-
-def im2col(call: Call) -> None:
-    """(b, c, h, w) becomes (b, (c k), n) with the window's elements in ``k``; ``col2im`` is the reverse."""
-    _columns(call, call["self"], call.output)
-
-
-def col2im(call: Call) -> None:
-    """(b, (c k), n) becomes (b, c, h, w): every window's elements are added where they belong."""
-    _columns(call, call.output, call["self"])
-
-
-def _columns(call: Call, image: Operand, columns: Operand) -> None:
+def columns(call: Call) -> None:
+    """``im2col``: (b, c, h, w) becomes (b, (c k), n), ``k`` within a window; ``col2im`` is the reverse."""
+    columns, image = sorted((call["self"], call.output), key=lambda operand: len(operand.dims))
     kernel = call.equations.atom(columns.shape[-2] // image.shape[-3])
     call.pin((kernel, *image.dims[-2:], columns.dims[-1]), _SLIDES)
     call.unify(columns.dims[-2], call.equations.product((image.dims[-3], kernel)))
-    if len(image.dims) == 4:
-        call.unify(image.dims[0], columns.dims[0])
+    call.unify_all(image.dims[:-3], columns.dims[:-2])
     call.across.extend((image.dims[-3], other) for other in (*image.dims[-2:], columns.dims[-1]))
 
 
@@ -120,13 +79,13 @@ def unfold(call: Call) -> None:
     """``x.unfold(dim, size, step)``: windows' elements in a new last dimension; side by side they are ``(n k)``."""
     source, output = call["self"], call.output
     along = call.dimension(source, call["dimension"])
+    call.unify_all(source.dims, output.dims[:-1], but=[along])
     elements, positions, result = output.dims[-1], source.dims[along], output.dims[along]
     call.pin(elements, _SLIDES)
     if call["step"] == call["size"] and result.size * elements.size == positions.size:
         call.unify(positions, call.equations.product((result, elements)))
     else:
         call.pin((positions, result), _SLIDES)
-    call.unify_all(source.dims, output.dims[:-1], but=[along])
 
 
 _GRID = Signature(
@@ -136,7 +95,7 @@ _GRID = Signature(
 
 def grid_sampler(call: Call) -> None:
     """The result has the grid's positions; the grid's last dimension holds coordinates."""
-    apply_signature(_GRID, call)
+    _GRID(call)
     call.pin(call["grid"].dims[-1], "coordinates of positions")
 
 
@@ -151,23 +110,30 @@ def roi_align(call: Call) -> None:
 
 _POOLS = "max_pool{0}d avg_pool{0}d adaptive_avg_pool{0}d adaptive_max_pool{0}d"
 
+
+def _sliding(dims: Dims) -> Rule:
+    return Along(dims, _SLIDES, mixed=True)
+
+
 RULES: Table = {
-    **each("upsample_linear1d upsample_nearest1d", partial(window, 1)),
+    **each("upsample_linear1d upsample_nearest1d", _sliding(last(1))),
     **each(
         "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d _upsample_nearest_exact2d "
         "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
-        partial(window, 2),
+        _sliding(last(2)),
     ),
-    **each("upsample_trilinear3d upsample_nearest3d", partial(window, 3)),
-    **{name: rule for n in (1, 2, 3) for name, rule in each(_POOLS.format(n), partial(pool, n)).items()},
-    "aten.max_pool2d_with_indices": partial(pool, 2),
+    **each("upsample_trilinear3d upsample_nearest3d", _sliding(last(3))),
+    **{
+        name: rule
+        for n in (1, 2, 3)
+        for name, rule in each(_POOLS.format(n), _sliding(partial(_windows, n))).items()
+    },
+    "aten.max_pool2d_with_indices": _sliding(partial(_windows, 2)),
     "aten.grid_sampler": grid_sampler,
     **each("pad constant_pad_nd", pad),
-    "aten.pixel_shuffle": pixel_shuffle,
-    "aten.pixel_unshuffle": pixel_unshuffle,
-    "aten.channel_shuffle": channel_shuffle,
-    "aten.im2col": im2col,
-    "aten.col2im": col2im,
+    **each("pixel_shuffle pixel_unshuffle", pixel_shuffle),
+    "aten.channel_shuffle": Signature("b (g k) s+ -> b (k g) s+", ("self",), {"g": "groups"}),
+    **each("im2col col2im", columns),
     "aten.unfold": unfold,
     "torchvision.roi_align": roi_align,
 }
