@@ -178,7 +178,5 @@ def fix_squeezes(graph: fx.Graph, batch: int) -> None:
 def remove_dead(graph: fx.Graph) -> None:
     """Drops what nobody reads, assertions on shapes included."""
     for node in reversed(list(graph.nodes)):
-        if node.op in ("placeholder", "output") or node.users:
-            continue
-        if not mutates(node):
+        if node.op not in ("placeholder", "output") and not node.users and not mutates(node):
             graph.erase_node(node)

@@ -20,10 +20,10 @@ from torch.fx.node import map_aggregate
 from graphprune.axes.rules import find_rule
 from graphprune.axes.terms import Atom
 from graphprune.capture.operators import find_operator, overloads_of
-from graphprune.ground.errors import InputError, RuleError
+from graphprune.ground.errors import InputError, RuleError, first_line
 from graphprune.laws.trial import FAILURES, LIMIT, Trial, halves
 from graphprune.planning.masks import Masks
-from graphprune.verifying.nodes import first_line, relative_error
+from graphprune.verifying.nodes import relative_error
 
 __all__ = ["RuleReport", "check_rule"]
 

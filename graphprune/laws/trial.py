@@ -18,10 +18,11 @@ from graphprune.axes.groups import find_groups
 from graphprune.axes.terms import Atom, atoms
 from graphprune.capture.operations import Operation, Value
 from graphprune.capture.operators import bound
+from graphprune.ground.errors import first_line
 from graphprune.planning.masks import Masks
 from graphprune.planning.region import Region, region_of
 from graphprune.rewriting.literals import new_call
-from graphprune.verifying.nodes import TOLERANCE, first_line, relative_error
+from graphprune.verifying.nodes import TOLERANCE, relative_error
 from graphprune.verifying.restricted import is_restricted, run_restricted
 
 __all__ = ["FAILURES", "LIMIT", "Trial", "halves"]

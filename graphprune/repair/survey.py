@@ -11,7 +11,7 @@ from torch import Tensor
 from graphprune.calibration.distances import Difference
 from graphprune.calibration.sums import Sums
 from graphprune.capture import tensor_leaves
-from graphprune.ground.errors import InputError
+from graphprune.ground.errors import InputError, first_line
 from graphprune.repair.pair import Pair
 from graphprune.repair.steps import Step
 from graphprune.repair.walk import Walk
@@ -65,9 +65,8 @@ def survey(walk: Walk, steps: Sequence[Step], order: Mapping[str, int]) -> Surve
             seconds += pair.seconds
             _add(outputs, pair, number)
         except (RuntimeError, IndexError) as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"the model fails on calibration batch {number + 1}: {why}",
+                f"the model fails on calibration batch {number + 1}: {first_line(error)}",
                 "give batches that the model can run",
             ) from error
     total = {key: int(value) for key, value in sums.total().items()}

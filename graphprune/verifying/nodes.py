@@ -14,6 +14,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.execution import named_tensors
 from graphprune.capture.program import Program
 from graphprune.ground.clock import counted
+from graphprune.ground.errors import first_line
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import batch_sizes
 from graphprune.verifying.lazy import Lazy
@@ -27,7 +28,6 @@ __all__ = [
     "call_arguments",
     "coarsest_dtype",
     "compare_nodes",
-    "first_line",
     "in_dtype",
     "largest_error",
     "measured",
@@ -96,7 +96,7 @@ def compare_nodes(
                 batches |= batch_sizes(graph.program, node.name, expected)
     except NodeError as error:
         side = "the slim program" if error.node.graph is slim.graph else "the original itself"
-        why = first_line(error.__cause__)
+        why = first_line(error.__cause__ or error)
         return failed(float("inf"), f"{side} cannot run {_where(graph, error.node)}: {why}")
     except (RuntimeError, KeyError, StopIteration, ValueError):
         return failed(float("inf"), f"the slim program has nothing to compare with {_where(graph, node)}")
@@ -144,11 +144,6 @@ def coarsest_dtype(program: Program) -> torch.dtype:
     """The coarsest floating dtype of the model's tensors."""
     floating = [item.tensor.dtype for item in program.stored.values() if item.tensor.is_floating_point()]
     return min(floating, key=lambda dtype: torch.finfo(dtype).bits, default=torch.float32)
-
-
-def first_line(error: BaseException | None) -> str:
-    """What an error says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _where(graph: DependencyGraph, node: fx.Node) -> str:
