@@ -18,7 +18,8 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.execution import Execution
-from graphprune.capture.inputs import Inputs, tensor_leaves
+from graphprune.capture.inputs import Inputs
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import first_line
 
 __all__ = ["at_batch", "batch_problem", "choose_prime", "free_batch"]

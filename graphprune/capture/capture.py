@@ -17,7 +17,7 @@ from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free
 from graphprune.capture.copying import copy_graph
 from graphprune.capture.describe import describe, source_line
 from graphprune.capture.export import UNKNOWN, export_program, run_once
-from graphprune.capture.inputs import Inputs, normalise_inputs, registered_tensors, tensor_leaves
+from graphprune.capture.inputs import Inputs, normalise_inputs, registered_tensors
 from graphprune.capture.nodes import draws_random
 from graphprune.capture.outputs import choose_outputs, output_structure
 from graphprune.capture.parametrised import fold_parametrised
@@ -29,6 +29,7 @@ from graphprune.capture.simplify import (
     relax_views,
     remove_dead,
 )
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import CaptureError, InputError, first_line
 
 __all__ = ["capture"]

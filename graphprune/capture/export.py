@@ -11,7 +11,8 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.capture.describe import is_users
-from graphprune.capture.inputs import Inputs, tensor_leaves
+from graphprune.capture.inputs import Inputs
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import CaptureError, InputError, first_line
 from graphprune.ground.unlogged import unlogged
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import InputError
 
-__all__ = ["Inputs", "normalise_inputs", "registered_tensors", "tensor_leaves", "with_batch"]
+__all__ = ["Inputs", "normalise_inputs", "registered_tensors", "with_batch"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -49,11 +50,6 @@ def _is_pair(value: Any) -> bool:
         and isinstance(value[1], dict)
         and all(isinstance(key, str) for key in value[1])
     )
-
-
-def tensor_leaves(inputs: Any) -> list[torch.Tensor]:
-    """Every tensor in ``inputs``."""
-    return [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
 
 
 def registered_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:

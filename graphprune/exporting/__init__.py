@@ -5,8 +5,8 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 
 from __future__ import annotations
 
-from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
-from graphprune.exporting.documents import rows_to_json
+from graphprune.exporting.directory import RESULT_FILES, ensure_writable, rows_to_json, write_directory
+from graphprune.exporting.graph_json import graph_from_json, graph_to_json
 from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
 from graphprune.exporting.parity import Parity, parity, samples
@@ -22,8 +22,7 @@ from graphprune.exporting.runtime import (
     session,
 )
 from graphprune.exporting.source import module_source
-from graphprune.exporting.store import graph_from_json, graph_to_json, load_model, save_model
-from graphprune.exporting.tensor_file import read_tensors, write_tensors
+from graphprune.exporting.store import load_model, read_tensors, save_model, write_tensors
 from graphprune.ground.files import write_text
 
 __all__ = [

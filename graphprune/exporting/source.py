@@ -12,7 +12,7 @@ from torch import fx, nn
 from graphprune.exporting.forward import attribute, forward_source
 from graphprune.exporting.inventory import Inventory, ModuleEntry, TensorEntry, own_tensors
 from graphprune.exporting.layer_calls import build_layer, describe_layer
-from graphprune.exporting.layout import WIDTH, Expression, brackets, literal, named, quoted, statement
+from graphprune.exporting.layout import WIDTH, Bracket, Expression, literal, named, quoted, statement
 from graphprune.exporting.targets import user_operator
 
 __all__ = ["module_source"]
@@ -161,7 +161,7 @@ def _layer(entry: ModuleEntry, layers: Collection[str]) -> Iterator[str]:
     arguments = [literal(value) for value in call.positional]
     arguments += [named(f"{name}=", literal(value)) for name, value in call.keywords.items()]
     tail = ".requires_grad_(False)" if _is_frozen(entry.module) else ""
-    yield from _assign(entry.name, brackets(f"nn.{call.class_name}(", arguments, f"){tail}"))
+    yield from _assign(entry.name, Bracket(f"nn.{call.class_name}(", arguments, f"){tail}"))
 
 
 def _raw_tensors(owner: str, tensors: tuple[TensorEntry, ...]) -> Iterator[str]:
@@ -170,10 +170,10 @@ def _raw_tensors(owner: str, tensors: tuple[TensorEntry, ...]) -> Iterator[str]:
             continue
         shape = [str(size) for size in entry.tensor.shape] or ["()"]
         dtype = [] if entry.tensor.dtype == torch.float32 else [f"dtype={entry.tensor.dtype}"]
-        value: Expression = brackets("torch.zeros(", [*shape, *dtype], ")")
+        value: Expression = Bracket("torch.zeros(", [*shape, *dtype], ")")
         if entry.is_parameter:
             frozen = [] if entry.tensor.requires_grad else ["requires_grad=False"]
-            yield from _assign(entry.name, brackets("nn.Parameter(", [value, *frozen], ")"))
+            yield from _assign(entry.name, Bracket("nn.Parameter(", [value, *frozen], ")"))
         else:
             yield from _register_buffer(entry, value)
 
@@ -190,7 +190,7 @@ def _register_buffer(entry: TensorEntry, value: Expression) -> list[str]:
 
 
 def _put(name: str, *values: Expression) -> list[str]:
-    return statement("", brackets("put(", ["self", quoted(name), *values], ")"), 8)
+    return statement("", Bracket("put(", ["self", quoted(name), *values], ")"), 8)
 
 
 def _tie(entry: TensorEntry, first: str, here: str) -> list[str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from graphprune.capture import tensor_leaves
 from graphprune.capture.execution import run
 from graphprune.capture.export import left_as_it_was
-from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program
 from graphprune.verifying.nodes import TOLERANCE, call_arguments, coarsest_dtype, largest_error, measured

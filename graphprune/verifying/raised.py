@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from graphprune.capture.inputs import tensor_leaves
+from graphprune.capture import tensor_leaves
 from graphprune.capture.program import Program
 from graphprune.verifying.nodes import Comparison, call_arguments, largest_error, measured
 from graphprune.verifying.reference import widened
