@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-__all__ = ["chain", "node", "random_values", "serialised"]
+__all__ = ["attention", "chain", "node", "random_values", "serialised"]
 
 OPSET, IR = 18, 9
 LENGTH = 3  # layers, so that what happens at inputs and outputs weighs little
@@ -41,13 +41,8 @@ def _layer(kind: str, shape: tuple[int, ...], source: str, name: str) -> tuple[l
     """Nodes that make ``y`` and the name, and their weights."""
     end, weight = f"y{name}", f"w{name}"
     if kind == "attention":
-        turned, scores, shares = (f"{letter}{name}" for letter in "tsp")
-        return [
-            node("Transpose", [source], turned, perm=[0, 1, 3, 2]),
-            node("MatMul", [source, turned], scores),
-            node("Softmax", [scores], shares),
-            node("MatMul", [shares, source], end),
-        ], {}
+        turned = node("Transpose", [source], f"t{name}", perm=[0, 1, 3, 2])
+        return [turned, *attention([source, f"t{name}", source], end)], {}
     made = f"m{name}"
     if kind == "linear":
         values = random_values((shape[-1], shape[-1]))
@@ -57,6 +52,16 @@ def _layer(kind: str, shape: tuple[int, ...], source: str, name: str) -> tuple[l
         values = random_values((shape[1], shape[1] // groups, 3, 3))
         layer = node("Conv", [source, weight], made, group=groups, kernel_shape=[3, 3], pads=[1] * 4)
     return [layer, node("Relu", [made], end)], {weight: values}
+
+
+def attention(inputs: Sequence[str], result: str) -> list[Any]:
+    """ONNX nodes that make ``result``, and are called after it; of the three inputs the keys come transposed."""
+    query, key, value = inputs
+    return [
+        node("MatMul", [query, key], f"{result}/s"),
+        node("Softmax", [f"{result}/s"], f"{result}/p"),
+        node("MatMul", [f"{result}/p", value], result),
+    ]
 
 
 def node(operator: str, inputs: Sequence[str], output: str, **settings: Any) -> Any:

@@ -13,7 +13,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom, size_of
 from graphprune.capture.operations import Operation, Value
 from graphprune.capture.roles import ROLES
-from graphprune.profiling.chains import node, random_values, serialised
+from graphprune.profiling.chains import attention, node, random_values, serialised
 
 __all__ = ["OPERATORS", "LoneLayer", "lone_layer", "onnx_shapes", "time_alone"]
 
@@ -83,12 +83,7 @@ def _each(value: Any, rank: int) -> tuple[int, ...]:
 def _nodes(layer: LoneLayer, name: str, inputs: Sequence[str]) -> list[Any]:
     """The layer as ONNX nodes, the last of which makes the value ``name``; their names begin with it."""
     if layer.form == "attention":
-        query, key, value = inputs
-        return [
-            node("MatMul", [query, key], f"{name}/s"),
-            node("Softmax", [f"{name}/s"], f"{name}/p"),
-            node("MatMul", [f"{name}/p", value], name),
-        ]
+        return attention(inputs, name)
     operator = "MatMul" if layer.form in ("linear", "matmul") else layer.form
     return [node(operator, inputs, name, **dict(layer.settings))]
 
