@@ -18,9 +18,8 @@ from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_result, silence, stdout_is_kept, width
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_shapes
-from graphprune.report.facts import network_facts
+from graphprune.report.facts import inspection, network_facts
 from graphprune.report.graph_files import WRITERS
-from graphprune.report.inspection import inspection
 from graphprune.report.page import render
 from graphprune.report.picture import layer_graph
 from graphprune.report.tables import cost_line, group_table, pin_table

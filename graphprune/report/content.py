@@ -9,11 +9,9 @@ from typing import Any
 
 import networkx as nx
 
-from graphprune.report.bars import drawn
 from graphprune.report.formats import share_text
-from graphprune.report.headline import sizes, tiles
-from graphprune.report.layout import lay_out
-from graphprune.report.recipe import recipe, replay
+from graphprune.report.headline import recipe, replay, sizes, tiles
+from graphprune.report.layout import drawn
 
 __all__ = ["content"]
 
@@ -36,7 +34,7 @@ def content(
         ],
         "curves": list(_curves(sensitivity, report.get("loop"))),
         "latency": _layer_times(latency.get("layers"), layers),
-        **drawn(network, lay_out(network)),
+        **drawn(network),
     }
     return {**_texts(report, title), **data, "latency_note": latency.get("layers_note", "")}, data
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -29,6 +29,7 @@ __all__ = [
     "filled_table",
     "group_table",
     "pin_table",
+    "sensitivity_table",
     "shrink_table",
     "verdict_line",
     "zoo_table",
@@ -37,6 +38,11 @@ __all__ = [
 Report = Mapping[str, Any]
 
 MARKS = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("not checked", "yellow")}
+MEANINGS = {
+    "l2": "Change of the output over the output (L2)",
+    "kl": "Divergence of the output's softmax (KL, nats)",
+}
+COLUMNS = 6  # what fits beside a group's name
 
 
 def shrink_table(report: Report) -> Table:
@@ -148,6 +154,30 @@ def zoo_table(entries: Sequence[Report]) -> Table:
         for entry in entries
     )
     return filled_table("name|summary|licence|weights", rows)
+
+
+def sensitivity_table(report: Mapping[str, Any]) -> Iterator[Table | Text]:
+    """What it is, and a row for each group: what was measured with each share of its units removed."""
+    meaning = MEANINGS.get(report["distance"])
+    meaning = meaning or f"What the evaluation gives; {figure_text(report['baseline'])} for the whole model"
+    yield Text(f"{meaning}, with these shares of one group removed")
+    shares = _chosen(report["ratios"])
+    text = figure_text if report["distance"] == "evaluate" else error_text
+    rows = []
+    for name, curve in report["groups"].items():
+        size = report["sizes"][name]
+        values = {round(share * size): value for share, value in curve}
+        cells = (values.get(min(round(size * share), size - 1)) for share in shares)
+        rows.append((name, size, *map(text, cells)))
+    titles = "".join(f"|>{share_text(share)}" for share in shares)
+    yield filled_table(f"group|>width{titles}", rows)
+
+
+def _chosen(ratios: Sequence[float]) -> list[float]:
+    """At most `COLUMNS`, evenly, the last one too."""
+    if len(ratios) <= COLUMNS:
+        return list(ratios)
+    return [ratios[round(place * (len(ratios) - 1) / (COLUMNS - 1))] for place in range(COLUMNS)]
 
 
 def figure_table(figures: Mapping[str, float]) -> Table:
