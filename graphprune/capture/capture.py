@@ -20,11 +20,11 @@ from graphprune.capture.export import UNKNOWN, export_program, run_once
 from graphprune.capture.inputs import Inputs, normalise_inputs, registered_tensors
 from graphprune.capture.nodes import draws_random
 from graphprune.capture.outputs import choose_outputs, output_structure
-from graphprune.capture.parametrised import fold_parametrised
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.simplify import (
     fix_squeezes,
     fold_constants,
+    fold_parametrised,
     functionalise,
     relax_views,
     remove_dead,

@@ -61,7 +61,10 @@ class LayerSpec:
         taken = inspect.signature(getattr(nn, self.class_name(arguments))).parameters
         # an empty stride is the operator's way to leave it out
         named = [n for n in taken if n in arguments and n not in _NOT_COPIED and arguments[n] != []]
-        return None if computed is None else {**{name: arguments[name] for name in named}, **computed}
+        if computed is None:
+            return None
+        given = {name: arguments[name] for name in named} | computed
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
     def owned(self, arguments: Arguments) -> dict[str, Any]:
         """The layer's own tensors, by their names in it."""

@@ -51,8 +51,8 @@ class _Layer:
     path: str
     spec: LayerSpec
     kind: str
-    config: tuple[tuple[str, Any], ...]
-    tensors: tuple[tuple[str, str], ...]
+    config: Mapping[str, Any]
+    tensors: Mapping[str, str]
 
 
 class _Raiser:
@@ -93,9 +93,9 @@ class _Raiser:
         if config is None:
             return None
         if path and self.program.module_types.get(path) == kind:
-            return _Layer(path, spec, kind, _frozen(config), ())
+            return _Layer(path, spec, kind, config, {})
         if spec.always and bound.get("p"):
-            return _Layer(self._fresh(path, spec.always, taken), spec, kind, _frozen(config), ())
+            return _Layer(self._fresh(path, spec.always, taken), spec, kind, config, {})
         return None
 
     def _weighted(self, spec: LayerSpec, bound: Mapping[str, Any]) -> _Layer | None:
@@ -111,7 +111,7 @@ class _Raiser:
         local, tensor = next(iter(held.items()))
         for path in self._paths(tensor, local, kind):
             if all(f"{path}.{local}" in self._names(tensor) for local, tensor in held.items()):
-                return _Layer(path, spec, kind, _frozen(config), tuple(held.items()))
+                return _Layer(path, spec, kind, config, held)
         return None
 
     def _with_shapes(self, bound: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,10 +211,10 @@ class _Raiser:
 
     def _build_layer(self, layer: _Layer) -> None:
         parent, _, name = layer.path.rpartition(".")
-        tensors = {local: self.program.stored[tensor] for local, tensor in layer.tensors}
+        tensors = {local: self.program.stored[tensor] for local, tensor in layer.tensors.items()}
         sample = next(iter(tensors.values())).tensor if tensors else None
         with torch.device("meta"):
-            module: nn.Module = getattr(nn, layer.kind)(**dict(layer.config))
+            module: nn.Module = getattr(nn, layer.kind)(**layer.config)
         for local, stored in tensors.items():
             _register(module, local, stored)
         counter = self.program.stored.get(f"{layer.path}.num_batches_tracked")
@@ -242,10 +242,6 @@ class _Raiser:
 def _rank(bound: Mapping[str, Any]) -> int:
     """The number of dimensions of the first tensor."""
     return int(next(value.meta["val"].dim() for value in bound.values() if isinstance(value, fx.Node)))
-
-
-def _frozen(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in config.items())
 
 
 def _register(module: nn.Module, name: str, stored: Stored) -> None:

@@ -15,8 +15,15 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from graphprune.exporting.inventory import Inventory, ModuleEntry, TensorEntry, check_name, own_tensors
-from graphprune.exporting.layer_calls import LayerCall, build_layer, describe_layer
+from graphprune.exporting.inventory import (
+    Inventory,
+    LayerCall,
+    ModuleEntry,
+    TensorEntry,
+    build_layer,
+    check_name,
+    own_tensors,
+)
 from graphprune.exporting.literals import DTYPES, Json, decode, encode
 from graphprune.exporting.targets import function_name, function_named, method_named
 from graphprune.ground.errors import InputError, first_line
@@ -110,12 +117,11 @@ def _module_record(entry: ModuleEntry) -> Json:
         return {"name": entry.name}
     if entry.same_as is not None:
         return {"name": entry.name, "same_as": entry.same_as}
-    call = describe_layer(entry.module, entry.name)
     return {
         "name": entry.name,
-        "class": call.class_name,
-        "args": [encode(value) for value in call.positional],
-        "kwargs": {name: encode(value) for name, value in call.keywords.items()},
+        "class": entry.call.class_name,
+        "args": [encode(value) for value in entry.call.positional],
+        "kwargs": {name: encode(value) for name, value in entry.call.keywords.items()},
     }
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import fx, nn
 
 from graphprune.exporting.forward import attribute, forward_source
-from graphprune.exporting.inventory import Inventory, ModuleEntry, TensorEntry, own_tensors
-from graphprune.exporting.layer_calls import build_layer, describe_layer
+from graphprune.exporting.inventory import Inventory, ModuleEntry, TensorEntry, build_layer, own_tensors
 from graphprune.exporting.layout import WIDTH, Bracket, Expression, literal, named, quoted, statement
 from graphprune.exporting.targets import user_operator
 
@@ -157,11 +156,10 @@ def _layer(entry: ModuleEntry, layers: Collection[str]) -> Iterator[str]:
     if entry.same_as is not None:
         yield from _assign(entry.name, attribute(entry.same_as, layers))
         return
-    call = describe_layer(entry.module, entry.name)
-    arguments = [literal(value) for value in call.positional]
-    arguments += [named(f"{name}=", literal(value)) for name, value in call.keywords.items()]
+    arguments = [literal(value) for value in entry.call.positional]
+    arguments += [named(f"{name}=", literal(value)) for name, value in entry.call.keywords.items()]
     tail = ".requires_grad_(False)" if _is_frozen(entry.module) else ""
-    yield from _assign(entry.name, Bracket(f"nn.{call.class_name}(", arguments, f"){tail}"))
+    yield from _assign(entry.name, Bracket(f"nn.{entry.call.class_name}(", arguments, f"){tail}"))
 
 
 def _raw_tensors(owner: str, tensors: tuple[TensorEntry, ...]) -> Iterator[str]:
@@ -210,7 +208,7 @@ def _corrections(
     layer: ModuleEntry, tensors: tuple[TensorEntry, ...], layers: Collection[str]
 ) -> Iterator[str]:
     """Dtypes, gradient flags and persistence of a layer's tensors, where its constructor gives others."""
-    built = build_layer(describe_layer(layer.module, layer.name))
+    built = build_layer(layer.call)
     made = dict(own_tensors(built))
     saved = built.state_dict()
     frozen = _is_frozen(layer.module)

@@ -138,7 +138,7 @@ def test_a_failed_save_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pytes
         path.write_bytes(b"half of a file")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("graphprune.exporting.tensor_file.save_file", interrupted)
+    monkeypatch.setattr("graphprune.exporting.store.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_model(traced(ConvNet()), path)
     assert path.read_bytes() == before
