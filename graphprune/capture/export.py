@@ -78,14 +78,9 @@ def _capture_error(error: Exception) -> CaptureError:
 
 
 def what_failed(error: Exception) -> str:
-    """What an error says and the user's line that raised it, in one line."""
-    return f"{first_line(error, 200)} ({_user_line(error)})"
-
-
-def _user_line(error: Exception) -> str:
-    """The innermost line that is not torch's own."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
-    if not frames:
-        return "no line of the model's code is on the stack"
-    frame = frames[-1]
-    return f'{frame.filename}:{frame.lineno}: "{frame.line}"'
+    """What an error says and the innermost line of the user's code that led to it, in one line."""
+    where = "no line of the model's code is on the stack"
+    for frame in traceback.extract_tb(error.__traceback__):
+        if is_users(frame.filename):
+            where = f'{frame.filename}:{frame.lineno}: "{frame.line}"'
+    return f"{first_line(error, 200)} ({where})"

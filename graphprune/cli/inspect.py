@@ -12,12 +12,12 @@ from rich.console import RenderableType
 from rich.text import Text
 
 import graphprune as gp
-from graphprune import exporting
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import print_result, silence, stdout_is_kept, width
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_shapes
+from graphprune.ground.files import write_text
 from graphprune.report.facts import inspection, network_facts
 from graphprune.report.graph_files import WRITERS
 from graphprune.report.page import render
@@ -53,7 +53,7 @@ def inspect(
         for kind, path in (files or {}).items():
             if path is not None:
                 progress(f"write {path.name}")
-                exporting.write_text(path, _file(kind, source, graph, {**found, **asked}))
+                write_text(path, _file(kind, source, graph, {**found, **asked}))
     print_result({"model": source.spec, **found}, _parts(source, found), json)
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.text import Text
 
-from graphprune import exporting
 from graphprune.cli.curves import read_curves
 from graphprune.cli.documents import read_document
 from graphprune.cli.output import print_result
 from graphprune.ground.errors import InputError
+from graphprune.ground.files import write_text
 from graphprune.report.page import render
 
 __all__ = ["report"]
@@ -44,6 +44,6 @@ def report(directory: Path, sensitivity: Path | None, json: bool, quiet: bool) -
             f"{directory}/report.json cannot be shown: {type(error).__name__} {error}",
             "shrink the model again",
         ) from error
-    exporting.write_text(page, text)
+    write_text(page, text)
     document = {"page": str(page), "bytes": page.stat().st_size}
     print_result(document, [Text(f"Written to {page}")], json, quiet)

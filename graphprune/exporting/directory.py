@@ -13,7 +13,7 @@ from typing import Any
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["RESULT_FILES", "ensure_writable", "rows_to_json", "write_directory"]
+__all__ = ["ensure_writable", "rows_to_json", "write_directory"]
 
 # One of these, being a JSON object, marks a directory as a result of ours.
 MARKERS = ("report.json", "plan.json")

@@ -168,7 +168,7 @@ def _block(name: str) -> str:
 
 def _statement(node: fx.Node, names: _Names) -> list[str]:
     if node.op == "output":
-        return statement("return ", _readable(node.args[0], names), 8)
+        return statement("return ", literal(node.args[0], names.of), 8)
     if node.target is require_same:
         return _requirement(node, names)
     expression = _expression(node, names)
@@ -178,7 +178,7 @@ def _statement(node: fx.Node, names: _Names) -> list[str]:
 def _requirement(node: fx.Node, names: _Names) -> list[str]:
     """`if mask is not None: raise …` in plain Python."""
     name, argument, captured = node.args
-    text, wanted = flat(_readable(argument, names)), flat(literal(captured))
+    text, wanted = flat(literal(argument, names.of)), flat(literal(captured))
     if captured is None or isinstance(captured, bool):
         differs = f"{text} is not {wanted}"
     else:  # comparing a tensor would give a tensor
@@ -187,13 +187,9 @@ def _requirement(node: fx.Node, names: _Names) -> list[str]:
     return [f"        if {differs}:", *statement("raise ", Bracket("ValueError(", [reason], ")"), 12)]
 
 
-def _readable(value: Any, names: _Names) -> Expression:
-    return literal(value, names.of)
-
-
 def _expression(node: fx.Node, names: _Names) -> Expression:
-    values = [_readable(value, names) for value in node.args]
-    options = [named(f"{name}=", _readable(value, names)) for name, value in node.kwargs.items()]
+    values = [literal(value, names.of) for value in node.args]
+    options = [named(f"{name}=", literal(value, names.of)) for name, value in node.kwargs.items()]
     if node.op == "call_module":
         return Bracket(f"{names.attribute(node)}(", values + options, ")")
     if node.op == "call_method":

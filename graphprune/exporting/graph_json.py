@@ -28,13 +28,7 @@ from graphprune.exporting.literals import DTYPES, Json, decode, encode
 from graphprune.exporting.targets import function_name, function_named, method_named
 from graphprune.ground.errors import InputError, first_line
 
-__all__ = [
-    "FORMAT_VERSION",
-    "graph_from_json",
-    "graph_to_json",
-    "read_graph",
-    "stored_tensors",
-]
+__all__ = ["FORMAT_VERSION", "graph_to_json", "read_graph", "stored_tensors"]
 
 FORMAT_VERSION = 1
 Values = Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]  # a tensor by name, shape and dtype
@@ -74,24 +68,15 @@ def graph_to_json(model: fx.GraphModule) -> str:
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
-def graph_from_json(text: str) -> fx.GraphModule:
-    """The model that `graph_to_json` described, on the CPU, every parameter and buffer filled with zeros.
-
-    Raises:
-        InputError: the text is not such a description, or names a function, method or layer that may not
-            stand in a stored graph.
-    """
-    return read_graph(text, lambda name, shape, dtype: torch.zeros(shape, dtype=dtype))
-
-
 def read_graph(text: str, value: Values, operators: Collection[str] = ()) -> fx.GraphModule:
-    """The model described by `text`, with the tensor `value(name, shape, dtype)` for each untied name.
+    """The model that `graph_to_json` described, with the tensor `value(name, shape, dtype)` for each untied name.
 
     Args:
         operators: operators outside torch that it may call, as "mylib::scale".
 
     Raises:
-        InputError: as `graph_from_json`; and whatever `value` raises.
+        InputError: the text is not such a description, or names a function, method or layer that may not
+            stand in a stored graph; and whatever `value` raises.
     """
     try:
         document = json.loads(text)

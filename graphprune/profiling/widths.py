@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from numpy import interp
 
 from graphprune import exporting
 from graphprune.axes.kinds import KINDS
@@ -88,19 +89,14 @@ def smallest_liked(seconds: Mapping[int, float]) -> int:
     Args:
         seconds: by width, for all widths of `REFERENCES` and `BETWEEN`.
     """
+    references = [seconds[width] for width in REFERENCES]
     liked = 2 * max(BETWEEN)
     for multiple, between in sorted(BETWEEN.items(), reverse=True):
-        if median(seconds[width] / _expected(seconds, width) for width in between) > 1 + TOLERANCE:
+        slower = [seconds[width] / interp(width, REFERENCES, references) for width in between]
+        if median(slower) > 1 + TOLERANCE:
             break
         liked = multiple
     return liked
-
-
-def _expected(seconds: Mapping[int, float], width: int) -> float:
-    """On the line between the references."""
-    low, high = REFERENCES
-    share = (width - low) / (high - low)
-    return (1 - share) * seconds[low] + share * seconds[high]
 
 
 def _times(kind: str, widths: Sequence[int]) -> dict[int, float]:
