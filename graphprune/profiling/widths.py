@@ -21,7 +21,7 @@ from numpy import interp
 from graphprune import exporting
 from graphprune.axes.kinds import KINDS
 from graphprune.ground.files import cached, keep
-from graphprune.profiling.chains import chain
+from graphprune.profiling.lone_layers import chain
 
 __all__ = ["cache_file", "learn", "liked_multiples", "read", "smallest_liked", "store"]
 

@@ -12,7 +12,7 @@ from graphprune import exporting
 from graphprune.axes.kinds import KINDS
 from graphprune.ground.files import CACHE
 from graphprune.profiling import liked_multiples, widths
-from graphprune.profiling.chains import chain
+from graphprune.profiling.lone_layers import chain
 
 
 def in_blocks(block: int, penalty: float = 1.3) -> dict[int, float]:
