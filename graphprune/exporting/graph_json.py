@@ -16,12 +16,12 @@ import torch
 from torch import fx, nn
 
 from graphprune.exporting.inventory import (
-    Inventory,
     LayerCall,
     ModuleEntry,
     TensorEntry,
     build_layer,
     check_name,
+    inventory,
     own_tensors,
 )
 from graphprune.exporting.literals import DTYPES, Json, decode, encode
@@ -53,7 +53,7 @@ def graph_to_json(model: fx.GraphModule) -> str:
         InputError: a function is not on the allow-list, a layer is not one of `torch.nn`'s, or an argument or
             name cannot be stored.
     """
-    parts = Inventory.of(model)
+    entries = list(inventory(model))
     document = {
         "format_version": FORMAT_VERSION,
         "class_name": type(model).__name__,
@@ -61,8 +61,8 @@ def graph_to_json(model: fx.GraphModule) -> str:
         "training_differs": [
             name for name, module in model.named_modules() if module.training is not model.training
         ],
-        "modules": [_module_record(entry) for entry in parts.modules],
-        "tensors": [_tensor_record(entry) for entry in parts.tensors],
+        "modules": [_module_record(entry) for entry in entries if entry.name],
+        "tensors": [_tensor_record(tensor) for entry in entries for tensor in entry.tensors],
         "nodes": [_node_record(node, model) for node in model.graph.nodes],
     }
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
@@ -93,7 +93,7 @@ def read_graph(text: str, value: Values, operators: Collection[str] = ()) -> fx.
 
 def stored_tensors(model: fx.GraphModule) -> dict[str, torch.Tensor]:
     """Every parameter and buffer once, tied ones under the name that comes first."""
-    tensors = Inventory.of(model).tensors
+    tensors = (tensor for entry in inventory(model) for tensor in entry.tensors)
     return {entry.name: entry.tensor for entry in tensors if entry.same_as is None}
 
 

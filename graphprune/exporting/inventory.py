@@ -23,13 +23,13 @@ from graphprune.exporting.targets import layer_class, layer_class_name
 from graphprune.ground.errors import InputError, first_line
 
 __all__ = [
-    "Inventory",
     "LayerCall",
     "ModuleEntry",
     "TensorEntry",
     "build_layer",
     "check_name",
     "describe_layer",
+    "inventory",
     "own_tensors",
 ]
 
@@ -39,45 +39,18 @@ CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Paramet
 
 
 @dataclass(frozen=True)
-class ModuleEntry:
-    """One module.
-
-    Attributes:
-        name: dotted name, "" for the model itself.
-        module: the module.
-        is_layer: it is a layer of `torch.nn`; otherwise a plain group of layers. A layer can have others
-            registered inside it, as a norm that has its activation function.
-        same_as: the name under which the same layer object came before, if it did.
-    """
-
-    name: str
-    module: nn.Module
-    is_layer: bool
-    same_as: str | None
-
-    @cached_property
-    def call(self) -> LayerCall:
-        """Of a layer: the call that rebuilds it, see `describe_layer`."""
-        return describe_layer(self.module, self.name)
-
-
-@dataclass(frozen=True)
 class TensorEntry:
     """One parameter or buffer.
 
     Attributes:
         name: dotted name.
         tensor: the parameter or buffer itself.
-        owner: dotted name of the module it belongs to.
-        in_layer: the owner is a `torch.nn` layer, whose constructor makes the tensor.
         persistent: it is in `state_dict()`; always true of a parameter.
         same_as: the name under which the same tensor came before, if it is tied.
     """
 
     name: str
     tensor: torch.Tensor
-    owner: str
-    in_layer: bool
     persistent: bool
     same_as: str | None
 
@@ -85,6 +58,31 @@ class TensorEntry:
     def is_parameter(self) -> bool:
         """True of a parameter, false of a buffer."""
         return isinstance(self.tensor, nn.Parameter)
+
+
+@dataclass(frozen=True)
+class ModuleEntry:
+    """One module.
+
+    Attributes:
+        name: dotted name, "" for the model itself.
+        module: the module.
+        is_layer: it is a layer of `torch.nn`, whose constructor makes its tensors; otherwise a plain group of layers.
+            A layer can have others registered inside it, as a norm that has its activation function.
+        same_as: the name under which the same layer object came before, if it did.
+        tensors: its own parameters and buffers; none if the same layer came before.
+    """
+
+    name: str
+    module: nn.Module
+    is_layer: bool
+    same_as: str | None
+    tensors: tuple[TensorEntry, ...]
+
+    @cached_property
+    def call(self) -> LayerCall:
+        """Of a layer: the call that rebuilds it, see `describe_layer`."""
+        return describe_layer(self.module, self.name)
 
 
 def check_name(name: object) -> str:
@@ -98,61 +96,35 @@ def check_name(name: object) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class Inventory:
-    """What a raised model is made of.
+def inventory(model: fx.GraphModule) -> Iterator[ModuleEntry]:
+    """The model itself and every group and layer in it, parents first, in registration order.
 
-    Attributes:
-        modules: every group and layer but the model itself, parents first, in registration order.
-        tensors: every parameter and buffer, a repeated layer's only once.
+    Raises:
+        InputError: a name could not be written into code.
     """
+    # what the graph calls is a layer even if it looks like a group
+    called = {str(node.target) for node in model.graph.nodes if node.op == "call_module"}
+    persistent = frozenset(model.state_dict())
+    first: dict[int, str] = {}
 
-    modules: tuple[ModuleEntry, ...]
-    tensors: tuple[TensorEntry, ...]
+    def tied(item: object, name: str) -> str | None:
+        found = first.setdefault(id(item), name)
+        return found if found != name else None
 
-    @classmethod
-    def of(cls, model: fx.GraphModule) -> Inventory:
-        """The parts of ``model``.
-
-        Raises:
-            InputError: a name could not be written into code.
-        """
-        modules = tuple(_modules(model))
-        return cls(modules, tuple(_tensors(model, modules)))
-
-    @property
-    def layers(self) -> Iterator[ModuleEntry]:
-        """Each layer once."""
-        return (entry for entry in self.modules if entry.is_layer and entry.same_as is None)
+    for name, module in model.named_modules(remove_duplicate=False):
+        is_layer = bool(name) and (check_name(name) in called or type(module) not in CONTAINERS)
+        same_as = tied(module, name) if is_layer else None
+        tensors = []
+        for local, tensor in own_tensors(module) if same_as is None else ():
+            full = check_name(f"{name}.{local}" if name else local)
+            tensors.append(TensorEntry(full, tensor, full in persistent, tied(tensor, full)))
+        yield ModuleEntry(name, module, is_layer, same_as, tuple(tensors))
 
 
 def own_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameters, then buffers, of the module itself, tied ones each time."""
     yield from module.named_parameters(recurse=False, remove_duplicate=False)
     yield from module.named_buffers(recurse=False, remove_duplicate=False)
-
-
-def _modules(model: fx.GraphModule) -> Iterator[ModuleEntry]:
-    # what the graph calls is a layer even if it looks like a group
-    called = {str(node.target) for node in model.graph.nodes if node.op == "call_module"}
-    seen: dict[int, str] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        if name:
-            is_layer = type(module) not in CONTAINERS or name in called
-            yield ModuleEntry(check_name(name), module, is_layer, seen.get(id(module)) if is_layer else None)
-            if is_layer:
-                seen.setdefault(id(module), name)
-
-
-def _tensors(model: nn.Module, modules: tuple[ModuleEntry, ...]) -> Iterator[TensorEntry]:
-    persistent = frozenset(model.state_dict())
-    seen: dict[int, str] = {}
-    for owner in (ModuleEntry("", model, is_layer=False, same_as=None), *modules):
-        for local, tensor in own_tensors(owner.module) if owner.same_as is None else ():
-            name = check_name(f"{owner.name}.{local}" if owner.name else local)
-            same_as = seen.setdefault(id(tensor), name)
-            tie = same_as if same_as != name else None
-            yield TensorEntry(name, tensor, owner.name, owner.is_layer, name in persistent, tie)
 
 
 @dataclass(frozen=True)
