@@ -61,7 +61,7 @@ class _Raiser:
         self.root = nn.Module()
         self.new = fx.Graph()
         self.mapping: dict[fx.Node, Any] = {}
-        self.built: dict[str, _Layer] = {}
+        self.built: set[str] = set()
         self.constants = {s.name: s.tensor for s in program.stored.values() if s.kind == "constant"}
         self.layers = self._recognise()
 
@@ -205,24 +205,21 @@ class _Raiser:
         return self.layers[node].spec.inputs(arguments(node), self.constants)
 
     def _ensure(self, layer: _Layer) -> None:
-        if layer.path not in self.built:
-            self.built[layer.path] = layer
-            self._build_layer(layer)
-
-    def _build_layer(self, layer: _Layer) -> None:
+        """Builds the layer, unless it is there."""
+        if layer.path in self.built:
+            return
+        self.built.add(layer.path)
         parent, _, name = layer.path.rpartition(".")
         tensors = {local: self.program.stored[tensor] for local, tensor in layer.tensors.items()}
-        sample = next(iter(tensors.values())).tensor if tensors else None
         with torch.device("meta"):
             module: nn.Module = getattr(nn, layer.kind)(**layer.config)
         for local, stored in tensors.items():
             _register(module, local, stored)
         counter = self.program.stored.get(f"{layer.path}.num_batches_tracked")
         if "num_batches_tracked" in module._buffers:
-            device = sample.device if sample is not None else "cpu"
-            module.num_batches_tracked = (
-                counter.tensor if counter is not None else torch.tensor(0, device=device)
-            )
+            device = next((stored.tensor.device for stored in tensors.values()), "cpu")
+            zero = torch.tensor(0, device=device)
+            module.num_batches_tracked = counter.tensor if counter is not None else zero
         owner = _container(self.root, parent)
         if name in owner._modules:
             _move(owner.get_submodule(name), module)
