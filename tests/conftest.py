@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from graphprune.axes.kinds import KINDS
-from graphprune.profiling import cache
+from graphprune.ground.files import CACHE
+from graphprune.profiling import widths
 
 # as modules of doctests they would be mistaken for each other
 collect_ignore_glob = ["*conftest.py"]
@@ -18,11 +19,11 @@ collect_ignore_glob = ["*conftest.py"]
 @pytest.fixture(autouse=True, scope="session")
 def _any_width_will_do() -> Iterator[None]:
     # in the environment, so that processes that tests start see it too
-    before = os.environ.get(cache.FOLDER)
+    before = os.environ.get(CACHE)
     with TemporaryDirectory() as folder:
-        os.environ[cache.FOLDER] = folder
-        cache.store(dict.fromkeys(KINDS, 1))
+        os.environ[CACHE] = folder
+        widths.store(dict.fromkeys(KINDS, 1))
         yield
-    os.environ.pop(cache.FOLDER)
+    os.environ.pop(CACHE)
     if before is not None:
-        os.environ[cache.FOLDER] = before
+        os.environ[CACHE] = before

@@ -40,7 +40,7 @@ from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import Program, capture, tensor_leaves
 from graphprune.capture.raising import raise_program
 from graphprune.ground.clock import Clock
-from graphprune.report.inspection import inspection
+from graphprune.report.facts import inspection
 from graphprune.results.onnx_checks import write_checked
 from graphprune.results.result import Result
 

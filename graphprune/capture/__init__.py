@@ -5,9 +5,10 @@ from __future__ import annotations
 from graphprune.capture.capture import capture
 from graphprune.capture.execution import run
 from graphprune.capture.grafting import graft
-from graphprune.capture.inputs import normalise_inputs, tensor_leaves, with_batch
+from graphprune.capture.inputs import normalise_inputs, with_batch
 from graphprune.capture.operations import Operation, Value
 from graphprune.capture.program import Program, Stored
+from graphprune.ground.arguments import tensor_leaves
 
 __all__ = [
     "Operation",

@@ -9,7 +9,7 @@ really holds at any batch size is then tried out at another one, without data.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from math import isqrt
 from typing import Any
 
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.inputs import Inputs, tensor_leaves
+from graphprune.capture.execution import Execution
+from graphprune.capture.inputs import Inputs
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import first_line
 
 __all__ = ["at_batch", "batch_problem", "choose_prime", "free_batch"]
@@ -98,31 +100,23 @@ def batch_problem(graph: fx.Graph, prime: int, constants: Iterable[Tensor]) -> s
     return ""
 
 
-def _without_data(graph: fx.Graph, prime: int) -> Iterable[tuple[fx.Node, Any]]:
-    """Every node with its value on the meta device, at another batch size."""
-    environment: dict[fx.Node, Any] = {}
-    for node in graph.nodes:
-        if node.op == "output":
-            return
-        if node.op in ("placeholder", "get_attr"):
-            value = pytree.tree_map_only(Tensor, lambda t: _meta(t, prime), node.meta.get("val"))
-        else:
-            assert callable(node.target)
-            given = (node.args, dict(node.kwargs))
-            args, kwargs = fx.node.map_aggregate(given, lambda a: _moved(a, environment))
-            value = node.target(*args, **kwargs)
-        environment[node] = value
-        yield node, value
+def _without_data(graph: fx.Graph, prime: int) -> Execution:
+    """A run at another batch size, of tensors on the meta device."""
 
+    def small(tensor: Tensor) -> Tensor:
+        return torch.empty(_scaled(tuple(tensor.shape), prime), dtype=tensor.dtype, device="meta")
 
-def _moved(argument: Any, environment: Mapping[fx.Node, Any]) -> Any:
-    if isinstance(argument, fx.Node):
-        return environment[argument]
-    return torch.device("meta") if isinstance(argument, torch.device) else argument
+    def moved(argument: Any) -> Any:
+        return torch.device("meta") if isinstance(argument, torch.device) else argument
 
-
-def _meta(like: Tensor, prime: int) -> Tensor:
-    return torch.empty(_scaled(tuple(like.shape), prime), dtype=like.dtype, device="meta")
+    examples = {
+        node: pytree.tree_map_only(Tensor, small, node.meta.get("val"))
+        for node in graph.nodes
+        if node.op in ("placeholder", "get_attr")
+    }
+    tensors = {str(node.target): example for node, example in examples.items() if node.op == "get_attr"}
+    inputs = [example for node, example in examples.items() if node.op == "placeholder"]
+    return Execution(graph, tensors, inputs, literal=moved)
 
 
 def _shapes(value: Any) -> Any:

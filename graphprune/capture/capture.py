@@ -15,20 +15,21 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free_batch
 from graphprune.capture.copying import copy_graph
-from graphprune.capture.describe import Description, describe, source_line
+from graphprune.capture.describe import describe, source_line
 from graphprune.capture.export import UNKNOWN, export_program, run_once
-from graphprune.capture.inputs import Inputs, normalise_inputs, registered_tensors, tensor_leaves
+from graphprune.capture.inputs import Inputs, normalise_inputs, registered_tensors
 from graphprune.capture.nodes import draws_random
 from graphprune.capture.outputs import choose_outputs, output_structure
-from graphprune.capture.parametrised import fold_parametrised
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.simplify import (
     fix_squeezes,
     fold_constants,
+    fold_parametrised,
     functionalise,
     relax_views,
     remove_dead,
 )
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import CaptureError, InputError, first_line
 
 __all__ = ["capture"]
@@ -70,9 +71,7 @@ def _capture_any(model: nn.Module, inputs: Inputs, outputs: Sequence[str]) -> Pr
         except (CaptureError, RuntimeError) as error:  # or there is no memory for so many examples
             reason = error.message if isinstance(error, CaptureError) else first_line(error)
     program = _capture(model, inputs, outputs)
-    return dataclasses.replace(
-        program, notes=(f"captured for this batch size only: {reason}", *program.notes)
-    )
+    return dataclasses.replace(program, notes=(f"captured for this batch size only: {reason}",))
 
 
 def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int = 0) -> Program:
@@ -101,7 +100,7 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
     _refuse_random(graph)
     stored = _used(graph, stored)
     _refuse_keywords(stored)
-    description: Description = describe(graph)
+    description = describe(graph)
     arguments = pytree.tree_unflatten(list(range(len(placeholders))), exported.call_spec.in_spec)
     return Program(
         graph=graph,
@@ -118,7 +117,6 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
         wanted=tuple(wanted),
         batch_primes=(*([prime] if prime else []), *description.primes),
         dynamic_batch=bool(prime),
-        notes=description.notes,
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
         model=model,
     )

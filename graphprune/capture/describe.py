@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
 import torch
@@ -19,14 +18,12 @@ from graphprune.capture.operations import Operation, Value
 __all__ = ["Description", "describe", "is_users", "source_line"]
 
 
-@dataclass
-class Description:
+class Description(NamedTuple):
     """The operations of a graph, its values by node name, and the primes that stand for sizes that are data."""
 
-    operations: tuple[Operation, ...] = ()
-    values: dict[str, Value] = field(default_factory=dict)
-    primes: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
+    operations: tuple[Operation, ...]
+    values: dict[str, Value]
+    primes: tuple[int, ...]
 
 
 class _Sizes:

@@ -11,7 +11,8 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.capture.describe import is_users
-from graphprune.capture.inputs import Inputs, tensor_leaves
+from graphprune.capture.inputs import Inputs
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import CaptureError, InputError, first_line
 from graphprune.ground.unlogged import unlogged
 
@@ -77,14 +78,9 @@ def _capture_error(error: Exception) -> CaptureError:
 
 
 def what_failed(error: Exception) -> str:
-    """What an error says and the user's line that raised it, in one line."""
-    return f"{first_line(error, 200)} ({_user_line(error)})"
-
-
-def _user_line(error: Exception) -> str:
-    """The innermost line that is not torch's own."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
-    if not frames:
-        return "no line of the model's code is on the stack"
-    frame = frames[-1]
-    return f'{frame.filename}:{frame.lineno}: "{frame.line}"'
+    """What an error says and the innermost line of the user's code that led to it, in one line."""
+    where = "no line of the model's code is on the stack"
+    for frame in traceback.extract_tb(error.__traceback__):
+        if is_users(frame.filename):
+            where = f'{frame.filename}:{frame.lineno}: "{frame.line}"'
+    return f"{first_line(error, 200)} ({where})"

@@ -10,10 +10,11 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from graphprune.capture.export import left_as_it_was, what_failed
-from graphprune.capture.inputs import registered_tensors, tensor_leaves
+from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.outputs import positions
-from graphprune.capture.parametrised import HOOKED
 from graphprune.capture.program import Program
+from graphprune.capture.simplify import HOOKED
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import InputError
 
 __all__ = ["graft"]

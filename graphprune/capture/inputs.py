@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import InputError
 
-__all__ = ["Inputs", "normalise_inputs", "registered_tensors", "tensor_leaves", "with_batch"]
+__all__ = ["Inputs", "normalise_inputs", "registered_tensors", "with_batch"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -21,39 +22,27 @@ def normalise_inputs(example_inputs: Any) -> Inputs:
     Raises:
         InputError: there is no tensor in it.
     """
-    if isinstance(example_inputs, torch.Tensor):
-        inputs: Inputs = ((example_inputs,), {})
-    elif isinstance(example_inputs, Mapping):
-        inputs = ((), dict(example_inputs))
-    elif _is_pair(example_inputs):
-        inputs = (tuple(example_inputs[0]), dict(example_inputs[1]))
-    elif isinstance(example_inputs, tuple | list):
-        inputs = (tuple(example_inputs), {})
-    else:
-        raise InputError(
-            f"example_inputs is a {type(example_inputs).__name__}",
-            "give a tensor, a tuple of arguments, a dict of keyword arguments, or (args, kwargs)",
-        )
+    match example_inputs:
+        case torch.Tensor():
+            inputs: Inputs = ((example_inputs,), {})
+        case Mapping():
+            inputs = ((), dict(example_inputs))
+        case (tuple() | list() as args, dict() as kwargs) if isinstance(example_inputs, tuple) and all(
+            isinstance(key, str) for key in kwargs
+        ):
+            inputs = (tuple(args), dict(kwargs))
+        case tuple() | list():
+            inputs = (tuple(example_inputs), {})
+        case _:
+            raise InputError(
+                f"example_inputs is a {type(example_inputs).__name__}",
+                "give a tensor, a tuple of arguments, a dict of keyword arguments, or (args, kwargs)",
+            )
     if not tensor_leaves(inputs):
         raise InputError("example_inputs holds no tensor", "give the inputs of one forward call")
     # copies: the sizes of a view's base would become part of the capture, and one tensor given in several places one
     # input
     return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)
-
-
-def _is_pair(value: Any) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and isinstance(value[0], tuple | list)
-        and isinstance(value[1], dict)
-        and all(isinstance(key, str) for key in value[1])
-    )
-
-
-def tensor_leaves(inputs: Any) -> list[torch.Tensor]:
-    """Every tensor in ``inputs``."""
-    return [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
 
 
 def registered_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from graphprune.capture.operators import bound
+
 __all__ = [
     "arguments",
     "call",
@@ -16,7 +18,6 @@ __all__ = [
     "given_arguments",
     "module_path",
     "mutates",
-    "overload",
     "own_memory",
     "set_arguments",
 ]
@@ -25,11 +26,6 @@ __all__ = [
 def family(node: fx.Node) -> str:
     """The operator without its overload: ``aten.add``."""
     return ".".join(str(node.target).split(".")[:2])
-
-
-def overload(node: fx.Node) -> Any:
-    """The operator that a node calls."""
-    return node.target
 
 
 def _schema(node: fx.Node) -> Any:
@@ -47,9 +43,7 @@ def given_arguments(
 
 def arguments(node: fx.Node) -> dict[str, Any]:
     """The same with defaults filled in, in the schema's order."""
-    bound = {item.name: item.default_value for item in _schema(node) if item.has_default_value()}
-    bound |= given_arguments(node)
-    return {item.name: bound[item.name] for item in _schema(node) if item.name in bound}
+    return bound(node.target, node.args, node.kwargs)  # type: ignore[arg-type]
 
 
 def set_arguments(node: fx.Node, changes: Mapping[str, Any]) -> None:
@@ -87,14 +81,12 @@ def mutates(node: fx.Node) -> bool:
 
 def draws_random(node: fx.Node) -> bool:
     """Whether the operator draws random numbers; a dropout that is switched off does not."""
-    operator = node.target
-    if not isinstance(operator, torch._ops.OpOverload):
+    tags = node.target.tags if isinstance(node.target, torch._ops.OpOverload) else ()
+    if torch.Tag.nondeterministic_seeded not in tags:
         return False
-    if torch.Tag.nondeterministic_seeded not in operator.tags:
-        return False
-    bound = arguments(node)
-    off = [bound.get(name) is False for name in ("train", "training")]
-    return not any(off) and 0 not in [bound.get(name) for name in ("p", "dropout_p") if name in bound]
+    given = arguments(node)
+    is_off = any(given.get(name) is False for name in ("train", "training"))
+    return not is_off and all(given.get(name) != 0 for name in ("p", "dropout_p"))
 
 
 def own_memory(graph: fx.Graph) -> Callable[[Any], Any]:

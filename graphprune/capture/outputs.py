@@ -79,8 +79,6 @@ def _paths(structure: Any, path: str = "") -> Iterator[tuple[str, int]]:
 
 def _plain(structure: Any) -> Any:
     """Tuples, lists and dicts; dataclasses and other mappings become dicts of their fields."""
-    if isinstance(structure, str) or structure is None or structure is _DROPPED:
-        return structure
     if isinstance(structure, Constant):
         return structure if isinstance(structure.value, str) else structure.value
     if isinstance(structure, Mapping):
@@ -88,10 +86,8 @@ def _plain(structure: Any) -> Any:
     if dataclasses.is_dataclass(structure):
         fields = dataclasses.fields(structure)
         return {item.name: _plain(getattr(structure, item.name)) for item in fields}
-    if isinstance(structure, list):
-        return [_plain(item) for item in structure]
-    if isinstance(structure, tuple):
-        return tuple(_plain(item) for item in structure)
+    if isinstance(structure, list | tuple):
+        return (list if isinstance(structure, list) else tuple)(map(_plain, structure))
     return structure
 
 

@@ -17,13 +17,11 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from graphprune.capture.inputs import tensor_leaves
-from graphprune.capture.layer_specs import PLAIN, WEIGHTED, LayerSpec
+from graphprune.capture.layer_specs import PLAIN, RECURRENT, WEIGHTED, LayerSpec
 from graphprune.capture.nodes import arguments, family, module_path
 from graphprune.capture.program import Constant, Program, Stored
-from graphprune.capture.recurrent import RECURRENT
 from graphprune.capture.spelling import spell
-from graphprune.ground.arguments import is_constant, require_same
+from graphprune.ground.arguments import is_constant, require_same, tensor_leaves
 
 __all__ = ["raise_program"]
 
@@ -53,8 +51,8 @@ class _Layer:
     path: str
     spec: LayerSpec
     kind: str
-    config: tuple[tuple[str, Any], ...]
-    tensors: tuple[tuple[str, str], ...]
+    config: Mapping[str, Any]
+    tensors: Mapping[str, str]
 
 
 class _Raiser:
@@ -63,7 +61,7 @@ class _Raiser:
         self.root = nn.Module()
         self.new = fx.Graph()
         self.mapping: dict[fx.Node, Any] = {}
-        self.built: dict[str, _Layer] = {}
+        self.built: set[str] = set()
         self.constants = {s.name: s.tensor for s in program.stored.values() if s.kind == "constant"}
         self.layers = self._recognise()
 
@@ -95,9 +93,9 @@ class _Raiser:
         if config is None:
             return None
         if path and self.program.module_types.get(path) == kind:
-            return _Layer(path, spec, kind, _frozen(config), ())
+            return _Layer(path, spec, kind, config, {})
         if spec.always and bound.get("p"):
-            return _Layer(self._fresh(path, spec.always, taken), spec, kind, _frozen(config), ())
+            return _Layer(self._fresh(path, spec.always, taken), spec, kind, config, {})
         return None
 
     def _weighted(self, spec: LayerSpec, bound: Mapping[str, Any]) -> _Layer | None:
@@ -113,7 +111,7 @@ class _Raiser:
         local, tensor = next(iter(held.items()))
         for path in self._paths(tensor, local, kind):
             if all(f"{path}.{local}" in self._names(tensor) for local, tensor in held.items()):
-                return _Layer(path, spec, kind, _frozen(config), tuple(held.items()))
+                return _Layer(path, spec, kind, config, held)
         return None
 
     def _with_shapes(self, bound: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,24 +205,21 @@ class _Raiser:
         return self.layers[node].spec.inputs(arguments(node), self.constants)
 
     def _ensure(self, layer: _Layer) -> None:
-        if layer.path not in self.built:
-            self.built[layer.path] = layer
-            self._build_layer(layer)
-
-    def _build_layer(self, layer: _Layer) -> None:
+        """Builds the layer, unless it is there."""
+        if layer.path in self.built:
+            return
+        self.built.add(layer.path)
         parent, _, name = layer.path.rpartition(".")
-        tensors = {local: self.program.stored[tensor] for local, tensor in layer.tensors}
-        sample = next(iter(tensors.values())).tensor if tensors else None
+        tensors = {local: self.program.stored[tensor] for local, tensor in layer.tensors.items()}
         with torch.device("meta"):
-            module: nn.Module = getattr(nn, layer.kind)(**dict(layer.config))
+            module: nn.Module = getattr(nn, layer.kind)(**layer.config)
         for local, stored in tensors.items():
             _register(module, local, stored)
         counter = self.program.stored.get(f"{layer.path}.num_batches_tracked")
         if "num_batches_tracked" in module._buffers:
-            device = sample.device if sample is not None else "cpu"
-            module.num_batches_tracked = (
-                counter.tensor if counter is not None else torch.tensor(0, device=device)
-            )
+            device = next((stored.tensor.device for stored in tensors.values()), "cpu")
+            zero = torch.tensor(0, device=device)
+            module.num_batches_tracked = counter.tensor if counter is not None else zero
         owner = _container(self.root, parent)
         if name in owner._modules:
             _move(owner.get_submodule(name), module)
@@ -244,10 +239,6 @@ class _Raiser:
 def _rank(bound: Mapping[str, Any]) -> int:
     """The number of dimensions of the first tensor."""
     return int(next(value.meta["val"].dim() for value in bound.values() if isinstance(value, fx.Node)))
-
-
-def _frozen(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in config.items())
 
 
 def _register(module: nn.Module, name: str, stored: Stored) -> None:

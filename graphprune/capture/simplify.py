@@ -1,22 +1,42 @@
-"""Makes an exported graph functional: constants folded, in-place operators replaced, dead code dropped."""
+"""Makes an exported graph functional: constants folded, in-place operators replaced, dead code dropped.
+
+Weights that a model computes from others at each call become plain weights, under the name the layer has for them.
+`torch.nn.utils.parametrize` (weight_norm, spectral_norm, orthogonal …), the older hooks of `torch.nn.utils` and the
+masks of `torch.nn.utils.prune` all keep originals and compute the weight from nothing but stored tensors.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Reversible
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx, nn
 
 from graphprune.capture.nodes import arguments, call, draws_random, family, mutates
+from graphprune.capture.program import Stored
 
-__all__ = ["fix_squeezes", "fold_constants", "functionalise", "relax_views", "remove_dead"]
+__all__ = [
+    "HOOKED",
+    "fix_squeezes",
+    "fold_constants",
+    "fold_parametrised",
+    "functionalise",
+    "relax_views",
+    "remove_dead",
+]
+
+# layer.parametrizations.weight.original0, .0._u; layer.weight_g, weight_v; weight_orig with weight_u or weight_mask
+_ORIGINAL = re.compile(r"(?P<layer>.*?)\.?parametrizations\.(?P<name>\w+)\.(original\d*|\d+\..+)")
+HOOKED = ("orig", "mask", "g", "u", "v")
+_HOOKED = re.compile(rf"(?P<layer>.*?)\.?(?P<name>\w+)_({'|'.join(HOOKED)})")
 
 _CREATORS = ("aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty")
 
 
-def fold_constants(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def fold_constants(graph: fx.Graph, constants: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Computes what depends on constants alone, such as a causal mask, and stores the results in its place.
 
     Args:
@@ -31,18 +51,18 @@ def fold_constants(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> di
             known[node] = constants[str(node.target)]
         else:
             known[node] = call(node, lambda source: known[source] if source in known else _like(source))
-    folded: dict[str, torch.Tensor] = {}
+    folded: dict[str, Tensor] = {}
     for node, value in known.items():
         read = [user for user in node.users if user not in known]
-        if node.op == "call_function" and isinstance(value, torch.Tensor) and read:
-            _hold(graph, node, value, folded)
-    for node in reversed(known):
-        if not node.users:
-            graph.erase_node(node)
+        if node.op == "call_function" and isinstance(value, Tensor) and read:
+            name = f"_constant_{len(folded)}"
+            node.replace_all_uses_with(_held(graph, node, name))
+            folded[name] = value.clone().contiguous()
+    _erase_unread(graph, known)
     return folded
 
 
-def _constant_nodes(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> list[fx.Node]:
+def _constant_nodes(graph: fx.Graph, constants: Mapping[str, Tensor]) -> list[fx.Node]:
     """Nodes that depend on nothing but constants, except memory that data is later written into."""
     root = _memory(graph)
     written: set[fx.Node] = set()
@@ -71,7 +91,7 @@ def _is_constant(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
     name = family(node)
     if node.op != "call_function" or draws_random(node) or _has_symbols(node.meta.get("val")):
         return False
-    if not name.startswith("aten.") and not isinstance(node.meta.get("val"), torch.Tensor):
+    if not name.startswith("aten.") and not isinstance(node.meta.get("val"), Tensor):
         return False
     if name in _CREATORS:
         return all(source in known for source in node.all_input_nodes if source is not node.args[0])
@@ -81,24 +101,98 @@ def _is_constant(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
 def _has_symbols(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return any(_has_symbols(item) for item in value)
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, Tensor):
         return any(not isinstance(size, int) for size in value.shape)
     return not isinstance(value, int | float | bool | None)
 
 
-def _like(node: fx.Node) -> torch.Tensor:
+def _like(node: fx.Node) -> Tensor:
     """All that a creator takes from its first argument is dtype and device."""
     value = node.meta["val"]
     return torch.empty((), dtype=value.dtype, device=value.device)
 
 
-def _hold(graph: fx.Graph, node: fx.Node, value: torch.Tensor, folded: dict[str, torch.Tensor]) -> None:
-    name = f"_constant_{len(folded)}"
+def _held(graph: fx.Graph, node: fx.Node, name: str) -> fx.Node:
+    """A node that reads the stored tensor ``name``, to stand for ``node``, which computed it."""
     with graph.inserting_before(node):
-        held = graph.create_node("get_attr", name, name=name)
+        held = graph.create_node("get_attr", name, name=name.replace(".", "_"))
     held.meta = dict(node.meta)
-    node.replace_all_uses_with(held)
-    folded[name] = value.clone().contiguous()
+    return held
+
+
+def _erase_unread(graph: fx.Graph, nodes: Reversible[fx.Node]) -> None:
+    for node in reversed(nodes):
+        if not node.users:
+            graph.erase_node(node)
+
+
+def fold_parametrised(graph: fx.Graph, stored: Mapping[str, Stored], model: nn.Module) -> dict[str, Stored]:
+    """Replaces every computed weight in ``graph`` by a stored one; returns the tensors that are stored then.
+
+    A weight is folded if it has the shape of an original and depends on originals of one weight only. What is folded
+    is a copy at today's values: a program does not follow a model that is trained further.
+    """
+    weights = {name: weight for name in stored if (weight := _weight_of(name, model))}
+    values = _computed(graph, stored, weights)
+    folded: dict[str, Stored] = {}
+    held: dict[str, fx.Node] = {}
+    for node, (weight, value) in values.items():
+        used = [user for user in node.users if user not in values]
+        originals = [stored[name] for name, of in weights.items() if of == weight]
+        shapes = [item.tensor.shape for item in originals]
+        if node.op != "call_function" or not used or value.shape not in shapes:
+            continue
+        if weight not in folded:
+            trainable = any(item.tensor.requires_grad for item in originals)
+            folded[weight] = Stored(weight, "parameter", nn.Parameter(value.detach().clone(), trainable))
+            held[weight] = _held(graph, node, weight)
+        for user in used:
+            user.replace_input_with(node, held[weight])
+    _erase_unread(graph, values)
+    read = {node.target for node in graph.nodes if node.op == "get_attr"}
+    return {n: item for n, item in stored.items() if n in read or weights.get(n) not in folded} | folded
+
+
+def _weight_of(name: str, model: nn.Module) -> str:
+    """The weight that a stored tensor is an original of; empty if of none."""
+    match = _ORIGINAL.fullmatch(name) or _HOOKED.fullmatch(name)
+    if match is None:
+        return ""
+    try:
+        owner = model.get_submodule(match["layer"])
+    except AttributeError:
+        return ""
+    own = match["name"] in owner._parameters or match["name"] in owner._buffers
+    return (
+        f"{match['layer']}.{match['name']}".lstrip(".") if hasattr(owner, match["name"]) and not own else ""
+    )
+
+
+def _computed(
+    graph: fx.Graph, stored: Mapping[str, Stored], weights: Mapping[str, str]
+) -> dict[fx.Node, tuple[str, Tensor]]:
+    """Nodes that depend on stored tensors alone, originals of one weight among them: that weight, and the value."""
+    known: dict[fx.Node, tuple[str, Any]] = {}
+    for node in graph.nodes:
+        if node.op == "get_attr" and node.target in stored:
+            known[node] = (weights.get(node.target, ""), stored[node.target].tensor.detach())
+        elif node.op == "call_function" and _pure(node, known):
+            of = {known[source][0] for source in node.all_input_nodes} - {""}
+            if len(of) <= 1 and (of or _cheap(node)):
+                with torch.no_grad():
+                    known[node] = (next(iter(of), ""), call(node, lambda source: known[source][1]))
+    return {node: item for node, item in known.items() if item[0] and isinstance(item[1], Tensor)}
+
+
+def _cheap(node: fx.Node) -> bool:
+    """Whether a value that may never be needed can be made all the same: a number, or one made of nothing."""
+    value = node.meta.get("val")
+    return not node.all_input_nodes or (isinstance(value, Tensor) and value.numel() <= 1)
+
+
+def _pure(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
+    changes = mutates(node) or draws_random(node)
+    return not changes and all(source in known for source in node.all_input_nodes)
 
 
 def functionalise(graph: fx.Graph) -> None:
@@ -177,8 +271,5 @@ def fix_squeezes(graph: fx.Graph, batch: int) -> None:
 
 def remove_dead(graph: fx.Graph) -> None:
     """Drops what nobody reads, assertions on shapes included."""
-    for node in reversed(list(graph.nodes)):
-        if node.op in ("placeholder", "output") or node.users:
-            continue
-        if not mutates(node):
-            graph.erase_node(node)
+    kept = ("placeholder", "output")
+    _erase_unread(graph, [node for node in graph.nodes if node.op not in kept and not mutates(node)])

@@ -38,16 +38,20 @@ _METHODS = {
     "aten.split_with_sizes.default": "split",
     "aten.sym_size.int": "size",
 }
-_TORCH = _same_name(
+_TORCH_NAMES = _same_name(
     "cat.default stack.default relu.default sigmoid.default tanh.default softmax.int exp.default sqrt.default "
     "rsqrt.default abs.default addmm.default bmm.default mm.default where.self clamp.default roll.default "
     "einsum.default baddbmm.default log.default sin.default cos.default"
 )
-_FUNCTIONAL = _same_name(
+_FUNCTIONAL_NAMES = _same_name(
     "linear.default gelu.default silu.default hardswish.default hardsigmoid.default layer_norm.default "
     "scaled_dot_product_attention.default max_pool2d.default avg_pool2d.default adaptive_avg_pool2d.default "
     "pad.default"
 )
+_FUNCTIONS = {
+    **{target: getattr(torch, name) for target, name in _TORCH_NAMES.items()},
+    **{target: getattr(F, name) for target, name in _FUNCTIONAL_NAMES.items()},
+}
 # how many of an operator's arguments the public function has; the rest chooses a kernel
 _PUBLIC = {"aten.layer_norm.default": 5}
 
@@ -65,12 +69,7 @@ def spell(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, Any]) -> Any
         return _index(graph, node, args)
     if target in _METHODS:
         return graph.call_method(_METHODS[target], args, kwargs)
-    function: Any = node.target
-    if target in _TORCH:
-        function = getattr(torch, _TORCH[target])
-    elif target in _FUNCTIONAL:
-        function = getattr(F, _FUNCTIONAL[target])
-    return graph.call_function(function, args, kwargs)
+    return graph.call_function(_FUNCTIONS.get(target, node.target), args, kwargs)
 
 
 def _without_defaults(node: fx.Node) -> tuple[Any, ...]:

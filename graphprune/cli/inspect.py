@@ -12,7 +12,6 @@ from rich.console import RenderableType
 from rich.text import Text
 
 import graphprune as gp
-from graphprune import exporting
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.declared import command_line
 from graphprune.cli.models import Source, resolve
@@ -20,9 +19,9 @@ from graphprune.cli.output import console, print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ExplainRequest, InspectRequest
 from graphprune.cli.shapes import parse_shapes
-from graphprune.report.facts import network_facts
+from graphprune.ground.files import write_text
+from graphprune.report.facts import inspection, network_facts
 from graphprune.report.graph_files import WRITERS
-from graphprune.report.inspection import inspection
 from graphprune.report.page import render
 from graphprune.report.picture import layer_graph
 from graphprune.report.tables import cost_line, group_table, pin_table
@@ -48,7 +47,7 @@ def inspect(request: InspectRequest) -> None:
         for kind in ("html", *WRITERS):
             if (path := getattr(request, kind)) is not None:
                 progress(f"write {path.name}")
-                exporting.write_text(path, _file(kind, source, graph, {**found, **asked}))
+                write_text(path, _file(kind, source, graph, {**found, **asked}))
     print_result({"model": source.spec, **found}, _parts(source, found), request.json)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.text import Text
 
-from graphprune import exporting
 from graphprune.cli.documents import read_document
 from graphprune.cli.output import print_result
 from graphprune.cli.request import ReportRequest
 from graphprune.ground.errors import InputError
+from graphprune.ground.files import write_text
 from graphprune.probing import Sensitivity
 from graphprune.report.page import render
 from graphprune.scoring import find_importance
@@ -53,7 +53,7 @@ def report(request: ReportRequest) -> None:
             f"{directory}/report.json cannot be shown: {type(error).__name__} {error}",
             "shrink the model again",
         ) from error
-    exporting.write_text(page, text)
+    write_text(page, text)
     document = {"page": str(page), "bytes": page.stat().st_size}
     print_result(document, [Text(f"Written to {page}")], request.json, request.quiet)
 

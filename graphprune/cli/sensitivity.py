@@ -19,7 +19,7 @@ from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import is_first, joined_processes
 from graphprune.cli.user_file import read_evaluation, read_loss
 from graphprune.probing import Sensitivity
-from graphprune.report.sensitivity import sensitivity_table
+from graphprune.report.tables import sensitivity_table
 
 __all__ = ["sensitivity"]
 

@@ -28,14 +28,15 @@ from graphprune.cli.user_file import read_loss
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, share
 from graphprune.planning import Plan
-from graphprune.report.shrink_tables import (
+from graphprune.report.tables import (
     lossless_tables,
     reach_table,
     repair_tables,
     round_tables,
+    shrink_table,
+    verdict_line,
     width_table,
 )
-from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.results.result import Result
 
 __all__ = ["hints", "shrink"]

@@ -5,8 +5,8 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 
 from __future__ import annotations
 
-from graphprune.exporting.directory import RESULT_FILES, ensure_writable, write_directory
-from graphprune.exporting.documents import rows_to_json
+from graphprune.exporting.directory import ensure_writable, rows_to_json, write_directory
+from graphprune.exporting.graph_json import graph_to_json, read_graph
 from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
 from graphprune.exporting.parity import Parity, parity, samples
@@ -22,13 +22,10 @@ from graphprune.exporting.runtime import (
     session,
 )
 from graphprune.exporting.source import module_source
-from graphprune.exporting.store import graph_from_json, graph_to_json, load_model, save_model
-from graphprune.exporting.tensor_file import read_tensors, write_tensors
-from graphprune.ground.files import write_text
+from graphprune.exporting.store import load_model, read_tensors, save_model, write_tensors
 
 __all__ = [
     "OTHER",
-    "RESULT_FILES",
     "Latency",
     "NodeTime",
     "OnnxFile",
@@ -38,7 +35,6 @@ __all__ = [
     "export_onnx",
     "fastest",
     "feeder",
-    "graph_from_json",
     "graph_to_json",
     "latency",
     "layer_times",
@@ -47,6 +43,7 @@ __all__ = [
     "module_source",
     "node_times",
     "parity",
+    "read_graph",
     "read_tensors",
     "rows_to_json",
     "runner",
@@ -55,5 +52,4 @@ __all__ = [
     "session",
     "write_directory",
     "write_tensors",
-    "write_text",
 ]

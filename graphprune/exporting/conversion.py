@@ -1,4 +1,7 @@
-"""A model as an ONNX program in memory, before optimisation: its tensors still have the model's names."""
+"""A model as an ONNX program in memory, before optimisation: its tensors still have the model's names.
+
+So they can be given other values, none of them missed.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,19 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map_only
 
-from graphprune.exporting.feeds import Inputs, tensors_in
+from graphprune.exporting.runtime import Inputs
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError, first_line
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["FIXED_BATCH", "UNKNOWN", "convert", "quiet"]
+__all__ = ["FIXED_BATCH", "UNKNOWN", "convert", "quiet", "read_tensors", "replace_initializers"]
 
 FIXED_BATCH = "export with a fixed batch size, or let the model take the batch size from its input"
 NO_OPERATOR = "replace that operation by one that ONNX has, or leave ONNX out: save(..., onnx=False)"
+REPORT = "report the model: its ONNX file cannot be compared on random weights"
 UNKNOWN = "if the model runs in PyTorch on the same input, leave ONNX out and report the model"
 
 
@@ -51,7 +57,7 @@ def convert(
 
 def _with_batch(inputs: Inputs) -> Inputs:
     """The examples with at least two samples: torch.export takes a size of 1 for a constant."""
-    batch = max([2, *(tensor.shape[0] for tensor in tensors_in(inputs) if tensor.dim())])
+    batch = max([2, *(tensor.shape[0] for tensor in tensor_leaves(inputs) if tensor.dim())])
 
     def repeat(tensor: torch.Tensor) -> torch.Tensor:
         alone = tensor.dim() and tensor.shape[0] == 1
@@ -71,7 +77,7 @@ def _exported(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_batch: bool
 ) -> torch.export.ExportedProgram:
     shapes = torch.export.ShapesCollection()
-    for tensor in tensors_in((args, kwargs)):
+    for tensor in tensor_leaves((args, kwargs)):
         if dynamic_batch and tensor.dim() > 0:
             shapes[tensor] = {0: torch.export.Dim.DYNAMIC}
     try:
@@ -127,3 +133,55 @@ def _where(text: str, exported: torch.export.ExportedProgram | None) -> str:
     ]
     layer = f" of layer {layers[0]!r}" if layers and layers[0] else ""
     return f", at node {found[1]} ({found[2]}){layer}"
+
+
+def replace_initializers(
+    graph: Any, converted: torch.onnx.ONNXProgram, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Put `tensors` in the place of every parameter and buffer that the model reads.
+
+    Args:
+        graph: an `onnx_ir.Graph` of the program, to be changed.
+        converted: the program before optimisation, with the `torch.export` program it comes from.
+        tensors: values by the model's names, of the shapes and dtypes that the graph has.
+
+    Raises:
+        ExportError: the graph has no initializer of the name, shape and dtype of a tensor that the model reads,
+            or there is no value for it.
+    """
+    import onnx_ir
+
+    initializers = graph.initializers
+    for name in sorted(read_tensors(converted)):
+        if name not in initializers:
+            raise ExportError(f"the ONNX program has no initializer for the tensor {name!r}", REPORT)
+        if name not in tensors:
+            raise ExportError(f"there is no value for the tensor {name!r} of the ONNX program", REPORT)
+    for name in initializers.keys() & tensors.keys():
+        value = onnx_ir.tensor(tensors[name].detach().cpu().contiguous(), name=name)
+        there, given = _form(initializers[name].const_value), _form(value)
+        if given != there:
+            raise ExportError(f"the initializer {name!r} is {there}, the tensor {given}", REPORT)
+        initializers[name].const_value = value
+
+
+def _form(tensor: Any) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"
+
+
+def read_tensors(converted: torch.onnx.ONNXProgram) -> frozenset[str]:
+    """Names of the parameters and buffers from which something is computed."""
+    exported = converted.exported_program
+    assert exported is not None
+    kinds = (InputKind.PARAMETER, InputKind.BUFFER)
+    specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs if spec.kind in kinds}
+    return frozenset(
+        str(specs[node.name].target)
+        for node in exported.graph.nodes
+        # an assertion about a tensor computes nothing
+        if node.op == "placeholder" and node.name in specs and any(_is_used(user) for user in node.users)
+    )
+
+
+def _is_used(node: torch.fx.Node) -> bool:
+    return bool(node.users) or node.op == "output"

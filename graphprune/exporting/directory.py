@@ -1,4 +1,4 @@
-"""Result directories that are either complete or not there at all."""
+"""Result directories that are either complete or not there at all, and the JSON in them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["RESULT_FILES", "ensure_writable", "write_directory"]
+__all__ = ["ensure_writable", "rows_to_json", "write_directory"]
 
 # One of these, being a JSON object, marks a directory as a result of ours.
 MARKERS = ("report.json", "plan.json")
@@ -179,3 +180,32 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def rows_to_json(document: Mapping[str, Any]) -> str:
+    """``document`` as JSON: indented, but every row of a table on one line.
+
+    >>> print(rows_to_json({"a": 1, "rows": [{"x": [1, 2]}, {"x": [3]}]}), end="")
+    {
+      "a": 1,
+      "rows": [
+        {"x": [1, 2]},
+        {"x": [3]}
+      ]
+    }
+    """
+    return _text(document, 0) + "\n"
+
+
+def _text(value: Any, depth: int) -> str:
+    if isinstance(value, dict) and value and depth < 2:
+        rows = [f"{json.dumps(key)}: {_text(item, depth + 1)}" for key, item in value.items()]
+        return _lines("{", rows, "}", depth)
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return _lines("[", [json.dumps(item) for item in value], "]", depth)
+    return json.dumps(value)
+
+
+def _lines(begin: str, rows: list[str], end: str, depth: int) -> str:
+    indent = "  " * depth
+    return begin + ",".join(f"\n{indent}  {row}" for row in rows) + f"\n{indent}{end}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from itertools import count
 from typing import Any
 
 from torch import fx
 
-from graphprune.exporting.layout import Bracket, Expression, brackets, flat, literal, named, quoted, statement
+from graphprune.exporting.layout import Bracket, Expression, flat, literal, named, quoted, statement
 from graphprune.exporting.targets import function_name
 from graphprune.ground.arguments import remedy, require_same
 from graphprune.ground.errors import InputError
@@ -72,7 +73,7 @@ def forward_source(graph: fx.Graph, layers: Collection[str] = ()) -> list[str]:
                 block = _block(str(node.target))
                 body.append(f"        # {block}")
             body.extend(_statement(node, names))
-    return [*statement("def ", brackets("forward(", parameters, ")"), 4, ":"), *body]
+    return [*statement("def ", Bracket("forward(", parameters, ")"), 4, ":"), *body]
 
 
 def attribute(name: str, layers: Collection[str] = ()) -> str:
@@ -126,7 +127,8 @@ class _Names:
             name = self._unused(node.name)
         else:
             self._used.difference_update(freed)
-            name = freed[0] if freed else next(n for n in _tensor_names() if n not in self._used)
+            names = (f"x{number or ''}" for number in count())
+            name = freed[0] if freed else next(n for n in names if n not in self._used)
         self._used.add(name)
         self._name[node] = name
         return name
@@ -149,11 +151,6 @@ class _Names:
         return wish
 
 
-def _tensor_names() -> Iterator[str]:
-    yield "x"
-    yield from (f"x{number}" for number in range(1, 1_000_000))
-
-
 def _parameter_name(name: str) -> str:
     if not name.isidentifier() or keyword.iskeyword(name) or name in RESERVED:
         raise InputError(
@@ -171,7 +168,7 @@ def _block(name: str) -> str:
 
 def _statement(node: fx.Node, names: _Names) -> list[str]:
     if node.op == "output":
-        return statement("return ", _readable(node.args[0], names), 8)
+        return statement("return ", literal(node.args[0], names.of), 8)
     if node.target is require_same:
         return _requirement(node, names)
     expression = _expression(node, names)
@@ -181,26 +178,22 @@ def _statement(node: fx.Node, names: _Names) -> list[str]:
 def _requirement(node: fx.Node, names: _Names) -> list[str]:
     """`if mask is not None: raise …` in plain Python."""
     name, argument, captured = node.args
-    text, wanted = flat(_readable(argument, names)), flat(literal(captured))
+    text, wanted = flat(literal(argument, names.of)), flat(literal(captured))
     if captured is None or isinstance(captured, bool):
         differs = f"{text} is not {wanted}"
     else:  # comparing a tensor would give a tensor
         differs = f"isinstance({text}, torch.Tensor) or {text} != {wanted}"
     reason = quoted(f"{name} was {captured!r} at capture; {remedy(captured)}")
-    return [f"        if {differs}:", *statement("raise ", brackets("ValueError(", [reason], ")"), 12)]
-
-
-def _readable(value: Any, names: _Names) -> Expression:
-    return literal(value, names.of)
+    return [f"        if {differs}:", *statement("raise ", Bracket("ValueError(", [reason], ")"), 12)]
 
 
 def _expression(node: fx.Node, names: _Names) -> Expression:
-    values = [_readable(value, names) for value in node.args]
-    options = [named(f"{name}=", _readable(value, names)) for name, value in node.kwargs.items()]
+    values = [literal(value, names.of) for value in node.args]
+    options = [named(f"{name}=", literal(value, names.of)) for name, value in node.kwargs.items()]
     if node.op == "call_module":
-        return brackets(f"{names.attribute(node)}(", values + options, ")")
+        return Bracket(f"{names.attribute(node)}(", values + options, ")")
     if node.op == "call_method":
-        return brackets(f"{_operand(values[0])}.{node.target}(", values[1:] + options, ")")
+        return Bracket(f"{_operand(values[0])}.{node.target}(", values[1:] + options, ")")
     assert callable(node.target)
     return _call(function_name(node.target), node, values, options)
 
@@ -209,17 +202,17 @@ def _call(name: str, node: fx.Node, values: list[Expression], options: list[Expr
     on_tensor = bool(node.args) and isinstance(node.args[0], fx.Node)
     if not options and (on_tensor or name.startswith("operator.")):
         if name == "operator.getitem" and on_tensor:
-            return brackets(f"{flat(values[0])}[", _subscripts(node.args[1], values[1]), "]")
+            return Bracket(f"{flat(values[0])}[", _subscripts(node.args[1], values[1]), "]")
         if name in INFIX and len(values) == 2:
             return _infix(_operand(values[0]), INFIX[name], flat(values[1]))
         if name in PREFIX:
             return f"{PREFIX[name]}{_operand(values[0])}"
     places = values[1] if name == "torch.ops.aten.index.Tensor" else ""
     if isinstance(places, Bracket) and "None" not in places.items:  # `x[i, j]`, in leading dimensions
-        return brackets(f"{flat(values[0])}[", places.items, "]")
+        return Bracket(f"{flat(values[0])}[", places.items, "]")
     if name in METHODS and on_tensor:
-        return brackets(f"{flat(values[0])}.{METHODS[name]}(", values[1:] + options, ")")
-    return brackets(f"{_function(name)}(", values + options, ")")
+        return Bracket(f"{flat(values[0])}.{METHODS[name]}(", values[1:] + options, ")")
+    return Bracket(f"{_function(name)}(", values + options, ")")
 
 
 def _function(name: str) -> str:

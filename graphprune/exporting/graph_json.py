@@ -15,19 +15,20 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from graphprune.exporting.inventory import Inventory, ModuleEntry, TensorEntry, check_name, own_tensors
-from graphprune.exporting.layer_calls import LayerCall, build_layer, describe_layer
+from graphprune.exporting.inventory import (
+    LayerCall,
+    ModuleEntry,
+    TensorEntry,
+    build_layer,
+    check_name,
+    inventory,
+    own_tensors,
+)
 from graphprune.exporting.literals import DTYPES, Json, decode, encode
 from graphprune.exporting.targets import function_name, function_named, method_named
 from graphprune.ground.errors import InputError, first_line
 
-__all__ = [
-    "FORMAT_VERSION",
-    "graph_from_json",
-    "graph_to_json",
-    "read_graph",
-    "stored_tensors",
-]
+__all__ = ["FORMAT_VERSION", "graph_to_json", "read_graph", "stored_tensors"]
 
 FORMAT_VERSION = 1
 Values = Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]  # a tensor by name, shape and dtype
@@ -52,7 +53,7 @@ def graph_to_json(model: fx.GraphModule) -> str:
         InputError: a function is not on the allow-list, a layer is not one of `torch.nn`'s, or an argument or
             name cannot be stored.
     """
-    parts = Inventory.of(model)
+    entries = list(inventory(model))
     document = {
         "format_version": FORMAT_VERSION,
         "class_name": type(model).__name__,
@@ -60,31 +61,22 @@ def graph_to_json(model: fx.GraphModule) -> str:
         "training_differs": [
             name for name, module in model.named_modules() if module.training is not model.training
         ],
-        "modules": [_module_record(entry) for entry in parts.modules],
-        "tensors": [_tensor_record(entry) for entry in parts.tensors],
+        "modules": [_module_record(entry) for entry in entries if entry.name],
+        "tensors": [_tensor_record(tensor) for entry in entries for tensor in entry.tensors],
         "nodes": [_node_record(node, model) for node in model.graph.nodes],
     }
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
-def graph_from_json(text: str) -> fx.GraphModule:
-    """The model that `graph_to_json` described, on the CPU, every parameter and buffer filled with zeros.
-
-    Raises:
-        InputError: the text is not such a description, or names a function, method or layer that may not
-            stand in a stored graph.
-    """
-    return read_graph(text, lambda name, shape, dtype: torch.zeros(shape, dtype=dtype))
-
-
 def read_graph(text: str, value: Values, operators: Collection[str] = ()) -> fx.GraphModule:
-    """The model described by `text`, with the tensor `value(name, shape, dtype)` for each untied name.
+    """The model that `graph_to_json` described, with the tensor `value(name, shape, dtype)` for each untied name.
 
     Args:
         operators: operators outside torch that it may call, as "mylib::scale".
 
     Raises:
-        InputError: as `graph_from_json`; and whatever `value` raises.
+        InputError: the text is not such a description, or names a function, method or layer that may not
+            stand in a stored graph; and whatever `value` raises.
     """
     try:
         document = json.loads(text)
@@ -101,7 +93,7 @@ def read_graph(text: str, value: Values, operators: Collection[str] = ()) -> fx.
 
 def stored_tensors(model: fx.GraphModule) -> dict[str, torch.Tensor]:
     """Every parameter and buffer once, tied ones under the name that comes first."""
-    tensors = Inventory.of(model).tensors
+    tensors = (tensor for entry in inventory(model) for tensor in entry.tensors)
     return {entry.name: entry.tensor for entry in tensors if entry.same_as is None}
 
 
@@ -110,12 +102,11 @@ def _module_record(entry: ModuleEntry) -> Json:
         return {"name": entry.name}
     if entry.same_as is not None:
         return {"name": entry.name, "same_as": entry.same_as}
-    call = describe_layer(entry.module, entry.name)
     return {
         "name": entry.name,
-        "class": call.class_name,
-        "args": [encode(value) for value in call.positional],
-        "kwargs": {name: encode(value) for name, value in call.keywords.items()},
+        "class": entry.call.class_name,
+        "args": [encode(value) for value in entry.call.positional],
+        "kwargs": {name: encode(value) for name, value in entry.call.keywords.items()},
     }
 
 

@@ -1,20 +1,27 @@
-"""The time that each layer of an ONNX file takes: the runtime's kernels, traced back to the nodes they were made of."""
+"""ONNX nodes under the names of the layers, and the time that each layer takes.
+
+A profile or a viewer of the file says which layer a node is of. The runtime makes kernels of the nodes; their times
+are traced back to the nodes that they were made of.
+"""
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from graphprune.exporting.node_names import layer_of
 from graphprune.exporting.runtime import Array, NodeTime, node_times
 
-__all__ = ["OTHER", "Nodes", "layer_times"]
+__all__ = ["OTHER", "Nodes", "layer_of", "layer_times", "name_nodes", "note_layers"]
 
 OTHER = "other"
 FUSED = "Fused"  # FusedConv, FusedMatMul: an operator with what comes after it
+LAYER = "pkg.graphprune.layer"  # a note on nodes while a program is optimised
+SCOPES = "pkg.torch.onnx.name_scopes"  # of torch's exporter: modules from the outermost to the innermost, the operator
+MARK = "/"
 
 
 def layer_times(model: Path, feed: Mapping[str, Array], runs: int, threads: int = 1) -> dict[str, float]:
@@ -76,3 +83,53 @@ def _longest(kernel: str, names: Mapping[str, Any]) -> str:
     """The longest of ``names`` with which the kernel's name begins; the runtime puts its own behind "_" or "/"."""
     ends = [len(kernel), *(place for place, letter in enumerate(kernel) if letter in "_/")]
     return next((kernel[:end] for end in sorted(ends, reverse=True) if kernel[:end] in names), "")
+
+
+def layer_of(node: str) -> str:
+    """The layer in the name of a node that `name_nodes` gave; empty if there is none."""
+    return node.rpartition(MARK)[0]
+
+
+def note_layers(graph: Any) -> None:
+    """Notes on each node of a graph that is not optimised yet the layer it belongs to.
+
+    Operators outside of a layer may read its tensors, as attention with one projection for all three does.
+    """
+    held: dict[str, str] = {}  # values that depend on one layer's tensors alone
+    for node in graph:
+        read = [value for value in node.inputs if value is not None]
+        layer = _innermost(node) or next(filter(None, map(_owner, read)), "")
+        layer = layer or next((held[value.name] for value in read if value.name in held), "")
+        if layer:
+            node.metadata_props[LAYER] = layer
+        if layer and all(value.name in held or value.is_initializer() for value in read):
+            held.update({value.name: layer for value in node.outputs})
+
+
+def name_nodes(graph: Any) -> None:
+    """Puts the layer before the name of each node: what owns the weight, where others were folded into it."""
+    for node in graph.all_nodes():
+        noted = node.metadata_props.get(LAYER, "")
+        owners = list(_weights(node))
+        layer = owners[0] if owners and noted not in owners else noted
+        own = str(node.name).replace(MARK, "_")
+        node.name = f"{layer}{MARK}{own}" if layer else own
+
+
+def _innermost(node: Any) -> str:
+    scopes = literal_eval(node.metadata_props.get(SCOPES, "[]"))
+    return str(scopes[-2]) if len(scopes) > 2 else ""
+
+
+def _weights(node: Any) -> Iterator[str]:
+    """Owners of the stored tensors that it reads, of biases and the like only where they confirm what is noted."""
+    noted = node.metadata_props.get(LAYER, "")
+    for value in node.inputs:
+        owner = _owner(value) if value is not None else ""
+        if owner and (owner == noted or len(value.shape or ()) > 1):
+            yield owner
+
+
+def _owner(value: Any) -> str:
+    """The module that stores the tensor; empty where it is the model itself, and for other values."""
+    return str(value.name).rpartition(".")[0] if value.is_initializer() else ""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx
 
-__all__ = ["WIDTH", "Bracket", "Expression", "brackets", "flat", "literal", "named", "quoted", "statement"]
+__all__ = ["WIDTH", "Bracket", "Expression", "flat", "literal", "named", "quoted", "statement"]
 
 WIDTH = 110
 
@@ -25,7 +25,7 @@ class Bracket:
     """`opening item, item closing`, as in `torch.cat(` … `)` or `dim=[` … `]`."""
 
     opening: str
-    items: tuple[Expression, ...]
+    items: Sequence[Expression]
     closing: str
 
     @property
@@ -35,11 +35,6 @@ class Bracket:
 
 
 Expression = str | Bracket
-
-
-def brackets(opening: str, items: Iterable[Expression], closing: str) -> Bracket:
-    """A bracket around `items`."""
-    return Bracket(opening, tuple(items), closing)
 
 
 def named(name: str, value: Expression) -> Expression:
@@ -66,7 +61,7 @@ def flat(expression: Expression) -> str:
 def statement(head: str, expression: Expression, indent: int, tail: str = "") -> list[str]:
     """The lines of `head expression tail`, each within `WIDTH` where its brackets allow.
 
-    >>> statement("x = ", brackets("f(", ["a", "b"], ")"), indent=4)
+    >>> statement("x = ", Bracket("f(", ["a", "b"], ")"), indent=4)
     ['    x = f(a, b)']
     """
     margin = " " * indent
@@ -102,13 +97,13 @@ def literal(value: Any, name: Callable[[fx.Node], str] = _no_name) -> Expression
         return quoted(value)
     if isinstance(value, (list, tuple)):
         ends = "[]" if isinstance(value, list) else "()"
-        return brackets(ends[0], (literal(item, name) for item in value), ends[1])
+        return Bracket(ends[0], [literal(item, name) for item in value], ends[1])
     if isinstance(value, dict):
-        items = (named(f"{flat(literal(key))}: ", literal(item, name)) for key, item in value.items())
-        return brackets("{", items, "}")
+        items = [named(f"{flat(literal(key))}: ", literal(item, name)) for key, item in value.items()]
+        return Bracket("{", items, "}")
     if isinstance(value, slice):
         parts = (value.start, value.stop, value.step)
-        return brackets("slice(", (literal(part, name) for part in parts), ")")
+        return Bracket("slice(", [literal(part, name) for part in parts], ")")
     return _scalar(value)
 
 

@@ -84,9 +84,13 @@ def _by_name(kind: type) -> dict[str, Any]:
     return {_short(value): value for value in vars(torch).values() if isinstance(value, kind)}
 
 
+def _named(kind: type) -> Callable[[Json, Nodes], Any]:
+    """Reads the short names of one of torch's types."""
+    table, called = _by_name(kind), kind.__name__.replace("_", " ")
+    return lambda content, _: _look_up(called, content, table)
+
+
 DTYPES = _by_name(torch.dtype)
-MEMORY_FORMATS = _by_name(torch.memory_format)
-LAYOUTS = _by_name(torch.layout)
 
 # what says the kind of a value → its type, its content as JSON, and the value of such content
 KINDS: Mapping[str, tuple[type, Callable[[Any], Json], Callable[[Json, Nodes], Any]]] = {
@@ -97,12 +101,9 @@ KINDS: Mapping[str, tuple[type, Callable[[Any], Json], Callable[[Json, Nodes], A
     "dict": (dict, lambda value: encode(list(map(list, value.items()))), _dict),
     "slice": (slice, lambda value: encode([value.start, value.stop, value.step]), _slice),
     "ellipsis": (type(Ellipsis), lambda _: True, lambda *_: ...),
-    "dtype": (torch.dtype, _short, lambda content, _: _look_up("dtype", content, DTYPES)),
-    "memory_format": (
-        torch.memory_format,
-        _short,
-        lambda content, _: _look_up("memory format", content, MEMORY_FORMATS),
-    ),
-    "layout": (torch.layout, _short, lambda content, _: _look_up("layout", content, LAYOUTS)),
+    **{
+        kind.__name__: (kind, _short, _named(kind))
+        for kind in (torch.dtype, torch.memory_format, torch.layout)
+    },
     "device": (torch.device, str, lambda content, _: torch.device(content)),
 }

@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.exporting.conversion import FIXED_BATCH, UNKNOWN, convert, quiet
-from graphprune.exporting.initializers import replace_initializers
-from graphprune.exporting.node_names import name_nodes, note_layers
+from graphprune.exporting.conversion import FIXED_BATCH, UNKNOWN, convert, quiet, replace_initializers
+from graphprune.exporting.layer_times import name_nodes, note_layers
 from graphprune.ground.errors import ExportError, first_line
 
 __all__ = ["OnnxFile", "OnnxProgram", "check_batch", "check_file", "export_onnx"]

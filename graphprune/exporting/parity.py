@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 
-from graphprune.exporting.feeds import Inputs, match_inputs, tensors_in, to_numpy
-from graphprune.exporting.runtime import Array, runner, session
+from graphprune.exporting.runtime import Array, Inputs, match_inputs, runner, session, to_numpy
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError
 
 __all__ = ["Parity", "largest_error", "parity", "samples"]
@@ -116,7 +116,7 @@ def _reference(model: nn.Module, tensors: Mapping[str, Tensor]) -> _Reference:
 
     def outputs(inputs: Any) -> list[Array]:
         with torch.no_grad():
-            return [to_numpy(tensor) for tensor in tensors_in(functional_call(model, held, *inputs))]
+            return [to_numpy(tensor) for tensor in tensor_leaves(functional_call(model, held, *inputs))]
 
     return outputs
 
@@ -142,7 +142,7 @@ def _change(
 ) -> float | None:
     """What other inputs change in the outputs, relative to the largest value of each; None if not to be known."""
     others = _others(inputs, generator)
-    if all(map(torch.equal, tensors_in(inputs), tensors_in(others))):
+    if all(map(torch.equal, tensor_leaves(inputs), tensor_leaves(others))):
         return None
     try:
         outputs = reference(others)
@@ -160,7 +160,7 @@ def _change_of(one: Array, other: Array) -> float:
 
 def _others(inputs: Any, generator: torch.Generator) -> Any:
     """New floating tensors; without any, integers in reverse order, which are still in their range."""
-    if any(tensor.is_floating_point() for tensor in tensors_in(inputs)):
+    if any(tensor.is_floating_point() for tensor in tensor_leaves(inputs)):
         return tree_map_only(Tensor, lambda tensor: _renewed(tensor, generator), inputs)
     return tree_map_only(Tensor, lambda tensor: tensor.flip(-1) if tensor.dim() else tensor, inputs)
 

@@ -12,27 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import torch
 
-from graphprune.exporting.feeds import Inputs, match_inputs, to_numpy
+from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.clock import part
 from graphprune.ground.errors import ExportError, first_line
 
 __all__ = [
     "Array",
+    "Inputs",
     "Latency",
     "NodeTime",
     "fastest",
     "feeder",
     "latency",
     "make_feed",
+    "match_inputs",
     "node_times",
     "runner",
     "session",
     "tick",
     "timer",
+    "to_numpy",
 ]
 
 Array = numpy.ndarray[Any, Any]
+Inputs = tuple[tuple[Any, ...], Mapping[str, Any]]  # positional arguments, and those with keywords
 _KERNEL = "_kernel_time"  # of the events that onnxruntime's profile has for nodes
 _TICK = 1e-5  # seconds by which a clock may move, since runs take that and more
 
@@ -132,6 +137,64 @@ def make_feed(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
     """The arguments' tensors by the names of the inputs that take them."""
     names = [value.name for value in loaded.get_inputs()]
     return {name: to_numpy(tensor) for name, tensor in match_inputs(names, args, kwargs).items()}
+
+
+def match_inputs(
+    names: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, torch.Tensor]:
+    """The tensors in `args` and `kwargs`, by name of the input that takes each.
+
+    The file's inputs are the model's arguments in order: positional tensors come first, and those of a
+    keyword argument are called after it.
+
+    Args:
+        names: the file's input names, in order.
+        args: positional arguments, tensors anywhere inside them.
+        kwargs: keyword arguments, likewise.
+
+    Raises:
+        ExportError: there are more or fewer tensors than inputs.
+    """
+    left = list(names)
+    matched: list[tuple[str, torch.Tensor]] = []
+    for tensor in tensor_leaves(args):
+        matched.append((left.pop(0) if left else "", tensor))
+    for keyword, value in kwargs.items():
+        for tensor in tensor_leaves(value):
+            name = _belonging(keyword, left)
+            if name in left:
+                left.remove(name)
+            matched.append((name, tensor))
+    if left or any(not name for name, _ in matched):
+        inputs = f"{len(names)} inputs ({', '.join(names)})"
+        raise ExportError(
+            f"the file has {inputs}, but the arguments hold {len(matched)} tensors",
+            "give the arguments that the file was exported with",
+        )
+    return dict(matched)
+
+
+def to_numpy(tensor: torch.Tensor) -> numpy.ndarray[Any, Any]:
+    """The tensor's values as onnxruntime takes them.
+
+    Raises:
+        ExportError: numpy has no such dtype.
+    """
+    try:
+        return tensor.detach().cpu().contiguous().numpy()
+    except TypeError as error:
+        raise ExportError(
+            f"onnxruntime cannot be fed {tensor.dtype} from Python",
+            "convert the model to float32 before exporting",
+        ) from error
+
+
+def _belonging(keyword: str, names: Sequence[str]) -> str:
+    """The input called `keyword`, else the first that begins with it, else the first of all, else ""."""
+    if keyword in names:
+        return keyword
+    prefixed = [name for name in names if name.startswith(f"{keyword}_")]
+    return (prefixed or [*names, ""])[0]
 
 
 def feeder(loaded: Any, feed: Mapping[str, Array]) -> Callable[[], list[Array]]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import fx, nn
 
 from graphprune.exporting.forward import attribute, forward_source
-from graphprune.exporting.inventory import Inventory, ModuleEntry, TensorEntry, own_tensors
-from graphprune.exporting.layer_calls import build_layer, describe_layer
-from graphprune.exporting.layout import WIDTH, Expression, brackets, literal, named, quoted, statement
+from graphprune.exporting.inventory import ModuleEntry, TensorEntry, build_layer, inventory, own_tensors
+from graphprune.exporting.layout import WIDTH, Bracket, Expression, literal, named, quoted, statement
 from graphprune.exporting.targets import user_operator
 
 __all__ = ["module_source"]
@@ -82,16 +81,16 @@ def module_source(model: fx.GraphModule, title: str, input_summary: str) -> str:
         InputError: a layer is not one of `torch.nn`'s, a function is not on the allow-list, or an input has a
             name that the file needs for itself.
     """
-    parts = Inventory.of(model)
-    names = frozenset(entry.name for entry in parts.modules if entry.is_layer)
-    has_numbered_layers = any(entry.name.isdigit() for entry in parts.modules)
+    entries = list(inventory(model))
+    names = frozenset(entry.name for entry in entries if entry.is_layer)
+    has_numbered_layers = any(entry.name.isdigit() for entry in entries)
     body = [
         "class SlimModel(nn.Module):",
         '    """Layers under their original names; call `load()` for the trained weights."""',
         "",
         "    def __init__(self) -> None:",
         "        super().__init__()",
-        *_constructor(parts, names),
+        *_constructor(entries, names),
         "",
         *(ROOT_INDEX.splitlines() if has_numbered_layers else ()),
         *forward_source(model.graph, names),
@@ -138,42 +137,39 @@ def _preamble(title: str, input_summary: str, body: str, operators: list[str]) -
     return "\n".join(lines) + "\n"
 
 
-def _constructor(parts: Inventory, layers: Collection[str]) -> Iterator[str]:
+def _constructor(entries: Sequence[ModuleEntry], layers: Collection[str]) -> Iterator[str]:
     """The statements of `__init__`: layers and raw tensors in order, then corrections and ties."""
-    yield from _raw_tensors("", parts.tensors)
-    for entry in parts.modules:
-        if entry.is_layer:
-            yield from _layer(entry, layers)
-        else:
-            yield from _raw_tensors(entry.name, parts.tensors)
-    for entry in parts.layers:
-        yield from _corrections(entry, parts.tensors, layers)
-    for tensor in parts.tensors:
-        if tensor.same_as is not None:
-            yield from _tie(tensor, attribute(tensor.same_as, layers), attribute(tensor.name, layers))
+    for entry in entries:
+        yield from _layer(entry, layers) if entry.is_layer else _raw_tensors(entry)
+    for entry in entries:
+        if entry.is_layer and entry.same_as is None:
+            yield from _corrections(entry, layers)
+    for entry in entries:
+        for tensor in entry.tensors:
+            if tensor.same_as is not None:
+                yield from _tie(tensor, entry.is_layer, layers)
 
 
 def _layer(entry: ModuleEntry, layers: Collection[str]) -> Iterator[str]:
     if entry.same_as is not None:
         yield from _assign(entry.name, attribute(entry.same_as, layers))
         return
-    call = describe_layer(entry.module, entry.name)
-    arguments = [literal(value) for value in call.positional]
-    arguments += [named(f"{name}=", literal(value)) for name, value in call.keywords.items()]
+    arguments = [literal(value) for value in entry.call.positional]
+    arguments += [named(f"{name}=", literal(value)) for name, value in entry.call.keywords.items()]
     tail = ".requires_grad_(False)" if _is_frozen(entry.module) else ""
-    yield from _assign(entry.name, brackets(f"nn.{call.class_name}(", arguments, f"){tail}"))
+    yield from _assign(entry.name, Bracket(f"nn.{entry.call.class_name}(", arguments, f"){tail}"))
 
 
-def _raw_tensors(owner: str, tensors: tuple[TensorEntry, ...]) -> Iterator[str]:
-    for entry in tensors:
-        if entry.owner != owner or entry.in_layer or entry.same_as is not None:
+def _raw_tensors(group: ModuleEntry) -> Iterator[str]:
+    for entry in group.tensors:
+        if entry.same_as is not None:
             continue
         shape = [str(size) for size in entry.tensor.shape] or ["()"]
         dtype = [] if entry.tensor.dtype == torch.float32 else [f"dtype={entry.tensor.dtype}"]
-        value: Expression = brackets("torch.zeros(", [*shape, *dtype], ")")
+        value: Expression = Bracket("torch.zeros(", [*shape, *dtype], ")")
         if entry.is_parameter:
             frozen = [] if entry.tensor.requires_grad else ["requires_grad=False"]
-            yield from _assign(entry.name, brackets("nn.Parameter(", [value, *frozen], ")"))
+            yield from _assign(entry.name, Bracket("nn.Parameter(", [value, *frozen], ")"))
         else:
             yield from _register_buffer(entry, value)
 
@@ -190,13 +186,14 @@ def _register_buffer(entry: TensorEntry, value: Expression) -> list[str]:
 
 
 def _put(name: str, *values: Expression) -> list[str]:
-    return statement("", brackets("put(", ["self", quoted(name), *values], ")"), 8)
+    return statement("", Bracket("put(", ["self", quoted(name), *values], ")"), 8)
 
 
-def _tie(entry: TensorEntry, first: str, here: str) -> list[str]:
+def _tie(entry: TensorEntry, in_layer: bool, layers: Collection[str]) -> list[str]:
+    first, here = attribute(str(entry.same_as), layers), attribute(entry.name, layers)
     if not entry.is_parameter:
         return _register_buffer(entry, first)
-    if here.endswith("." + entry.name.rpartition(".")[2]) and entry.in_layer:
+    if here.endswith("." + entry.name.rpartition(".")[2]) and in_layer:
         return statement(f"{here} = ", first, 8)
     return _assign(entry.name, first)
 
@@ -206,17 +203,15 @@ def _is_frozen(layer: nn.Module) -> bool:
     return bool(flags) and not any(flags)
 
 
-def _corrections(
-    layer: ModuleEntry, tensors: tuple[TensorEntry, ...], layers: Collection[str]
-) -> Iterator[str]:
+def _corrections(layer: ModuleEntry, layers: Collection[str]) -> Iterator[str]:
     """Dtypes, gradient flags and persistence of a layer's tensors, where its constructor gives others."""
-    built = build_layer(describe_layer(layer.module, layer.name))
+    built = build_layer(layer.call)
     made = dict(own_tensors(built))
     saved = built.state_dict()
     frozen = _is_frozen(layer.module)
-    for entry in tensors:
+    for entry in layer.tensors:
         local = entry.name.removeprefix(f"{layer.name}.")
-        if entry.owner != layer.name or entry.same_as is not None:
+        if entry.same_as is not None:
             continue
         here = attribute(entry.name, layers)
         if entry.tensor.dtype != made[local].dtype:

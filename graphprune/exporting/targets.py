@@ -222,10 +222,8 @@ def _functions() -> dict[str, Callable[..., Any]]:
 
 @functools.cache
 def _names_of_functions() -> dict[int, str]:
-    names: dict[int, str] = {}
-    for name, function in _functions().items():
-        names.setdefault(id(function), name)
-    return names
+    """Of several names for one function, the first."""
+    return {id(function): name for name, function in reversed(_functions().items())}
 
 
 @functools.cache

@@ -1,6 +1,7 @@
-"""Arguments that were constants at capture, and so are part of the program: other values are refused.
+"""The arguments of a model: the tensors in them, and those that were constants at capture.
 
-A graph calls `require_same` for each. It is a function and not an assertion, which `python -O` would drop.
+Constants are part of a program, so other values are refused: a graph calls `require_same` for each. It is a function
+and not an assertion, which `python -O` would drop.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from torch.utils._pytree import tree_leaves
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["is_constant", "remedy", "require_same"]
+__all__ = ["is_constant", "remedy", "require_same", "tensor_leaves"]
+
+
+def tensor_leaves(value: Any) -> list[torch.Tensor]:
+    """The tensors anywhere in nested arguments, in order."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def require_same(name: str, value: Any, captured: Any) -> None:
@@ -47,7 +53,7 @@ def is_constant(value: Any) -> bool:
 
 
 def _same(value: Any, captured: Any) -> bool:
-    if any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value)):
+    if tensor_leaves(value):
         return False  # comparing it would give a tensor
     numbers = isinstance(value, Number) and isinstance(captured, Number)
     return (numbers or isinstance(value, type(captured))) and bool(value == captured)

@@ -1,16 +1,33 @@
-"""Files that are either complete or as they were."""
+"""Files that are either complete or as they were, and those that are kept for the next run."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import platformdirs
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["write_text", "written_aside"]
+__all__ = ["CACHE", "cached", "keep", "write_text", "written_aside"]
+
+CACHE = "GRAPHPRUNE_CACHE"  # environment variable: another folder than the user's cache
+
+
+def cached(name: str) -> Path:
+    """Where a file that took long to make is kept, if it has been made on this machine."""
+    return Path(os.environ.get(CACHE) or platformdirs.user_cache_dir("graphprune", appauthor=False), name)
+
+
+def keep(path: Path, text: str) -> None:
+    """Writes a file of the cache; one that cannot be written is no loss, since it is made again."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(path) as draft:
+            draft.write_text(text, encoding="utf-8")
 
 
 @contextmanager

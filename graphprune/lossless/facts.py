@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from graphprune.capture import tensor_leaves
 from graphprune.capture.execution import Execution, call_operator
-from graphprune.capture.inputs import tensor_leaves, with_batch
+from graphprune.capture.inputs import with_batch
 from graphprune.capture.nodes import arguments, family, given_arguments
 from graphprune.capture.program import Program
 from graphprune.capture.roles import ROLES

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
 from graphprune.axes.cost import Polynomial
@@ -48,18 +49,11 @@ def file_size(graph: DependencyGraph, path: Path, total: int) -> Polynomial:
 def _by_content(graph: DependencyGraph) -> Mapping[str, tuple[Term, ...]]:
     found: dict[str, tuple[Term, ...]] = {}
     for name, terms in graph.tensor_terms.items():
-        for layout in _layouts(graph.program.tensors[name]):
-            found.setdefault(_digest(layout), terms)
+        tensor = graph.program.tensors[name].detach().cpu()
+        if tensor.dtype != torch.bfloat16:  # numpy has none; found by name
+            for layout in (tensor, tensor.t()) if tensor.dim() == 2 else (tensor,):
+                found.setdefault(_digest(layout.numpy()), terms)
     return found
-
-
-def _layouts(tensor: torch.Tensor) -> Iterator[Any]:
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:  # numpy has none; found by name
-        return
-    yield tensor.numpy()
-    if tensor.dim() == 2:
-        yield tensor.t().numpy()
 
 
 def _digest(array: Any) -> str:
@@ -67,8 +61,6 @@ def _digest(array: Any) -> str:
 
     The shape does not count: the exporter adds and drops dimensions of one.
     """
-    import numpy
-
     array = numpy.atleast_1d(array)
     step = array.size // SAMPLE | 1  # odd, so that it does not stay in one column
     numbers = array[numpy.unravel_index(numpy.arange(0, array.size, step), array.shape)]

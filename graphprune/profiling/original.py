@@ -94,16 +94,11 @@ def profile(
     progress("export the original")
     folder = mkdtemp(prefix="graphprune-")
     try:
-        written = _export(graph, Path(folder, "original.onnx"))
+        model, path = raise_program(program, "Original"), Path(folder, "original.onnx")
+        written = exporting.export_onnx(model, *program.example, path, program.dynamic_batch)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     found = Profile(graph, written.path, written.bytes, threads, batch)
     weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     return found
-
-
-def _export(graph: DependencyGraph, path: Path) -> exporting.OnnxFile:
-    program = graph.program
-    model = raise_program(program, "Original")
-    return exporting.export_onnx(model, *program.example, path, program.dynamic_batch)

@@ -7,15 +7,23 @@ at widths that are multiples of 16 but of nothing larger, of 8, of 4, of 2, and 
 
 from __future__ import annotations
 
+import hashlib
+import json
+import platform
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from statistics import median
+
+import torch
+from numpy import interp
 
 from graphprune import exporting
 from graphprune.axes.kinds import KINDS
-from graphprune.profiling import cache
-from graphprune.profiling.chains import chain
+from graphprune.ground.files import cached, keep
+from graphprune.profiling.lone_layers import chain
 
-__all__ = ["learn", "liked_multiples", "smallest_liked"]
+__all__ = ["cache_file", "learn", "liked_multiples", "read", "smallest_liked", "store"]
 
 Timer = Callable[[str, Sequence[int]], Mapping[int, float]]
 
@@ -24,6 +32,7 @@ REFERENCES = (96, 128)  # multiples of 32
 BETWEEN = {16: (112,), 8: (104, 120), 4: (100, 108, 116, 124), 2: (98, 110, 126), 1: (97, 111, 127)}
 TOLERANCE = 0.05  # time over what a smooth kernel would take at that width
 ROUNDS = 50
+FORMAT = 1  # of the file in the cache
 
 
 def liked_multiples() -> dict[str, int]:
@@ -32,11 +41,34 @@ def liked_multiples() -> dict[str, int]:
     Raises:
         ExportError: onnxruntime cannot be timed.
     """
-    known = cache.read(KINDS)
+    known = read(KINDS)
     if known is None:
         known = learn()
-        cache.store(known)
+        store(known)
     return known
+
+
+def cache_file() -> Path:
+    """Where the multiples are kept: one file for each machine and version of onnxruntime."""
+    machine = (platform.node(), platform.machine(), torch.backends.cpu.get_cpu_capability())
+    key = json.dumps([FORMAT, *machine, version("onnxruntime")])
+    return cached(f"widths-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json")
+
+
+def read(kinds: tuple[str, ...]) -> dict[str, int] | None:
+    """The multiple of every kind; None where the file is missing, damaged or lacks one."""
+    try:
+        found = json.loads(cache_file().read_text(encoding="utf-8"))
+        multiples = {kind: found[kind] for kind in kinds}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    valid = all(type(multiple) is int and multiple > 0 for multiple in multiples.values())
+    return multiples if valid else None
+
+
+def store(multiples: Mapping[str, int]) -> None:
+    """Keeps the multiples, if the directory can be written."""
+    keep(cache_file(), json.dumps(dict(multiples), indent=2) + "\n")
 
 
 def learn(timer: Timer | None = None) -> dict[str, int]:
@@ -57,19 +89,14 @@ def smallest_liked(seconds: Mapping[int, float]) -> int:
     Args:
         seconds: by width, for all widths of `REFERENCES` and `BETWEEN`.
     """
+    references = [seconds[width] for width in REFERENCES]
     liked = 2 * max(BETWEEN)
     for multiple, between in sorted(BETWEEN.items(), reverse=True):
-        if median(seconds[width] / _expected(seconds, width) for width in between) > 1 + TOLERANCE:
+        slower = [seconds[width] / interp(width, REFERENCES, references) for width in between]
+        if median(slower) > 1 + TOLERANCE:
             break
         liked = multiple
     return liked
-
-
-def _expected(seconds: Mapping[int, float], width: int) -> float:
-    """On the line between the references."""
-    low, high = REFERENCES
-    share = (width - low) / (high - low)
-    return (1 - share) * seconds[low] + share * seconds[high]
 
 
 def _times(kind: str, widths: Sequence[int]) -> dict[int, float]:

@@ -1,18 +1,20 @@
-"""What a report says of a network and its groups, so that it can be drawn from the report alone."""
+"""What a report says of a network: what can be removed and what cannot, and all that a page draws."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from graphprune.axes.cost import Monomial, Polynomial
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.report.inspection import inspection
+from graphprune.axes.groups import Group
+from graphprune.axes.terms import Term, atoms
 from graphprune.report.picture import layer_graph
 
-__all__ = ["distribution", "network_facts"]
+__all__ = ["distribution", "inspection", "network_facts"]
 
 BINS = 24
 
@@ -67,3 +69,83 @@ def distribution(scores: Tensor, kept: Tensor) -> dict[str, Any]:
     if len(set(stays.tolist())) == 2 and values[~stays].max() <= values[stays].min():
         cut = float(values[~stays].max() + values[stays].min()) / 2
     return {"quantiles": quantiles, "removed": counts[0], "kept": counts[1], "cut": cut}
+
+
+def inspection(graph: DependencyGraph) -> dict[str, Any]:
+    """Groups, pins, operators without rule and notes of a model, ready for `json.dumps`.
+
+    A parameter or multiply-accumulate is *reachable* when at least one group stands in its tensor or
+    operator, so that a plan can remove it. ``smallest`` is the cost with one unit left in each group.
+    """
+    cost, least = graph.cost(), graph.cost({group.name: 1 for group in graph.groups})
+    return {
+        "params": cost.params,
+        "macs": cost.macs,
+        "reachable": {"params": _reachable(graph.params), "macs": _reachable(graph.macs)},
+        "smallest": {"params": least.params, "macs": least.macs},
+        "dynamic_batch": graph.program.dynamic_batch,
+        "groups": [_group(graph, group) for group in graph.groups],
+        "pins": _pins(graph),
+        "unruled": {operator: list(names) for operator, names in graph.analysis.unruled.items()},
+        "notes": list(graph.program.notes),
+    }
+
+
+def _group(graph: DependencyGraph, group: Group) -> dict[str, Any]:
+    def stands(monomial: Monomial) -> bool:
+        return any(atom is group.atom for term in monomial.terms for atom in atoms(term))
+
+    return {
+        "name": group.name,
+        "size": group.size,
+        "each_of": group.fibre.size if group.fibre else None,
+        "params": _share(graph.params, stands),
+        "macs": _share(graph.macs, stands),
+        "members": [
+            {"tensor": member.tensor, "dim": member.dim, "role": member.role} for member in group.members
+        ],
+    }
+
+
+def _reachable(cost: Polynomial) -> float:
+    return _share(cost, lambda monomial: bool(monomial.terms))
+
+
+def _share(cost: Polynomial, wanted: Callable[[Monomial], bool]) -> float:
+    total = cost.value({})
+    return sum(monomial.value({}) for monomial in cost.monomials if wanted(monomial)) / max(total, 1)
+
+
+def _pins(graph: DependencyGraph) -> list[dict[str, Any]]:
+    """Reasons, those first that put most parameters out of reach.
+
+    ``axes`` are the dimensions of parameters that the reason pins, ``params`` the parameters in these
+    tensors, and ``unreachable`` those of them that have no removable dimension at all.
+    """
+    free = {group.atom for group in graph.groups}
+    found: dict[str, dict[str, Any]] = {}
+    for tensor, terms in graph.tensor_terms.items():
+        stored = graph.program.stored[tensor]
+        if stored.kind != "parameter":
+            continue
+        size = stored.tensor.numel()
+        lost = 0 if any(atom in free for term in terms for atom in atoms(term)) else size
+        for text, dims in _pinned_dims(terms).items():
+            row = found.setdefault(text, {"reason": text, "axes": 0, "params": 0, "unreachable": 0})
+            row["axes"] += len(dims)
+            row["params"] += size
+            row["unreachable"] += lost
+            row.setdefault("examples", []).extend(f"{tensor}:{dim}" for dim in dims)
+    rows = sorted(found.values(), key=lambda row: (-row["unreachable"], -row["params"], row["reason"]))
+    return [{**row, "examples": row["examples"][:3]} for row in rows]
+
+
+def _pinned_dims(terms: Iterable[Term]) -> dict[str, list[int]]:
+    """Reason → dimensions that it pins, for one tensor. Dimensions of size 1 have nothing to remove."""
+    dims: dict[str, list[int]] = {}
+    for dim, term in enumerate(terms):
+        pins = [reason for atom in atoms(term) if atom.size > 1 for reason in atom.pins]
+        # without the place, so that the same reason at many places is one row
+        for text in dict.fromkeys(str(getattr(reason, "text", reason)) for reason in pins):
+            dims.setdefault(text, []).append(dim)
+    return dims

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import networkx as nx
@@ -69,23 +69,19 @@ def _flat(data: dict[str, Any]) -> dict[str, str | int]:
         for name in ("width", "params", "macs")
         for place, when in enumerate(("before", "after"))
     }
-    roles = {role: _joined(group for group, own in data["roles"].items() if own == role) for role in _ROLES}
-    pins = _joined(f"{tensor}[{dim}] {reason}" for tensor, dim, _, reason in data["pins"])
+    roles = {role: "; ".join(group for group, own in data["roles"].items() if own == role) for role in _ROLES}
+    pins = "; ".join(f"{tensor}[{dim}] {reason}" for tensor, dim, _, reason in data["pins"])
     return {
         "layer": data["name"],
         "kind": data["kind"],
         **pairs,
-        "groups": _joined(data["roles"]),
+        "groups": "; ".join(data["roles"]),
         **roles,
         "pins": pins,
     }
 
 
 _ROLES = ("produces", "carries", "consumes", "passes")
-
-
-def _joined(names: Iterable[str]) -> str:
-    return "; ".join(names)
 
 
 # name of the format → what writes a graph of `layer_graph` in it

@@ -1,13 +1,15 @@
-"""The headline of a page: what a model cost before, and what it costs now."""
+"""The headline of a page: what a model cost before, what it costs now, and how that was asked for."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from graphprune.asking.record import as_call
 from graphprune.report.formats import COSTS, TEXTS, count_text, share_text, threads_text
 
-__all__ = ["sizes", "tiles"]
+__all__ = ["recipe", "replay", "sizes", "tiles"]
 
 Report = Mapping[str, Any]
 Row = dict[str, Any]
@@ -57,3 +59,25 @@ def _changed(label: str, before: float | None, after: float, kind: str) -> Row:
     share = after / before
     note = f"{share_text(abs(1 - share))} {'less' if share <= 1 else 'more'}"
     return _tile(label, text(after), note, text(before), share=share, width=round(100 * min(share, 1), 2))
+
+
+def recipe(report: Report) -> str:
+    """The command line that was given, or else the call of `graphprune.shrink` that the request amounts to."""
+    if command := report.get("source", {}).get("command"):
+        return str(command)
+    return as_call(report["request"]) if "request" in report else ""
+
+
+def replay(report: Report) -> str:
+    """What makes the same choice again, unit by unit, from the plan; nothing for a model that was only inspected."""
+    if "after" not in report:
+        return ""
+    source = report.get("source", {})
+    if "model" not in source:
+        return 'graphprune.shrink(model, example_inputs, plan=Plan.from_json(Path("plan.json").read_text()))'
+    words = ["graphprune", "shrink", source["model"], "--plan", "plan.json"]
+    if source.get("weights") not in (None, "published", "factory"):
+        words += ["--weights", source["weights"]]
+    for shape in source.get("input_shapes", ()):
+        words += ["--input-shape", ",".join(map(str, shape))]
+    return shlex.join([*words, "--seed", str(source.get("seed", 0)), "--output", "again"])

@@ -1,18 +1,24 @@
-"""The picture of a network in pixels: bars as wide as their layers, one under the other, and lines between them."""
+"""The picture of a network in pixels: bars as wide as their layers, one under the other, and lines between them.
+
+The page's script draws it from rows: one per bar, and one per corner of a line.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import networkx as nx
 
+from graphprune.report.formats import count_text
 from graphprune.report.layered import Place, layered
 
-__all__ = ["Box", "Layout", "lay_out"]
+__all__ = ["drawn", "lay_out"]
 
 Point = tuple[float, float]
+Row = dict[str, Any]
 
 PAGE = 700.0  # what a picture of few columns is spread over
 COLUMN = (210.0, 300.0)  # least and most from one column to the next
@@ -22,6 +28,7 @@ LABEL, BAR, NORM, GAP = (
     5.0,
     15.0,
 )  # heights of a label, of a layer, of a norm under it, and between rows
+LETTER = 6.3  # width of one in a label
 LANE = 30.0  # for edges that are too long for a way of their own
 
 
@@ -129,3 +136,65 @@ def _boxes(
         height = BAR if node == nodes[0] else NORM - 1
         yield node, Box(centre, before * scale, after * scale, top, top + height, nodes[0])
         top += height + 1
+
+
+def drawn(network: nx.DiGraph) -> Row:
+    """Rows ``bars`` and ``lines`` of `layer_graph`, and the size of the picture."""
+    layout = lay_out(network)
+    bars = [
+        _bar(number, network.nodes[number], box, layout.column if box.host == number else 0)
+        for number, box in sorted(layout.boxes.items())
+    ]
+    lines = [
+        {"edge": f"{start}-{end}", "start": start, "place": place, "x": x, "y": y}
+        for (start, end), corners in layout.lines.items()
+        for place, (x, y) in enumerate(corners)
+    ]
+    return {
+        "bars": bars,
+        "lines": lines,
+        "width": layout.width,
+        "height": layout.height,
+        "column": layout.column,
+    }
+
+
+def _bar(number: int, node: Mapping[str, Any], box: Box, room: float) -> Row:
+    """One bar, with a label if there is ``room`` for one."""
+    before, after = node["width"]
+    widths = f"{before} → {after}" if after != before else str(before) if before else ""
+    name = node["name"] or node["kind"]
+    old, new = (max(width, 6.0) / 2 for width in (box.before, box.after))
+    return {
+        "id": number,
+        "name": name,
+        "kind": node["kind"],
+        "widths": widths or "–",
+        "params": _change(node["params"]),
+        "macs": _change(node["macs"]),
+        "description": f"{name}, {node['kind']}, width {widths or 'none'}",
+        "label": _label(node, widths, int(room / LETTER) - 3) if room else "",
+        "centre": box.centre,
+        "before": before,
+        "b0": box.centre - old,
+        "b1": box.centre + old,
+        "a0": box.centre - new,
+        "a1": box.centre + new,
+        "top": box.top,
+        "bottom": box.bottom,
+    }
+
+
+def _label(node: Mapping[str, Any], widths: str, letters: int) -> str:
+    """Name and widths; of a long name the end, from a dot on, which says more than its beginning."""
+    if not node["tensors"]:
+        return str(node["name"] if node["kind"] == "input" else node["kind"])
+    name, letters = node["name"], max(letters - len(widths) - 1, 8)
+    end = name[1 - letters :]
+    end = end.partition(".")[2] or end
+    return f"{name if len(name) <= letters else '…' + end} {widths}"
+
+
+def _change(pair: list[int]) -> str:
+    before, after = pair
+    return count_text(before) if before == after else f"{count_text(before)} → {count_text(after)}"

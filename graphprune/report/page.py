@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
+from itertools import groupby
 from typing import Any
 
-from graphprune.report.content import content
-from graphprune.report.formats import count_text, error_text, share_text
-from graphprune.report.library import vega_script
+import networkx as nx
+
+from graphprune.ground.files import cached, keep
+from graphprune.report.formats import TEXTS, share_text
+from graphprune.report.headline import recipe, replay, sizes, tiles
+from graphprune.report.layout import drawn
 
 __all__ = ["render"]
 
 Report = Mapping[str, Any]
+Row = dict[str, Any]
 
-FILTERS = {"count": count_text, "percent": share_text, "error": error_text}
 SPECS = ("network", "cost", "spread", "histogram", "sensitivity", "rounds", "theme")
 
 
@@ -40,14 +46,14 @@ def render(
         return Markup("<wbr>").join(re.split(r"(?<=[._/])", text))
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {**FILTERS, "breaks": breaks}
-    shown, data = content(report, title, units or {}, sensitivity)
+    environment.filters |= {**TEXTS, "breaks": breaks}
+    shown, data = _content(report, title, units or {}, sensitivity)
     data["specs"] = {name: json.loads(_read(f"{name}.json")) for name in SPECS}
     return environment.from_string(_read("page.html")).render(
         **shown,
         css=Markup(_read("page.css")),
         script=Markup(_read("page.js")),
-        library=Markup(vega_script()),
+        library=Markup(_vega_script()),
         data=Markup(_embedded(data)),
     )
 
@@ -60,3 +66,147 @@ def _embedded(data: Any) -> str:
     """JSON that cannot end its script element, whatever the names in it."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@cache
+def _vega_script() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, from the installed vl-convert (BSD-3-Clause).
+
+    It has about 0.9 MB, defines ``vegaEmbed`` and fetches nothing. Bundling takes seconds, so its result is kept.
+    """
+    kept = cached(f"vega-{version('vl-convert-python')}.js")
+    try:
+        return kept.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        import vl_convert
+
+        bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+        script = "(() => {" + bundle.replace("</script", "<\\/script") + "})();"
+        keep(kept, script)
+        return script
+
+
+def _content(
+    report: Report, title: str, units: Mapping[str, Any], sensitivity: Report | None
+) -> tuple[Row, Row]:
+    """Variables of the template, and the document that the script reads; see `render`."""
+    network = _network(report)
+    layers = [{"id": number, **data} for number, data in network.nodes(data=True)]
+    latency = report.get("latency", {})
+    data = {
+        "shrunk": "after" in report,
+        "layers": layers,
+        "groups": [
+            {"name": name, "units": _units(units.get(name)), **row} for name, row in report["groups"].items()
+        ],
+        "curves": list(_curves(sensitivity, report.get("loop"))),
+        "latency": _layer_times(latency.get("layers"), layers),
+        **drawn(network),
+    }
+    return {**_texts(report, title), **data, "latency_note": latency.get("layers_note", "")}, data
+
+
+def _texts(report: Report, title: str) -> Row:
+    source = report.get("source", {})
+    return {
+        "title": title,
+        "subtitle": _subtitle(report),
+        "verdict": report.get("verdict"),
+        "repair": report.get("repair"),
+        "tiles": list(tiles(report) if "after" in report else sizes(report)),
+        "recipe": recipe(report),
+        "replay": replay(report),
+        "request": {name: _plain(value) for name, value in report.get("request", {}).items()},
+        "pins": report["pins"],
+        "scored": any("scores" in row for row in report["groups"].values()),
+        "notes": [*source.get("notes", ()), *report.get("notes", ())],
+        "versions": ", ".join(f"{name} {number}" for name, number in report.get("versions", {}).items()),
+    }
+
+
+def _network(report: Report) -> nx.DiGraph:
+    network = nx.DiGraph()
+    network.add_nodes_from(enumerate(report["layers"]))
+    network.add_edges_from(map(tuple, report["edges"]))
+    return network
+
+
+def _subtitle(report: Report) -> str:
+    if "after" not in report:
+        return "What hangs together in this model, what can be removed, and what cannot and why."
+    shares = (
+        (report["after"][key], report["before"][key], what)
+        for key, what in (("macs", "of the multiply-accumulates"), ("params", "of the parameters"))
+    )
+    return ", ".join(f"{share_text(new / old)} {what}" for new, old, what in shares if old) + " are left."
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items()) or "–"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "–"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _units(kept: Any) -> str:
+    """Kept units as ranges; of a fibred group, row by row.
+
+    >>> _units([0, 1, 2, 5]), _units([[0, 1], [1, 3]]), _units(None)
+    ('0–2, 5', '0: 0–1; 1: 1, 3', '')
+    """
+    if kept and isinstance(kept[0], list):
+        return "; ".join(f"{row}: {_units(units)}" for row, units in enumerate(kept))
+    runs = [
+        [number for _, number in run]
+        for _, run in groupby(enumerate(kept or ()), lambda item: item[1] - item[0])
+    ]
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _curves(sensitivity: Mapping[str, Any] | None, loop: Mapping[str, Any] | None) -> Iterator[Row]:
+    """One chart for each that there is.
+
+    Args:
+        sensitivity: see `render`.
+        loop: of a result that was made in rounds, see `graphprune.face.shrink_and_tune.Loop.to_dict`.
+    """
+    if sensitivity:
+        whole = sensitivity.get("baseline")
+        start = [] if whole is None else [[0.0, whole]]
+        yield {
+            "id": "sensitivity",
+            "title": "Sensitivity",
+            "note": "Each line is one group that alone loses this share of its units; point at one to see which.",
+            "x": "share removed",
+            "y": sensitivity["metric"],
+            "points": [
+                {"line": name, "x": share, "y": figure}
+                for name, curve in sensitivity["groups"].items()
+                for share, figure in [*start, *curve]
+            ],
+        }
+    points = [
+        {"line": line, "x": row["number"], "y": row[figure]}
+        for row in (loop or {}).get("rounds", ())
+        for line, figure in (("before tuning", "before"), ("after tuning", "metric"))
+        if row[figure] is not None
+    ]
+    if points:
+        yield {
+            "id": "rounds",
+            "title": "Round by round",
+            "note": "",
+            "x": "round",
+            "y": "evaluation",
+            "points": points,
+        }
+
+
+def _layer_times(milliseconds: Mapping[str, Any] | None, layers: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """One row per layer that was timed, ``{layer: [before, after]}``, in that order; ``id`` where it is drawn."""
+    numbers = {layer["name"]: layer["id"] for layer in reversed(list(layers)) if layer["name"]}
+    return [
+        {"id": numbers.get(name), "place": place, "name": name, "before": before, "after": after}
+        for place, (name, (before, after)) in enumerate((milliseconds or {}).items())
+    ]

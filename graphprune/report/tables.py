@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -26,17 +26,28 @@ __all__ = [
     "cost_line",
     "difference_table",
     "figure_table",
-    "filled_table",
     "group_table",
+    "lossless_tables",
     "pin_table",
+    "reach_table",
+    "repair_tables",
+    "round_tables",
+    "sensitivity_table",
     "shrink_table",
     "verdict_line",
+    "width_table",
     "zoo_table",
 ]
 
 Report = Mapping[str, Any]
 
 MARKS = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("not checked", "yellow")}
+MEANINGS = {
+    "l2": "Change of the output over the output (L2)",
+    "kl": "Divergence of the output's softmax (KL, nats)",
+}
+ROWS = 16  # of a repair in the terminal; report.html and report.json have all layers
+COLUMNS = 6  # what fits beside a group's name
 
 
 def shrink_table(report: Report) -> Table:
@@ -54,7 +65,7 @@ def shrink_table(report: Report) -> Table:
     figures = report.get("evaluation") or {}
     for name, old in figures.get("before", {}).items():
         rows.append((name, figure_text(old), figure_text(figures.get("after", {}).get(name)), ""))
-    return filled_table("|>before|>after|>after / before", rows)
+    return _filled_table("|>before|>after|>after / before", rows)
 
 
 def verdict_line(verdict: Report) -> Text:
@@ -84,30 +95,21 @@ def cost_line(inspected: Report) -> Text:
 
 def group_table(inspected: Report) -> Table:
     """The coupled groups: their width, how many dimensions they span, and their share of the cost."""
-    return filled_table(
-        "group|>width|>members|>parameters|>MACs",
-        (
-            (
-                group["name"],
-                f"{group['size']} × {group['each_of']}" if group["each_of"] else group["size"],
-                len(group["members"]),
-                share_text(group["params"]),
-                share_text(group["macs"]),
-            )
-            for group in inspected["groups"]
-        ),
-    )
+    rows = []
+    for group in inspected["groups"]:
+        width = f"{group['size']} × {group['each_of']}" if group["each_of"] else group["size"]
+        shares = (share_text(group[key]) for key in ("params", "macs"))
+        rows.append((group["name"], width, len(group["members"]), *shares))
+    return _filled_table("group|>width|>members|>parameters|>MACs", rows)
 
 
 def pin_table(inspected: Report) -> Table:
     """Why axes cannot be cut, most costly first."""
-    return filled_table(
-        "pinned because|>axes|>parameters|>out of reach",
-        (
-            (row["reason"], row["axes"], count_text(row["params"]), count_text(row["unreachable"]))
-            for row in inspected["pins"]
-        ),
+    rows = (
+        (row["reason"], row["axes"], count_text(row["params"]), count_text(row["unreachable"]))
+        for row in inspected["pins"]
     )
+    return _filled_table("pinned because|>axes|>parameters|>out of reach", rows)
 
 
 def check_table(checks: Sequence[Report]) -> Table:
@@ -119,7 +121,7 @@ def check_table(checks: Sequence[Report]) -> Table:
         found = "" if figure is None else error_text(figure)
         name = f"{check['name']}: {detail}" if detail else check["name"]
         rows.append((Text(mark, style=style, no_wrap=True), name, found))
-    return filled_table("|check|>figure", rows)
+    return _filled_table("|check|>figure", rows)
 
 
 def comparison_table(compared: Report) -> Table:
@@ -129,7 +131,7 @@ def comparison_table(compared: Report) -> Table:
         values = (TEXTS[row["kind"]](row[key]) for key in ("original", "one", "other"))
         rows.append((row["name"], *values, share_text(row["ratio"])))
     passed = (f"{each['passed']} of {each['of']}" for each in compared["checks"])
-    return filled_table("|>original|>A|>B|>B / A", [*rows, ("checks passed", "", *passed, "")])
+    return _filled_table("|>original|>A|>B|>B / A", [*rows, ("checks passed", "", *passed, "")])
 
 
 def difference_table(groups: Sequence[Report]) -> Table:
@@ -138,7 +140,91 @@ def difference_table(groups: Sequence[Report]) -> Table:
         (group["name"], group["size"], group["one"], group["other"], f"{group['common']:.4g}")
         for group in groups
     )
-    return filled_table("group|>original|>A|>B|>in both", rows)
+    return _filled_table("group|>original|>A|>B|>in both", rows)
+
+
+def reach_table(proposal: Mapping[str, Any]) -> Table:
+    """What each cost is, would be, and could be at the least."""
+    rows = []
+    for key in ("macs", "params", "memory", "onnx_bytes", "latency"):
+        label, kind = COSTS[key]
+        before = proposal["before"].get(key)
+        if before:
+            after, least = proposal["after"][key], proposal["smallest"][key]
+            texts = map(TEXTS[kind], (before, after))
+            rows.append((label, *texts, share_text(after / before), share_text(least / before)))
+    return _filled_table("|>before|>planned|>share|>least share", rows)
+
+
+def width_table(proposal: Mapping[str, Any]) -> Table:
+    """Widths of the groups that would change."""
+    groups = proposal["groups"].items()
+    rows = ((name, row["size"], row["kept"]) for name, row in groups if row["kept"] != row["size"])
+    return _filled_table("group|>width|>planned", rows)
+
+
+def round_tables(loop: Mapping[str, Any] | None) -> Iterator[Table | Text]:
+    """What a loop made, and why it ended."""
+    if loop is None:
+        return
+    rows = []
+    for row in loop["rounds"]:
+        figures = (figure_text(row[key]) for key in ("before", "metric"))
+        good = "" if row["good"] else "below the floor"
+        rows.append((row["number"], share_text(row["macs"]), *figures, good))
+    yield _filled_table(">round|>MACs|>cut|>fine-tuned|", rows)
+    yield Text(f"The loop ended: {loop['reason']}")
+
+
+def repair_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
+    """The error of the outputs and of the layers, of many those where it fell most, before and after, and what could
+    not be repaired; or nothing."""
+    if report is None:
+        return
+    steps = report["steps"]
+    falls = sorted(range(len(steps)), key=lambda place: steps[place]["after"] - steps[place]["before"])
+    shown = [steps[place] for place in sorted(falls[:ROWS])]
+    rows = ((step["layer"], step["kind"], f"{step['before']:.3g}", f"{step['after']:.3g}") for step in shown)
+    yield _filled_table("repaired layer|what|>error before|>error after", rows)
+    if len(shown) < len(steps):
+        yield Text(f"… and {len(steps) - len(shown)} layers where the error fell less, see report.html")
+    change = f"{report['before']:.3g} to {report['after']:.3g}"
+    if report["kept"]:
+        count = f"{report['batches']} {'batch' if report['batches'] == 1 else 'batches'}"
+        yield Text(f"Repair: error of the outputs on {count} from {change} of their square")
+    else:
+        yield Text(f"Repair: not kept, since the error of the outputs went from {change} of their square")
+    for layer, why in report["left"].items():
+        yield Text(f"Not repaired: {layer}, {why}")
+
+
+def lossless_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
+    """What became of dead units and of zeros; nothing without a ``report``."""
+    if report is None:
+        return
+    groups = [
+        (group["name"], group["size"], _counted(group["removed"]), _counted(group["stayed"]))
+        for group in report["groups"]
+        if group["removed"] or group["stayed"]
+    ]
+    if not groups and not report["tensors"]:
+        yield Text("Nothing is dead: the model stays as it is")
+        return
+    if groups:
+        yield _filled_table("group|>width|removed|dead, but stays because", groups)
+    else:
+        yield Text("No unit is dead")
+    tensors = []
+    for tensor in report["tensors"]:
+        zeros, gone = tensor["zeros"], tensor["removed"]
+        counts = map(count_text, (zeros, gone, zeros - gone))
+        tensors.append((tensor["name"], *counts, _counted(tensor["stayed"])))
+    if tensors:
+        yield _filled_table("zeros of|>all|>gone|>left|rows and columns that stay because", tensors)
+
+
+def _counted(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in numbers.items())
 
 
 def zoo_table(entries: Sequence[Report]) -> Table:
@@ -147,15 +233,39 @@ def zoo_table(entries: Sequence[Report]) -> Table:
         (Text(entry["name"], no_wrap=True), entry["summary"], entry["licence"], entry["weights"])
         for entry in entries
     )
-    return filled_table("name|summary|licence|weights", rows)
+    return _filled_table("name|summary|licence|weights", rows)
+
+
+def sensitivity_table(report: Mapping[str, Any]) -> Iterator[Table | Text]:
+    """What it is, and a row for each group: what was measured with each share of its units removed."""
+    meaning = MEANINGS.get(report["distance"])
+    meaning = meaning or f"What the evaluation gives; {figure_text(report['baseline'])} for the whole model"
+    yield Text(f"{meaning}, with these shares of one group removed")
+    shares = _chosen(report["ratios"])
+    text = figure_text if report["distance"] == "evaluate" else error_text
+    rows = []
+    for name, curve in report["groups"].items():
+        size = report["sizes"][name]
+        values = {round(share * size): value for share, value in curve}
+        cells = (values.get(min(round(size * share), size - 1)) for share in shares)
+        rows.append((name, size, *map(text, cells)))
+    titles = "".join(f"|>{share_text(share)}" for share in shares)
+    yield _filled_table(f"group|>width{titles}", rows)
+
+
+def _chosen(ratios: Sequence[float]) -> list[float]:
+    """At most `COLUMNS`, evenly, the last one too."""
+    if len(ratios) <= COLUMNS:
+        return list(ratios)
+    return [ratios[round(place * (len(ratios) - 1) / (COLUMNS - 1))] for place in range(COLUMNS)]
 
 
 def figure_table(figures: Mapping[str, float]) -> Table:
     """Figures of one evaluation."""
-    return filled_table("figure|>value", ((name, figure_text(value)) for name, value in figures.items()))
+    return _filled_table("figure|>value", ((name, figure_text(value)) for name, value in figures.items()))
 
 
-def filled_table(titles: str, rows: Iterable[Iterable[Any]]) -> Table:
+def _filled_table(titles: str, rows: Iterable[Iterable[Any]]) -> Table:
     """A table of these rows.
 
     Args:

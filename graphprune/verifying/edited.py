@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture import tensor_leaves
 from graphprune.capture.export import left_as_it_was
-from graphprune.capture.inputs import tensor_leaves
 from graphprune.capture.program import Program
 from graphprune.ground.clock import within
 from graphprune.verifying.modules import layers_equal, layers_hold

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from graphprune.capture import tensor_leaves
 from graphprune.capture.execution import run
 from graphprune.capture.export import left_as_it_was
-from graphprune.capture.inputs import registered_tensors, tensor_leaves
+from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program
 from graphprune.verifying.nodes import (

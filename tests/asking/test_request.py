@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from graphprune.scoring.measures import AGGREGATES, NORMALISERS
 from torch import nn
 
 import graphprune as gp
@@ -17,6 +16,7 @@ from graphprune.asking.request import Request
 from graphprune.ground.options import declarations
 from graphprune.planning import RANKINGS, UNITS
 from graphprune.scoring import CRITERIA
+from graphprune.scoring.measures import AGGREGATES, NORMALISERS
 
 
 @pytest.fixture(scope="module")

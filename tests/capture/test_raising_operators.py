@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from graphprune.capture import capture
-from graphprune.capture.layer_specs import PLAIN, WEIGHTED
+from graphprune.capture.layer_specs import PLAIN, RECURRENT, WEIGHTED
 from graphprune.capture.raising import raise_program
-from graphprune.capture.recurrent import RECURRENT
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from graphprune.exporting.layer_calls import LayerCall, build_layer, describe_layer
+from graphprune.exporting.inventory import LayerCall, build_layer, describe_layer
 from graphprune.ground.errors import InputError
 
 DESCRIBED = [

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.exporting import NodeTime, feeder, layer_times, make_feed, session
-from graphprune.exporting.layer_times import Nodes
-from graphprune.exporting.node_names import layer_of
+from graphprune.exporting.layer_times import Nodes, layer_of
 from graphprune.exporting.onnx_file import export_onnx
 
 

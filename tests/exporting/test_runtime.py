@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from graphprune.exporting import export_onnx, latency, parity, runtime, session
-from graphprune.exporting.feeds import match_inputs, to_numpy
 from graphprune.exporting.parity import largest_error
+from graphprune.exporting.runtime import match_inputs, to_numpy
 from graphprune.ground.errors import ExportError
 
 

@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from graphprune.exporting import module_source, save_model
 from graphprune.exporting.forward import forward_source
-from graphprune.exporting.layout import WIDTH, brackets, statement
+from graphprune.exporting.layout import WIDTH, Bracket, statement
 from graphprune.ground.errors import InputError
 
 from .zoo import CASES, ConvNet, tensors, traced
@@ -245,15 +245,15 @@ def test_an_input_called_like_a_module_is_refused() -> None:
         module_source(traced(Shadowing()), "A model", "x")
 
 
-def test_long_statements_break_inside_their_brackets() -> None:
+def test_long_statements_break_inside_their_Bracket() -> None:
     names = [f"value_{number}" for number in range(12)]
-    assert statement("x = ", brackets("f(", names[:3], ")"), 0) == ["x = f(value_0, value_1, value_2)"]
-    assert statement("x = ", brackets("f(", names[:11], ")"), 8) == [
+    assert statement("x = ", Bracket("f(", names[:3], ")"), 0) == ["x = f(value_0, value_1, value_2)"]
+    assert statement("x = ", Bracket("f(", names[:11], ")"), 8) == [
         "        x = f(",
         "            " + ", ".join(names[:11]),
         "        )",
     ]
-    lines = statement("x = ", brackets("torch.cat(", [brackets("[", names, "]"), "1"], ")"), 4)
+    lines = statement("x = ", Bracket("torch.cat(", [Bracket("[", names, "]"), "1"], ")"), 4)
     assert lines[:3] == ["    x = torch.cat(", "        [", "            value_0,"]
     assert lines[-3:] == ["        ],", "        1,", "    )"]
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import fx, nn
 
-from graphprune.exporting import graph_from_json, graph_to_json, load_model, save_model
+from graphprune.exporting import graph_to_json, load_model, save_model
 from graphprune.ground.errors import InputError
 
-from .zoo import CASES, ConvNet, tensors, traced
+from .zoo import CASES, ConvNet, graph_from_json, tensors, traced
 
 
 def saved(model: fx.GraphModule, folder: Path) -> Path:
@@ -138,7 +138,7 @@ def test_a_failed_save_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pytes
         path.write_bytes(b"half of a file")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("graphprune.exporting.tensor_file.save_file", interrupted)
+    monkeypatch.setattr("graphprune.exporting.store.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_model(traced(ConvNet()), path)
     assert path.read_bytes() == before

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import fx
 
-from graphprune.exporting import graph_from_json, graph_to_json, load_model, save_model
+from graphprune.exporting import graph_to_json, load_model, save_model
 from graphprune.ground.errors import InputError
 
-from .zoo import CASES, ConvNet, traced
+from .zoo import CASES, ConvNet, graph_from_json, traced
 
 
 def saved(model: fx.GraphModule, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.exporting import OnnxProgram, parity
-from graphprune.exporting.initializers import read_tensors, replace_initializers
+from graphprune.exporting.conversion import read_tensors, replace_initializers
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import ExportError, VerificationError
 from graphprune.results import onnx_checks

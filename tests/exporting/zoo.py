@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from graphprune.exporting import read_graph
+
 
 class Block(nn.Module):
     def __init__(self, width: int) -> None:
@@ -187,3 +189,8 @@ CASES = {
 def tensors(result: Any) -> list[torch.Tensor]:
     """The tensors in a model's result, in order."""
     return [leaf for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+
+
+def graph_from_json(text: str) -> fx.GraphModule:
+    """The model that a text describes, every parameter and buffer filled with zeros."""
+    return read_graph(text, lambda name, shape, dtype: torch.zeros(shape, dtype=dtype))

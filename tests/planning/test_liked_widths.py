@@ -10,8 +10,9 @@ from planning_models import network, transformer
 from torch import nn
 
 import graphprune as gp
+from graphprune.ground.files import CACHE
 from graphprune.planning import Budget, Constraints, Limit, choose, find_limits
-from graphprune.profiling import cache
+from graphprune.profiling import widths
 from graphprune.scoring import find_importance
 
 
@@ -112,8 +113,8 @@ def test_a_ratio_of_its_own_and_protection_hold_under_wishes() -> None:
 # -- the default --------------------------------------------------------------------------------------------
 @pytest.fixture
 def _likes(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setenv(cache.FOLDER, str(tmp_path))
-    cache.store({"convolution": 16, "depthwise": 4, "grouped": 16, "linear": 8, "attention": 1})
+    monkeypatch.setenv(CACHE, str(tmp_path))
+    widths.store({"convolution": 16, "depthwise": 4, "grouped": 16, "linear": 8, "attention": 1})
 
 
 @pytest.mark.usefixtures("_likes")

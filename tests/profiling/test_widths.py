@@ -10,8 +10,9 @@ import pytest
 
 from graphprune import exporting
 from graphprune.axes.kinds import KINDS
-from graphprune.profiling import cache, liked_multiples, widths
-from graphprune.profiling.chains import chain
+from graphprune.ground.files import CACHE
+from graphprune.profiling import liked_multiples, widths
+from graphprune.profiling.lone_layers import chain
 
 
 def in_blocks(block: int, penalty: float = 1.3) -> dict[int, float]:
@@ -35,7 +36,7 @@ def test_quadratic_times_are_smooth() -> None:
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv(cache.FOLDER, str(tmp_path / "new"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "new"))
     return tmp_path / "new"
 
 
@@ -58,7 +59,7 @@ def test_what_was_learned_is_kept(folder: Path, asked: list[str]) -> None:
     assert asked == list(KINDS)
     assert liked_multiples() == first
     assert asked == list(KINDS)
-    assert [path.name for path in folder.iterdir()] == [cache.cache_file().name]
+    assert [path.name for path in folder.iterdir()] == [widths.cache_file().name]
 
 
 @pytest.mark.parametrize(
@@ -76,10 +77,10 @@ def test_what_was_learned_is_kept(folder: Path, asked: list[str]) -> None:
 )
 def test_a_damaged_cache_is_learned_anew(folder: Path, asked: list[str], text: str) -> None:
     folder.mkdir()
-    cache.cache_file().write_text(text)
+    widths.cache_file().write_text(text)
     assert liked_multiples() == dict.fromkeys(KINDS, 4)
     assert asked == list(KINDS)
-    assert cache.read(KINDS) == dict.fromkeys(KINDS, 4)
+    assert widths.read(KINDS) == dict.fromkeys(KINDS, 4)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
@@ -90,9 +91,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 
 def test_another_runtime_has_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = cache.cache_file()
-    monkeypatch.setattr(cache, "version", lambda name: "99.0")
-    assert cache.cache_file() != one
+    one = widths.cache_file()
+    monkeypatch.setattr(widths, "version", lambda name: "99.0")
+    assert widths.cache_file() != one
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.report.inspection import inspection
+from graphprune.report.facts import inspection
 
 
 class Net(nn.Module):

@@ -14,7 +14,7 @@ from graphprune.asking.request import Request
 from graphprune.axes.kinds import KINDS
 from graphprune.ground.clock import Clock
 from graphprune.planning import make_plan
-from graphprune.profiling import cache
+from graphprune.profiling import widths
 from graphprune.searching.met import budgets_met
 from graphprune.searching.prepared import prepare
 
@@ -33,9 +33,9 @@ def graph() -> gp.DependencyGraph:
 @pytest.fixture
 def liked() -> Iterator[None]:
     """A runtime that likes wide multiples."""
-    cache.store({**dict.fromkeys(KINDS, 16), "attention": 1})
+    widths.store({**dict.fromkeys(KINDS, 16), "attention": 1})
     yield
-    cache.store(dict.fromkeys(KINDS, 1))
+    widths.store(dict.fromkeys(KINDS, 1))
 
 
 def check_of(result: gp.Result, kind: str) -> gp.Check:
