@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune import exporting
+from graphprune.capture.inputs import registered_tensors
 from graphprune.cli.documents import read_object, read_text
 from graphprune.cli.original import restore_inputs
 from graphprune.cli.shapes import Inputs
@@ -20,7 +21,7 @@ from graphprune.planning import Plan
 from graphprune.results.onnx_checks import ONNX_TOLERANCE
 from graphprune.results.result import load
 
-__all__ = ["Checks", "Files", "check_files", "tensors_of"]
+__all__ = ["Checks", "Files", "check_files"]
 
 BATCHES = (1, 3)
 
@@ -103,19 +104,12 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
     return files
 
 
-def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, tied ones under each of their names."""
-    return dict(model.named_parameters(remove_duplicate=False)) | dict(
-        model.named_buffers(remove_duplicate=False)
-    )
-
-
 def _check_shapes(files: Files, checks: Checks) -> None:
     name = "tensors have the planned shapes"
     if files.model is None or files.plan is None:
         checks.skip(name, "the model or the plan is missing")
         return
-    tensors = tensors_of(files.model)
+    tensors = registered_tensors(files.model)
     wrong = [
         f"{tensor}[{dim}]"
         for tensor, dims in files.plan.kept.items()

@@ -8,7 +8,8 @@ from rich.text import Text
 
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.cli.checks import Checks, Files, check_files, tensors_of
+from graphprune.capture.inputs import registered_tensors
+from graphprune.cli.checks import Checks, Files, check_files
 from graphprune.cli.failures import complain
 from graphprune.cli.original import original, other_weights, unknown_original
 from graphprune.cli.output import print_result, silence
@@ -90,7 +91,7 @@ def _replay(files: Files, graph: DependencyGraph, seed: int, checks: Checks, pro
     assert files.model is not None
     with silence():
         result = gp.shrink(graph, plan=files.plan, seed=seed, progress=progress)
-    replayed, saved = tensors_of(result.model), tensors_of(files.model)
+    replayed, saved = registered_tensors(result.model), registered_tensors(files.model)
     repaired = _repaired(files, result.model)
     wrong = sorted(set(replayed) ^ set(saved)) or [
         name for name, tensor in replayed.items() if name not in repaired and not _same(tensor, saved[name])
@@ -110,7 +111,7 @@ def _repaired(files: Files, model: torch.nn.Module) -> set[str]:
     """Names that the report says are of repaired tensors; tied ones under each of their names."""
     report = files.reported("repair")
     names = report.get("tensors")
-    named = tensors_of(model)
+    named = registered_tensors(model)
     own = {id(named[name]) for name in names if name in named} if isinstance(names, list) else set()
     return {name for name, tensor in named.items() if id(tensor) in own}
 
