@@ -6,7 +6,6 @@ The page's script draws it from rows: one per bar, and one per corner of a line.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -15,7 +14,7 @@ import networkx as nx
 from graphprune.report.formats import count_text
 from graphprune.report.layered import Place, layered
 
-__all__ = ["drawn", "lay_out"]
+__all__ = ["drawn"]
 
 Point = tuple[float, float]
 Row = dict[str, Any]
@@ -32,37 +31,13 @@ LETTER = 6.3  # width of one in a label
 LANE = 30.0  # for edges that are too long for a way of their own
 
 
-@dataclass(frozen=True)
-class Box:
-    """The bar of one layer: its centre, its widths before and after, its top and bottom, all in pixels.
+def drawn(network: nx.DiGraph) -> Row:
+    """The nodes of `layer_graph` from top to bottom, in pixels. What is joined to nothing is left out.
 
-    ``host`` is the layer under whose label it stands, itself for most.
+    Returns:
+        ``bars`` by the numbers of their nodes, the corners of all ``lines``, the ``width`` and ``height`` of the
+        picture, and the distance from one ``column`` to the next: the room that a bar and its label have.
     """
-
-    centre: float
-    before: float
-    after: float
-    top: float
-    bottom: float
-    host: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A picture of ``width`` × ``height`` pixels: node → bar, and edge → corners of its line.
-
-    ``column`` is the distance between columns: the room that a bar and its label have.
-    """
-
-    width: float
-    height: float
-    column: float
-    boxes: Mapping[int, Box]
-    lines: Mapping[tuple[int, int], list[Point]]
-
-
-def lay_out(network: nx.DiGraph) -> Layout:
-    """Places the nodes of `layer_graph` from top to bottom. What is joined to nothing is left out."""
     network = network.subgraph([node for node in network if network.degree(node)])
     hosts = _hosts(network)
     guests: dict[int, list[int]] = {}
@@ -70,26 +45,36 @@ def lay_out(network: nx.DiGraph) -> Layout:
         guests.setdefault(host, []).append(node)
     coarse = nx.DiGraph((hosts[a], hosts[b]) for a, b in network.edges if hosts[a] != hosts[b])
     if not coarse:
-        return Layout(0, 0, 0, {}, {})
+        return {"bars": [], "lines": [], "width": 0, "height": 0, "column": 0}
     places, routes = layered(coarse)
     columns = 1 + max(column for column, _ in places.values())
     grid = _Grid(places, {host: len(nodes) for host, nodes in guests.items()}, columns)
     scale = (grid.column - 20) / max(1, *(data["width"][0] for _, data in network.nodes(data=True)))
-    boxes = {
-        node: box
+    bars = {
+        bar["id"]: bar
         for host, nodes in guests.items()
-        for node, box in _boxes(network, nodes, *grid.at(places[host]), scale)
+        for bar in _bars(network, nodes, grid, places[host], scale)
     }
     lane = grid.column * columns + LANE / 2
-    lines = {}
+    lines: list[Row] = []
     for start, end in coarse.edges:
         points = list(grid.corners(routes[start, end])) if (start, end) in routes else []
         if not points and (start, end) not in routes:
             points = [(lane, grid.tops[places[start][1] + 1]), (lane, grid.tops[places[end][1]])]
-        begin = boxes[start].centre, max(boxes[node].bottom for node in guests[start])
-        lines[start, end] = [begin, *points, (boxes[end].centre, boxes[end].top - LABEL)]
+        begin = bars[start]["centre"], max(bars[node]["bottom"] for node in guests[start])
+        corners = [begin, *points, (bars[end]["centre"], bars[end]["top"] - LABEL)]
+        lines += (
+            {"edge": f"{start}-{end}", "start": start, "place": place, "x": x, "y": y}
+            for place, (x, y) in enumerate(corners)
+        )
     wide = len(routes) < coarse.number_of_edges()
-    return Layout(grid.column * columns + (LANE if wide else 0), grid.tops[-1], grid.column, boxes, lines)
+    return {
+        "bars": [bar for _, bar in sorted(bars.items())],
+        "lines": lines,
+        "width": grid.column * columns + (LANE if wide else 0),
+        "height": grid.tops[-1],
+        "column": grid.column,
+    }
 
 
 class _Grid:
@@ -127,62 +112,36 @@ def _hosts(network: nx.DiGraph) -> dict[int, int]:
     return hosts
 
 
-def _boxes(
-    network: nx.DiGraph, nodes: list[int], centre: float, top: float, scale: float
-) -> Iterator[tuple[int, Box]]:
+def _bars(network: nx.DiGraph, nodes: list[int], grid: _Grid, place: Place, scale: float) -> Iterator[Row]:
+    """Bars one under the other; the first one has a label."""
+    centre, top = grid.at(place)
     top += LABEL
-    for node in nodes:
-        before, after = network.nodes[node]["width"]
-        height = BAR if node == nodes[0] else NORM - 1
-        yield node, Box(centre, before * scale, after * scale, top, top + height, nodes[0])
-        top += height + 1
-
-
-def drawn(network: nx.DiGraph) -> Row:
-    """Rows ``bars`` and ``lines`` of `layer_graph`, and the size of the picture."""
-    layout = lay_out(network)
-    bars = [
-        _bar(number, network.nodes[number], box, layout.column if box.host == number else 0)
-        for number, box in sorted(layout.boxes.items())
-    ]
-    lines = [
-        {"edge": f"{start}-{end}", "start": start, "place": place, "x": x, "y": y}
-        for (start, end), corners in layout.lines.items()
-        for place, (x, y) in enumerate(corners)
-    ]
-    return {
-        "bars": bars,
-        "lines": lines,
-        "width": layout.width,
-        "height": layout.height,
-        "column": layout.column,
-    }
-
-
-def _bar(number: int, node: Mapping[str, Any], box: Box, room: float) -> Row:
-    """One bar, with a label if there is ``room`` for one."""
-    before, after = node["width"]
-    widths = f"{before} → {after}" if after != before else str(before) if before else ""
-    name = node["name"] or node["kind"]
-    old, new = (max(width, 6.0) / 2 for width in (box.before, box.after))
-    return {
-        "id": number,
-        "name": name,
-        "kind": node["kind"],
-        "widths": widths or "–",
-        "params": _change(node["params"]),
-        "macs": _change(node["macs"]),
-        "description": f"{name}, {node['kind']}, width {widths or 'none'}",
-        "label": _label(node, widths, int(room / LETTER) - 3) if room else "",
-        "centre": box.centre,
-        "before": before,
-        "b0": box.centre - old,
-        "b1": box.centre + old,
-        "a0": box.centre - new,
-        "a1": box.centre + new,
-        "top": box.top,
-        "bottom": box.bottom,
-    }
+    for number in nodes:
+        node, first = network.nodes[number], number == nodes[0]
+        before, after = node["width"]
+        widths = f"{before} → {after}" if after != before else str(before) if before else ""
+        name = node["name"] or node["kind"]
+        old, new = (max(width * scale, 6.0) / 2 for width in (before, after))
+        bottom = top + (BAR if first else NORM - 1)
+        yield {
+            "id": number,
+            "name": name,
+            "kind": node["kind"],
+            "widths": widths or "–",
+            "params": _change(node["params"]),
+            "macs": _change(node["macs"]),
+            "description": f"{name}, {node['kind']}, width {widths or 'none'}",
+            "label": _label(node, widths, int(grid.column / LETTER) - 3) if first else "",
+            "centre": centre,
+            "before": before,
+            "b0": centre - old,
+            "b1": centre + old,
+            "a0": centre - new,
+            "a1": centre + new,
+            "top": top,
+            "bottom": bottom,
+        }
+        top = bottom + 1
 
 
 def _label(node: Mapping[str, Any], widths: str, letters: int) -> str:

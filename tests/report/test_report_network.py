@@ -6,6 +6,7 @@ import re
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from itertools import groupby
 
 import networkx as nx
 import pydot
@@ -17,7 +18,7 @@ import graphprune as gp
 from graphprune.report.facts import distribution
 from graphprune.report.graph_files import WRITERS
 from graphprune.report.layered import layered
-from graphprune.report.layout import lay_out
+from graphprune.report.layout import drawn
 from graphprune.report.picture import layer_graph
 
 
@@ -82,15 +83,20 @@ def test_nodes_and_edges(graph: gp.DependencyGraph, halves: dict[str, int]) -> N
 
 def test_the_picture_goes_down(graph: gp.DependencyGraph) -> None:
     network = layer_graph(graph)
-    layout = lay_out(network)
-    assert set(layout.boxes) == set(network)
+    picture = drawn(network)
+    bars = {bar["id"]: bar for bar in picture["bars"]}
+    assert set(bars) == set(network)
     for start, end in network.edges:
-        assert layout.boxes[start].top < layout.boxes[end].top
-    for corners in layout.lines.values():
-        assert [y for _, y in corners] == sorted(y for _, y in corners)
-    assert all(box.centre - box.before / 2 >= 0 for box in layout.boxes.values())
-    assert all(box.centre + box.before / 2 <= layout.width for box in layout.boxes.values())
-    assert layout.boxes[2].host == 1  # the norm stands under its layer
+        assert bars[start]["top"] < bars[end]["top"]
+    for _, corners in groupby(picture["lines"], lambda corner: corner["edge"]):
+        heights = [corner["y"] for corner in corners]
+        assert heights == sorted(heights)
+    assert all(bar["b0"] >= 0 and bar["b1"] <= picture["width"] for bar in bars.values())
+    # the norm stands under its layer, and has no label of its own
+    assert bars[2]["centre"] == bars[1]["centre"]
+    assert bars[2]["top"] == bars[1]["bottom"] + 1
+    assert bars[1]["label"]
+    assert not bars[2]["label"]
 
 
 @pytest.mark.parametrize("reach", [2, 60])
@@ -99,11 +105,12 @@ def test_large_networks_are_laid_out_quickly(reach: int) -> None:
     network = nx.DiGraph((i, j) for i in range(1000) for j in range(i + 1, min(i + reach, 999) + 1))
     for node in network:
         network.nodes[node].update(width=[node, node], tensors=["w"], macs=[1, 1])
+        network.nodes[node].update(name="layer", kind="Linear", params=[1, 1])
     started = time.perf_counter()
-    layout = lay_out(network)
+    picture = drawn(network)
     assert time.perf_counter() - started < 5
-    assert len(layout.boxes) == 1000
-    assert len(layout.lines) == network.number_of_edges()
+    assert len(picture["bars"]) == 1000
+    assert len({corner["edge"] for corner in picture["lines"]}) == network.number_of_edges()
 
 
 def test_a_dense_block_goes_down_in_one_column() -> None:
@@ -120,7 +127,7 @@ def test_a_dense_block_goes_down_in_one_column() -> None:
 
 
 def test_nothing_to_draw() -> None:
-    assert lay_out(nx.DiGraph()).boxes == {}
+    assert drawn(nx.DiGraph())["bars"] == []
 
 
 def test_distribution() -> None:
