@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, fx
 
 from graphprune import exporting
-from graphprune.capture.inputs import registered_tensors
+from graphprune.capture.inputs import Inputs, registered_tensors
 from graphprune.cli.documents import read_object, read_text
 from graphprune.cli.original import restore_inputs
-from graphprune.cli.shapes import Inputs
 from graphprune.ground.errors import GraphpruneError, InputError, first_line
 from graphprune.planning import Plan
 from graphprune.results.onnx_checks import ONNX_TOLERANCE

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from graphprune.calibration import Evaluate
-from graphprune.cli.shapes import Inputs, reshaped, standard_inputs
+from graphprune.capture.inputs import Inputs
+from graphprune.cli.shapes import reshaped, standard_inputs
 from graphprune.cli.user_file import made_by_factory, named_in, without_factory
 from graphprune.cli.weights import load_weights, read_weights
 from graphprune.ground.errors import InputError

@@ -10,10 +10,11 @@ from torch import Tensor
 
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.inputs import Inputs
 from graphprune.cli.models import FACTORY, Source, resolve
 from graphprune.cli.output import silence, stdout_is_kept
 from graphprune.cli.progress import Stages
-from graphprune.cli.shapes import Inputs, random_tensor, value_range
+from graphprune.cli.shapes import random_tensor, value_range
 from graphprune.cli.user_file import named_in
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError

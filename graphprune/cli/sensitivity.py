@@ -17,7 +17,7 @@ from graphprune.cli.report import curves_of
 from graphprune.cli.request import SensitivityRequest
 from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import is_first, joined_processes
-from graphprune.cli.user_file import read_evaluation, read_loss
+from graphprune.cli.user_file import read_function
 from graphprune.probing import Sensitivity
 from graphprune.report.tables import sensitivity_table
 
@@ -47,7 +47,9 @@ def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Se
     progress("build the model")
     with stdout_is_kept():
         ensure_readable(request.calibration, request.mean, request.std)
-        functions = {"loss": read_loss(request.loss), "evaluate": read_evaluation(request.evaluate)}
+        functions = {
+            name: read_function(f"--{name}", getattr(request, name)) for name in ("loss", "evaluate")
+        }
         source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
         images = image_options(request.mean, request.std)
         batches = read_calibration(request.calibration, source.inputs, images)

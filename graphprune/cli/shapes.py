@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from graphprune.capture import tensor_leaves
+from graphprune.capture.inputs import Inputs
 from graphprune.ground.errors import InputError
 
-__all__ = ["Inputs", "parse_shapes", "random_tensor", "reshaped", "standard_inputs", "value_range"]
+__all__ = ["parse_shapes", "random_tensor", "reshaped", "standard_inputs", "value_range"]
 
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 Shape = tuple[int, ...]
 
 

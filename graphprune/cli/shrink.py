@@ -24,7 +24,7 @@ from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_shapes
 from graphprune.cli.training import Figures, check_training, is_first, looped
-from graphprune.cli.user_file import read_loss
+from graphprune.cli.user_file import read_function
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, share
 from graphprune.planning import Plan
@@ -146,7 +146,7 @@ def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
     """The data and the loss that were named. Files are run where they are named."""
     images = image_options(request.mean, request.std)
     calibration = read_calibration(request.asked.get("calibration"), source.inputs, images)
-    return {"calibration": calibration, "loss": read_loss(request.asked.get("loss"))}
+    return {"calibration": calibration, "loss": read_function("--loss", request.asked.get("loss"))}
 
 
 def _shrunk(

@@ -23,7 +23,7 @@ from graphprune.cli.models import Source
 from graphprune.cli.output import stdout_is_kept
 from graphprune.cli.progress import Stages
 from graphprune.cli.request import ShrinkRequest
-from graphprune.cli.user_file import read_evaluation
+from graphprune.cli.user_file import read_function
 from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import share
@@ -149,7 +149,7 @@ def looped(request: ShrinkRequest, source: Source, progress: Stages, **options: 
     settings, data_options = parse_tuning(request.tuning)
     place = request.output.resolve()
     with stdout_is_kept():
-        evaluate = read_evaluation(request.evaluate) or source.evaluate
+        evaluate = read_function("--evaluate", request.evaluate) or source.evaluate
         loop = shrink_and_tune(
             source.model,
             source.inputs,

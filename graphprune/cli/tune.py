@@ -26,7 +26,7 @@ from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import TuneRequest
 from graphprune.cli.training import Figures, end_processes, is_first, on_its_device, show_moment
-from graphprune.cli.user_file import read_evaluation, read_loss
+from graphprune.cli.user_file import read_function
 from graphprune.ground.errors import InputError
 from graphprune.repair import RepairReport
 from graphprune.report.tables import shrink_table, verdict_line
@@ -82,7 +82,7 @@ def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, E
     with silence():
         files = _files(request.directory, progress)
     assert files.plan is not None
-    own = read_evaluation(request.evaluate)
+    own = read_function("--evaluate", request.evaluate)
     known = files.reported("source")
     if why := unknown_original(known, request.teacher, "--teacher"):
         raise InputError(f"there is no teacher: {why}", "the original teaches the slim model")
@@ -116,7 +116,7 @@ def _result(files: Files, graph: DependencyGraph, seed: int, progress: Stages) -
 def _tuned(request: TuneRequest, result: Result, evaluate: Evaluate | None, progress: Stages) -> Result:
     with stdout_is_kept(), progress.resumable(request.state):
         progress("read the data")
-        loss = read_loss(request.loss)
+        loss = read_function("--loss", request.loss)
         data = read_data(request.data, result.graph.program.example, _data_options(request))
         progress("fine-tune")
         tuned = gp.tune(

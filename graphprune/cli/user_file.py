@@ -12,13 +12,16 @@ from typing import Any
 
 from torch import nn
 
-from graphprune.capture import normalise_inputs
-from graphprune.cli.shapes import Inputs
+from graphprune.capture.inputs import Inputs, normalise_inputs
 from graphprune.ground.errors import GraphpruneError, InputError
 
-__all__ = ["call_named", "made_by_factory", "named_in", "read_evaluation", "read_loss", "without_factory"]
+__all__ = ["call_named", "made_by_factory", "named_in", "read_function", "without_factory"]
 
 RETURNS = "return a torch.nn.Module, or (module, example_inputs)"
+FUNCTIONS = {
+    "--loss": "return a number, given the outputs, or the outputs and the batch",
+    "--evaluate": "return a number, given the model",
+}
 Function = Callable[..., Any]
 
 
@@ -34,26 +37,17 @@ def named_in(spec: str) -> tuple[Path, str] | None:
     return (Path(path), name) if path.endswith(".py") else None
 
 
-def read_loss(spec: str | None) -> Function | None:
-    """The function that ``--loss file.py:function`` names, if it is given. The file is run.
+def read_function(option: str, spec: str | None) -> Function | None:
+    """The function that ``--loss`` or ``--evaluate file.py:function`` names, if it is given. The file is run.
 
     Raises:
         InputError: there is no such file or function, or the file fails.
     """
-    return _function("--loss", spec, "return a number, given the outputs, or the outputs and the batch")
-
-
-def read_evaluation(spec: str | None) -> Function | None:
-    """The function that ``--evaluate file.py:function`` names, as `read_loss`."""
-    return _function("--evaluate", spec, "return a number, given the model")
-
-
-def _function(option: str, spec: str | None, returns: str) -> Function | None:
     if spec is None:
         return None
     if (named := named_in(spec)) is None:
         raise InputError(f"{option} {spec!r} names no function", "give path/to/file.py:function")
-    return _found(*named, returns)
+    return _found(*named, FUNCTIONS[option])
 
 
 def made_by_factory(path: Path, factory: str) -> tuple[nn.Module, Inputs | None]:
