@@ -122,14 +122,13 @@ def _pins(graph: DependencyGraph) -> list[dict[str, Any]]:
     ``axes`` are the dimensions of parameters that the reason pins, ``params`` the parameters in these
     tensors, and ``unreachable`` those of them that have no removable dimension at all.
     """
-    free = {group.atom for group in graph.groups}
     found: dict[str, dict[str, Any]] = {}
     for tensor, terms in graph.tensor_terms.items():
         stored = graph.program.stored[tensor]
         if stored.kind != "parameter":
             continue
         size = stored.tensor.numel()
-        lost = 0 if any(atom in free for term in terms for atom in atoms(term)) else size
+        lost = 0 if any(atom in graph.by_atom for term in terms for atom in atoms(term)) else size
         for text, dims in _pinned_dims(terms).items():
             row = found.setdefault(text, {"reason": text, "axes": 0, "params": 0, "unreachable": 0})
             row["axes"] += len(dims)

@@ -90,7 +90,9 @@ def _content(
     report: Report, title: str, units: Mapping[str, Any], sensitivity: Report | None
 ) -> tuple[Row, Row]:
     """Variables of the template, and the document that the script reads; see `render`."""
-    network = _network(report)
+    network = nx.DiGraph()
+    network.add_nodes_from(enumerate(report["layers"]))
+    network.add_edges_from(map(tuple, report["edges"]))
     layers = [{"id": number, **data} for number, data in network.nodes(data=True)]
     latency = report.get("latency", {})
     data = {
@@ -122,13 +124,6 @@ def _texts(report: Report, title: str) -> Row:
         "notes": [*source.get("notes", ()), *report.get("notes", ())],
         "versions": ", ".join(f"{name} {number}" for name, number in report.get("versions", {}).items()),
     }
-
-
-def _network(report: Report) -> nx.DiGraph:
-    network = nx.DiGraph()
-    network.add_nodes_from(enumerate(report["layers"]))
-    network.add_edges_from(map(tuple, report["edges"]))
-    return network
 
 
 def _subtitle(report: Report) -> str:

@@ -47,7 +47,6 @@ class _Describer:
 
     def __init__(self, graph: DependencyGraph, sizes: Mapping[str, int]) -> None:
         self.graph = graph
-        self.free = {group.atom: group.name for group in graph.groups}
         self.sizes = {graph.by_name[name].atom: size for name, size in sizes.items()}
         self.members: dict[str, list[tuple[str, str]]] = {}
         for group in graph.groups:
@@ -80,7 +79,8 @@ class _Describer:
 
     def _roles(self, node: _Node, carried: Iterable[Atom]) -> dict[str, str]:
         own = [member for tensor in node.tensors for member in self.members.get(tensor, ())]
-        roles = {self.free[atom]: "passes" for atom in carried if atom in self.free}
+        free = self.graph.by_atom
+        roles = {free[atom].name: "passes" for atom in carried if atom in free}
         for wanted in ("consumes", "carries", "produces"):
             roles |= {group: role for group, role in own if role == wanted}
         return roles
@@ -94,7 +94,8 @@ class _Describer:
             for atom in atoms(term)
             if atom.size > 1
         }
-        for wanted in (own & set(self.free), own, set(self.free)):
+        free = set(self.graph.by_atom)
+        for wanted in (own & free, own, free):
             fitting = [term for term in dims if not wanted.isdisjoint(atoms(term))]
             if fitting:
                 term = fitting[-1]
