@@ -17,8 +17,7 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.report.facts import distribution
 from graphprune.report.graph_files import WRITERS
-from graphprune.report.layered import layered
-from graphprune.report.layout import drawn
+from graphprune.report.layout import drawn, layered
 from graphprune.report.picture import layer_graph
 
 
