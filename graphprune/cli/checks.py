@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from graphprune import exporting
 from graphprune.capture.inputs import Inputs, registered_tensors
 from graphprune.cli.documents import read_object, read_text
-from graphprune.cli.original import restore_inputs
+from graphprune.cli.shapes import restore_inputs
 from graphprune.ground.errors import GraphpruneError, InputError, first_line
 from graphprune.planning import Plan
 from graphprune.results.onnx_checks import ONNX_TOLERANCE

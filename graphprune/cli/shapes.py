@@ -1,9 +1,10 @@
-"""``--input-shape``: from text to example inputs."""
+"""Example inputs: of the shapes that ``--input-shape`` gives, and described in a report and made again from that."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from graphprune.capture import tensor_leaves
 from graphprune.capture.inputs import Inputs
 from graphprune.ground.errors import InputError
 
-__all__ = ["parse_shapes", "random_tensor", "reshaped", "standard_inputs", "value_range"]
+__all__ = ["describe_inputs", "parse_shapes", "reshaped", "restore_inputs", "standard_inputs"]
 
 Shape = tuple[int, ...]
 
@@ -46,7 +47,7 @@ def _shape(text: str) -> Shape:
 def standard_inputs(shapes: Sequence[Shape], seed: int) -> Inputs:
     """One standard-normal float32 tensor for each shape, as positional arguments."""
     generator = torch.Generator().manual_seed(seed)
-    return tuple(random_tensor(shape, torch.float32, None, generator) for shape in shapes), {}
+    return tuple(_random_tensor(shape, torch.float32, None, generator) for shape in shapes), {}
 
 
 def reshaped(example: Inputs, shapes: Sequence[Shape], seed: int) -> Inputs:
@@ -73,20 +74,76 @@ def reshaped(example: Inputs, shapes: Sequence[Shape], seed: int) -> Inputs:
         shape = next(wanted)
         if tensor.dtype == torch.bool:
             return torch.ones(shape, dtype=torch.bool)
-        return random_tensor(shape, tensor.dtype, value_range(tensor), generator)
+        return _random_tensor(shape, tensor.dtype, _value_range(tensor), generator)
 
     redrawn: Inputs = pytree.tree_map_only(Tensor, draw, example)
     return redrawn
 
 
-def value_range(tensor: Tensor) -> tuple[int, int] | None:
+def describe_inputs(inputs: Inputs) -> dict[str, Any]:
+    """Shapes, dtypes and ranges of the tensors, other values as they are."""
+    args, kwargs = map(_described, inputs)
+    return {"args": args["tuple"], "kwargs": kwargs["dict"]}
+
+
+def restore_inputs(description: Mapping[str, Any]) -> Inputs:
+    """Inputs of these shapes and dtypes: normal random floats, whole numbers within the recorded range.
+
+    Raises:
+        InputError: it is not what `describe_inputs` returns.
+    """
+    generator = torch.Generator().manual_seed(0)
+    try:
+        args = _restored({"tuple": description["args"]}, generator)
+        return args, _restored({"dict": description["kwargs"]}, generator)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"the recorded inputs cannot be read: {error}", "name the model with --model"
+        ) from error
+
+
+def _described(value: Any) -> dict[str, Any]:
+    if isinstance(value, Tensor):
+        values = _value_range(value)
+        return {
+            "shape": list(value.shape),
+            "dtype": str(value.dtype).removeprefix("torch."),
+            **({"range": list(values)} if values else {}),
+        }
+    if isinstance(value, Mapping):
+        return {"dict": {str(key): _described(item) for key, item in value.items()}}
+    if isinstance(value, list | tuple):
+        return {"tuple" if isinstance(value, tuple) else "list": [_described(item) for item in value]}
+    return {"value": value if isinstance(value, bool | int | float | str) else None}
+
+
+def _restored(item: Mapping[str, Any], generator: torch.Generator) -> Any:
+    if "shape" in item:
+        return _tensor(item, generator)
+    if "dict" in item:
+        return {key: _restored(inner, generator) for key, inner in item["dict"].items()}
+    for kind, build in (("tuple", tuple), ("list", list)):
+        if kind in item:
+            return build(_restored(inner, generator) for inner in item[kind])
+    return item["value"]
+
+
+def _tensor(item: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+    dtype = getattr(torch, item["dtype"])
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"{item['dtype']!r} is no dtype")
+    low, high = map(int, item.get("range", (0, 0)))
+    return _random_tensor([int(size) for size in item["shape"]], dtype, (low, high), generator)
+
+
+def _value_range(tensor: Tensor) -> tuple[int, int] | None:
     """The least and the largest of whole numbers; None of floats, and where there are no numbers."""
     if tensor.is_floating_point() or tensor.is_complex() or not tensor.numel():
         return None
     return int(tensor.min()), int(tensor.max())
 
 
-def random_tensor(
+def _random_tensor(
     shape: Sequence[int], dtype: torch.dtype, values: tuple[int, int] | None, generator: torch.Generator
 ) -> Tensor:
     """Standard-normal floats, or whole numbers from the first of ``values`` up to the second."""

@@ -12,8 +12,7 @@ import torch
 
 from graphprune.cli import models
 from graphprune.cli.models import resolve
-from graphprune.cli.original import describe_inputs, restore_inputs
-from graphprune.cli.shapes import reshaped
+from graphprune.cli.shapes import describe_inputs, reshaped, restore_inputs
 from graphprune.ground.errors import InputError
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
