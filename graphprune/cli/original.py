@@ -15,7 +15,7 @@ from graphprune.cli.user_file import named_in
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
 
-__all__ = ["original", "other_weights", "recorded", "unknown_original"]
+__all__ = ["original", "recorded", "unknown_original"]
 
 
 def recorded(
@@ -53,8 +53,10 @@ def original(
     weights: str | None,
     outputs: tuple[str, ...],
     progress: Stages,
-) -> tuple[Source, DependencyGraph]:
+) -> tuple[Source, DependencyGraph, str]:
     """Builds and captures ``model``, or else the one that is recorded.
+
+    The text says what is wrong where this is not the model that was shrunk; "" if it is.
 
     Raises:
         GraphpruneError: it cannot be made here.
@@ -71,12 +73,6 @@ def original(
         source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed)
     progress("capture the original")
     with silence():
-        return source, gp.trace(source.model, source.inputs, outputs=outputs)
-
-
-def other_weights(recorded: Mapping[str, Any], source: Source, graph: DependencyGraph) -> str:
-    """What is wrong if this is not the model that was shrunk; "" if it is."""
-    expected = recorded.get("digest")
-    if expected is None or digest(graph.program.tensors) == expected:
-        return ""
-    return f"{source.spec} has other weights here than those that were shrunk"
+        graph = gp.trace(source.model, source.inputs, outputs=outputs)
+    same = recorded.get("digest") in (None, digest(graph.program.tensors))
+    return source, graph, "" if same else f"{source.spec} has other weights here than those that were shrunk"

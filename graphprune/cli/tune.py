@@ -21,7 +21,7 @@ from graphprune.cli.data import read_data
 from graphprune.cli.declared import run_settings
 from graphprune.cli.images import DataOptions, image_options
 from graphprune.cli.models import Source
-from graphprune.cli.original import original, other_weights, recorded, unknown_original
+from graphprune.cli.original import original, recorded, unknown_original
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import TuneRequest
@@ -86,8 +86,8 @@ def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, E
     known = files.reported("source")
     if why := unknown_original(known, request.teacher, "--teacher"):
         raise InputError(f"there is no teacher: {why}", "the original teaches the slim model")
-    source, graph = original(known, request.teacher, request.weights, files.plan.outputs, progress)
-    if why := other_weights(known, source, graph):
+    source, graph, why = original(known, request.teacher, request.weights, files.plan.outputs, progress)
+    if why:
         raise InputError(why, "name the original with --teacher and its weights with --weights")
     with silence():
         result = _result(files, graph, source.seed, progress)

@@ -11,7 +11,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import registered_tensors
 from graphprune.cli.checks import Checks, Files, check_files
 from graphprune.cli.failures import complain
-from graphprune.cli.original import original, other_weights, unknown_original
+from graphprune.cli.original import original, unknown_original
 from graphprune.cli.output import print_result, silence
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import VerifyRequest
@@ -69,13 +69,13 @@ def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress
         checks.skip(REPLAY, why)
         return
     try:
-        source, graph = original(recorded, model, weights, files.plan.outputs, progress)
+        source, graph, why = original(recorded, model, weights, files.plan.outputs, progress)
     except GraphpruneError as error:
         if named:
             raise
         checks.skip(REPLAY, f"the original cannot be made here: {error.message}")
         return
-    if why := other_weights(recorded, source, graph):
+    if why:
         if named:
             raise InputError(why, "name the original with --model and its weights with --weights")
         checks.skip(REPLAY, why)
