@@ -18,9 +18,8 @@ from graphprune.capture.raising import raise_program
 from graphprune.ground.errors import InputError
 from graphprune.tuning.batches import Batch, reseed
 from graphprune.tuning.checkpoint import all_tensors, fill, pack_optimizer, unpack_optimizer
-from graphprune.tuning.features import Tap, find_taps, with_features
 from graphprune.tuning.job import Job
-from graphprune.tuning.losses import Objective
+from graphprune.tuning.losses import Objective, Tap, find_taps, with_features
 
 __all__ = ["Learner", "learning_rate", "update_average"]
 

@@ -176,7 +176,7 @@ def group_lasso(
 
 def _members(graph: DependencyGraph, group: Group) -> Iterator[_Member]:
     model = graph.program.model
-    own = {name: parameter for name, parameter in model.named_parameters()} if model is not None else {}
+    own = dict(model.named_parameters()) if model is not None else {}
     for member in group.members:
         stored = graph.program.stored[member.tensor]
         if stored.kind != "parameter" or not stored.tensor.requires_grad:
