@@ -26,9 +26,6 @@ __all__ = ["Prepared", "Scales", "Scores", "prepare"]
 Scores = Mapping[str, Tensor | None]
 Scales = Mapping[str, float]
 
-# costs that need the original's ONNX file
-PROFILED = ("onnx_bytes", "latency")
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -119,12 +116,11 @@ def prepare(
     limits = find_limits(graph, constraints)
     with clock("score"):
         scores = request.criterion(graph, graph.program.tensors, request.seed)
-    wanted = {budget.kind for budget in request.budgets} & set(PROFILED)
-    if (wanted or request.not_slower) and measured is None:
+    profiled = [budget.kind for budget in request.budgets if budget.profiled]
+    if (profiled or request.not_slower) and measured is None:
         with clock("profile the original"):
             measured = profile(graph, request.threads, request.batch, clock.progress)
-    costs: dict[str, CostFunction] = known_costs(graph)
-    costs |= {kind: getattr(measured, kind) for kind in PROFILED if kind in wanted}
+    costs = known_costs(graph) | {kind: getattr(measured, kind) for kind in profiled}
     found = {**record(request, constraints, graph), **described(request.criterion, scores)}
     return Prepared(graph, request, scores, limits, costs, measured, found)
 
