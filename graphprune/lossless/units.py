@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from math import prod
 
-import torch
 from torch import Tensor
 
-from graphprune.axes.terms import Atom, Sum, Term, atoms, size_of
+from graphprune.axes.positions import places
+from graphprune.axes.terms import Atom, Term, atoms
 
-__all__ = ["per_position", "places", "units_at"]
-
-
-def places(term: Term, atom: Atom, lengths: Mapping[Atom, int]) -> Tensor:
-    """Where each unit of ``atom`` stands along a dimension: positions ``[size of atom, occurrences]``.
-
-    ``lengths`` are the actual sizes of atoms that depend on the batch.
-    """
-    if isinstance(term, Atom):
-        own = torch.arange(atom.size).unsqueeze(1)
-        return own if term is atom else own[:, :0]
-    sizes = [size_of(part, lengths) for part in term.parts]
-    found = []
-    for index, part in enumerate(term.parts):
-        inner = places(part, atom, lengths)
-        if isinstance(term, Sum):
-            found.append(inner + sum(sizes[:index]))
-            continue
-        step = prod(sizes[index + 1 :])
-        outer = torch.arange(prod(sizes[:index])) * (sizes[index] * step)
-        grid = outer[:, None, None] + inner[:, None, :, None] * step + torch.arange(step)
-        found.append(grid.flatten(1))
-    return torch.cat(found, 1)
+__all__ = ["per_position", "units_at"]
 
 
 def units_at(
