@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from math import prod
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from graphprune.axes.terms import Atom, Sum, Term, size_of
+from graphprune.axes.terms import Atom, Sum, Term, atoms, size_of
 
-__all__ = ["NOTHING", "by_unit", "occurrences", "places"]
+__all__ = ["NOTHING", "by_unit", "occurrences", "places", "units_at"]
 
 NOTHING = -1  # stands where a position belongs to no unit
 
@@ -45,3 +45,12 @@ def places(term: Term, atom: Atom, lengths: Mapping[Atom, int]) -> Tensor:
     """The positions along ``term`` of each unit: ``[size of atom, positions of one unit]``; see `occurrences`."""
     found = [by_unit(units).reshape(atom.size, -1) for units in occurrences(term, atom, lengths)]
     return torch.cat([torch.empty(atom.size, 0, dtype=torch.long), *found], 1)
+
+
+def units_at(
+    term: Term, positions: Tensor, lengths: Mapping[Atom, int], wanted: Container[Atom]
+) -> Iterator[tuple[Atom, Tensor]]:
+    """The units ``[size of atom]`` of ``wanted`` atoms that stand at any of the ``positions``, boolean, of ``term``."""
+    for atom in dict.fromkeys(atoms(term)):
+        if atom in wanted:
+            yield atom, positions[places(term, atom, lengths)].any(1)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.positions import units_at
 from graphprune.capture.nodes import arguments, family
 from graphprune.capture.operations import Operation
 from graphprune.lossless.facts import BIASED, Facts
 from graphprune.lossless.readers import READ, Constant, Need, Reading, needs
-from graphprune.lossless.units import units_at
 from graphprune.planning.constraints import Limit
 from graphprune.planning.masks import Masks
 

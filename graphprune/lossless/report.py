@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.positions import places
+from graphprune.axes.positions import places, units_at
 from graphprune.axes.terms import Atom, Term, atoms
-from graphprune.lossless.facts import factors
+from graphprune.lossless.facts import factors, per_position
 from graphprune.lossless.find import Lossless
-from graphprune.lossless.units import per_position, units_at
 from graphprune.planning.plan import Plan
 from graphprune.planning.region import narrowed
 
