@@ -17,7 +17,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.cutting.harm import harm_of
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import InputError
-from graphprune.planning import Constraints, Limit, Target, choose, find_limits, known_costs
+from graphprune.planning import Budget, Constraints, Limit, Target, choose, find_limits, known_costs
 from graphprune.profiling import Profile, liked_multiples, profile
 from graphprune.searching.trials import balanced
 
@@ -57,6 +57,10 @@ class Prepared:
         by_atom = {self.graph.by_name[name].atom: size for name, size in sizes.items()}
         return {kind: function.value(by_atom) for kind, function in self.costs.items()}
 
+    def target(self, budget: Budget, scale: float = 1.0) -> Target:
+        """A budget of this model; ``scale`` as in `Target`."""
+        return Target(budget, self.costs[budget.kind], scale)
+
     def choose(
         self, scores: Scores, scales: Scales | None = None, left: Mapping[str, int] | None = None
     ) -> Mapping[str, Tensor]:
@@ -74,7 +78,7 @@ class Prepared:
             wanted: Any = budgets[0]
         else:
             aims = scales or {}
-            wanted = [Target(b, self.costs[b.kind], aims.get(b.kind, 1.0)) for b in budgets]
+            wanted = [self.target(b, aims.get(b.kind, 1.0)) for b in budgets]
             limits = {name: limit.within((left or {}).get(name)) for name, limit in limits.items()}
 
         def chosen(scores: Scores) -> Mapping[str, Tensor]:
