@@ -13,14 +13,14 @@ from graphprune.axes.cost import CostFunction
 from graphprune.ground.errors import BudgetError, InputError
 from graphprune.ground.options import share
 
-__all__ = ["KINDS", "Budget", "Target"]
+__all__ = ["COSTS", "Budget", "Target"]
 
 _COUNT = {"M": 1e6, "k": 1e3, "G": 1e9}
 _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
-class _Kind(NamedTuple):
-    """The cost of a kind is the attribute of that name of the graph or, where ``profiled``, of the original's profile.
+class _Cost(NamedTuple):
+    """What can have a budget. It is the attribute of that name of the graph or, if ``profiled``, of the original's profile.
 
     ``units`` are those in which an amount may be given; amounts are shown in the first.
     """
@@ -29,20 +29,19 @@ class _Kind(NamedTuple):
     profiled: bool = False
 
 
-# what can have a budget
-KINDS: Mapping[str, _Kind] = {
-    "macs": _Kind(_COUNT),
-    "params": _Kind(_COUNT),
-    "onnx_bytes": _Kind({"": 1.0, **_BYTES}, profiled=True),
-    "memory": _Kind(_BYTES),
-    "latency": _Kind({"ms": 1.0, "s": 1e3}, profiled=True),
+COSTS: Mapping[str, _Cost] = {
+    "macs": _Cost(_COUNT),
+    "params": _Cost(_COUNT),
+    "onnx_bytes": _Cost({"": 1.0, **_BYTES}, profiled=True),
+    "memory": _Cost(_BYTES),
+    "latency": _Cost({"ms": 1.0, "s": 1e3}, profiled=True),
 }
 _AMOUNT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)\s*")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A budget of ``kind``: one of `KINDS` and what to *keep* of it, or "ratio", the share of units to *remove*.
+    """A budget of ``kind``: one of `COSTS` and what to *keep* of it, or "ratio", the share of units to *remove*.
 
     Args:
         value: a share; with ``absolute`` an amount: a number, bytes, or milliseconds.
@@ -56,8 +55,8 @@ class Budget:
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind != "ratio" and self.kind not in KINDS:
-            raise InputError(f"unknown budget {self.kind!r}", f"use {', '.join(KINDS)} or ratio")
+        if self.kind != "ratio" and self.kind not in COSTS:
+            raise InputError(f"unknown budget {self.kind!r}", f"use {', '.join(COSTS)} or ratio")
         if self.absolute and self.value > 0:
             return
         allowed = 0 <= self.value < 1 if self.kind == "ratio" else 0 < self.value <= 1
@@ -72,7 +71,7 @@ class Budget:
         Raises:
             InputError: it is neither, in none of the kind's units, or out of range.
         """
-        units = KINDS[kind].units if kind in KINDS else {}
+        units = COSTS[kind].units if kind in COSTS else {}
         try:
             number, unit = share(kind, given), ""
         except InputError:
@@ -90,7 +89,7 @@ class Budget:
     @property
     def profiled(self) -> bool:
         """Whether its cost is found in a profile of the original's ONNX file."""
-        return self.kind in KINDS and KINDS[self.kind].profiled
+        return self.kind in COSTS and COSTS[self.kind].profiled
 
     @property
     def request(self) -> float | str:
@@ -100,7 +99,7 @@ class Budget:
 
 def amount(kind: str, value: float) -> str:
     """With the unit in which amounts of that kind are shown."""
-    unit, factor = next(iter(KINDS[kind].units.items()))
+    unit, factor = next(iter(COSTS[kind].units.items()))
     return f"{value / factor:.10g}{unit}"
 
 
