@@ -20,9 +20,12 @@ _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
 class _Cost(NamedTuple):
-    """What can have a budget. It is the attribute of that name of the graph or, if ``profiled``, of the original's profile.
+    """What can have a budget.
 
-    ``units`` are those in which an amount may be given; amounts are shown in the first.
+    A cost is the attribute of its name of the graph or, if it is ``profiled``, of the original's profile.
+
+    Args:
+        units: in which an amount may be given; amounts are shown in the first.
     """
 
     units: Mapping[str, float]
