@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from graphprune.axes.terms import Atom, Sum, Term, atoms, size_of
 
-__all__ = ["NOTHING", "by_unit", "occurrences", "places", "units_at"]
+__all__ = ["NOTHING", "by_unit", "index_of", "occurrences", "places", "units_at"]
 
 NOTHING = -1  # stands where a position belongs to no unit
 
@@ -34,6 +34,12 @@ def occurrences(term: Term, atom: Atom, lengths: Mapping[Atom, int]) -> list[Ten
             else:
                 found.append(units.repeat_interleave(prod(after)).repeat(prod(before)))
     return found
+
+
+def index_of(term: Term, atom: Atom, lengths: Mapping[Atom, int]) -> Tensor:
+    """The unit of ``atom`` at every position of ``term``, wherever it stands; see `occurrences`."""
+    nowhere = torch.full((size_of(term, lengths),), NOTHING)
+    return torch.stack([nowhere, *occurrences(term, atom, lengths)]).amax(0)
 
 
 def by_unit(units: Tensor) -> Tensor:

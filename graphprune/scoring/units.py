@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
-from graphprune.axes.positions import NOTHING, by_unit, occurrences
+from graphprune.axes.positions import NOTHING, by_unit, index_of, occurrences
 from graphprune.axes.terms import Term
 
 __all__ = ["per_unit", "rows_of", "sum_along", "unit_maps"]
@@ -21,10 +21,9 @@ def unit_maps(term: Term, group: Group) -> list[Tensor]:
     another dimension.
     """
     maps = occurrences(term, group.atom, {})
-    if group.fibre is None or not maps:
+    if group.fibre is None:
         return maps
-    rows = occurrences(term, group.fibre, {})
-    row = torch.stack(rows).amax(0) if rows else torch.tensor(NOTHING)
+    row = index_of(term, group.fibre, {})
     maps = [torch.where((units >= 0) & (row >= 0), row * group.size + units, NOTHING) for units in maps]
     return [units for units in maps if bool((units >= 0).any())]
 
