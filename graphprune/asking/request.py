@@ -11,7 +11,7 @@ from graphprune.asking.conflicts import CONFLICTS
 from graphprune.asking.options import AUTO, Options
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import share
-from graphprune.planning import UNITS, Budget, Constraints, check_ranking
+from graphprune.planning import COSTS, Budget, Constraints, check_ranking
 from graphprune.planning.schedule import check_schedule
 from graphprune.scoring import Criterion, Importance, find_importance
 from graphprune.scoring.criteria import LOSSES
@@ -67,14 +67,14 @@ class Request(Options):
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
         """Any number of budgets of costs; or one ratio; or none where something stands `instead`."""
-        given = {kind: getattr(self, kind) for kind in (*UNITS, "ratio")}
+        given = {kind: getattr(self, kind) for kind in (*COSTS, "ratio")}
         budgets = tuple(Budget.parse(kind, value) for kind, value in given.items() if value is not None)
         exclusive = ["ratio"] * (self.ratio is not None) + self.instead
-        if len(exclusive) + any(budget.kind in UNITS for budget in budgets) != 1:
+        if len(exclusive) + any(budget.kind in COSTS for budget in budgets) != 1:
             names = [*(budget.kind for budget in budgets), *self.instead]
             what = f"{' and '.join(names)} are given together" if names else "no budget is given"
             raise InputError(
-                what, f"give any of {', '.join(UNITS)}, or exactly one of ratio, lossless and plan"
+                what, f"give any of {', '.join(COSTS)}, or exactly one of ratio, lossless and plan"
             )
         return budgets
 

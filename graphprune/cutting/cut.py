@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -11,13 +11,13 @@ from torch import fx
 from graphprune.axes.dependency import Cost, DependencyGraph
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
-from graphprune.cutting.blame import verification_error
 from graphprune.ground.clock import Clock
+from graphprune.ground.errors import VerificationError
 from graphprune.lossless import LosslessReport
-from graphprune.planning import Plan
+from graphprune.planning import Plan, make_plan
 from graphprune.repair import RepairReport
 from graphprune.rewriting import rewrite
-from graphprune.verifying import Verdict, verify
+from graphprune.verifying import Verdict, check_random, guilty_groups, verify
 
 __all__ = ["Cut", "Proof", "cut", "equals_masked"]
 
@@ -50,7 +50,7 @@ class Cut:
     @property
     def cost(self) -> Cost:
         """Of the slim model."""
-        planned = self.graph.cost({name: kept.shape[-1] for name, kept in self.plan.groups.items()})
+        planned = self.graph.cost(self.plan.sizes)
         return replace(planned, params=self.slim.parameter_count)  # biases that take constants are new
 
 
@@ -77,8 +77,25 @@ def cut(
     with clock("verify"):
         verdict = proof(made)
         if not verdict.passed:
-            raise verification_error(graph, plan, verdict, seed)
+            raise _refusal(graph, plan, verdict, seed)
     return replace(made, verdict=verdict)
+
+
+def _refusal(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) -> VerificationError:
+    """What failed, where first, and by which group."""
+    failed = [check for check in verdict.checks if not check.passed]
+
+    def fails(names: Sequence[str]) -> bool:
+        part = make_plan(graph, {name: plan.groups[name] for name in names})
+        return not check_random(graph, part, rewrite(graph, part), seed).passed
+
+    names = [name for name, size in plan.sizes.items() if size < graph.by_name[name].size]
+    guilty = guilty_groups(names, fails) if fails(names) else ()
+    blame = f"; groups {', '.join(guilty[:5])}" if guilty else ""
+    return VerificationError(
+        f"the slim model is not what was asked for: {'; '.join(map(str, failed))}{blame}",
+        "nothing was written; protect these layers, and report the model: a rule is wrong",
+    )
 
 
 def equals_masked(seed: int) -> Proof:

@@ -17,8 +17,8 @@ from graphprune.ground.clock import Clock
 from graphprune.ground.errors import InputError
 from graphprune.results.result import Proposal, Result
 from graphprune.searching.auto import prepare_best
+from graphprune.searching.latency import not_slower
 from graphprune.searching.meet import meet
-from graphprune.searching.not_slower import not_slower
 from graphprune.searching.prepared import Prepared
 from graphprune.searching.rounds import planned
 
@@ -89,9 +89,8 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
     prepared = _prepared(graph, request, repairer, clock)
     with clock("plan"):
         made = planned(prepared)
-    kept = {name: indices.shape[-1] for name, indices in made.groups.items()}
-    widths = {name: (graph.by_name[name].size, size) for name, size in kept.items()}
-    return Proposal(made, prepared.cost({}), prepared.cost(kept), prepared.smallest, widths)
+    widths = {name: (graph.by_name[name].size, size) for name, size in made.sizes.items()}
+    return Proposal(made, prepared.cost({}), prepared.cost(made.sizes), prepared.smallest, widths)
 
 
 def _prepared(graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock) -> Prepared:

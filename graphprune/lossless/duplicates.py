@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.positions import places
 from graphprune.axes.terms import Atom, atoms
 from graphprune.capture.operations import Value
 from graphprune.lossless.facts import BIASED
 from graphprune.lossless.transfer import POINTWISE, REARRANGED, WINDOWS
-from graphprune.lossless.units import places
 
 __all__ = ["Merger", "find_duplicates", "merged"]
 

@@ -33,6 +33,7 @@ __all__ = [
     "everywhere",
     "factors",
     "interpret",
+    "per_position",
     "reads",
 ]
 
@@ -150,6 +151,11 @@ def _fact(tensor: Tensor, known: bool) -> Fact:
 def everywhere(result: Any, known: bool) -> Any:
     """A mask for each tensor of a result: all of its elements are known, or none."""
     return pytree.tree_map(lambda value: torch.full(value.shape, known), result)
+
+
+def per_position(mask: Tensor, dim: int) -> Tensor:
+    """For each position along ``dim`` whether anything there is true: ``[size of dim]``."""
+    return mask.transpose(0, dim).flatten(1).any(1) if mask.dim() > 1 else mask
 
 
 def _reshapes(step: KnownCall) -> bool:

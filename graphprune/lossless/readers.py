@@ -19,9 +19,8 @@ from torch import Tensor
 
 from graphprune.axes.terms import Term
 from graphprune.capture.operations import Operation, Value
-from graphprune.lossless.facts import BIASED, Fact, KnownCall, count, factors, reads
+from graphprune.lossless.facts import BIASED, Fact, KnownCall, count, factors, per_position, reads
 from graphprune.lossless.transfer import CREATORS, POINTWISE, REARRANGED, WINDOWS
-from graphprune.lossless.units import per_position
 from graphprune.planning.masks import Masks
 from graphprune.planning.region import region_of
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.positions import units_at
 from graphprune.capture.nodes import arguments, family
 from graphprune.capture.operations import Operation
 from graphprune.lossless.facts import BIASED, Facts
 from graphprune.lossless.readers import READ, Constant, Need, Reading, needs
-from graphprune.lossless.units import units_at
 from graphprune.planning.constraints import Limit
 from graphprune.planning.masks import Masks
 
@@ -65,7 +65,6 @@ class _Search:
         self.graph = graph
         self.facts = facts
         self.lengths = graph.batch_sizes(facts.batches)
-        self.names = {group.atom: group.name for group in graph.groups}
         gone = {g.name: torch.ones(g.size, dtype=torch.bool) for g in graph.groups}
         living = {g.name: torch.zeros(g.size, dtype=torch.bool) for g in graph.groups}
         self.found = Removal(gone, living)
@@ -102,8 +101,8 @@ class _Search:
     def _noted(self, need: Need) -> bool:
         term = self.graph.analysis.terms[need.value.name][need.dim]
         changed = False
-        for atom, units in units_at(term, need.positions, self.lengths, self.names):
-            name = self.names[atom]
+        for atom, units in units_at(term, need.positions, self.lengths, self.graph.by_atom):
+            name = self.graph.by_atom[atom].name
             if need.why == READ:
                 self.found.living[name] |= units
             elif units.any():

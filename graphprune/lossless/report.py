@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.groups import Group
+from graphprune.axes.positions import places, units_at
 from graphprune.axes.terms import Atom, Term, atoms
-from graphprune.lossless.facts import factors
+from graphprune.lossless.facts import factors, per_position
 from graphprune.lossless.find import Lossless
-from graphprune.lossless.units import per_position, places, units_at
 from graphprune.planning.plan import Plan
 from graphprune.planning.region import narrowed
 
@@ -140,26 +141,25 @@ def _tensor(graph: DependencyGraph, plan: Plan, found: Lossless, name: str) -> T
     zero = graph.program.tensors[name].detach().cpu() == 0
     kept = plan.kept.get(name, {})
     left = narrowed(zero, kept)
-    names = {group.atom: group.name for group in graph.groups}
     stayed: Counter[str] = Counter()
     for dim, verb in enumerate(("feed", "read")):  # rows and columns
         dead = ~per_position(~zero, dim)
         if dim in kept:
             dead = dead & torch.zeros_like(dead).index_fill(0, kept[dim], True)
         for position in dead.nonzero().flatten().tolist():
-            why = _reason(found, names, graph.tensor_terms[name][dim], position)
+            why = _reason(found, graph.by_atom, graph.tensor_terms[name][dim], position)
             stayed[why or f"other layers {verb} the same unit"] += 1
     zeros, still = int(zero.sum()), int(left.sum())
     return TensorReport(name, zero.numel(), zeros, zeros - still, zero.numel() - left.numel(), dict(stayed))
 
 
-def _reason(found: Lossless, names: Mapping[Atom, str], term: Term, position: int) -> str:
+def _reason(found: Lossless, groups: Mapping[Atom, Group], term: Term, position: int) -> str:
     """Why the units at a position stay: a pin, or what needs them; empty if they live."""
     for atom in atoms(term):
         here = (places(term, atom, {}) == position).any(1)
         if here.any() and atom.pins:
             return str(getattr(next(iter(atom.pins)), "text", "it is pinned"))
-        reasons = found.removal.why.get(names.get(atom, ""), {})
+        reasons = found.removal.why.get(groups[atom].name, {}) if atom in groups else {}
         for why, units in reasons.items():
             if (units & here).any():
                 return why

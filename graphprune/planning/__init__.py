@@ -1,6 +1,6 @@
 """Scores and budgets → `Plan`."""
 
-from graphprune.planning.budgets import UNITS, Budget, Target
+from graphprune.planning.budgets import COSTS, Budget, Target
 from graphprune.planning.choosing import choose, known_costs
 from graphprune.planning.composing import spread
 from graphprune.planning.constraints import Constraints, Limit, find_limits
@@ -9,8 +9,8 @@ from graphprune.planning.plan import Plan, make_masks, make_plan
 from graphprune.planning.ranking import RANKINGS, check_ranking
 
 __all__ = [
+    "COSTS",
     "RANKINGS",
-    "UNITS",
     "Budget",
     "Constraints",
     "Limit",

@@ -7,29 +7,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor, log10
+from typing import NamedTuple
 
 from graphprune.axes.cost import CostFunction
 from graphprune.ground.errors import BudgetError, InputError
 from graphprune.ground.options import share
 
-__all__ = ["UNITS", "Budget", "Target"]
+__all__ = ["COSTS", "Budget", "Target"]
 
 _COUNT = {"M": 1e6, "k": 1e3, "G": 1e9}
 _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
-# what can have a budget → the units in which an amount may be given; amounts are shown in the first
-UNITS: Mapping[str, Mapping[str, float]] = {
-    "macs": _COUNT,
-    "params": _COUNT,
-    "onnx_bytes": {"": 1.0, **_BYTES},
-    "memory": _BYTES,
-    "latency": {"ms": 1.0, "s": 1e3},
+
+
+class _Cost(NamedTuple):
+    """What can have a budget.
+
+    A cost is the attribute of its name of the graph or, if it is ``profiled``, of the original's profile.
+
+    Args:
+        units: in which an amount may be given; amounts are shown in the first.
+    """
+
+    units: Mapping[str, float]
+    profiled: bool = False
+
+
+COSTS: Mapping[str, _Cost] = {
+    "macs": _Cost(_COUNT),
+    "params": _Cost(_COUNT),
+    "onnx_bytes": _Cost({"": 1.0, **_BYTES}, profiled=True),
+    "memory": _Cost(_BYTES),
+    "latency": _Cost({"ms": 1.0, "s": 1e3}, profiled=True),
 }
 _AMOUNT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)\s*")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A budget of ``kind``: a cost of `UNITS` and what to *keep* of it, or "ratio", the share of units to *remove*.
+    """A budget of ``kind``: one of `COSTS` and what to *keep* of it, or "ratio", the share of units to *remove*.
 
     Args:
         value: a share; with ``absolute`` an amount: a number, bytes, or milliseconds.
@@ -43,8 +58,8 @@ class Budget:
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind != "ratio" and self.kind not in UNITS:
-            raise InputError(f"unknown budget {self.kind!r}", f"use {', '.join(UNITS)} or ratio")
+        if self.kind != "ratio" and self.kind not in COSTS:
+            raise InputError(f"unknown budget {self.kind!r}", f"use {', '.join(COSTS)} or ratio")
         if self.absolute and self.value > 0:
             return
         allowed = 0 <= self.value < 1 if self.kind == "ratio" else 0 < self.value <= 1
@@ -59,7 +74,7 @@ class Budget:
         Raises:
             InputError: it is neither, in none of the kind's units, or out of range.
         """
-        units = UNITS.get(kind, {})
+        units = COSTS[kind].units if kind in COSTS else {}
         try:
             number, unit = share(kind, given), ""
         except InputError:
@@ -75,6 +90,11 @@ class Budget:
         return cls(kind, number)
 
     @property
+    def profiled(self) -> bool:
+        """Whether its cost is found in a profile of the original's ONNX file."""
+        return self.kind in COSTS and COSTS[self.kind].profiled
+
+    @property
     def request(self) -> float | str:
         """As `parse` reads it: a share, or an amount with its unit."""
         return amount(self.kind, self.value) if self.absolute else self.value
@@ -82,7 +102,7 @@ class Budget:
 
 def amount(kind: str, value: float) -> str:
     """With the unit in which amounts of that kind are shown."""
-    unit, factor = next(iter(UNITS[kind].items()))
+    unit, factor = next(iter(COSTS[kind].units.items()))
     return f"{value / factor:.10g}{unit}"
 
 

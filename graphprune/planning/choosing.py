@@ -10,7 +10,7 @@ from torch import Tensor
 from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.ground.errors import InputError
-from graphprune.planning.budgets import Budget, Target
+from graphprune.planning.budgets import COSTS, Budget, Target
 from graphprune.planning.constraints import Limit
 from graphprune.planning.ranking import EVEN, check_ranking, rank
 from graphprune.planning.search import Search
@@ -20,7 +20,7 @@ __all__ = ["choose", "known_costs"]
 
 def known_costs(graph: DependencyGraph) -> dict[str, CostFunction]:
     """Costs that follow from the graph alone."""
-    return {"macs": graph.macs, "params": graph.params, "memory": graph.memory}
+    return {kind: getattr(graph, kind) for kind, row in COSTS.items() if not row.profiled}
 
 
 def choose(

@@ -1,8 +1,7 @@
 """From kept units of atoms to kept positions of dimensions.
 
-A dimension's kept positions follow from its term: a sum concatenates, a product multiplies. A fibred atom
-keeps its own units for each position of its fibre, so its mask has a leading dimension over the fibre until
-the product that holds the fibre closes it.
+A position of a dimension is kept if every unit that stands there is. A fibred atom keeps units of its own for each
+position of its fibre; where the fibre stands in another dimension, the mask has a leading dimension over the fibre.
 """
 
 from __future__ import annotations
@@ -12,14 +11,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from graphprune.axes.terms import Atom, Product, Sum, Term, atoms, size_of
+from graphprune.axes.positions import index_of, occurrences
+from graphprune.axes.terms import Atom, Term, atoms, size_of
 
 __all__ = ["Masks"]
-
-
-_Mask = tuple[
-    Tensor, Atom | None
-]  # kept positions; ``[size]``, or ``[fibre size, size]`` while a fibre is open
 
 
 class Masks:
@@ -43,7 +38,7 @@ class Masks:
         self.sizes: dict[Atom, int] = {
             atom: int((mask if mask.dim() == 1 else mask[0]).sum()) for atom, mask in kept.items()
         }
-        self._known: dict[Term, _Mask] = {}
+        self._known: dict[Term, tuple[Tensor, Atom | None]] = {}
         self._touched: dict[Term, bool] = {}
 
     def touches(self, term: Term) -> bool:
@@ -68,36 +63,17 @@ class Masks:
             self._known[term] = self._compute(term)
         return self._known[term]
 
-    def _compute(self, term: Term) -> _Mask:
-        if isinstance(term, Atom):
-            kept = self.kept.get(term)
-            if kept is None:
-                return torch.ones(self.lengths.get(term, term.size), dtype=torch.bool), None
-            return kept, self.fibres[term] if kept.dim() == 2 else None
-        parts = [self.opened(part) for part in term.parts]
-        return self._joined(parts) if isinstance(term, Sum) else self._multiplied(term, parts)
-
-    @staticmethod
-    def _joined(parts: list[_Mask]) -> _Mask:
-        fibre = next((fibre for _, fibre in parts if fibre is not None), None)
-        if fibre is None:
-            return torch.cat([kept for kept, _ in parts]), None
-        rows = [kept.expand(fibre.size, -1) if own is None else kept for kept, own in parts]
-        return torch.cat(rows, dim=1), fibre
-
-    @staticmethod
-    def _multiplied(term: Product, parts: list[_Mask]) -> _Mask:
-        """Every factor along its own dimension; an open fibre runs along the factor that is its atom."""
-        rank = len(parts)
-        open_fibre = None
-        result = torch.ones([1] * (rank + 1), dtype=torch.bool)  # dimension 0 is for a fibre left open
-        for place, (kept, fibre) in enumerate(parts):
-            shape = [1] * (rank + 1)
-            shape[place + 1] = kept.shape[-1]
-            if fibre is not None:
-                inside = fibre in term.parts[:place]
-                along = term.parts.index(fibre) + 1 if inside else 0
-                shape[along] = fibre.size
-                open_fibre = open_fibre if inside else fibre
-            result = result & kept.reshape(shape)
-        return result.reshape(*([-1] if open_fibre is None else [open_fibre.size, -1])), open_fibre
+    def _compute(self, term: Term) -> tuple[Tensor, Atom | None]:
+        result, open_fibre = torch.ones(size_of(term, self.lengths), dtype=torch.bool), None
+        for atom in dict.fromkeys(atom for atom in atoms(term) if atom in self.kept):
+            kept, fibre = self.kept[atom], self.fibres.get(atom)
+            for units in occurrences(term, atom, self.lengths):
+                stays = kept[..., units] | (units < 0)
+                if fibre is not None and kept.dim() == 2:
+                    row = index_of(term, fibre, self.lengths)
+                    closed = stays.gather(0, row.clamp_min(0).unsqueeze(0))[0]
+                    is_open = bool(((row < 0) & (units >= 0)).any())
+                    stays = torch.where(row < 0, stays, closed) if is_open else closed
+                    open_fibre = fibre if is_open else open_fibre
+                result = result & stays
+        return result, open_fibre

@@ -41,9 +41,14 @@ class Plan:
     request: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        units = sum(kept.shape[-1] for kept in self.groups.values())
+        units = sum(self.sizes.values())
         asked = self.request.get("budget", {})
         return f"Plan({asked}, groups={len(self.groups)}, kept_units={units}, cut_tensors={len(self.kept)})"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Group name → how many units it keeps, in each row where it has a fibre."""
+        return {name: kept.shape[-1] for name, kept in self.groups.items()}
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -116,10 +121,9 @@ class Plan:
         """
         if self.model != fingerprint(graph):
             raise PlanError("the plan was made for another model", "give the graph that it was made for")
-        sizes = {name: kept.shape[-1] for name, kept in self.groups.items()}
         for name, kept in other.groups.items():
             group = graph.by_name.get(name)
-            if group is None or int(kept.max()) >= sizes.get(name, group.size):
+            if group is None or int(kept.max()) >= self.sizes.get(name, group.size):
                 raise PlanError(
                     f"the second plan keeps units of group {name} that the first one does not leave",
                     "make it for the graph of the slim model",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.terms import Atom, Product, Term
+from graphprune.axes.positions import occurrences
+from graphprune.axes.terms import Atom, Term
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 
@@ -85,27 +86,14 @@ def region_of(terms: Sequence[Term], masks: Masks) -> Region:
         if fibre is None:
             single[dim] = mask
             continue
-        place = next(
-            other for other, outer in enumerate(terms) if _coordinates(outer, fibre, masks) is not None
+        place, units = next(
+            (other, units)
+            for other, outer in enumerate(terms)
+            for units in occurrences(outer, fibre, masks.lengths)
+            if bool((units >= 0).all())
         )
-        coordinates = _coordinates(terms[place], fibre, masks)
-        assert coordinates is not None
-        joint[place, dim] = mask[coordinates]
+        joint[place, dim] = mask[units]
     return Region(single, joint)
-
-
-def _coordinates(term: Term, atom: Atom, masks: Masks) -> Tensor | None:
-    """For every position of ``term``, the position of ``atom`` in it; None if ``atom`` is no factor of it."""
-    if term is atom:
-        return torch.arange(atom.size)
-    if not isinstance(term, Product) or atom not in term.parts:
-        return None
-    sizes = [
-        masks.lengths.get(part, part.size) if isinstance(part, Atom) else part.size for part in term.parts
-    ]
-    place = term.parts.index(atom)
-    shape = [-1 if other == place else 1 for other in range(len(sizes))]
-    return torch.arange(atom.size).reshape(shape).expand(sizes).flatten()
 
 
 class Regions:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
-from graphprune.axes.terms import Atom, Sum, Term
+from graphprune.axes.positions import NOTHING, by_unit, index_of, occurrences
+from graphprune.axes.terms import Term
 
 __all__ = ["per_unit", "rows_of", "sum_along", "unit_maps"]
-
-NOTHING = -1  # a position that belongs to no unit
 
 
 def unit_maps(term: Term, group: Group) -> list[Tensor]:
@@ -21,45 +20,12 @@ def unit_maps(term: Term, group: Group) -> list[Tensor]:
     Units of a fibred group are numbered row by row, as in its flattened scores. Empty where its fibre stands in
     another dimension.
     """
-    maps = []
-    for unit, row in _occurrences(term, group.atom, group.fibre):
-        if group.fibre is None:
-            maps.append(unit)
-        elif bool((row >= 0).any()):
-            maps.append(torch.where(unit >= 0, row * group.size + unit, NOTHING))
-    return maps
-
-
-def _occurrences(term: Term, atom: Atom, fibre: Atom | None) -> list[Tensor]:
-    """For each time the atom stands in ``term``, two numbers of every position: ``[2, size of term]``.
-
-    The first is the unit, the second the position of the fibre if the fibre stands in ``term`` too; else `NOTHING`.
-    """
-    if isinstance(term, Atom):
-        own = torch.arange(atom.size)
-        return [torch.stack([own, torch.full_like(own, NOTHING)])] if term is atom else []
-    found, start = [], 0
-    sizes = [part.size for part in term.parts]
-    for place, part in enumerate(term.parts):
-        fibres = [index for index, other in enumerate(term.parts[:place]) if other is fibre]
-        for inner in _occurrences(part, atom, fibre):
-            if isinstance(term, Sum):  # a segment of a concatenation
-                whole = torch.full((2, term.size), NOTHING)
-                whole[:, start : start + part.size] = inner
-            else:
-                whole = _repeated(inner, sizes, place)
-                if fibres and not bool((inner[1] >= 0).any()):
-                    whole[1] = _repeated(torch.arange(sizes[fibres[0]]), sizes, fibres[0])
-            found.append(whole)
-        start += part.size
-    return found
-
-
-def _repeated(values: Tensor, sizes: list[int], place: int) -> Tensor:
-    """``[n, size]`` of one factor of a product of ``sizes``, repeated over the others: ``[n, size of the product]``."""
-    shape = [1] * len(sizes)
-    shape[place] = sizes[place]
-    return values.reshape(-1, *shape).expand(-1, *sizes).flatten(1)
+    maps = occurrences(term, group.atom, {})
+    if group.fibre is None:
+        return maps
+    row = index_of(term, group.fibre, {})
+    maps = [torch.where((units >= 0) & (row >= 0), row * group.size + units, NOTHING) for units in maps]
+    return [units for units in maps if bool((units >= 0).any())]
 
 
 def per_unit(values: Tensor, units: Tensor, group: Group, largest: bool = False) -> Tensor:
@@ -73,8 +39,7 @@ def per_unit(values: Tensor, units: Tensor, group: Group, largest: bool = False)
 
 def rows_of(tensor: Tensor, dim: int, units: Tensor, group: Group) -> Tensor:
     """Everything of ``tensor`` that belongs to each unit: ``[fibre size or 1, size, numbers of one unit]``, float64."""
-    order = units.argsort(stable=True)[int((units < 0).sum()) :]
-    rows = tensor.detach().movedim(dim, 0)[order.to(tensor.device)].double().cpu()
+    rows = tensor.detach().movedim(dim, 0)[by_unit(units).to(tensor.device)].double().cpu()
     return rows.reshape(-1, group.size, rows.numel() // prod(group.shape))
 
 

@@ -1,4 +1,9 @@
-"""A budget of latency: planned by prediction, measured, and corrected until the measured time is what was asked for."""
+"""Plans that are timed.
+
+A budget of latency is planned by prediction, measured, and corrected until the measured time is what was asked for.
+``not_slower`` takes wider multiples where the slim model takes longer than its original: some kernels are fast at
+multiples of their vector length only, so that a smaller model can be the slower one.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +25,14 @@ from graphprune.searching.prepared import Prepared
 from graphprune.searching.rounds import planned
 from graphprune.searching.search import Trial, search
 
-__all__ = ["timed", "timed_plan"]
+__all__ = ["not_slower", "run_time", "timed_plan"]
 
 TOLERANCE = 0.05  # of the measured time, relative to what was asked for
 AIM = 0.03  # near enough to stop, so that the next measurement, which will differ, is still within the tolerance
 TRIALS = 6
 KIND = "latency"
+WIDER = (1, 2, 4)  # times the multiples that the runtime likes
+NOISE = 0.02  # two measurements of the same file differ by this much
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def timed_plan(prepared: Prepared, clock: Clock) -> Plan:
             yield _Aim(scale, plan)
 
     def measure(aim: _Aim) -> _Timed:
-        found = timed(prepared, aim.plan, clock)
+        found = run_time(prepared, aim.plan, clock)
         return _Timed(found, (found.slim_ms if budget.absolute else found.ratio) / budget.value)
 
     trials = search(propose, measure, most=TRIALS)
@@ -108,9 +115,7 @@ def _judged(budget: Budget, trials: list[_Trial], floor: float) -> Plan:
 
 def _floor(prepared: Prepared, budget: Budget) -> float:
     """The least scale that some plan can meet by prediction; what it really takes, only a measurement can tell."""
-    cost = prepared.costs[KIND]
-    asked = budget.value if budget.absolute else budget.value * cost.value({})
-    return prepared.smallest[KIND] / asked * (1 + 1e-6)
+    return prepared.smallest[KIND] / prepared.target(budget).limit * (1 + 1e-6)
 
 
 def _next(trials: list[_Trial]) -> float:
@@ -131,7 +136,7 @@ def _same(one: Plan, other: Plan) -> bool:
     return all(torch.equal(kept, other.groups[name]) for name, kept in one.groups.items())
 
 
-def timed(prepared: Prepared, plan: Plan, clock: Clock) -> Latency:
+def run_time(prepared: Prepared, plan: Plan, clock: Clock) -> Latency:
     """How long the slim model of a plan takes in onnxruntime, beside the original."""
     assert prepared.profile is not None
     program = prepared.graph.program
@@ -142,3 +147,23 @@ def timed(prepared: Prepared, plan: Plan, clock: Clock) -> Latency:
             exporting.export_onnx(model, *program.example, path, program.dynamic_batch)
         with clock("time a candidate"):
             return prepared.profile.measure(path)
+
+
+def not_slower(prepared: Prepared, clock: Clock) -> Prepared:
+    """What was prepared, with the smallest multiples whose slim model is not slower; else with those of the fastest.
+
+    Raises:
+        BudgetError: a budget cannot be met.
+    """
+
+    def propose(trials: list[Trial[Prepared, float]]) -> Iterator[Prepared]:
+        for times in WIDER:
+            if not trials or trials[-1].outcome > 1 + NOISE:
+                yield prepared if times == 1 else prepared.wider(times)
+
+    def measure(candidate: Prepared) -> float:
+        with clock("plan"):
+            plan = planned(candidate)
+        return run_time(candidate, plan, clock).ratio
+
+    return min(search(propose, measure), key=lambda trial: trial.outcome).candidate

@@ -21,24 +21,22 @@ def budgets_met(prepared: Prepared, plan: Plan) -> Iterator[Check]:
 
     More than 1 % above is a failure. Less than 1 % below carries its reason: widths are whole numbers of units.
     """
-    sizes = {name: kept.shape[-1] for name, kept in plan.groups.items()}
     if prepared.request.budgets[0].kind == "ratio":
-        yield _ratio_met(prepared, prepared.request.budgets[0], sizes)
+        yield _ratio_met(prepared, prepared.request.budgets[0], plan.sizes)
         return
-    shares = {budget.kind: _share(prepared, budget, plan, sizes) for budget in prepared.request.budgets}
+    shares = {budget.kind: _share(prepared, budget, plan) for budget in prepared.request.budgets}
     for kind, share in shares.items():
         tolerance = TIMING if kind == "latency" else TOLERANCE
-        reason = _reason(prepared, sizes, shares, kind) if share < 1 - tolerance else ""
+        reason = _reason(prepared, plan.sizes, shares, kind) if share < 1 - tolerance else ""
         yield Check(f"{kind} budget is met", share <= 1 + tolerance, share, 1 + tolerance, reason)
 
 
-def _share(prepared: Prepared, budget: Budget, plan: Plan, sizes: dict[str, int]) -> float:
+def _share(prepared: Prepared, budget: Budget, plan: Plan) -> float:
     """What the plan costs, over what was asked for."""
     if budget.kind == "latency":
         measured = plan.request["measured"]
         return float((measured["slim_ms"] if budget.absolute else measured["ratio"]) / budget.value)
-    whole = 1 if budget.absolute else prepared.cost({})[budget.kind]
-    return prepared.cost(sizes)[budget.kind] / (budget.value * whole or 1)
+    return prepared.cost(plan.sizes)[budget.kind] / (prepared.target(budget).limit or 1)
 
 
 def _reason(prepared: Prepared, sizes: dict[str, int], shares: dict[str, float], kind: str) -> str:

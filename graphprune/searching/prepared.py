@@ -17,7 +17,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.cutting.harm import harm_of
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import InputError
-from graphprune.planning import Constraints, Limit, Target, choose, find_limits, known_costs
+from graphprune.planning import Budget, Constraints, Limit, Target, choose, find_limits, known_costs
 from graphprune.profiling import Profile, liked_multiples, profile
 from graphprune.searching.trials import balanced
 
@@ -25,9 +25,6 @@ __all__ = ["Prepared", "Scales", "Scores", "prepare"]
 
 Scores = Mapping[str, Tensor | None]
 Scales = Mapping[str, float]
-
-# costs that need the original's ONNX file
-PROFILED = ("onnx_bytes", "latency")
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,10 @@ class Prepared:
         by_atom = {self.graph.by_name[name].atom: size for name, size in sizes.items()}
         return {kind: function.value(by_atom) for kind, function in self.costs.items()}
 
+    def target(self, budget: Budget, scale: float = 1.0) -> Target:
+        """A budget of this model; ``scale`` as in `Target`."""
+        return Target(budget, self.costs[budget.kind], scale)
+
     def choose(
         self, scores: Scores, scales: Scales | None = None, left: Mapping[str, int] | None = None
     ) -> Mapping[str, Tensor]:
@@ -77,7 +78,7 @@ class Prepared:
             wanted: Any = budgets[0]
         else:
             aims = scales or {}
-            wanted = [Target(b, self.costs[b.kind], aims.get(b.kind, 1.0)) for b in budgets]
+            wanted = [self.target(b, aims.get(b.kind, 1.0)) for b in budgets]
             limits = {name: limit.within((left or {}).get(name)) for name, limit in limits.items()}
 
         def chosen(scores: Scores) -> Mapping[str, Tensor]:
@@ -119,12 +120,11 @@ def prepare(
     limits = find_limits(graph, constraints)
     with clock("score"):
         scores = request.criterion(graph, graph.program.tensors, request.seed)
-    wanted = {budget.kind for budget in request.budgets} & set(PROFILED)
-    if (wanted or request.not_slower) and measured is None:
+    profiled = [budget.kind for budget in request.budgets if budget.profiled]
+    if (profiled or request.not_slower) and measured is None:
         with clock("profile the original"):
             measured = profile(graph, request.threads, request.batch, clock.progress)
-    costs: dict[str, CostFunction] = known_costs(graph)
-    costs |= {kind: getattr(measured, kind) for kind in PROFILED if kind in wanted}
+    costs = known_costs(graph) | {kind: getattr(measured, kind) for kind in profiled}
     found = {**record(request, constraints, graph), **described(request.criterion, scores)}
     return Prepared(graph, request, scores, limits, costs, measured, found)
 

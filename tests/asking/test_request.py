@@ -14,7 +14,7 @@ import graphprune as gp
 from graphprune.asking.options import Options
 from graphprune.asking.request import Request
 from graphprune.ground.options import declarations
-from graphprune.planning import RANKINGS, UNITS
+from graphprune.planning import COSTS, RANKINGS
 from graphprune.scoring import CRITERIA
 from graphprune.scoring.measures import AGGREGATES, NORMALISERS
 
@@ -97,4 +97,4 @@ def test_help_names_everything_that_may_be_chosen() -> None:
     assert set(CRITERIA) | set(AGGREGATES) | set(NORMALISERS) <= set(said["importance"])
     assert set(RANKINGS) <= set(said["ranking"])
     assert {"linear", "geometric"} <= set(said["schedule"])
-    assert set(UNITS) <= set(said["macs"])
+    assert set(COSTS) <= set(said["macs"])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import graphprune as gp
-from graphprune.searching import not_slower
+from graphprune.searching import latency
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_the_smallest_multiples_that_are_not_slower(
         tried.append(plan.request["multiples"]["linear"])
         return SimpleNamespace(ratio=times[tried[-1]])
 
-    monkeypatch.setattr(not_slower, "timed", timed)
+    monkeypatch.setattr(latency, "run_time", timed)
     for made in (gp.plan(graph, macs=0.5, not_slower=True), gp.shrink(graph, macs=0.5, not_slower=True)):
         assert made.plan.request["multiples"]["linear"] == multiple
         assert made.plan.request["not_slower"] is True
