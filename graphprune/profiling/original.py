@@ -13,7 +13,6 @@ from typing import Any
 from graphprune import exporting
 from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture import with_batch
 from graphprune.capture.raising import raise_program
 from graphprune.exporting import Latency
 from graphprune.ground.clock import Progress
@@ -55,17 +54,14 @@ class Profile:
         nodes = exporting.node_times(self.path, self._feed(self.path), RUNS, self.threads)
         return latency_cost(self.graph, nodes, self.threads, self.batch)
 
-    @property
-    def _example(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        program = self.graph.program
-        return with_batch(program.example, self.batch) if program.dynamic_batch else program.example
-
     def _feed(self, path: Path) -> dict[str, Any]:
-        return exporting.make_feed(exporting.session(path), *self._example)
+        example = self.graph.program.example_at(self.batch)
+        return exporting.make_feed(exporting.session(path), *example)
 
     def measure(self, slim: Path, seconds: float = 5.0) -> Latency:
         """Times a slim model's file against the original's, in alternation."""
-        return exporting.latency(self.path, slim, self._example, seconds=seconds, threads=self.threads)
+        example = self.graph.program.example_at(self.batch)
+        return exporting.latency(self.path, slim, example, seconds=seconds, threads=self.threads)
 
     def layers(self, slim: Path) -> dict[str, tuple[float, float]]:
         """Layer → milliseconds in the original and in a slim model, see `graphprune.exporting.layer_times`."""

@@ -12,7 +12,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.inputs import with_batch
 from graphprune.capture.nodes import family
 from graphprune.capture.program import Program, Stored
 from graphprune.ground.clock import counted, within
@@ -147,8 +146,7 @@ def random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
             return torch.randn(leaf.shape, generator=generator).to(leaf.dtype)
         return leaf
 
-    example = with_batch(program.example, batch) if program.dynamic_batch else program.example
-    return [draw(leaf) for leaf in program.flat_inputs(*example)]
+    return [draw(leaf) for leaf in program.flat_inputs(*program.example_at(batch))]
 
 
 def _tensors_as_planned(graph: DependencyGraph, plan: Plan, slim: Program) -> Check:
