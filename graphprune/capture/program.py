@@ -32,6 +32,11 @@ class Stored:
     persistent: bool = True
     ties: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names under which the model registers it, the first one first."""
+        return (self.name, *self.ties)
+
     def with_tensor(self, tensor: torch.Tensor) -> Stored:
         """The same with another tensor: of a parameter a parameter, which is trainable if this one is."""
         if self.kind == "parameter":
