@@ -16,7 +16,8 @@ from torch import nn
 from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map_only
 
-from graphprune.exporting.runtime import Inputs
+from graphprune.capture.inputs import with_batch
+from graphprune.capture.nodes import module_path
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError, first_line
 from graphprune.ground.unlogged import unlogged
@@ -50,20 +51,12 @@ def convert(
     # torch.export would guard on the sizes of a view's base
     inputs = tree_map_only(torch.Tensor, torch.clone, (args, dict(kwargs)))
     if dynamic_batch:
-        inputs = _with_batch(inputs)
+        # at least two samples: torch.export takes a size of 1 for a constant
+        inputs = with_batch(
+            inputs, max([2, *(leaf.shape[0] for leaf in tensor_leaves(inputs) if leaf.dim())])
+        )
     with quiet(), torch.no_grad():
         return _converted(_exported(model, inputs[0], dict(inputs[1]), dynamic_batch))
-
-
-def _with_batch(inputs: Inputs) -> Inputs:
-    """The examples with at least two samples: torch.export takes a size of 1 for a constant."""
-    batch = max([2, *(tensor.shape[0] for tensor in tensor_leaves(inputs) if tensor.dim())])
-
-    def repeat(tensor: torch.Tensor) -> torch.Tensor:
-        alone = tensor.dim() and tensor.shape[0] == 1
-        return tensor.repeat(batch, *[1] * (tensor.dim() - 1)) if alone else tensor
-
-    return tree_map_only(torch.Tensor, repeat, inputs)
 
 
 @contextlib.contextmanager
@@ -126,12 +119,9 @@ def _where(text: str, exported: torch.export.ExportedProgram | None) -> str:
     found = re.search(r"(?:translating node|While executing) %(\w+) .*?target=([\w.]+)", text)
     if not found:
         return ""
-    layers = [
-        str(next(reversed(stack.values()))[0])
-        for node in (exported.graph.nodes if exported else ())
-        if node.name == found[1] and (stack := node.meta.get("nn_module_stack"))
-    ]
-    layer = f" of layer {layers[0]!r}" if layers and layers[0] else ""
+    nodes = exported.graph.nodes if exported else ()
+    path = next((module_path(node) for node in nodes if node.name == found[1]), "")
+    layer = f" of layer {path!r}" if path else ""
     return f", at node {found[1]} ({found[2]}){layer}"
 
 
