@@ -18,7 +18,7 @@ from graphprune.capture.copying import copy_graph
 from graphprune.capture.describe import describe, source_line
 from graphprune.capture.export import UNKNOWN, export_program, run_once
 from graphprune.capture.inputs import Inputs, normalise_inputs, registered_tensors
-from graphprune.capture.nodes import draws_random
+from graphprune.capture.operators import draws_random
 from graphprune.capture.outputs import choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.simplify import (

@@ -12,8 +12,8 @@ import sympy
 import torch
 from torch import fx
 
-from graphprune.capture.nodes import arguments, module_path, mutates
 from graphprune.capture.operations import Operation, Value
+from graphprune.capture.operators import arguments, module_path, mutates
 
 __all__ = ["Description", "describe", "is_users", "source_line"]
 

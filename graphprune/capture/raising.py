@@ -18,7 +18,7 @@ from torch import fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from graphprune.capture.layer_specs import PLAIN, RECURRENT, WEIGHTED, LayerSpec
-from graphprune.capture.nodes import arguments, family, module_path
+from graphprune.capture.operators import arguments, family, module_path
 from graphprune.capture.program import Constant, Program, Stored
 from graphprune.capture.spelling import spell
 from graphprune.ground.arguments import is_constant, require_same, tensor_leaves

@@ -17,7 +17,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map_only
 
 from graphprune.capture.inputs import with_batch
-from graphprune.capture.nodes import module_path
+from graphprune.capture.operators import module_path
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError, first_line
 from graphprune.ground.unlogged import unlogged

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture import tensor_leaves
 from graphprune.capture.execution import Execution, call_operator
-from graphprune.capture.nodes import arguments, family, given_arguments
+from graphprune.capture.operators import arguments, family, given_arguments
 from graphprune.capture.program import Program
 from graphprune.capture.roles import ROLES
 from graphprune.planning.region import batch_sizes

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.nodes import arguments, family
 from graphprune.capture.operations import Operation
+from graphprune.capture.operators import arguments, family
 from graphprune.lossless.facts import BIASED, Facts
 from graphprune.lossless.readers import READ, Constant, Need, Reading, needs
 from graphprune.lossless.units import units_at

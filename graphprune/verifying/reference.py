@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom
 from graphprune.capture.execution import Execution, call_operator
-from graphprune.capture.nodes import given_arguments, mutates
+from graphprune.capture.operators import given_arguments, mutates
 from graphprune.planning.region import Regions
 from graphprune.verifying.restricted import is_restricted, run_restricted
 from graphprune.verifying.tensors import Lazy

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.nodes import family
+from graphprune.capture.operators import family
 from graphprune.capture.program import Program, Stored
 from graphprune.ground.clock import counted, within
 from graphprune.planning.masks import Masks
