@@ -18,7 +18,7 @@ from graphprune.ground.errors import first_line
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import batch_sizes
 from graphprune.verifying.reference import NodeError, Reference, steps
-from graphprune.verifying.tensors import Lazy
+from graphprune.verifying.tensors import Lazy, in_dtype
 from graphprune.verifying.verdict import Check
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "call_arguments",
     "coarsest_dtype",
     "compare_nodes",
-    "in_dtype",
     "largest_error",
     "measured",
     "outputs_of",
@@ -121,12 +120,6 @@ def measured(name: str, limit: float, error: Callable[[], float], who: str = "on
     except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as failure:
         return Check(name, False, float("inf"), limit, f"{who} cannot run: {first_line(failure)}")
     return Check(name, found <= limit, found, limit)
-
-
-def in_dtype(leaf: Any, dtype: torch.dtype | None) -> Any:
-    """A floating tensor in ``dtype``; anything else as it is, and everything without a dtype."""
-    floating = dtype is not None and isinstance(leaf, Tensor) and leaf.is_floating_point()
-    return leaf.to(dtype) if floating else leaf
 
 
 def call_arguments(program: Program, inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

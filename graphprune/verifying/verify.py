@@ -28,11 +28,10 @@ from graphprune.verifying.nodes import (
     Comparison,
     coarsest_dtype,
     compare_nodes,
-    in_dtype,
     restricted,
 )
 from graphprune.verifying.reference import NodeError, steps
-from graphprune.verifying.tensors import Lazy, converted, randomised
+from graphprune.verifying.tensors import Lazy, converted, in_dtype, randomised
 from graphprune.verifying.verdict import Check, Verdict
 
 __all__ = ["captured_checks", "check_random", "guilty_groups", "random_inputs", "same_stored", "verify"]
