@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -54,7 +54,7 @@ class _Copy:
     def __init__(self, owner: torch.nn.Module) -> None:
         self.owner = owner
         self.graph = fx.Graph()
-        self.mapping: dict[fx.Node, Any] = {}
+        self.mapping: dict[Any, Any] = {}
         self.attributes: dict[str, fx.Node] = {}
 
     def attribute(self, node: fx.Node, name: str) -> None:
@@ -70,8 +70,8 @@ class _Copy:
             return
         if node.op == "call_function" and _name(node) in _WRAPPERS:
             self._inline(node)
-        elif node.target is operator.getitem and isinstance(self._mapped(node.args[0]), tuple):
-            self.mapping[node] = self._mapped(node.args[0])[node.args[1]]
+        elif node.target is operator.getitem and isinstance(self.mapping.get(node.args[0]), tuple):
+            self.mapping[node] = self.mapping[node.args[0]][node.args[1]]
         elif any(source not in self.mapping for source in node.all_input_nodes):
             raise CaptureError(
                 f"{_name(node)} chooses between whole graphs at run time ({source_line(node) or node.name})",
@@ -80,27 +80,19 @@ class _Copy:
         else:
             self.mapping[node] = self.graph.node_copy(node, self.mapping.__getitem__)
 
-    def _mapped(self, node: Any) -> Any:
-        return self.mapping.get(node)
-
     def _inline(self, node: fx.Node) -> None:
         place = next(i for i, a in enumerate(node.args) if isinstance(a, fx.Node) and a.op == "get_attr")
         region = getattr(self.owner, str(node.args[place].target))  # type: ignore[union-attr]
-        given = iter(self._mapped(argument) for argument in node.args[place + 1 :])
+        given = map(self.mapping.get, node.args[place + 1 :])
         outer, self.owner = self.owner, region
-        self.mapping[node] = self._region(region.graph.nodes, given)
-        self.owner = outer
-
-    def _region(self, nodes: Iterable[fx.Node], given: Iterable[Any]) -> Any:
-        values = iter(given)
-        for inner in nodes:
+        for inner in region.graph.nodes:
             if inner.op == "placeholder":
-                self.mapping[inner] = next(values)
+                self.mapping[inner] = next(given)
             elif inner.op == "output":
-                return fx.node.map_arg(inner.args[0], self.mapping.__getitem__)
+                self.mapping[node] = fx.node.map_arg(inner.args[0], self.mapping.__getitem__)
             else:
                 self.add(inner)
-        return ()
+        self.owner = outer
 
 
 def _name(node: fx.Node) -> str:
