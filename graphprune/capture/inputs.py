@@ -13,7 +13,7 @@ from graphprune.ground.errors import InputError
 
 __all__ = ["Inputs", "normalise_inputs", "registered_tensors", "with_batch"]
 
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional arguments, and those with keywords
 
 
 def normalise_inputs(example_inputs: Any) -> Inputs:

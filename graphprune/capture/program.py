@@ -77,7 +77,7 @@ class Program:
     values: Mapping[str, Value]
     attributes: Mapping[str, str]
     inputs: tuple[str, ...]
-    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    arguments: Inputs
     parameters: tuple[str, ...]
     outputs: Any
     returned: tuple[int, ...]

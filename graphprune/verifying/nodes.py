@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.execution import named_tensors
+from graphprune.capture.inputs import Inputs
 from graphprune.capture.program import Program
 from graphprune.ground.clock import counted
 from graphprune.ground.errors import first_line
@@ -122,14 +123,14 @@ def measured(name: str, limit: float, error: Callable[[], float], who: str = "on
     return Check(name, found <= limit, found, limit)
 
 
-def call_arguments(program: Program, inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def call_arguments(program: Program, inputs: list[Any]) -> Inputs:
     """Arguments and keywords for the user's model or its layers: copies, since they may be written into."""
 
     def copied(index: int) -> Any:
         leaf = inputs[index]
         return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
-    found: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(copied, program.arguments)
+    found: Inputs = pytree.tree_map(copied, program.arguments)
     return found
 
 
