@@ -87,7 +87,7 @@ def compare_nodes(
         with torch.no_grad():
             for node, expected in counted(reference.steps(tensors, cast), len(slim.graph.nodes)):
                 given = next(value for other, value in ours if other.name == node.name)
-                error = _error(reference, node, expected, given)
+                error = _error(reference, node.name, expected, given)
                 if not error <= limit:
                     return failed(error, f"first difference at {_where(graph, node)}")
                 if error > worst:
@@ -148,16 +148,11 @@ def _where(graph: DependencyGraph, node: fx.Node) -> str:
     return f"{operation.op}{place} ({operation.source or node.name})"
 
 
-def _error(reference: Reference, node: fx.Node, expected: Any, given: Any) -> float:
+def _error(reference: Reference, name: str, expected: Any, given: Any) -> float:
     """The largest `relative_error` of what a node makes, on the part that is kept."""
     if isinstance(expected, tuple | list):
         pairs = enumerate(zip(expected, given, strict=True))
-        errors = (_tensor_error(reference, f"{node.name}.{index}", *pair) for index, pair in pairs)
-        return max(errors, default=0.0)
-    return _tensor_error(reference, node.name, expected, given)
-
-
-def _tensor_error(reference: Reference, name: str, expected: Any, given: Any) -> float:
+        return max((_error(reference, f"{name}.{index}", *pair) for index, pair in pairs), default=0.0)
     if not isinstance(expected, Tensor):
         return 0.0 if expected == given else float("inf")  # numbers, computed from the batch size
     return relative_error(reference.region(name).take(expected), given)
