@@ -105,13 +105,11 @@ def _without_data(graph: fx.Graph, prime: int) -> Execution:
     def moved(argument: Any) -> Any:
         return torch.device("meta") if isinstance(argument, torch.device) else argument
 
-    examples = {
-        node: pytree.tree_map_only(Tensor, small, node.meta.get("val"))
-        for node in graph.nodes
-        if node.op in ("placeholder", "get_attr")
-    }
-    tensors = {str(node.target): example for node, example in examples.items() if node.op == "get_attr"}
-    inputs = [example for node, example in examples.items() if node.op == "placeholder"]
+    def example(node: fx.Node) -> Any:
+        return pytree.tree_map_only(Tensor, small, node.meta.get("val"))
+
+    tensors = {str(node.target): example(node) for node in graph.find_nodes(op="get_attr")}
+    inputs = [example(node) for node in graph.find_nodes(op="placeholder")]
     return Execution(graph, tensors, inputs, literal=moved)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map_only
 
 from graphprune.capture.inputs import with_batch
@@ -163,15 +162,11 @@ def read_tensors(converted: torch.onnx.ONNXProgram) -> frozenset[str]:
     """Names of the parameters and buffers from which something is computed."""
     exported = converted.exported_program
     assert exported is not None
-    kinds = (InputKind.PARAMETER, InputKind.BUFFER)
-    specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs if spec.kind in kinds}
+    signature = exported.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     return frozenset(
-        str(specs[node.name].target)
-        for node in exported.graph.nodes
+        names[node.name]
+        for node in exported.graph.find_nodes(op="placeholder")
         # an assertion about a tensor computes nothing
-        if node.op == "placeholder" and node.name in specs and any(_is_used(user) for user in node.users)
+        if node.name in names and any(user.users or user.op == "output" for user in node.users)
     )
-
-
-def _is_used(node: torch.fx.Node) -> bool:
-    return bool(node.users) or node.op == "output"
