@@ -34,7 +34,8 @@ def export_program(model: nn.Module, inputs: Inputs) -> ExportedProgram:
         try:
             return torch.export.export(model, *inputs, strict=False)
         except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
-            raise _capture_error(error) from error
+            remedy = next(remedy for said, remedy in _REMEDIES.items() if said in str(error))
+            raise CaptureError(f"the model cannot be captured: {what_failed(error)}", remedy) from error
 
 
 @contextlib.contextmanager
@@ -75,11 +76,6 @@ _REMEDIES = {
     "": "write that line without a Python decision on tensor values (compute both sides and choose with "
     "torch.where), or shrink a module that runs the network without it, and use Result.graft",
 }
-
-
-def _capture_error(error: Exception) -> CaptureError:
-    remedy = next(remedy for said, remedy in _REMEDIES.items() if said in str(error))
-    return CaptureError(f"the model cannot be captured: {what_failed(error)}", remedy)
 
 
 def what_failed(error: Exception) -> str:
