@@ -15,7 +15,7 @@ PACKAGE = Path(graphprune.__file__).parent
 ROOMS = {
     "ground": (),
     "capture": ("ground",),
-    "exporting": ("ground",),
+    "exporting": ("ground", "capture"),
     "axes": ("ground", "capture"),
     "calibration": ("ground", "capture"),
     "scoring": ("ground", "capture", "axes", "calibration"),

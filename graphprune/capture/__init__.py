@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphprune.capture.capture import capture
 from graphprune.capture.execution import run
 from graphprune.capture.grafting import graft
-from graphprune.capture.inputs import normalise_inputs, with_batch
+from graphprune.capture.inputs import normalise_inputs
 from graphprune.capture.operations import Operation, Value
 from graphprune.capture.program import Program, Stored
 from graphprune.ground.arguments import tensor_leaves
@@ -20,5 +20,4 @@ __all__ = [
     "normalise_inputs",
     "run",
     "tensor_leaves",
-    "with_batch",
 ]

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from math import isqrt
 from typing import Any
 
+import sympy
 import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
@@ -34,13 +34,9 @@ def choose_prime(model: torch.nn.Module, inputs: Inputs) -> int:
     sizes = {size for tensor in tensors for size in tensor.shape}
     sizes |= {size for leaf in tensor_leaves(inputs) for size in leaf.shape[1:]}
     prime = _FIRST_PRIME
-    while any(size and size % prime == 0 for size in sizes) or not _is_prime(prime):
-        prime += 2
+    while any(size and size % prime == 0 for size in sizes):
+        prime = int(sympy.nextprime(prime))
     return prime
-
-
-def _is_prime(number: int) -> bool:
-    return all(number % factor for factor in range(2, isqrt(number) + 1))
 
 
 def at_batch(inputs: Inputs, batch: int) -> Inputs:
@@ -109,13 +105,11 @@ def _without_data(graph: fx.Graph, prime: int) -> Execution:
     def moved(argument: Any) -> Any:
         return torch.device("meta") if isinstance(argument, torch.device) else argument
 
-    examples = {
-        node: pytree.tree_map_only(Tensor, small, node.meta.get("val"))
-        for node in graph.nodes
-        if node.op in ("placeholder", "get_attr")
-    }
-    tensors = {str(node.target): example for node, example in examples.items() if node.op == "get_attr"}
-    inputs = [example for node, example in examples.items() if node.op == "placeholder"]
+    def example(node: fx.Node) -> Any:
+        return pytree.tree_map_only(Tensor, small, node.meta.get("val"))
+
+    tensors = {str(node.target): example(node) for node in graph.find_nodes(op="get_attr")}
+    inputs = [example(node) for node in graph.find_nodes(op="placeholder")]
     return Execution(graph, tensors, inputs, literal=moved)
 
 
@@ -127,6 +121,6 @@ def _shapes(value: Any) -> Any:
 
 def _scaled(shapes: Any, prime: int) -> Any:
     """Shapes, and sizes, at the other batch size."""
-    if isinstance(shapes, list | tuple):
-        return type(shapes)(_scaled(item, prime) for item in shapes)
-    return shapes // prime * _OTHER_BATCH if _is_multiple(shapes, prime) else shapes
+    return pytree.tree_map(
+        lambda size: size // prime * _OTHER_BATCH if _is_multiple(size, prime) else size, shapes
+    )

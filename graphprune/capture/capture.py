@@ -14,11 +14,10 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free_batch
-from graphprune.capture.copying import copy_graph
 from graphprune.capture.describe import describe, source_line
-from graphprune.capture.export import UNKNOWN, export_program, run_once
+from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
 from graphprune.capture.inputs import Inputs, normalise_inputs, registered_tensors
-from graphprune.capture.nodes import draws_random
+from graphprune.capture.operators import draws_random
 from graphprune.capture.outputs import choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.simplify import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +10,10 @@ from typing import Any, NamedTuple
 import sympy
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
 
-from graphprune.capture.nodes import arguments, module_path, mutates
 from graphprune.capture.operations import Operation, Value
+from graphprune.capture.operators import arguments, module_path, mutates
 
 __all__ = ["Description", "describe", "is_users", "source_line"]
 
@@ -75,12 +75,8 @@ def _values(name: str, meta: Any, sizes: _Sizes) -> Any:
     return sizes.number(meta) if isinstance(meta, torch.SymInt) else meta
 
 
-def _flat(result: Any) -> Iterable[Value]:
-    if isinstance(result, Value):
-        yield result
-    elif isinstance(result, tuple):
-        for item in result:
-            yield from _flat(item)
+def _flat(result: Any) -> list[Value]:
+    return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Value)]
 
 
 def _operation(node: fx.Node, outputs: tuple[Value, ...], results: dict[fx.Node, Any]) -> Operation:

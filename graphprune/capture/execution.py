@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from graphprune.capture.nodes import own_memory
+from graphprune.capture.operators import own_memory
 
 __all__ = ["Execution", "call_operator", "named_tensors", "run"]
 

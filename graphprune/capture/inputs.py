@@ -13,7 +13,7 @@ from graphprune.ground.errors import InputError
 
 __all__ = ["Inputs", "normalise_inputs", "registered_tensors", "with_batch"]
 
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional arguments, and those with keywords
 
 
 def normalise_inputs(example_inputs: Any) -> Inputs:
@@ -45,10 +45,13 @@ def normalise_inputs(example_inputs: Any) -> Inputs:
     return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)
 
 
-def registered_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers of ``model`` under all names under which it registers them, tied ones several times."""
-    parameters = dict[str, torch.Tensor](model.named_parameters(remove_duplicate=False))
-    return parameters | dict(model.named_buffers(remove_duplicate=False))
+def registered_tensors(model: torch.nn.Module, recurse: bool = True) -> dict[str, torch.Tensor]:
+    """Parameters, then buffers, under all names under which ``model`` registers them, tied ones several times.
+
+    Those of the modules within it come too, unless ``recurse`` is False.
+    """
+    parameters = model.named_parameters(recurse=recurse, remove_duplicate=False)
+    return {**dict(parameters), **dict(model.named_buffers(recurse=recurse, remove_duplicate=False))}
 
 
 def with_batch(inputs: Inputs, batch: int) -> Inputs:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from graphprune.capture.nodes import family
+from graphprune.capture.operators import family
 from graphprune.capture.roles import ROLES
 
 __all__ = ["PLAIN", "RECURRENT", "WEIGHTED", "LayerSpec"]

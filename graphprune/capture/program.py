@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.inputs import Inputs, with_batch
 from graphprune.capture.operations import Operation, Value
 
 __all__ = ["Constant", "Program", "Stored"]
@@ -30,6 +31,11 @@ class Stored:
     tensor: torch.Tensor
     persistent: bool = True
     ties: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names under which the model registers it, the first one first."""
+        return (self.name, *self.ties)
 
     def with_tensor(self, tensor: torch.Tensor) -> Stored:
         """The same with another tensor: of a parameter a parameter, which is trainable if this one is."""
@@ -71,11 +77,11 @@ class Program:
     values: Mapping[str, Value]
     attributes: Mapping[str, str]
     inputs: tuple[str, ...]
-    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    arguments: Inputs
     parameters: tuple[str, ...]
     outputs: Any
     returned: tuple[int, ...]
-    example: tuple[tuple[Any, ...], dict[str, Any]]
+    example: Inputs
     wanted: tuple[str, ...] = ()
     batch_primes: tuple[int, ...] = ()
     dynamic_batch: bool = False
@@ -108,6 +114,10 @@ class Program:
             for name, stored in self.stored.items()
             if stored.kind == "parameter" and name in used
         )
+
+    def example_at(self, batch: int) -> Inputs:
+        """The example with ``batch`` examples in it; as it is where the program runs at its own batch size only."""
+        return with_batch(self.example, batch) if self.dynamic_batch else self.example
 
     def flat_inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
         """The leaves of a call, in the order of ``inputs``."""

@@ -18,7 +18,7 @@ from torch import fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from graphprune.capture.layer_specs import PLAIN, RECURRENT, WEIGHTED, LayerSpec
-from graphprune.capture.nodes import arguments, family, module_path
+from graphprune.capture.operators import arguments, family, module_path
 from graphprune.capture.program import Constant, Program, Stored
 from graphprune.capture.spelling import spell
 from graphprune.ground.arguments import is_constant, require_same, tensor_leaves
@@ -110,7 +110,7 @@ class _Raiser:
             return None
         local, tensor = next(iter(held.items()))
         for path in self._paths(tensor, local, kind):
-            if all(f"{path}.{local}" in self._names(tensor) for local, tensor in held.items()):
+            if all(f"{path}.{local}" in self.program.stored[tensor].names for local, tensor in held.items()):
                 return _Layer(path, spec, kind, config, held)
         return None
 
@@ -122,12 +122,10 @@ class _Raiser:
         )
         return {**shaped, "rank": _rank(bound)}
 
-    def _names(self, tensor: str) -> tuple[str, ...]:
-        return (tensor, *self.program.stored[tensor].ties)
-
     def _paths(self, tensor: str, local: str, kind: str) -> list[str]:
         """Modules that own ``tensor``; one of the wanted type first (tied tensors have several owners)."""
-        paths = [name.removesuffix(f".{local}") for name in self._names(tensor) if name.endswith(f".{local}")]
+        names = self.program.stored[tensor].names
+        paths = [name.removesuffix(f".{local}") for name in names if name.endswith(f".{local}")]
         return sorted(paths, key=lambda path: self.program.module_types.get(path) != kind)
 
     def _fresh(self, path: str, label: str, taken: Mapping[str, _Layer]) -> str:

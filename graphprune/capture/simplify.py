@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from graphprune.capture.nodes import arguments, call, draws_random, family, mutates
+from graphprune.capture.operators import arguments, call, draws_random, family, mutates
 from graphprune.capture.program import Stored
 
 __all__ = [

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map_only
 
-from graphprune.exporting.runtime import Inputs
+from graphprune.capture.inputs import with_batch
+from graphprune.capture.operators import module_path
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError, first_line
 from graphprune.ground.unlogged import unlogged
@@ -50,20 +50,12 @@ def convert(
     # torch.export would guard on the sizes of a view's base
     inputs = tree_map_only(torch.Tensor, torch.clone, (args, dict(kwargs)))
     if dynamic_batch:
-        inputs = _with_batch(inputs)
+        # at least two samples: torch.export takes a size of 1 for a constant
+        inputs = with_batch(
+            inputs, max([2, *(leaf.shape[0] for leaf in tensor_leaves(inputs) if leaf.dim())])
+        )
     with quiet(), torch.no_grad():
         return _converted(_exported(model, inputs[0], dict(inputs[1]), dynamic_batch))
-
-
-def _with_batch(inputs: Inputs) -> Inputs:
-    """The examples with at least two samples: torch.export takes a size of 1 for a constant."""
-    batch = max([2, *(tensor.shape[0] for tensor in tensor_leaves(inputs) if tensor.dim())])
-
-    def repeat(tensor: torch.Tensor) -> torch.Tensor:
-        alone = tensor.dim() and tensor.shape[0] == 1
-        return tensor.repeat(batch, *[1] * (tensor.dim() - 1)) if alone else tensor
-
-    return tree_map_only(torch.Tensor, repeat, inputs)
 
 
 @contextlib.contextmanager
@@ -126,12 +118,9 @@ def _where(text: str, exported: torch.export.ExportedProgram | None) -> str:
     found = re.search(r"(?:translating node|While executing) %(\w+) .*?target=([\w.]+)", text)
     if not found:
         return ""
-    layers = [
-        str(next(reversed(stack.values()))[0])
-        for node in (exported.graph.nodes if exported else ())
-        if node.name == found[1] and (stack := node.meta.get("nn_module_stack"))
-    ]
-    layer = f" of layer {layers[0]!r}" if layers and layers[0] else ""
+    nodes = exported.graph.nodes if exported else ()
+    path = next((module_path(node) for node in nodes if node.name == found[1]), "")
+    layer = f" of layer {path!r}" if path else ""
     return f", at node {found[1]} ({found[2]}){layer}"
 
 
@@ -173,15 +162,11 @@ def read_tensors(converted: torch.onnx.ONNXProgram) -> frozenset[str]:
     """Names of the parameters and buffers from which something is computed."""
     exported = converted.exported_program
     assert exported is not None
-    kinds = (InputKind.PARAMETER, InputKind.BUFFER)
-    specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs if spec.kind in kinds}
+    signature = exported.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     return frozenset(
-        str(specs[node.name].target)
-        for node in exported.graph.nodes
+        names[node.name]
+        for node in exported.graph.find_nodes(op="placeholder")
         # an assertion about a tensor computes nothing
-        if node.op == "placeholder" and node.name in specs and any(_is_used(user) for user in node.users)
+        if node.name in names and any(user.users or user.op == "output" for user in node.users)
     )
-
-
-def _is_used(node: torch.fx.Node) -> bool:
-    return bool(node.users) or node.op == "output"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from graphprune.capture.inputs import registered_tensors
 from graphprune.exporting.inventory import (
     LayerCall,
     ModuleEntry,
@@ -22,7 +23,6 @@ from graphprune.exporting.inventory import (
     build_layer,
     check_name,
     inventory,
-    own_tensors,
 )
 from graphprune.exporting.literals import DTYPES, Json, decode, encode
 from graphprune.exporting.targets import function_name, function_named, method_named
@@ -32,18 +32,6 @@ __all__ = ["FORMAT_VERSION", "graph_to_json", "read_graph", "stored_tensors"]
 
 FORMAT_VERSION = 1
 Values = Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]  # a tensor by name, shape and dtype
-
-# What a damaged or hostile text can make the decoding raise.
-MALFORMED = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
 
 
 def graph_to_json(model: fx.GraphModule) -> str:
@@ -86,7 +74,9 @@ def read_graph(text: str, value: Values, operators: Collection[str] = ()) -> fx.
                 "read it with the version of graphprune that wrote it",
             )
         return _model(document, value, operators)
-    except MALFORMED as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged or hostile text makes the decoding raise
         reason = f"{type(error).__name__}: {first_line(error, 200)}"
         raise InputError(f"the stored graph is damaged: {reason}") from error
 
@@ -155,7 +145,7 @@ def _model(document: Json, value: Values, operators: Collection[str]) -> fx.Grap
         f"{name}.{local}"
         for name, module in model.named_modules()
         if name and not isinstance(module, fx.GraphModule)
-        for local, _ in own_tensors(module)
+        for local in registered_tensors(module, recurse=False)
     }
     restored: dict[str, torch.Tensor] = {}
     for record in document["tensors"]:
@@ -194,7 +184,7 @@ def _add_tensor(
         tensor = value(record["name"], tuple(record["shape"]), DTYPES[record["dtype"]])
         if is_parameter:
             tensor = nn.Parameter(tensor, requires_grad=_flag(record["requires_grad"]))
-    expected = dict(own_tensors(owner)).get(local)
+    expected = registered_tensors(owner, recurse=False).get(local)
     if expected is not None and expected.shape != tensor.shape:
         shapes = f"{list(tensor.shape)}, its layer asks for {list(expected.shape)}"
         raise InputError(f"tensor {record['name']!r} has shape {shapes}")
@@ -263,7 +253,7 @@ def _target(record: Json, model: nn.Module, operators: Collection[str]) -> str |
 
 def _tensor_at(model: nn.Module, name: str) -> torch.Tensor:
     parent, _, local = name.rpartition(".")
-    found = dict(own_tensors(model.get_submodule(parent))).get(local)
+    found = registered_tensors(model.get_submodule(parent), recurse=False).get(local)
     if found is None:
         raise InputError(f"{name!r} is neither a parameter nor a buffer", "register it with register_buffer")
     return found

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from graphprune.capture.inputs import registered_tensors
 from graphprune.exporting.targets import layer_class, layer_class_name
 from graphprune.ground.errors import InputError, first_line
 
@@ -30,7 +31,6 @@ __all__ = [
     "check_name",
     "describe_layer",
     "inventory",
-    "own_tensors",
 ]
 
 # Quotes, backslashes, dots and line breaks would end up inside generated code.
@@ -115,16 +115,10 @@ def inventory(model: fx.GraphModule) -> Iterator[ModuleEntry]:
         is_layer = bool(name) and (check_name(name) in called or type(module) not in CONTAINERS)
         same_as = tied(module, name) if is_layer else None
         tensors = []
-        for local, tensor in own_tensors(module) if same_as is None else ():
+        for local, tensor in registered_tensors(module, recurse=False).items() if same_as is None else ():
             full = check_name(f"{name}.{local}" if name else local)
             tensors.append(TensorEntry(full, tensor, full in persistent, tied(tensor, full)))
         yield ModuleEntry(name, module, is_layer, same_as, tuple(tensors))
-
-
-def own_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters, then buffers, of the module itself, tied ones each time."""
-    yield from module.named_parameters(recurse=False, remove_duplicate=False)
-    yield from module.named_buffers(recurse=False, remove_duplicate=False)
 
 
 @dataclass(frozen=True)
@@ -217,7 +211,7 @@ def _without_needless(call: LayerCall, layer: nn.Module) -> LayerCall:
 
 def _floating_dtype(layer: nn.Module) -> torch.dtype | None:
     """The dtype to ask for, None where it is the default one."""
-    dtypes = [tensor.dtype for _, tensor in own_tensors(layer)]
+    dtypes = [tensor.dtype for tensor in registered_tensors(layer, recurse=False).values()]
     floating = [dtype for dtype in dtypes if dtype.is_floating_point or dtype.is_complex]
     return floating[0] if floating and floating[0] != torch.float32 else None
 
@@ -241,5 +235,8 @@ def _rebuilds(call: LayerCall, layer: nn.Module) -> bool:
         return False
     if next(copy.children(), None) is not None:  # its parts would have to be described too
         return False
-    given, made = ({name: tensor.shape for name, tensor in own_tensors(one)} for one in (layer, copy))
+    given, made = (
+        {name: tensor.shape for name, tensor in registered_tensors(one, recurse=False).items()}
+        for one in (layer, copy)
+    )
     return given == made

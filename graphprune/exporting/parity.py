@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 
-from graphprune.exporting.runtime import Array, Inputs, match_inputs, runner, session, to_numpy
+from graphprune.capture.inputs import Inputs
+from graphprune.exporting.runtime import Array, match_inputs, runner, session, to_numpy
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError
 
@@ -70,9 +71,7 @@ def parity(
     return [_compare(loaded, reference, given, batch, generator) for batch, given in drawn.items()]
 
 
-def samples(
-    path: Path, inputs: Inputs, batch_sizes: Sequence[int] = (1, 3), seed: int = 0
-) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+def samples(path: Path, inputs: Inputs, batch_sizes: Sequence[int] = (1, 3), seed: int = 0) -> list[Inputs]:
     """The arguments and keywords on which `parity` compares when it is called with the same options."""
     generator = torch.Generator().manual_seed(seed)
     return list(_drawn(session(path), inputs, batch_sizes, generator).values())

@@ -14,13 +14,13 @@ from typing import Any
 import numpy
 import torch
 
+from graphprune.capture.inputs import Inputs
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.clock import part
 from graphprune.ground.errors import ExportError, first_line
 
 __all__ = [
     "Array",
-    "Inputs",
     "Latency",
     "NodeTime",
     "fastest",
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 Array = numpy.ndarray[Any, Any]
-Inputs = tuple[tuple[Any, ...], Mapping[str, Any]]  # positional arguments, and those with keywords
 _KERNEL = "_kernel_time"  # of the events that onnxruntime's profile has for nodes
 _TICK = 1e-5  # seconds by which a clock may move, since runs take that and more
 

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 from torch import fx, nn
 
+from graphprune.capture.inputs import registered_tensors
 from graphprune.exporting.forward import attribute, forward_source
-from graphprune.exporting.inventory import ModuleEntry, TensorEntry, build_layer, inventory, own_tensors
+from graphprune.exporting.inventory import ModuleEntry, TensorEntry, build_layer, inventory
 from graphprune.exporting.layout import WIDTH, Bracket, Expression, literal, named, quoted, statement
 from graphprune.exporting.targets import user_operator
 
@@ -206,7 +207,7 @@ def _is_frozen(layer: nn.Module) -> bool:
 def _corrections(layer: ModuleEntry, layers: Collection[str]) -> Iterator[str]:
     """Dtypes, gradient flags and persistence of a layer's tensors, where its constructor gives others."""
     built = build_layer(layer.call)
-    made = dict(own_tensors(built))
+    made = registered_tensors(built)
     saved = built.state_dict()
     frozen = _is_frozen(layer.module)
     for entry in layer.tensors:

@@ -17,8 +17,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture import tensor_leaves
 from graphprune.capture.execution import Execution, call_operator
-from graphprune.capture.inputs import with_batch
-from graphprune.capture.nodes import arguments, family, given_arguments
+from graphprune.capture.operators import arguments, family, given_arguments
 from graphprune.capture.program import Program
 from graphprune.capture.roles import ROLES
 from graphprune.planning.region import batch_sizes
@@ -128,9 +127,7 @@ def interpret(program: Program, tensors: Mapping[str, Tensor], transfer: Transfe
         return tuple(Fact(value, mask.expand(value.shape)) for value, mask in zip(result, known, strict=True))
 
     stored = {name: _fact(tensor, True) for name, tensor in tensors.items()}
-    example = program.flat_inputs(
-        *(with_batch(program.example, 1) if program.dynamic_batch else program.example)
-    )
+    example = program.flat_inputs(*program.example_at(1))
     inputs = [_fact(leaf, False) if isinstance(leaf, Tensor) else leaf for leaf in example]
     execution = Execution(program.graph, stored, inputs, call, _literal)
     with torch.no_grad():

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture.describe import describe
-from graphprune.capture.nodes import arguments, mutates, set_arguments
+from graphprune.capture.operators import arguments, mutates, set_arguments
 from graphprune.capture.program import Program
 from graphprune.lossless.duplicates import Merger, find_duplicates, merged
 from graphprune.lossless.facts import Facts, interpret

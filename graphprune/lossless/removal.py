@@ -14,8 +14,8 @@ from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.positions import units_at
-from graphprune.capture.nodes import arguments, family
 from graphprune.capture.operations import Operation
+from graphprune.capture.operators import arguments, family
 from graphprune.lossless.facts import BIASED, Facts
 from graphprune.lossless.readers import READ, Constant, Need, Reading, needs
 from graphprune.planning.constraints import Limit

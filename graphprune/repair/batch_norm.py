@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphprune.calibration.sums import Sums
-from graphprune.capture.nodes import arguments
+from graphprune.capture.operators import arguments
 from graphprune.repair.report import StepReport
 from graphprune.repair.steps import Step
 from graphprune.repair.walk import Pair, Walk

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphprune.calibration.sums import Sums
-from graphprune.capture.nodes import arguments
+from graphprune.capture.operators import arguments
 from graphprune.repair.linear import LINEAR, Linear
 from graphprune.repair.regression import RowSums, fit
 from graphprune.repair.report import StepReport

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import fx
 
-from graphprune.capture.nodes import arguments, family
+from graphprune.capture.operators import arguments, family
 from graphprune.capture.program import Program
 from graphprune.capture.roles import ROLES
 from graphprune.repair.linear import LINEAR

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration.batches import Calibration
 from graphprune.capture.execution import Execution
-from graphprune.capture.nodes import arguments, mutates
+from graphprune.capture.operators import arguments, mutates
 from graphprune.capture.program import Program
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import Regions, narrowed

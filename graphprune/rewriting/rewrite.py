@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.nodes import given_arguments, set_arguments
+from graphprune.capture.operators import given_arguments, set_arguments
 from graphprune.capture.program import Program, Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks

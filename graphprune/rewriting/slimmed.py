@@ -16,7 +16,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom, Product, Sum, Term
 from graphprune.capture.describe import describe
-from graphprune.capture.nodes import call
+from graphprune.capture.operators import call
 from graphprune.capture.program import Program
 from graphprune.planning.plan import Plan
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.program import Program, Stored
 from graphprune.cutting.cut import Cut, Proof, cut, equals_masked
 from graphprune.cutting.repaired import Repairing
@@ -195,8 +196,7 @@ def _stored(slim: Program, module: nn.Module, returned: Any) -> dict[str, Stored
     """The round's tensors as ``between`` has left them: in the module that it was given, or in what it returns."""
     model = returned.model if isinstance(returned, Result) else returned
     model = model if isinstance(model, nn.Module) else module
-    tensors: dict[str, Tensor] = {**dict(model.named_parameters(remove_duplicate=False))}
-    tensors |= dict(model.named_buffers(remove_duplicate=False))
+    tensors = registered_tensors(model)
     stored = {}
     for name, item in slim.stored.items():
         given = tensors.get(name, item.tensor)

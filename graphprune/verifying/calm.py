@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
+from graphprune.capture.inputs import Inputs
 from graphprune.verifying.nodes import largest_error
 from graphprune.verifying.tensors import Lively
 
 __all__ = ["calm"]
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]
 GAINS = (1.5, 1.25, 1.1, 1.0)
 GROWTH = 50.0  # what a relative error in every value may be multiplied by until it reaches the outputs
 ERROR = 64  # that error in units of rounding: as much as another order of additions makes of it
@@ -30,7 +29,7 @@ SHAKES = 2
 
 
 @torch.no_grad()
-def calm(module: nn.Module, inputs: Sequence[Call], seed: int) -> Lively:
+def calm(module: nn.Module, inputs: Sequence[Inputs], seed: int) -> Lively:
     """The most lively values with which a rounding error stays small on its way to the outputs.
 
     Some models are chaotic on random values. In efficientnet_b4, which multiplies its features by gates (squeeze and
@@ -50,7 +49,7 @@ def calm(module: nn.Module, inputs: Sequence[Call], seed: int) -> Lively:
     return Lively(module, *min(growths, key=lambda drawn: growths[drawn]))
 
 
-def _growth(module: nn.Module, values: Lively, inputs: Sequence[Call]) -> float:
+def _growth(module: nn.Module, values: Lively, inputs: Sequence[Inputs]) -> float:
     """The largest relative change of an output, over the relative change of all values that caused it."""
     held = {name: values[name] for name in values.own}
     dtypes = {tensor.dtype for tensor in held.values() if tensor.is_floating_point()}
@@ -73,6 +72,6 @@ def _shaken(tensor: Tensor, size: float, generator: torch.Generator) -> Tensor:
     return tensor.mul(noise.to(tensor))
 
 
-def _outputs(module: nn.Module, held: dict[str, Tensor], inputs: Sequence[Call]) -> list[Tensor]:
+def _outputs(module: nn.Module, held: dict[str, Tensor], inputs: Sequence[Inputs]) -> list[Tensor]:
     leaves = [leaf for call in inputs for leaf in tree_leaves(functional_call(module, held, *call))]
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

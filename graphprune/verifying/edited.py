@@ -21,14 +21,13 @@ from graphprune.verifying.nodes import (
     Comparison,
     call_arguments,
     coarsest_dtype,
-    in_dtype,
     largest_error,
     measured,
     outputs_of,
     restricted,
 )
 from graphprune.verifying.reference import NodeError, steps
-from graphprune.verifying.tensors import converted
+from graphprune.verifying.tensors import converted, in_dtype
 from graphprune.verifying.verdict import Check, Verdict
 from graphprune.verifying.verify import captured_checks, random_inputs, same_stored, verify
 

@@ -70,7 +70,7 @@ def _holding(model: nn.Module, program: Program, tensors: Mapping[str, Tensor]) 
 
     Not `torch.func.functional_call`: it leaves a module that is registered twice with what it was lent.
     """
-    first = {name: item.name for item in program.stored.values() for name in (item.name, *item.ties)}
+    first = {name: item.name for item in program.stored.values() for name in item.names}
     own: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
     try:
         for module_name, module in model.named_modules(remove_duplicate=False):
@@ -121,9 +121,9 @@ def random_layers_equal(
         dtype: float64, or the model's own where an operator has no kernel for that.
     """
     wide = _widened_layers(module, dtype) if dtype is torch.float64 else module
-    names = {name: item.name for item in program.stored.values() for name in (item.name, *item.ties)}
+    first = {name: item.name for item in program.stored.values() for name in item.names}
     held = dict(wide.named_parameters()) | dict(wide.named_buffers())
-    tensors = {name: drawn[names[name]] for name in held if name in names}
+    tensors = {name: drawn[first[name]] for name in held if name in first}
     return layers_equal("layers equal the program, random parameters", program, wide, tensors, compared)
 
 
@@ -139,7 +139,7 @@ def _widened_layers(layers: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModul
 
 def layers_hold(slim: Program, module: nn.Module) -> Check:
     """Under each name the layers hold the program's very tensor; counters of batches may be new."""
-    known = {name: item.tensor for item in slim.stored.values() for name in (item.name, *item.ties)}
+    known = {name: item.tensor for item in slim.stored.values() for name in item.names}
     wrong = [
         name
         for name, tensor in registered_tensors(module).items()

@@ -12,13 +12,14 @@ from torch.utils import _pytree as pytree
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.execution import named_tensors
+from graphprune.capture.inputs import Inputs
 from graphprune.capture.program import Program
 from graphprune.ground.clock import counted
 from graphprune.ground.errors import first_line
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import batch_sizes
 from graphprune.verifying.reference import NodeError, Reference, steps
-from graphprune.verifying.tensors import Lazy
+from graphprune.verifying.tensors import Lazy, in_dtype
 from graphprune.verifying.verdict import Check
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "call_arguments",
     "coarsest_dtype",
     "compare_nodes",
-    "in_dtype",
     "largest_error",
     "measured",
     "outputs_of",
@@ -87,7 +87,7 @@ def compare_nodes(
         with torch.no_grad():
             for node, expected in counted(reference.steps(tensors, cast), len(slim.graph.nodes)):
                 given = next(value for other, value in ours if other.name == node.name)
-                error = _error(reference, node, expected, given)
+                error = _error(reference, node.name, expected, given)
                 if not error <= limit:
                     return failed(error, f"first difference at {_where(graph, node)}")
                 if error > worst:
@@ -123,20 +123,14 @@ def measured(name: str, limit: float, error: Callable[[], float], who: str = "on
     return Check(name, found <= limit, found, limit)
 
 
-def in_dtype(leaf: Any, dtype: torch.dtype | None) -> Any:
-    """A floating tensor in ``dtype``; anything else as it is, and everything without a dtype."""
-    floating = dtype is not None and isinstance(leaf, Tensor) and leaf.is_floating_point()
-    return leaf.to(dtype) if floating else leaf
-
-
-def call_arguments(program: Program, inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def call_arguments(program: Program, inputs: list[Any]) -> Inputs:
     """Arguments and keywords for the user's model or its layers: copies, since they may be written into."""
 
     def copied(index: int) -> Any:
         leaf = inputs[index]
         return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
-    found: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(copied, program.arguments)
+    found: Inputs = pytree.tree_map(copied, program.arguments)
     return found
 
 
@@ -154,16 +148,11 @@ def _where(graph: DependencyGraph, node: fx.Node) -> str:
     return f"{operation.op}{place} ({operation.source or node.name})"
 
 
-def _error(reference: Reference, node: fx.Node, expected: Any, given: Any) -> float:
+def _error(reference: Reference, name: str, expected: Any, given: Any) -> float:
     """The largest `relative_error` of what a node makes, on the part that is kept."""
     if isinstance(expected, tuple | list):
         pairs = enumerate(zip(expected, given, strict=True))
-        errors = (_tensor_error(reference, f"{node.name}.{index}", *pair) for index, pair in pairs)
-        return max(errors, default=0.0)
-    return _tensor_error(reference, node.name, expected, given)
-
-
-def _tensor_error(reference: Reference, name: str, expected: Any, given: Any) -> float:
+        return max((_error(reference, f"{name}.{index}", *pair) for index, pair in pairs), default=0.0)
     if not isinstance(expected, Tensor):
         return 0.0 if expected == given else float("inf")  # numbers, computed from the batch size
     return relative_error(reference.region(name).take(expected), given)

@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom
 from graphprune.capture.execution import Execution, call_operator
-from graphprune.capture.nodes import given_arguments, mutates
+from graphprune.capture.operators import given_arguments, mutates
 from graphprune.planning.region import Regions
 from graphprune.verifying.restricted import is_restricted, run_restricted
 from graphprune.verifying.tensors import Lazy
@@ -86,16 +86,12 @@ class Reference:
         operation = self._operations.get(node.name)
         cut = any(not self.region(source.name).whole for source in node.all_input_nodes)
         if cut and operation is not None and is_restricted(operation.op):
-            return self._hold(node, self._restricted(node, operation.op, args, kwargs))
-        return self._hold(node, call_operator(node, args, kwargs))
-
-    def _hold(self, node: fx.Node, value: Any) -> Any:
-        if isinstance(value, tuple | list):
-            names = [f"{node.name}.{index}" for index in range(len(value))]
-            return type(value)(self._held(n, v) for n, v in zip(names, value, strict=True))
-        return self._held(node.name, value)
+            return self._held(node.name, self._restricted(node, operation.op, args, kwargs))
+        return self._held(node.name, call_operator(node, args, kwargs))
 
     def _held(self, name: str, value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return type(value)(self._held(f"{name}.{index}", item) for index, item in enumerate(value))
         region = self.region(name)
         if region.whole or not isinstance(value, Tensor):
             return value

@@ -7,6 +7,7 @@ fresh running statistics hide errors in the own ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.program import Stored
 
-__all__ = ["Lazy", "Lively", "converted", "randomised"]
+__all__ = ["Lazy", "Lively", "converted", "in_dtype", "randomised"]
 
 
 class Lazy(Mapping[str, Tensor]):
@@ -34,14 +35,15 @@ class Lazy(Mapping[str, Tensor]):
         return len(self.names)
 
 
+def in_dtype(leaf: Any, dtype: torch.dtype | None) -> Any:
+    """A floating tensor in ``dtype``; anything else as it is, and everything without a dtype."""
+    floating = dtype is not None and isinstance(leaf, Tensor) and leaf.is_floating_point()
+    return leaf.to(dtype) if floating else leaf
+
+
 def converted(stored: Mapping[str, Stored], dtype: torch.dtype | None) -> Lazy:
     """Stored tensors, the floating ones in ``dtype``; None keeps theirs."""
-
-    def make(name: str) -> Tensor:
-        tensor = stored[name].tensor.detach()
-        return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
-
-    return Lazy(stored, make)
+    return Lazy(stored, lambda name: in_dtype(stored[name].tensor.detach(), dtype))
 
 
 def randomised(

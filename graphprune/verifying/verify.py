@@ -12,8 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.inputs import with_batch
-from graphprune.capture.nodes import family
+from graphprune.capture.operators import family
 from graphprune.capture.program import Program, Stored
 from graphprune.ground.clock import counted, within
 from graphprune.planning.masks import Masks
@@ -29,11 +28,10 @@ from graphprune.verifying.nodes import (
     Comparison,
     coarsest_dtype,
     compare_nodes,
-    in_dtype,
     restricted,
 )
 from graphprune.verifying.reference import NodeError, steps
-from graphprune.verifying.tensors import Lazy, converted, randomised
+from graphprune.verifying.tensors import Lazy, converted, in_dtype, randomised
 from graphprune.verifying.verdict import Check, Verdict
 
 __all__ = ["captured_checks", "check_random", "guilty_groups", "random_inputs", "same_stored", "verify"]
@@ -147,8 +145,7 @@ def random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
             return torch.randn(leaf.shape, generator=generator).to(leaf.dtype)
         return leaf
 
-    example = with_batch(program.example, batch) if program.dynamic_batch else program.example
-    return [draw(leaf) for leaf in program.flat_inputs(*example)]
+    return [draw(leaf) for leaf in program.flat_inputs(*program.example_at(batch))]
 
 
 def _tensors_as_planned(graph: DependencyGraph, plan: Plan, slim: Program) -> Check:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.capture import Program, capture, normalise_inputs, run, tensor_leaves, with_batch
-from graphprune.capture.nodes import draws_random, mutates
+from graphprune.capture import Program, capture, normalise_inputs, run, tensor_leaves
+from graphprune.capture.inputs import with_batch
+from graphprune.capture.operators import draws_random, mutates
 from graphprune.capture.raising import raise_program
 
 X = torch.zeros(2, 6)

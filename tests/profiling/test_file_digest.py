@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy
 
-from graphprune.profiling.file_size import SAMPLE, _digest
+from graphprune.profiling.original import SAMPLE, _digest
 
 
 def test_known_by_numbers_type_and_size() -> None:

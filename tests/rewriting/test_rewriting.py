@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 import graphprune as gp
-from graphprune.capture.nodes import arguments
+from graphprune.capture.operators import arguments
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
 from graphprune.planning import make_plan

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 import graphprune as gp
-from graphprune.capture.nodes import own_memory
+from graphprune.capture.operators import own_memory
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.raising import raise_program
 from graphprune.planning import make_plan
