@@ -188,6 +188,38 @@ def test_one_thread_is_timed_by_its_own_clock(
     assert round(result.ratio, 6) == expected
 
 
+def test_a_clock_that_stands_still_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some readings of the processor's clock shows the time of the one before, as virtual machines do at times."""
+    own, wall, readings = [0.0], [0.0], [0]
+    shown = [0.0]
+
+    def loaded(path: Path, threads: int) -> Any:
+        fake = FakeSession(path, [], own)
+        run = fake.run
+
+        def counted(names: None, feed: dict[str, Any]) -> list[Any]:
+            wall[0] += 0.3
+            return run(names, feed)
+
+        fake.run = counted  # type: ignore[method-assign]
+        return fake
+
+    def thread_time() -> float:
+        readings[0] += 1
+        if readings[0] % 6:
+            shown[0] = own[0]
+        return shown[0]
+
+    monkeypatch.setattr(runtime, "session", loaded)
+    monkeypatch.setattr(
+        runtime, "time", SimpleNamespace(thread_time=thread_time, perf_counter=lambda: wall[0])
+    )
+    monkeypatch.setattr(runtime, "tick", lambda: 1e-6)
+    result = latency(Path("original.onnx"), Path("slim.onnx"), ((torch.ones(1),), {}), 6.0, pairs=3)
+    assert result.runs >= 3
+    assert round(result.ratio, 6) == 0.5
+
+
 def test_waiting_is_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread that sleeps has done nothing, if the clock of threads is asked."""
     monkeypatch.setattr(runtime, "tick", lambda: 1e-6)
