@@ -91,9 +91,11 @@ def _refusal(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) ->
 
     names = [name for name, size in plan.sizes.items() if size < graph.by_name[name].size]
     guilty = guilty_groups(names, fails) if fails(names) else ()
-    blame = f"; groups {', '.join(guilty[:5])}" if guilty else ""
+    what = f"the slim model is not what was asked for: {'; '.join(map(str, failed))}"
+    if not guilty:  # such as a budget that was missed
+        return VerificationError(what, "nothing was written; report the model and the options")
     return VerificationError(
-        f"the slim model is not what was asked for: {'; '.join(map(str, failed))}{blame}",
+        f"{what}; groups {', '.join(guilty[:5])}",
         "nothing was written; protect these layers, and report the model: a rule is wrong",
     )
 

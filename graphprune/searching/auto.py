@@ -59,14 +59,12 @@ def prepare_best(
             return error
 
     trials = search(lambda trials: request.choices, measure)
-    found = {_name(t.candidate): t.outcome for t in trials if not isinstance(t.outcome, BudgetError)}
+    found = [(t.outcome, t.candidate) for t in trials if not isinstance(t.outcome, BudgetError)]
     if not found:
         raise next(trial.outcome for trial in trials if isinstance(trial.outcome, BudgetError))
-    best = next(
-        choice for choice in request.choices if _name(choice) == min(found, key=lambda name: found[name])
-    )
-    prepared = prepare(graph, best, clock, profile)
-    return replace(prepared, found={**prepared.found, "tried": found})
+    prepared = prepare(graph, min(found, key=lambda pair: pair[0])[1], clock, profile)
+    tried = {_name(choice): outcome for outcome, choice in found}
+    return replace(prepared, found={**prepared.found, "tried": tried})
 
 
 def _name(choice: Request) -> str:

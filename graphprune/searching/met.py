@@ -27,7 +27,7 @@ def budgets_met(prepared: Prepared, plan: Plan) -> Iterator[Check]:
     shares = {budget.kind: _share(prepared, budget, plan) for budget in prepared.request.budgets}
     for kind, share in shares.items():
         tolerance = TIMING if kind == "latency" else TOLERANCE
-        reason = _reason(prepared, plan.sizes, shares, kind) if share < 1 - tolerance else ""
+        reason = _reason(prepared, plan, shares, kind) if share < 1 - tolerance else ""
         yield Check(f"{kind} budget is met", share <= 1 + tolerance, share, 1 + tolerance, reason)
 
 
@@ -39,19 +39,21 @@ def _share(prepared: Prepared, budget: Budget, plan: Plan) -> float:
     return prepared.cost(plan.sizes)[budget.kind] / (prepared.target(budget).limit or 1)
 
 
-def _reason(prepared: Prepared, sizes: dict[str, int], shares: dict[str, float], kind: str) -> str:
+def _reason(prepared: Prepared, plan: Plan, shares: dict[str, float], kind: str) -> str:
     """Why a cost is well below its budget."""
+    if kind == "latency":
+        return str(plan.request["measured"]["note"])
     tight = max(shares, key=lambda other: shares[other])
     if tight != kind and shares[tight] > 1 - NEAR:
         return f"below it, since the {tight} budget asks for less"
-    if prepared.request.rounds > 1:
-        return "below it, since what earlier rounds removed does not come back"
-    limits = prepared.limits
+    limits, sizes = prepared.limits, plan.sizes
     if all(size == limits[name].size for name, size in sizes.items() if limits[name].fixed is None):
         return "below it, since the ratios of layers remove more"
-    if _can_grow(prepared, sizes, shares):
-        return f"below it, since ranking {prepared.request.ranking!r} takes equal shares of all groups"
-    return "below it, since any group that were a step wider would go above"
+    if not _can_grow(prepared, sizes, shares):
+        return "below it, since any group that were a step wider would go above"
+    if prepared.request.rounds > 1:
+        return "below it, since what earlier rounds removed does not come back"
+    return f"below it, since ranking {prepared.request.ranking!r} takes equal shares of all groups"
 
 
 def _can_grow(prepared: Prepared, sizes: dict[str, int], shares: dict[str, float]) -> bool:

@@ -15,6 +15,7 @@ from graphprune.axes.kinds import KINDS
 from graphprune.ground.clock import Clock
 from graphprune.planning import make_plan
 from graphprune.profiling import widths
+from graphprune.searching import meet
 from graphprune.searching.met import budgets_met
 from graphprune.searching.prepared import prepare
 
@@ -99,3 +100,14 @@ def test_a_plan_that_misses_its_budget_fails(
     prepared = prepare(graph, Request(**options, align=1), Clock())
     plan = make_plan(graph, {group.name: torch.arange(units) for group in graph.groups})
     assert not all(check.passed for check in budgets_met(prepared, plan))
+
+
+def test_a_missed_budget_is_not_blamed_on_a_rule(
+    graph: gp.DependencyGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = gp.Check("macs budget is met", False, 1.5, 1.01)
+    monkeypatch.setattr(meet, "budgets_met", lambda prepared, plan: [missed])
+    with pytest.raises(gp.VerificationError, match="macs budget is met: FAILED") as caught:
+        gp.shrink(graph, macs=0.5, align=1)
+    assert "a rule is wrong" not in str(caught.value)
+    assert caught.value.remedy == "nothing was written; report the model and the options"
