@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free_batch
 from graphprune.capture.describe import describe, source_line
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
-from graphprune.capture.inputs import Inputs, normalise_inputs, registered_tensors
+from graphprune.capture.inputs import Inputs, input_dimensions, normalise_inputs, registered_tensors
 from graphprune.capture.operators import draws_random
 from graphprune.capture.outputs import choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
@@ -101,6 +101,7 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
     _refuse_keywords(stored)
     description = describe(graph)
     arguments = pytree.tree_unflatten(list(range(len(placeholders))), exported.call_spec.in_spec)
+    parameters = _parameter_names(model, inputs)
     return Program(
         graph=graph,
         stored=stored,
@@ -109,13 +110,16 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
         attributes={node.name: node.target for node in graph.nodes if node.op == "get_attr"},
         inputs=tuple(node.name for node in placeholders),
         arguments=(tuple(arguments[0]), dict(arguments[1])),
-        parameters=_parameter_names(model, inputs),
+        parameters=parameters,
         outputs=output_structure(graph, exported, returned),
         returned=returned,
         example=inputs,
         wanted=tuple(wanted),
         batch_primes=(*([prime] if prime else []), *description.primes),
-        dynamic_batch=bool(prime),
+        dimensions=tuple(
+            dataclasses.replace(item, name="batch") if prime and not item.dim else item
+            for item in input_dimensions(inputs, parameters)
+        ),
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
         model=model,
     )

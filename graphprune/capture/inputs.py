@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.dimensions import Dimension
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import InputError
 
-__all__ = ["Inputs", "normalise_inputs", "registered_tensors", "with_batch"]
+__all__ = ["Inputs", "input_dimensions", "normalise_inputs", "registered_tensors", "with_sizes"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional arguments, and those with keywords
 
@@ -54,12 +55,34 @@ def registered_tensors(model: torch.nn.Module, recurse: bool = True) -> dict[str
     return {**dict(parameters), **dict(model.named_buffers(recurse=recurse, remove_duplicate=False))}
 
 
-def with_batch(inputs: Inputs, batch: int) -> Inputs:
-    """``inputs`` with the first dimension of every tensor repeated or cut to ``batch``."""
+def input_dimensions(inputs: Inputs, parameters: Sequence[str]) -> list[Dimension]:
+    """Every dimension of every tensor, under the names of ``parameters`` where arguments have none, all fixed."""
+    named = {**dict(zip(parameters, inputs[0], strict=True)), **inputs[1]}
+    leaves = [
+        (".".join([name, *(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)]), leaf)
+        for name, value in named.items()
+        for path, leaf in pytree.tree_flatten_with_path(value)[0]
+    ]
+    return [
+        Dimension(label, place, dim, size)
+        for place, (label, leaf) in enumerate(leaves)
+        if isinstance(leaf, torch.Tensor)
+        for dim, size in enumerate(leaf.shape)
+    ]
 
-    def resized(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.dim() == 0 or tensor.shape[0] == batch:
-            return tensor
-        return tensor.repeat(-(-batch // tensor.shape[0]), *[1] * (tensor.dim() - 1))[:batch]
 
-    return pytree.tree_map_only(torch.Tensor, resized, inputs)
+def with_sizes(inputs: Inputs, dimensions: Iterable[Dimension], sizes: Mapping[str, int]) -> Inputs:
+    """``inputs`` with tensors repeated or cut, so that each dimension that is named in ``sizes`` has that size."""
+    leaves, structure = pytree.tree_flatten(inputs)
+    for at in dimensions:
+        if at.name in sizes:
+            leaves[at.place] = _resized(leaves[at.place], at.dim, sizes[at.name])
+    return pytree.tree_unflatten(leaves, structure)
+
+
+def _resized(tensor: torch.Tensor, dim: int, size: int) -> torch.Tensor:
+    if tensor.shape[dim] == size:
+        return tensor
+    times = [1] * tensor.dim()
+    times[dim] = -(-size // max(tensor.shape[dim], 1))
+    return tensor.repeat(times).narrow(dim, 0, size)

@@ -12,7 +12,8 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.inputs import Inputs, with_batch
+from graphprune.capture.dimensions import Dimension, named_sizes
+from graphprune.capture.inputs import Inputs, with_sizes
 from graphprune.capture.operations import Operation, Value
 
 __all__ = ["Constant", "Program", "Stored"]
@@ -66,7 +67,9 @@ class Program:
         returned: positions of the outputs among the leaves of what ``forward`` returns: all, or those asked for.
         wanted: the names by which outputs were asked for; empty where all are returned.
         batch_primes: the primes that stand in `Value.shape` for the batch size, and for sizes that are data.
-        dynamic_batch: whether the program runs at any batch size.
+        dimensions: every dimension of every input tensor, in order.
+        tried: sizes by the names of the dimensions, other than the example's, at which the program was compared with
+            the model; each size that varies has two values among these and the example.
         notes: what the user should know about this capture.
         model: the user's module, so that the program can be compared with it; None where there is none.
     """
@@ -84,7 +87,8 @@ class Program:
     example: Inputs
     wanted: tuple[str, ...] = ()
     batch_primes: tuple[int, ...] = ()
-    dynamic_batch: bool = False
+    dimensions: tuple[Dimension, ...] = ()
+    tried: tuple[Mapping[str, int], ...] = ()
     notes: tuple[str, ...] = ()
     module_types: Mapping[str, str] = field(default_factory=dict)
     model: nn.Module | None = field(default=None, repr=False)
@@ -115,9 +119,23 @@ class Program:
             if stored.kind == "parameter" and name in used
         )
 
-    def example_at(self, batch: int) -> Inputs:
-        """The example with ``batch`` examples in it; as it is where the program runs at its own batch size only."""
-        return with_batch(self.example, batch) if self.dynamic_batch else self.example
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The example's size of every dimension that varies, by name: ``{"batch": 1, "height": 224}``."""
+        return named_sizes(self.dimensions)
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """Whether the program runs at any batch size."""
+        return "batch" in self.sizes
+
+    def example_at(self, sizes: int | Mapping[str, int]) -> Inputs:
+        """The example at other ``sizes``, by name, or with so many examples in it.
+
+        Values are repeated or cut. Dimensions that are fixed, or that are not named, stay as they are.
+        """
+        wanted = {"batch": sizes} if isinstance(sizes, int) else sizes
+        return with_sizes(self.example, self.dimensions, wanted)
 
     def flat_inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
         """The leaves of a call, in the order of ``inputs``."""

@@ -9,13 +9,14 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from graphprune.capture.inputs import with_batch
+from graphprune.capture.inputs import input_dimensions, with_sizes
 from graphprune.capture.operators import module_path
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError, first_line
@@ -51,9 +52,10 @@ def convert(
     inputs = tree_map_only(torch.Tensor, torch.clone, (args, dict(kwargs)))
     if dynamic_batch:
         # at least two samples: torch.export takes a size of 1 for a constant
-        inputs = with_batch(
-            inputs, max([2, *(leaf.shape[0] for leaf in tensor_leaves(inputs) if leaf.dim())])
-        )
+        batch = max([2, *(leaf.shape[0] for leaf in tensor_leaves(inputs) if leaf.dim())])
+        every = input_dimensions(inputs, [str(place) for place in range(len(inputs[0]))])
+        first = [replace(item, name="batch") for item in every if not item.dim]
+        inputs = with_sizes(inputs, first, {"batch": batch})
     with quiet(), torch.no_grad():
         return _converted(_exported(model, inputs[0], dict(inputs[1]), dynamic_batch))
 

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["is_constant", "remedy", "require_same", "tensor_leaves"]
+__all__ = ["is_constant", "remedy", "require", "require_same", "tensor_leaves"]
 
 
 def tensor_leaves(value: Any) -> list[torch.Tensor]:
@@ -36,6 +36,18 @@ def require_same(name: str, value: Any, captured: Any) -> None:
         plain = value is None or isinstance(value, bool | int | float | str)
         now = repr(value) if plain else f"a {type(value).__name__}"
         raise InputError(f"{name} is {now}, but was {captured!r} at capture", remedy(captured))
+
+
+def require(holds: bool, message: str) -> None:
+    """Does nothing where a condition on the sizes of a call holds, under which the program was captured.
+
+    Raises:
+        InputError: it does not hold; ``message`` says which input, which sizes are right, and why.
+    """
+    if has_torch_function((holds,)):  # symbolic tracing, which is to keep this call
+        handle_torch_function(require, (holds,), holds, message)
+    elif not holds:
+        raise InputError(message, "capture the model again with an example of this size")
 
 
 def remedy(captured: Any) -> str:
@@ -59,4 +71,5 @@ def _same(value: Any, captured: Any) -> bool:
     return (numbers or isinstance(value, type(captured))) and bool(value == captured)
 
 
+fx.has_side_effect(require)
 fx.has_side_effect(require_same)  # a call that nobody uses is not dead

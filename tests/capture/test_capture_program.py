@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.capture import Program, capture, normalise_inputs, run, tensor_leaves
-from graphprune.capture.inputs import with_batch
+from graphprune.capture.inputs import input_dimensions, with_sizes
 from graphprune.capture.operators import draws_random, mutates
 from graphprune.capture.raising import raise_program
 
@@ -376,10 +377,11 @@ def test_one_tensor_in_two_places_becomes_two() -> None:
 
 def test_batches_are_repeated_and_cut() -> None:
     inputs = ((torch.arange(3.0), torch.tensor(5)), {"y": torch.zeros(3, 2), "n": 4})
-    args, kwargs = with_batch(inputs, 5)
+    first = [replace(item, name="batch") for item in input_dimensions(inputs, ("x", "n")) if not item.dim]
+    args, kwargs = with_sizes(inputs, first, {"batch": 5})
     assert args[0].tolist() == [0, 1, 2, 0, 1]
     assert args[1].shape == ()
     assert kwargs["y"].shape == (5, 2)
     assert kwargs["n"] == 4
-    assert with_batch(inputs, 1)[0][0].tolist() == [0]
-    assert with_batch(inputs, 3)[0][0] is inputs[0][0]
+    assert with_sizes(inputs, first, {"batch": 1})[0][0].tolist() == [0]
+    assert with_sizes(inputs, first, {"batch": 3})[0][0] is inputs[0][0]
