@@ -165,7 +165,7 @@ class Check:
         Raises:
             DoesNotVaryError: it does not hold at some of them.
         """
-        while True:
+        while varying.sizes:
             joint = (together(varying.tried, which) for which in ("large", "small"))
             found = (self._run(*pair) for pair in zip(joint, varying.shapes, strict=True))
             failed = next((ran for ran in found if ran.problem), None)
@@ -175,6 +175,7 @@ class Check:
             if nearer is None:
                 raise DoesNotVaryError(self._guilty(varying, failed.problem))
             varying = nearer
+        return varying
 
     def _run(self, sizes: Mapping[Place, int], expected: Sequence[Any]) -> Shapes:
         """A run of the graph, with a problem too if the model returns other shapes."""
