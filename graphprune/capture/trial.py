@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors
-from graphprune.capture.sizes import user_line
+from graphprune.capture.remembered import user_line
 from graphprune.ground.unlogged import unlogged
 
 __all__ = ["Place", "Ran", "Trial"]
