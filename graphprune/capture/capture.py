@@ -18,7 +18,7 @@ from graphprune.capture.describe import describe, source_line
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
 from graphprune.capture.inputs import Inputs, input_dimensions, normalise_inputs, registered_tensors
 from graphprune.capture.operators import draws_random
-from graphprune.capture.outputs import choose_outputs, output_structure
+from graphprune.capture.outputs import Results, choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.simplify import (
     fix_squeezes,
@@ -70,7 +70,9 @@ def _capture_any(model: nn.Module, inputs: Inputs, outputs: Sequence[str]) -> Pr
         except (CaptureError, RuntimeError) as error:  # or there is no memory for so many examples
             reason = error.message if isinstance(error, CaptureError) else first_line(error)
     program = _capture(model, inputs, outputs)
-    return dataclasses.replace(program, notes=(f"captured for this batch size only: {reason}",))
+    return dataclasses.replace(
+        program, notes=(f"captured for this batch size only: {reason}", *program.notes)
+    )
 
 
 def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int = 0) -> Program:
@@ -79,10 +81,12 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
     Raises:
         CaptureError: the model cannot be captured so.
     """
-    exported = export_program(model, at_batch(inputs, prime) if prime else inputs)
+    results = Results()
+    exported = export_program(model, at_batch(inputs, prime) if prime else inputs, results)
     stored, first_name = _stored(exported, model)
     graph, placeholders = copy_graph(exported, first_name)
-    returned = choose_outputs(graph, exported, wanted)
+    left_out = results.left_out(wanted, inputs)
+    returned = choose_outputs(graph, exported, wanted, results, left_out)
     remove_dead(graph)
     lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
     if prime:
@@ -121,6 +125,7 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
             for item in input_dimensions(inputs, parameters)
         ),
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
+        notes=results.notes(left_out),
         model=model,
     )
 
