@@ -7,7 +7,7 @@ where they are.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -18,12 +18,12 @@ __all__ = ["children", "is_object", "tensors_within"]
 
 _CONTAINERS = (Mapping, list, tuple, set, frozenset)
 # what has attributes, but is no container of values
-_CLOSED = (torch.Tensor, nn.Module, ModuleType, type, enum.Enum, torch.Generator, Callable)
+_CLOSED = (torch.Tensor, nn.Module, ModuleType, type, enum.Enum, torch.Generator)
 
 
 def is_object(value: Any) -> bool:
     """Whether ``value`` is no plain value and no container, but has attributes of its own."""
-    return hasattr(value, "__dict__") and not isinstance(value, (*_CONTAINERS, *_CLOSED))
+    return hasattr(value, "__dict__") and not callable(value) and not isinstance(value, _CONTAINERS + _CLOSED)
 
 
 def children(value: Any) -> Iterator[tuple[Any, Any]]:
