@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free_batch
 from graphprune.capture.describe import describe, source_line
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
 from graphprune.capture.inputs import Inputs, input_dimensions, normalise_inputs, registered_tensors
+from graphprune.capture.objects import numbered
 from graphprune.capture.operators import draws_random
 from graphprune.capture.outputs import Results, choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
@@ -104,7 +104,7 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
     stored = _used(graph, stored)
     _refuse_keywords(stored)
     description = describe(graph)
-    arguments = pytree.tree_unflatten(list(range(len(placeholders))), exported.call_spec.in_spec)
+    arguments = numbered(inputs)
     parameters = _parameter_names(model, inputs)
     return Program(
         graph=graph,
@@ -113,7 +113,7 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
         values=description.values,
         attributes={node.name: node.target for node in graph.nodes if node.op == "get_attr"},
         inputs=tuple(node.name for node in placeholders),
-        arguments=(tuple(arguments[0]), dict(arguments[1])),
+        arguments=arguments,
         parameters=parameters,
         outputs=output_structure(graph, exported, returned),
         returned=returned,

@@ -16,7 +16,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 
 from graphprune.capture.describe import is_users, source_line
-from graphprune.capture.inputs import Inputs
+from graphprune.capture.inputs import Inputs, fresh
 from graphprune.capture.outputs import Results
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import CaptureError, InputError, first_line
@@ -59,9 +59,10 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
 
 def run_once(model: nn.Module, inputs: Inputs) -> None:
     """Raises InputError if the model does not run on ``inputs``."""
+    args, kwargs = fresh(inputs)
     try:
         with left_as_it_was(model), unlogged():
-            model(*inputs[0], **inputs[1])
+            model(*args, **kwargs)
     except Exception as error:
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tensor_leaves(inputs))
         raise InputError(

@@ -9,16 +9,19 @@ import torch
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.dimensions import Dimension
+from graphprune.capture.objects import register_objects
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import InputError
 
-__all__ = ["Inputs", "input_dimensions", "normalise_inputs", "registered_tensors", "with_sizes"]
+__all__ = ["Inputs", "fresh", "input_dimensions", "normalise_inputs", "registered_tensors", "with_sizes"]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional arguments, and those with keywords
 
 
 def normalise_inputs(example_inputs: Any) -> Inputs:
     """``(args, kwargs)`` of a tensor, a tuple or list of arguments, a dict of keywords, or ``(args, kwargs)``.
+
+    An argument may be an object that holds tensors, see `register_objects`.
 
     Raises:
         InputError: there is no tensor in it.
@@ -39,11 +42,18 @@ def normalise_inputs(example_inputs: Any) -> Inputs:
                 f"example_inputs is a {type(example_inputs).__name__}",
                 "give a tensor, a tuple of arguments, a dict of keyword arguments, or (args, kwargs)",
             )
+    register_objects((*inputs[0], *inputs[1].values()))
     if not tensor_leaves(inputs):
         raise InputError("example_inputs holds no tensor", "give the inputs of one forward call")
     # copies: the sizes of a view's base would become part of the capture, and one tensor given in several places one
     # input
     return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)
+
+
+def fresh(inputs: Inputs) -> Inputs:
+    """The same tensors in other containers and objects, which a call may change."""
+    args, kwargs = pytree.tree_map(lambda leaf: leaf, inputs)
+    return args, kwargs
 
 
 def registered_tensors(model: torch.nn.Module, recurse: bool = True) -> dict[str, torch.Tensor]:

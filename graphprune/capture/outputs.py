@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.inputs import Inputs
-from graphprune.capture.objects import children, is_object, tensors_within
+from graphprune.capture.objects import is_object, objects_in, tensors_within
 from graphprune.capture.program import Constant
 from graphprune.ground.errors import InputError
 
@@ -53,7 +53,7 @@ class Results:
         """Paths of the objects that nobody asked for, if tensors are left, and if no input is of their class."""
         if wanted or not self.others:
             return ()
-        given = {type(item).__name__ for item in _objects((*inputs[0], *inputs[1].values()))}
+        given = {type(item).__name__ for item in objects_in((*inputs[0], *inputs[1].values()))}
         return tuple(path for path, kind in self.objects.items() if kind not in given)
 
     def notes(self, left_out: Collection[str]) -> tuple[str, ...]:
@@ -179,15 +179,6 @@ def _taken_apart(value: Any, path: str, results: Results) -> Any:
     if found is None:
         results.empty.add(path)
     return found
-
-
-def _objects(value: Any) -> Iterator[Any]:
-    """The objects in ``value`` that stand in no other object."""
-    if is_object(value):
-        yield value
-    else:
-        for _, item in children(value):
-            yield from _objects(item)
 
 
 def _unwrapped(structure: Any) -> Any:
