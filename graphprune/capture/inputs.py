@@ -13,7 +13,15 @@ from graphprune.capture.objects import register_objects
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import InputError
 
-__all__ = ["Inputs", "fresh", "input_dimensions", "normalise_inputs", "registered_tensors", "with_sizes"]
+__all__ = [
+    "Inputs",
+    "fresh",
+    "input_dimensions",
+    "normalise_inputs",
+    "registered_tensors",
+    "with_shapes",
+    "with_sizes",
+]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional arguments, and those with keywords
 
@@ -88,6 +96,19 @@ def with_sizes(inputs: Inputs, dimensions: Iterable[Dimension], sizes: Mapping[s
         if at.name in sizes:
             leaves[at.place] = _resized(leaves[at.place], at.dim, sizes[at.name])
     return pytree.tree_unflatten(leaves, structure)
+
+
+def with_shapes(inputs: Inputs, sizes: Mapping[tuple[int, int], int]) -> Inputs:
+    """Tensors like ``inputs`` with other sizes at some places (leaf, dimension), their values undefined."""
+    leaves, structure = pytree.tree_flatten(inputs)
+
+    def emptied(place: int, leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        shape = [sizes.get((place, dim), size) for dim, size in enumerate(leaf.shape)]
+        return torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
+
+    return pytree.tree_unflatten([emptied(*pair) for pair in enumerate(leaves)], structure)
 
 
 def _resized(tensor: torch.Tensor, dim: int, size: int) -> torch.Tensor:

@@ -1,0 +1,95 @@
+"""What the sizes of inputs are called: by the user, or by the rank and type of the tensor they stand in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import Tensor
+
+from graphprune.capture.dimensions import Dimension
+from graphprune.capture.trial import Place
+from graphprune.capture.varying import Vary, Varying
+from graphprune.ground.errors import CaptureError, InputError
+
+__all__ = ["Dynamic", "assignments", "described", "user_names"]
+
+Dynamic = str | bool | Mapping[str, Mapping[int, str]]
+
+# what dimensions beyond the first of a tensor of so many dimensions are called
+_FLOATING = {3: ("", "", "length"), 4: ("", "", "height", "width"), 5: ("", "", "depth", "height", "width")}
+_SEQUENCES = {2: ("", "sequence")}
+
+
+def user_names(dynamic: Dynamic, dimensions: Sequence[Dimension]) -> dict[Place, str]:
+    """The names that the user gave, by the places where they stand.
+
+    Raises:
+        InputError: there is no such input or dimension.
+    """
+    names: dict[Place, str] = {}
+    known = {(at.input, at.dim): at for at in dimensions}
+    ranks = {at.input: at.dim + 1 for at in dimensions}
+    for label, named in dynamic.items() if isinstance(dynamic, Mapping) else ():
+        if label not in ranks:
+            raise InputError(f"dynamic names the input {label!r}", f"the tensors are {', '.join(ranks)}")
+        for dim, name in named.items():
+            at = known.get((label, dim % ranks[label] if -ranks[label] <= dim < 0 else dim))
+            if at is None:
+                raise InputError(f"{label} has no dimension {dim}", f"it has {ranks[label]} dimensions")
+            names[at.place, at.dim] = name
+    return names
+
+
+def described(
+    dimensions: Sequence[Dimension], given: Mapping[Place, str], varying: Varying
+) -> tuple[Dimension, ...]:
+    """The dimensions with names where they vary, and with reasons where they do not.
+
+    Raises:
+        CaptureError: one that the user named does not vary.
+    """
+    names: dict[Place, str] = {}
+    for vary in varying.sizes:
+        name = next((given[place] for place in vary.places if place in given), "")
+        if not name:
+            taken = {*names.values(), *given.values()}
+            first = vary is varying.batch and "batch" not in taken
+            name = "batch" if first else _name(vary, dimensions, varying.trial.leaves, taken)
+        names |= dict.fromkeys(vary.places, name)
+    multiples = {place: vary.multiple for vary in varying.sizes for place in vary.places}
+    for at in dimensions:
+        place = (at.place, at.dim)
+        if place in given and place not in names:
+            why = varying.fixed.get(place) or "the model runs at this size only"
+            raise CaptureError(f"{at} cannot vary as {given[place]!r}: {why}", "leave it out of dynamic")
+    return tuple(
+        dataclasses.replace(
+            at,
+            name=names.get((at.place, at.dim), ""),
+            multiple=multiples.get((at.place, at.dim), 1),
+            reason=varying.fixed.get((at.place, at.dim), ""),
+        )
+        for at in dimensions
+    )
+
+
+def _name(vary: Vary, dimensions: Sequence[Dimension], leaves: Sequence[object], taken: Iterable[str]) -> str:
+    place, dim = vary.places[0]
+    tensor = leaves[place]
+    assert isinstance(tensor, Tensor)
+    table = _FLOATING if tensor.is_floating_point() else _SEQUENCES
+    usual = dict(enumerate(table.get(tensor.dim(), ()))).get(dim, "")
+    if usual and usual not in taken:
+        return usual
+    label = next(at.input for at in dimensions if at.place == place).replace(".", "_")
+    return f"{label}_{usual or dim}"
+
+
+def assignments(dimensions: Iterable[Dimension], varying: Varying) -> tuple[dict[str, int], ...]:
+    """The sizes at which the program was compared with the model, by name: all small, and all large."""
+    names = {(at.place, at.dim): at.name for at in dimensions}
+    return tuple(
+        {names[vary.places[0]]: getattr(vary, which) for vary in varying.tried}
+        for which in ("small", "large")
+    )
