@@ -39,6 +39,7 @@ from graphprune.capture.simplify import (
     relax_views,
     remove_dead,
 )
+from graphprune.capture.single import Beside, allow_single
 from graphprune.capture.varying import Varying, find_varying, together
 from graphprune.capture.watching import Watch, watched
 from graphprune.ground.errors import CaptureError, InputError, first_line
@@ -126,6 +127,8 @@ def _capture(
     settle_constants(graph, sizes, far.constant(sizes.reads.values()))
     remove_dead(graph)
     varying = Check(runner, returned, exported.call_spec.out_spec.num_leaves).settle(varying)
+    tensors = {name: item.tensor for name, item in stored.items()}
+    singles = allow_single(Beside(graph, tensors, model, inputs, returned), runner, varying)
     dimensions = describe_sizes(varying)
     require_dimensions(dimensions, placeholders, sizes)
     stored = fold_parametrised(graph, stored, model)
@@ -155,7 +158,7 @@ def _capture(
         wanted=tuple(wanted),
         batch_primes=(*([prime] if prime else []), *description.primes),
         dimensions=dimensions,
-        tried=assignments(dimensions, varying),
+        tried=assignments(dimensions, varying, singles),
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
         notes=results.notes(left_out),
         model=model,

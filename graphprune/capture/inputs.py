@@ -21,6 +21,7 @@ __all__ = [
     "registered_tensors",
     "with_shapes",
     "with_sizes",
+    "with_values",
 ]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional arguments, and those with keywords
@@ -91,10 +92,14 @@ def input_dimensions(inputs: Inputs, parameters: Sequence[str]) -> list[Dimensio
 
 def with_sizes(inputs: Inputs, dimensions: Iterable[Dimension], sizes: Mapping[str, int]) -> Inputs:
     """``inputs`` with tensors repeated or cut, so that each dimension that is named in ``sizes`` has that size."""
+    return with_values(inputs, {(at.place, at.dim): sizes[at.name] for at in dimensions if at.name in sizes})
+
+
+def with_values(inputs: Inputs, sizes: Mapping[tuple[int, int], int]) -> Inputs:
+    """``inputs`` with tensors repeated or cut, so that they have these sizes at some places (leaf, dimension)."""
     leaves, structure = pytree.tree_flatten(inputs)
-    for at in dimensions:
-        if at.name in sizes:
-            leaves[at.place] = _resized(leaves[at.place], at.dim, sizes[at.name])
+    for (place, dim), size in sizes.items():
+        leaves[place] = _resized(leaves[place], dim, size)
     return pytree.tree_unflatten(leaves, structure)
 
 

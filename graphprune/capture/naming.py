@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.trial import Place
-from graphprune.capture.varying import Vary, Varying
+from graphprune.capture.varying import Vary, Varying, together
 from graphprune.ground.errors import CaptureError, InputError
 
 __all__ = ["Dynamic", "assignments", "described", "user_names"]
@@ -86,10 +86,10 @@ def _name(vary: Vary, dimensions: Sequence[Dimension], leaves: Sequence[object],
     return f"{label}_{usual or dim}"
 
 
-def assignments(dimensions: Iterable[Dimension], varying: Varying) -> tuple[dict[str, int], ...]:
-    """The sizes at which the program was compared with the model, by name: all small, and all large."""
+def assignments(
+    dimensions: Iterable[Dimension], varying: Varying, more: Iterable[Mapping[Place, int]] = ()
+) -> tuple[dict[str, int], ...]:
+    """The sizes at which the program was compared with the model, by name: all small, all large, and ``more``."""
     names = {(at.place, at.dim): at.name for at in dimensions}
-    return tuple(
-        {names[vary.places[0]]: getattr(vary, which) for vary in varying.tried}
-        for which in ("small", "large")
-    )
+    corners = (together(varying.tried, which) for which in ("small", "large"))
+    return tuple({names[place]: size for place, size in sizes.items()} for sizes in (*corners, *more))

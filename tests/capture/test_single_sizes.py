@@ -1,0 +1,75 @@
+"""Decisions that set the size 1 apart: harmless ones are allowed, others refuse it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import graphprune as gp
+
+
+class Tokens(nn.Module):
+    def __init__(self, single: object) -> None:
+        super().__init__()
+        self.embed, self.up, self.down = nn.Embedding(9, 6), nn.Linear(6, 12), nn.Linear(12, 6)
+        self.single = single
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.down(self.up(self.embed(ids)).relu())
+        return self.single(x)
+
+
+def faster(x: Tensor) -> Tensor:
+    return x.cumsum(1) if x.shape[1] > 1 else x
+
+
+def different(x: Tensor) -> Tensor:
+    return x.cumsum(1) if x.shape[1] != 1 else x + 1
+
+
+def half(x: Tensor) -> Tensor:
+    return x.cumsum(1) if x.shape[1] // 2 > 1 else x * 1
+
+
+def even(x: Tensor) -> Tensor:
+    return x.cumsum(1) if x.shape[1] % 2 == 0 else x * 1
+
+
+def failing(x: Tensor) -> Tensor:
+    if x.shape[1] < 2:
+        raise ValueError("too short")
+    return x.cumsum(1)
+
+
+def slim(single: object) -> gp.Result:
+    torch.manual_seed(0)
+    return gp.shrink(Tokens(single), torch.randint(0, 9, (2, 6)), ratio=0.5)
+
+
+def test_a_decision_that_changes_nothing_allows_the_size() -> None:
+    result = slim(faster)
+    assert {"batch": 2, "sequence": 1} in [{**sizes, "batch": 2} for sizes in result.graph.program.tried]
+    ids = torch.randint(0, 9, (3, 1))
+    torch.testing.assert_close(result.model(ids), result.model(ids.repeat(1, 2))[:, :1])
+
+
+@pytest.mark.parametrize("single", [different, half, failing])
+def test_others_refuse_it(single: object) -> None:
+    with pytest.raises(gp.InputError, match="the model decides on its sizes"):
+        slim(single).model(torch.randint(0, 9, (3, 1)))
+
+
+def test_a_condition_on_more_sizes_than_one_stays() -> None:
+    result = slim(half)
+    with pytest.raises(gp.InputError, match="decides on its sizes"):
+        result.model(torch.randint(0, 9, (3, 3)))
+    with pytest.raises(gp.InputError):
+        slim(even).model(torch.randint(0, 9, (3, 3)))
+
+
+def test_batches_of_one() -> None:
+    def squeezed(x: Tensor) -> Tensor:
+        return x.sum(0, keepdim=True) if x.shape[0] > 1 else x
+
+    assert slim(squeezed).model(torch.randint(0, 9, (1, 6))).shape == (1, 6, 6)
