@@ -109,7 +109,7 @@ def _capture(
     """
     results = Results()
     prime = choose_prime(model, inputs) if varying.batch else 0
-    traced = {**together(varying.sizes, "size"), **(varying.batch.at(prime) if varying.batch else {})}
+    traced = {**together(varying.sizes, "traced"), **(varying.batch.at(prime) if varying.batch else {})}
     watch = Watch()
     with watched(model, watch):
         exported = export_program(model, with_shapes(inputs, traced) if traced else inputs, results)

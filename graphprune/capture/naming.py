@@ -79,11 +79,14 @@ def _name(vary: Vary, dimensions: Sequence[Dimension], leaves: Sequence[object],
     tensor = leaves[place]
     assert isinstance(tensor, Tensor)
     table = _FLOATING if tensor.is_floating_point() else _SEQUENCES
+    label = next(at.input for at in dimensions if at.place == place)
+    argument, _, within = label.partition(".")
+    if within and f"{argument}_length" not in taken:  # what is kept within an argument is no image
+        return f"{argument}_length"
     usual = dict(enumerate(table.get(tensor.dim(), ()))).get(dim, "")
     if usual and usual not in taken:
         return usual
-    label = next(at.input for at in dimensions if at.place == place).replace(".", "_")
-    return f"{label}_{usual or dim}"
+    return f"{label.replace('.', '_')}_{usual or dim}"
 
 
 def assignments(

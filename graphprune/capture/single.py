@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.checking import Runner
+from graphprune.capture.checking import DoesNotVaryError, Runner
 from graphprune.capture.execution import Execution, call_operator
 from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import Inputs, fresh, with_values
@@ -69,19 +69,53 @@ class Beside:
 def allow_single(beside: Beside, runner: Runner, varying: Varying) -> tuple[dict[Place, int], ...]:
     """Removes from the graph the conditions that only exclude the size 1, where it is right at that size.
 
+    A size that is 1 in the example was traced at another one, see `Vary.traced`; the graph is then described at 1.
+
     Returns:
         the sizes at which the graph was compared with the model.
+
+    Raises:
+        DoesNotVaryError: the graph is not right at the example's size 1.
     """
+    batch = varying.batch
     found: list[dict[Place, int]] = []
     corners = [together(varying.tried, which) for which in ("small", "large")]
     for vary in varying.tried:
+        elsewhere = vary.size == 1 and (not batch or vary.places != batch.places)
         conditions = _excluding(beside.graph, runner, vary, corners) if vary.multiple == 1 else []
         singles = [{**corner, **vary.at(1)} for corner in corners]
-        if conditions and all(map(beside.agree, singles)):
+        if (conditions or elsewhere) and all(map(beside.agree, singles)):
             found += singles
             for node in conditions:
                 beside.graph.erase_node(node)
+        elif elsewhere:
+            raise DoesNotVaryError(dict.fromkeys(vary.places, "the model computes otherwise at the size 1"))
+    _describe(beside.graph, runner, varying)
     return tuple(found)
+
+
+def _describe(graph: fx.Graph, runner: Runner, varying: Varying) -> None:
+    """Notes in the graph what its nodes give at the example's sizes of 1, where it was traced at others."""
+    ones = {
+        place: 1
+        for vary in varying.sizes
+        if vary is not varying.batch and vary.size == 1
+        for place in vary.places
+    }
+    if not ones:
+        return
+    values = runner.values(ones)
+    missing = any(node not in values for node in graph.nodes if node.op != "output")
+    if missing or runner.at(ones).problem or any(_is_data(value) for value in values.values()):
+        raise DoesNotVaryError(dict.fromkeys(ones, "the model computes otherwise at the size 1"))
+    for node, value in values.items():
+        node.meta["val"] = value
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a size in it depends on data."""
+    sizes = [size for leaf in tensor_leaves(value) for size in leaf.shape]
+    return any(isinstance(size, torch.SymInt) for size in (*sizes, *pytree.tree_leaves(value)))
 
 
 def _excluding(
@@ -89,6 +123,8 @@ def _excluding(
 ) -> list[fx.Node]:
     """The conditions that hold at every size of ``vary`` but 1; none if there are others that do not hold there."""
     conditions = [node for node in graph.nodes if node.target is require]
+    if not any(map(_compared, conditions)):
+        return []
     singles = [runner.at({**corner, **vary.at(1)}, decide=False) for corner in corners]
     others = [(runner.at(corner, decide=False), corner[vary.places[0]]) for corner in corners]
     runs = [*((ran, 1) for ran in singles), *others]

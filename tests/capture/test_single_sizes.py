@@ -73,3 +73,22 @@ def test_batches_of_one() -> None:
         return x.sum(0, keepdim=True) if x.shape[0] > 1 else x
 
     assert slim(squeezed).model(torch.randint(0, 9, (1, 6))).shape == (1, 6, 6)
+
+
+@pytest.mark.parametrize("single", [faster, lambda x: x.cumsum(1)])
+def test_an_example_of_one_token_holds_for_more(single: object) -> None:
+    model, one = Tokens(single), torch.randint(0, 9, (2, 1))
+    result = gp.shrink(model, one, params=1.0)
+    assert result.graph.program.sizes == {"batch": 2, "sequence": 1}
+    for length in (1, 2, 9):
+        ids = torch.randint(0, 9, (3, length))
+        torch.testing.assert_close(result.model(ids), model(ids))
+    assert result.before.macs == 2 * 6 * 12
+    assert result.graph.program.values["relu"].shape[1:] == (1, 12)
+
+
+def test_an_example_of_one_token_holds_for_one_where_the_model_computes_otherwise() -> None:
+    result = gp.shrink(Tokens(different), torch.randint(0, 9, (2, 1)), params=1.0)
+    assert "sequence" not in result.graph.program.sizes
+    with pytest.raises(gp.InputError, match="the model computes otherwise at the size 1"):
+        result.model(torch.randint(0, 9, (2, 3)))
