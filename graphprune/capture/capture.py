@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from graphprune.capture.batch import choose_prime
 from graphprune.capture.checking import Check, DoesNotVaryError, Runner
@@ -28,8 +27,9 @@ from graphprune.capture.inputs import (
     with_shapes,
 )
 from graphprune.capture.naming import Dynamic, assignments, described, user_names
+from graphprune.capture.objects import numbered
 from graphprune.capture.operators import draws_random
-from graphprune.capture.outputs import choose_outputs, output_structure
+from graphprune.capture.outputs import Results, choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.simplify import (
     fix_squeezes,
@@ -39,6 +39,7 @@ from graphprune.capture.simplify import (
     relax_views,
     remove_dead,
 )
+from graphprune.capture.single import Beside, allow_single
 from graphprune.capture.varying import Varying, find_varying, together
 from graphprune.capture.watching import Watch, watched
 from graphprune.ground.errors import CaptureError, InputError, first_line
@@ -106,14 +107,16 @@ def _capture(
         CaptureError: the model cannot be captured so.
         DoesNotVaryError: the graph does not follow some of these sizes.
     """
+    results = Results()
     prime = choose_prime(model, inputs) if varying.batch else 0
-    traced = {**together(varying.sizes, "size"), **(varying.batch.at(prime) if varying.batch else {})}
+    traced = {**together(varying.sizes, "traced"), **(varying.batch.at(prime) if varying.batch else {})}
     watch = Watch()
     with watched(model, watch):
-        exported = export_program(model, with_shapes(inputs, traced) if traced else inputs)
+        exported = export_program(model, with_shapes(inputs, traced) if traced else inputs, results)
     stored, first_name = _stored(exported, model)
     graph, placeholders = copy_graph(exported, first_name)
-    returned = choose_outputs(graph, exported, wanted)
+    left_out = results.left_out(wanted, inputs)
+    returned = choose_outputs(graph, exported, wanted, results, left_out)
     sizes = free_literals(graph, watch)
     if varying.batch:
         place, dim = varying.batch.places[0]
@@ -124,6 +127,8 @@ def _capture(
     settle_constants(graph, sizes, far.constant(sizes.reads.values()))
     remove_dead(graph)
     varying = Check(runner, returned, exported.call_spec.out_spec.num_leaves).settle(varying)
+    tensors = {name: item.tensor for name, item in stored.items()}
+    singles = allow_single(Beside(graph, tensors, model, inputs, returned), runner, varying)
     dimensions = describe_sizes(varying)
     require_dimensions(dimensions, placeholders, sizes)
     stored = fold_parametrised(graph, stored, model)
@@ -138,7 +143,6 @@ def _capture(
     stored = _used(graph, stored)
     _refuse_keywords(stored)
     description = describe(graph)
-    arguments = pytree.tree_unflatten(list(range(len(placeholders))), exported.call_spec.in_spec)
     return Program(
         graph=graph,
         stored=stored,
@@ -146,7 +150,7 @@ def _capture(
         values=description.values,
         attributes={node.name: node.target for node in graph.nodes if node.op == "get_attr"},
         inputs=tuple(node.name for node in placeholders),
-        arguments=(tuple(arguments[0]), dict(arguments[1])),
+        arguments=numbered(inputs),
         parameters=_parameter_names(model, inputs),
         outputs=output_structure(graph, exported, returned),
         returned=returned,
@@ -154,8 +158,9 @@ def _capture(
         wanted=tuple(wanted),
         batch_primes=(*([prime] if prime else []), *description.primes),
         dimensions=dimensions,
-        tried=assignments(dimensions, varying),
+        tried=assignments(dimensions, varying, singles),
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
+        notes=results.notes(left_out),
         model=model,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,17 @@ class Runner:
             return self._run(sizes, decide, fake=True)
         return on_meta
 
-    def _run(self, sizes: Mapping[Place, int], decide: bool, fake: bool) -> Shapes:
+    def values(self, sizes: Mapping[Place, int]) -> Mapping[fx.Node, Any]:
+        """What each node gives at ``sizes``, in fake tensors; not all nodes are there if one of them fails."""
+        return self._run(sizes, decide=False, fake=True, keep=lambda value: value).values
+
+    def _run(
+        self,
+        sizes: Mapping[Place, int],
+        decide: bool,
+        fake: bool,
+        keep: Callable[[Any], Any] = lambda value: _shape(value),
+    ) -> Shapes:
         device = None if fake else torch.device("meta")
         wanted = {**self._traced, **sizes}
         values: dict[fx.Node, Any] = {}
@@ -110,7 +120,7 @@ class Runner:
             execution = Execution(self._graph, tensors, inputs, call, literal)
             try:
                 for node, value in execution:
-                    values[node] = _shape(value)
+                    values[node] = keep(value)
             except GraphpruneError as error:
                 return Shapes(values, error.message, decided=True)
             except Exception as error:  # whatever an operator raises on tensors without data
@@ -190,9 +200,11 @@ class Check:
     def _guilty(self, varying: Varying, problem: str) -> dict[Place, str]:
         """Which sizes the graph does not follow, and why: those with which alone it does not, else all."""
         reasons: dict[Place, str] = {}
+        example = together(varying.tried, "size")
         for vary in varying.tried:
             for size in (vary.large, vary.small):
-                ran = self._run(vary.at(size), varying.trial.run(vary.at(size)).shapes)
+                sizes = {**example, **vary.at(size)}
+                ran = self._run(sizes, varying.trial.run(sizes).shapes)
                 if ran.problem:
                     reasons |= dict.fromkeys(vary.places, ran.problem)
         return reasons or {place: problem for vary in varying.tried for place in vary.places}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.trial import Place
-from graphprune.capture.varying import Vary, Varying
+from graphprune.capture.varying import Vary, Varying, together
 from graphprune.ground.errors import CaptureError, InputError
 
 __all__ = ["Dynamic", "assignments", "described", "user_names"]
@@ -79,17 +79,20 @@ def _name(vary: Vary, dimensions: Sequence[Dimension], leaves: Sequence[object],
     tensor = leaves[place]
     assert isinstance(tensor, Tensor)
     table = _FLOATING if tensor.is_floating_point() else _SEQUENCES
+    label = next(at.input for at in dimensions if at.place == place)
+    argument, _, within = label.partition(".")
+    if within and f"{argument}_length" not in taken:  # what is kept within an argument is no image
+        return f"{argument}_length"
     usual = dict(enumerate(table.get(tensor.dim(), ()))).get(dim, "")
     if usual and usual not in taken:
         return usual
-    label = next(at.input for at in dimensions if at.place == place).replace(".", "_")
-    return f"{label}_{usual or dim}"
+    return f"{label.replace('.', '_')}_{usual or dim}"
 
 
-def assignments(dimensions: Iterable[Dimension], varying: Varying) -> tuple[dict[str, int], ...]:
-    """The sizes at which the program was compared with the model, by name: all small, and all large."""
+def assignments(
+    dimensions: Iterable[Dimension], varying: Varying, more: Iterable[Mapping[Place, int]] = ()
+) -> tuple[dict[str, int], ...]:
+    """The sizes at which the program was compared with the model, by name: all small, all large, and ``more``."""
     names = {(at.place, at.dim): at.name for at in dimensions}
-    return tuple(
-        {names[vary.places[0]]: getattr(vary, which) for vary in varying.tried}
-        for which in ("small", "large")
-    )
+    corners = (together(varying.tried, which) for which in ("small", "large"))
+    return tuple({names[place]: size for place, size in sizes.items()} for sizes in (*corners, *more))

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors
+from graphprune.capture.outputs import plain_results
 from graphprune.capture.remembered import user_line
 from graphprune.ground.unlogged import unlogged
 
@@ -95,7 +96,7 @@ class Trial:
                     returned = self._model(*args, **kwargs)
                 else:
                     returned = functional_call(self._model, self._meta, args, kwargs, tie_weights=False)
-        leaves = pytree.tree_leaves(returned)
+        leaves = pytree.tree_leaves(plain_results(returned))
         shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in leaves)
         return Ran(shapes, tuple(calls.made))
 

@@ -36,6 +36,11 @@ class Vary:
     small: int
     multiple: int = 1
 
+    @property
+    def traced(self) -> int:
+        """Where the graph is traced: not at the size 1, at which much is elided, and Python often decides otherwise."""
+        return self.large if self.size == 1 else self.size
+
     def at(self, size: int) -> dict[Place, int]:
         return dict.fromkeys(self.places, size)
 

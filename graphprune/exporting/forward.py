@@ -12,7 +12,7 @@ from torch import fx
 
 from graphprune.exporting.layout import Bracket, Expression, flat, literal, named, quoted, statement
 from graphprune.exporting.targets import function_name
-from graphprune.ground.arguments import remedy, require_same
+from graphprune.ground.arguments import count_items, read_attribute, remedy, require_same
 from graphprune.ground.errors import InputError
 
 __all__ = ["attribute", "forward_source"]
@@ -200,6 +200,10 @@ def _expression(node: fx.Node, names: _Names) -> Expression:
 
 def _call(name: str, node: fx.Node, values: list[Expression], options: list[Expression]) -> Expression:
     on_tensor = bool(node.args) and isinstance(node.args[0], fx.Node)
+    if node.target is read_attribute:
+        return f"{flat(values[0])}.{node.args[1]}"
+    if node.target is count_items:
+        return Bracket("len(", values, ")")
     if not options and (on_tensor or name.startswith("operator.")):
         if name == "operator.getitem" and on_tensor:
             return Bracket(f"{flat(values[0])}[", _subscripts(node.args[1], values[1]), "]")
