@@ -84,6 +84,7 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
     graph, placeholders = copy_graph(exported, first_name)
     returned = choose_outputs(graph, exported, wanted)
     remove_dead(graph)
+    relax_views(graph)
     lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
     if prime:
         free_batch(graph, placeholders, prime)
@@ -93,7 +94,6 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
-    relax_views(graph)
     fix_squeezes(graph, prime)
     remove_dead(graph)
     _refuse_random(graph)
