@@ -1,4 +1,4 @@
-"""A slim model at batch sizes it was not captured with: in PyTorch and in its ONNX file, against the zeroed original."""
+"""A slim model at other batch sizes than that of its capture, in PyTorch and as ONNX, against the zeroed original."""
 
 from __future__ import annotations
 
