@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from at_batches import right_at_batches, right_in_onnx
 from black_box import reproducible  # noqa: F401  (a fixture)
 from torch import Tensor, nn
