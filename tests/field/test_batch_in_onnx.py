@@ -129,3 +129,12 @@ def test_batch_varies_where_shapes_are_data(label: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", IN_PYTORCH)
 def test_batch_varies_in_pytorch_where_shapes_are_data(label: str) -> None:
     right_at_batches(Net(IN_PYTORCH[label]), X)
+
+
+@pytest.mark.parametrize(
+    "label", ["written by mask", "written by full mask", "written by expanded mask", "masked_fill"]
+)
+def test_what_a_mask_overwrites_keeps_its_width_free(label: str) -> None:
+    """Each position stands for itself, whether the mask has the width or not."""
+    result = right_at_batches(Net(IN_ONNX[label]), X)
+    assert "inner.weight:0" in {group.name for group in result.graph.groups}
