@@ -122,6 +122,7 @@ def _capture(
         place, dim = varying.batch.places[0]
         free_multiples(graph, sizes, sizes.leaf(placeholders[place], dim), prime)
     require_decisions(watch.log.decisions.values(), sizes)
+    relax_views(graph)
     runner = Runner(graph, placeholders, traced)
     far = runner.far(varying.sizes)
     settle_constants(graph, sizes, far.constant(sizes.reads.values()))
@@ -136,7 +137,6 @@ def _capture(
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
-    relax_views(graph)
     fix_squeezes(graph, far.varies)
     remove_dead(graph)
     _refuse_random(graph)

@@ -102,8 +102,6 @@ class Runner:
             return device if device is not None and isinstance(leaf, torch.device) else leaf
 
         def call(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if node.target is torch.ops.aten.view.default:  # a slim tensor is reshaped too, see `relax_views`
-                return torch.ops.aten.reshape.default(*args, **kwargs)
             try:
                 return call_operator(node, args, kwargs)
             except GraphpruneError:
@@ -111,7 +109,7 @@ class Runner:
                     raise
                 return None
 
-        with FakeTensorMode(shape_env=ShapeEnv()) if fake else torch.no_grad():
+        with without_data() if fake else torch.no_grad():
             tensors = {
                 str(node.target): like(node.meta["val"], node.meta["val"].shape)
                 for node in self._graph.find_nodes(op="get_attr")
