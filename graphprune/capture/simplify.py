@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from graphprune.capture.operators import arguments, call, draws_random, family, mutates
 from graphprune.capture.program import Stored
+from graphprune.ground.arguments import require
 
 __all__ = [
     "HOOKED",
@@ -270,6 +271,7 @@ def fix_squeezes(graph: fx.Graph, batch: int) -> None:
 
 
 def remove_dead(graph: fx.Graph) -> None:
-    """Drops what nobody reads, assertions on shapes included."""
+    """Drops what nobody reads, torch's own assertions on shapes included; what `require` demands stays."""
     kept = ("placeholder", "output")
-    _erase_unread(graph, [node for node in graph.nodes if node.op not in kept and not mutates(node)])
+    dead = [n for n in graph.nodes if n.op not in kept and not mutates(n) and n.target is not require]
+    _erase_unread(graph, dead)

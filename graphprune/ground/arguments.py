@@ -16,7 +16,11 @@ from torch.utils._pytree import tree_leaves
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["is_constant", "remedy", "require", "require_same", "tensor_leaves"]
+__all__ = ["OTHER_SIZE", "is_constant", "remedy", "require", "require_same", "tensor_leaves"]
+
+OTHER_SIZE = (
+    "capture the model again with an example of this size"  # what to do where `require` refuses a size
+)
 
 
 def tensor_leaves(value: Any) -> list[torch.Tensor]:
@@ -47,7 +51,7 @@ def require(holds: bool, message: str) -> None:
     if has_torch_function((holds,)):  # symbolic tracing, which is to keep this call
         handle_torch_function(require, (holds,), holds, message)
     elif not holds:
-        raise InputError(message, "capture the model again with an example of this size")
+        raise InputError(message, OTHER_SIZE)
 
 
 def remedy(captured: Any) -> str:

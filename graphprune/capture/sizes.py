@@ -1,0 +1,54 @@
+"""Nodes of a graph that compute with sizes: ``sym_size``, arithmetic on it, and conditions that a call must meet."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import fx
+
+from graphprune.ground.arguments import require
+
+__all__ = ["is_guard", "reads_size", "size_nodes", "sizes_of_inputs"]
+
+_READ = torch.ops.aten.sym_size.int
+
+
+def is_guard(node: fx.Node) -> bool:
+    """Whether the node refuses calls of other sizes: ``require(holds, message)``."""
+    return node.target is require
+
+
+def reads_size(node: fx.Node) -> bool:
+    """Whether the node is the size of one dimension of a tensor."""
+    return node.target is _READ or (
+        node.op == "call_method" and node.target == "size" and len(node.args) == 2
+    )
+
+
+def size_nodes(graph: fx.Graph) -> dict[fx.Node, None]:
+    """All nodes that compute with nothing but sizes, guards among them, in the graph's order."""
+    found: dict[fx.Node, None] = {}
+    for node in graph.nodes:
+        if reads_size(node) or _computes(node, found):
+            found[node] = None
+    return found
+
+
+def _computes(node: fx.Node, sizes: Collection[fx.Node]) -> bool:
+    """Whether a Python function takes sizes alone; an operator of ATen that takes them makes a tensor."""
+    if node.op != "call_function" or isinstance(node.target, torch._ops.OpOverload):
+        return False
+    given = node.all_input_nodes
+    return bool(given) and all(source in sizes for source in given)
+
+
+def sizes_of_inputs(graph: fx.Graph) -> list[fx.Node]:
+    """Those that are known before anything is computed: what is read first, then what is made of it."""
+    found: set[fx.Node] = {node for node in graph.nodes if node.op == "placeholder"}
+    sizes = []
+    for node in size_nodes(graph):
+        if all(source in found for source in node.all_input_nodes):
+            found.add(node)
+            sizes.append(node)
+    return sorted(sizes, key=lambda node: not reads_size(node))
