@@ -44,11 +44,15 @@ def _computes(node: fx.Node, sizes: Collection[fx.Node]) -> bool:
 
 
 def sizes_of_inputs(graph: fx.Graph) -> list[fx.Node]:
-    """Those that are known before anything is computed: what is read first, then what is made of it."""
-    found: set[fx.Node] = {node for node in graph.nodes if node.op == "placeholder"}
-    sizes = []
+    """Those that are known before anything is computed: what is read of each input, then what is made of it."""
+    known = {node: place for place, node in enumerate(graph.nodes) if node.op == "placeholder"}
+    read: list[tuple[int, int, fx.Node]] = []
+    made = []
     for node in size_nodes(graph):
-        if all(source in found for source in node.all_input_nodes):
-            found.add(node)
-            sizes.append(node)
-    return sorted(sizes, key=lambda node: not reads_size(node))
+        if all(source in known for source in node.all_input_nodes):
+            if reads_size(node):
+                read.append((known[node.args[0]], node.args[1], node))  # type: ignore[arg-type]
+            else:
+                made.append(node)
+            known[node] = len(known)
+    return [node for _, _, node in sorted(read, key=lambda item: item[:2])] + made

@@ -99,13 +99,13 @@ def _guard(node: fx.Node, names: Names) -> list[str]:
 
 def _raised(reason: str) -> list[str]:
     """`raise ValueError("…")`, a long reason in several lines."""
-    whole = f"            raise ValueError({quoted(reason)})"
+    whole = f"            raise ValueError({_text(reason)})"
     if len(whole) <= WIDTH:
         return [whole]
     parts = textwrap.wrap(
         reason, WIDTH - 30, drop_whitespace=False, replace_whitespace=False, expand_tabs=False
     )
-    inner = [f"                {quoted(part)}" for part in parts]
+    inner = [f"                {_text(part)}" for part in parts]
     return ["            raise ValueError(", *inner, "            )"]
 
 
@@ -119,6 +119,11 @@ def _requirement(node: fx.Node, names: Names) -> list[str]:
         differs = f"isinstance({text}, torch.Tensor) or {text} != {wanted}"
     reason = f"{name} was {captured!r} at capture; {remedy(captured)}"
     return [f"        if {differs}:", *_raised(reason)]
+
+
+def _text(text: str) -> str:
+    """In the quotes in which less has to be escaped, as ruff sets them."""
+    return repr(text) if '"' in text and "'" not in text else quoted(text)
 
 
 def _expression(node: fx.Node, names: Names) -> Expression:

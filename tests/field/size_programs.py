@@ -24,8 +24,9 @@ __all__ = ["Condition", "Sizes", "sized_graph", "sized_program", "with_nodes"]
 
 # a number that stands in the graph → the function that computes it, and the numbers that it computes it from
 Derived = Mapping[int, tuple[Any, ...]]
-# (function, number, number, message): the function of the two must be true
-Condition = tuple[Callable[[Any, Any], Any], int, int, str]
+# (function, size, number, message): the function of the two must be true; a size may be computed from another one
+Computed = tuple[Callable[..., Any], int, int]
+Condition = tuple[Callable[[Any, Any], Any], int | Computed, int, str]
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ def with_nodes(program: Program, sizes: Sizes) -> Program:
         made[value] = add(function, *map(number, given))
         last.meta["val"] = value
     for function, one, other, message in sizes.conditions:
-        condition = add(function, number(one), number(other))
+        value = number(one) if isinstance(one, int) else add(one[0], number(one[1]), one[2])
+        last.meta.setdefault("val", 0)
+        condition = add(function, value, other)
         condition.meta["val"] = True
         add(require, condition, message)
     for node in graph.nodes:
-        if node not in made.values() and node.target is not require and node.meta.get("val") is not True:
+        if isinstance(node.meta.get("val"), Tensor | tuple | list):
             node.args, node.kwargs = fx.node.map_aggregate(
                 (node.args, dict(node.kwargs)), lambda leaf: number(leaf) if type(leaf) is int else leaf
             )
