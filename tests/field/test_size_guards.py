@@ -31,7 +31,7 @@ class Net(nn.Module):
         self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(46, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x).relu().reshape(x.shape[0], 8, x.shape[2], x.shape[3] // 2, 2).mean((1, 4))
+        y = self.conv(x).relu().reshape(x.shape[0], -1, x.shape[2], x.shape[3] // 2, 2).mean(-1).sum(1)
         return self.head(y.transpose(1, 2)) / x.shape[3]
 
 
@@ -63,8 +63,9 @@ FORWARD = """\
 BODY = """\
         x = self.conv(x)
         x = torch.relu(x)
-        x = x.reshape([batch, 4, rows, width // 2, 2])
-        x = x.mean([1, 4])
+        x = x.reshape([batch, -1, rows, width // 2, 2])
+        x = x.mean([-1])
+        x = x.sum([1])
         x = x.transpose(1, 2)
         x = self.head(x)
         x = x / width
@@ -196,3 +197,33 @@ def test_the_source_of_a_hostile_message_is_text(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="import os") as caught:
         model(torch.zeros(1))
     assert str(caught.value).startswith(message)
+
+
+VERBS: dict[str, dict[str, object]] = {
+    "repaired": {"ratio": 0.5, "repair": True, "calibration": [X]},
+    "by activations": {"ratio": 0.5, "importance": "activation_variance", "calibration": [X]},
+    "in rounds": {"ratio": 0.5, "rounds": 2},
+    "without loss": {"lossless": True},
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_way_to_shrink_keeps_conditions(verb: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Net().eval()
+    net.conv.weight.data[2] = net.conv.bias.data[2] = 0  # of use to nobody
+    graph = sized_graph(net, X, SIZES)
+    result = gp.shrink(graph, None, **VERBS[verb])
+    assert result.verdict.passed
+    assert result.after.params < result.before.params
+    result.save(tmp_path, onnx=False)
+    for model in (result.model, gp.load(tmp_path)):
+        torch.testing.assert_close(model(X[..., :34]), result.model(X[..., :34]))
+        with pytest.raises(InputError, match=r"x\[2\] is fixed at 46, which self\.head was made for"):
+            model(torch.randn(2, 3, 40, 58))
+
+
+def test_layers_go_back_into_a_model_with_conditions() -> None:
+    net = Net().eval()
+    grafted = gp.shrink(sized_graph(net, X, SIZES), None, ratio=0.5).graft()
+    assert grafted(X).shape == net(X).shape
