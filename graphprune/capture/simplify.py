@@ -246,11 +246,7 @@ def fix_squeezes(graph: fx.Graph, varies: Callable[[fx.Node, int], bool]) -> Non
 
 
 def remove_dead(graph: fx.Graph) -> None:
-    """Drops what nobody reads, torch's assertions on shapes included."""
+    """Drops what nobody reads, torch's own assertions on shapes included; what `require` demands stays."""
     kept = ("placeholder", "output")
-    unread = [
-        node
-        for node in graph.nodes
-        if node.op not in kept and node.target is not require and not mutates(node)
-    ]
-    _erase_unread(graph, unread)
+    dead = [n for n in graph.nodes if n.op not in kept and not mutates(n) and n.target is not require]
+    _erase_unread(graph, dead)

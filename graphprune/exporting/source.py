@@ -10,9 +10,10 @@ import torch
 from torch import fx, nn
 
 from graphprune.capture.inputs import registered_tensors
-from graphprune.exporting.forward import attribute, forward_source
+from graphprune.exporting.forward import forward_source
 from graphprune.exporting.inventory import ModuleEntry, TensorEntry, build_layer, inventory
 from graphprune.exporting.layout import WIDTH, Bracket, Expression, literal, named, quoted, statement
+from graphprune.exporting.naming import attribute
 from graphprune.exporting.targets import user_operator
 
 __all__ = ["module_source"]

@@ -143,8 +143,7 @@ FORWARD = """\
     def forward(self, input_ids, scale=None):
         x = self.embed(input_ids)
         x = x + self.position
-        size = x.size(0)
-        size_1 = x.size(1)
+        size, size_1 = x.shape[0], x.shape[1]
         # blocks.0
         x1 = self.blocks[0].norm(x)
         x1 = self.blocks[0].qkv(x1)
