@@ -17,6 +17,7 @@ from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free
 from graphprune.capture.describe import describe, source_line
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
 from graphprune.capture.inputs import Inputs, input_dimensions, normalise_inputs, registered_tensors
+from graphprune.capture.naming import given_names
 from graphprune.capture.operators import draws_random
 from graphprune.capture.outputs import choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
@@ -29,12 +30,15 @@ from graphprune.capture.simplify import (
     remove_dead,
 )
 from graphprune.ground.arguments import tensor_leaves
+from graphprune.ground.dynamic import AUTO, Dynamic
 from graphprune.ground.errors import CaptureError, InputError, first_line
 
 __all__ = ["capture"]
 
 
-def capture(model: nn.Module, example_inputs: Any, outputs: Sequence[str] = ()) -> Program:
+def capture(
+    model: nn.Module, example_inputs: Any, outputs: Sequence[str] = (), dynamic: Dynamic = AUTO
+) -> Program:
     """Captures ``model`` as it computes in eval mode.
 
     The model, its mode, gradients and hooks are left as they were; stored tensors are shared, not copied.
@@ -42,14 +46,18 @@ def capture(model: nn.Module, example_inputs: Any, outputs: Sequence[str] = ()) 
     Args:
         example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
         outputs: names of those outputs that are wanted, see `choose_outputs`; all if there are none.
+        dynamic: names of dimensions that vary, see `given_names`; False for the sizes of the example alone.
 
     Raises:
-        InputError: the model does not run on these inputs, or has no such output.
+        InputError: the model does not run on these inputs, or has no such output or input.
         CaptureError: the model cannot be captured; the message names the line.
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"{type(model).__name__} is not a torch.nn.Module", "give a module")
     inputs = normalise_inputs(example_inputs)
+    given_names(dynamic, input_dimensions(inputs, _parameter_names(model, inputs)))
+    if dynamic is False:
+        return _capture(model, inputs, outputs)
     try:
         return _capture_any(model, inputs, outputs)
     except CaptureError as error:

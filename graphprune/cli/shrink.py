@@ -22,7 +22,7 @@ from graphprune.cli.original import recorded
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
-from graphprune.cli.shapes import parse_shapes
+from graphprune.cli.shapes import parse_dynamic, parse_shapes
 from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_function
 from graphprune.ground.errors import InputError
@@ -110,7 +110,11 @@ def _options(request: ShrinkRequest) -> dict[str, Any]:
         if option.typed is not None:
             value = request.asked.get(option.spelled or name)
             options[name] = default if value is None else tuple(value) if isinstance(value, list) else value
-    return {**options, "ratios": _ratios(options["ratios"] or ())}
+    parsed = {
+        "ratios": _ratios(options["ratios"] or ()),
+        "dynamic": parse_dynamic(request.asked.get("dynamic") or ()),
+    }
+    return {**options, **parsed}
 
 
 def _ratios(texts: Iterable[str]) -> dict[str, float]:

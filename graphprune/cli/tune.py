@@ -86,7 +86,7 @@ def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, E
     known = files.reported("source")
     if why := unknown_original(known, request.teacher, "--teacher"):
         raise InputError(f"there is no teacher: {why}", "the original teaches the slim model")
-    source, graph, why = original(known, request.teacher, request.weights, files.plan.outputs, progress)
+    source, graph, why = original(known, request.teacher, request.weights, files.plan, progress)
     if why:
         raise InputError(why, "name the original with --teacher and its weights with --weights")
     with silence():
