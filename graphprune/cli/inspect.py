@@ -25,6 +25,7 @@ from graphprune.report.facts import inspection, network_facts
 from graphprune.report.graph_files import WRITERS
 from graphprune.report.page import render
 from graphprune.report.picture import layer_graph
+from graphprune.report.sizes import size_lines
 from graphprune.report.tables import cost_line, group_table, pin_table
 
 __all__ = ["explain", "inspect"]
@@ -87,6 +88,7 @@ def _file(kind: str, source: Source, graph: DependencyGraph, found: Mapping[str,
 def _parts(source: Source, found: Mapping[str, Any]) -> Iterator[RenderableType]:
     least = found["smallest"]["params"] / max(found["params"], 1)
     yield from (Text(source.spec, style="bold"), cost_line(found))
+    yield from map(Text, size_lines(found["dimensions"]))
     yield Text(f"{len(found['groups'])} groups; one unit in each leaves {least:.1%} of the parameters")
     if found["groups"]:
         yield from (group_table(found), Text(OVERLAP, style="dim"))

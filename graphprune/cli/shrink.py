@@ -28,6 +28,7 @@ from graphprune.cli.user_file import read_function
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, share
 from graphprune.planning import Plan
+from graphprune.report.sizes import size_lines
 from graphprune.report.tables import (
     lossless_tables,
     reach_table,
@@ -183,6 +184,7 @@ def _shrunk(
 
 def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
     yield shrink_table(report)
+    yield from map(Text, size_lines(report["dimensions"]))
     yield from lossless_tables(report.get("lossless"))
     yield from repair_tables(report.get("repair"))
     yield from round_tables(report.get("loop"))
