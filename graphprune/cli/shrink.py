@@ -67,7 +67,8 @@ def shrink(request: ShrinkRequest) -> None:
     parts: Iterable[RenderableType]
     if request.output is None:
         document = report
-        parts = (reach_table(report), width_table(report), Text("Nothing was cut or written."))
+        said = (*size_lines(report["dimensions"]), "Nothing was cut or written.")
+        parts = (reach_table(report), width_table(report), *map(Text, said))
     else:
         document = {"directory": str(request.output), **report}
         parts = _parts(report, request.output)

@@ -90,7 +90,8 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
     with clock("plan"):
         made = planned(prepared)
     widths = {name: (graph.by_name[name].size, size) for name, size in made.sizes.items()}
-    return Proposal(made, prepared.cost({}), prepared.cost(made.sizes), prepared.smallest, widths)
+    before, after = prepared.cost({}), prepared.cost(made.sizes)
+    return Proposal(made, before, after, prepared.smallest, widths, graph.program.dimensions)
 
 
 def _prepared(graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock) -> Prepared:

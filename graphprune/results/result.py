@@ -16,6 +16,7 @@ from graphprune.asking.record import as_options
 from graphprune.asking.toml import settings_text, spelled
 from graphprune.axes.dependency import Cost, DependencyGraph
 from graphprune.capture import graft
+from graphprune.capture.dimensions import Dimension
 from graphprune.cutting.cut import Cut
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.errors import InputError, VerificationError
@@ -48,6 +49,7 @@ class Proposal:
         after: what the plan would leave of them, latency as far as it can be predicted.
         smallest: the least that the request's constraints allow.
         widths: group → units before and after.
+        dimensions: those of the inputs; they say which sizes vary.
     """
 
     plan: Plan
@@ -55,6 +57,7 @@ class Proposal:
     after: Mapping[str, float]
     smallest: Mapping[str, float]
     widths: Mapping[str, tuple[int, int]]
+    dimensions: tuple[Dimension, ...] = ()
 
     def __repr__(self) -> str:
         costs = (f"{kind}={self.before[kind]:,.5g} → {self.after[kind]:,.5g}" for kind in self.after)
@@ -68,6 +71,7 @@ class Proposal:
             "after": dict(self.after),
             "smallest": dict(self.smallest),
             "groups": {name: {"size": size, "kept": kept} for name, (size, kept) in self.widths.items()},
+            "dimensions": dimension_rows(self.dimensions),
         }
 
 

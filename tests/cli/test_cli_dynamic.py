@@ -45,6 +45,13 @@ def test_inspect_says_what_varies(run: Callable[..., Any], net: Path) -> None:
     assert [row["name"] for row in document["dimensions"]] == ["", ""]
 
 
+def test_a_dry_run_says_what_would_vary(run: Callable[..., Any], net: Path) -> None:
+    words = ("shrink", f"{net}:with_inputs", "--ratio", "0.5", "--dry-run")
+    assert "input (batch, 6), captured with (2, 6)\n" in run(*words).stdout
+    document = json.loads(run(*words, *ASKED, "--json").stdout)
+    assert [row["name"] for row in document["dimensions"]] == ["", ""]
+
+
 def test_the_page_of_inspect_repeats_it(run: Callable[..., Any], net: Path, tmp_path: Path) -> None:
     page = tmp_path / "net.html"
     done = run("inspect", f"{net}:with_inputs", *ASKED, "--html", page, "--dot", tmp_path / "net.dot")
