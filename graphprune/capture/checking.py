@@ -8,13 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.describe import source_line
 from graphprune.capture.execution import Execution, call_operator
-from graphprune.capture.trial import Place
+from graphprune.capture.trial import Place, fake_tensors
 from graphprune.capture.varying import Vary, Varying, together
 from graphprune.ground.errors import GraphpruneError, first_line
 
@@ -109,7 +107,7 @@ class Runner:
                     raise
                 return None
 
-        with without_data() if fake else torch.no_grad():
+        with fake_tensors() if fake else torch.no_grad():
             tensors = {
                 str(node.target): like(node.meta["val"], node.meta["val"].shape)
                 for node in self._graph.find_nodes(op="get_attr")

@@ -125,7 +125,7 @@ class _Number:
         return hash(self.log.escape(self))
 
     def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other  # type: ignore[operator]
+        return self // other, self % other
 
     def __ceil__(self) -> Any:
         return self._whole(math.ceil)
@@ -136,7 +136,7 @@ class _Number:
     def __trunc__(self) -> Any:
         return self._whole(math.trunc)
 
-    def __round__(self, digits: int | None = None) -> Any:
+    def __round__(self, digits: Any = None) -> Any:
         return self._whole(round) if digits is None else self
 
     def _whole(self, function: Callable[[Any], int]) -> Any:
