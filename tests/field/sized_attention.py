@@ -280,7 +280,11 @@ class Detr(nn.Module):
         super().__init__()
         self.conv, self.o = nn.Conv2d(3, WIDTH, 4, 4), nn.Linear(WIDTH, 5)
         self.queries = nn.Parameter(torch.randn(7, WIDTH))
-        self.q, self.kv, self.y = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.q, self.kv, self.y = (
+            nn.Linear(WIDTH, WIDTH),
+            nn.Linear(WIDTH, 2 * WIDTH),
+            nn.Linear(WIDTH, WIDTH),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.conv(x).flatten(2).transpose(1, 2)

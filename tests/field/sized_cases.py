@@ -193,8 +193,12 @@ CASES: dict[str, Case] = {
     "TCN": Case(series.Tcn, steps_last, LONG),
     "PointNet": Case(series.PointNet, points, {"b": BATCH, "n": (16, 24, 7)}),
     "distances of points": Case(series.NeighbourPoints, points, {"b": BATCH, "n": (16, 24, 7)}),
-    "graph by index_add": Case(partial(series.Graph, "index_add"), edged, {"n": (9, 12, 5), "e": (20, 31, 7)}),
-    "graph by scatter_add": Case(partial(series.Graph, "scatter"), edged, {"n": (9, 12, 5), "e": (20, 31, 7)}),
+    "graph by index_add": Case(
+        partial(series.Graph, "index_add"), edged, {"n": (9, 12, 5), "e": (20, 31, 7)}
+    ),
+    "graph by scatter_add": Case(
+        partial(series.Graph, "scatter"), edged, {"n": (9, 12, 5), "e": (20, 31, 7)}
+    ),
     "graph by a matrix": Case(series.DenseGraph, matrix, {"n": (9, 12, 5)}),
     "a time step": Case(series.Timestep, timed, ANY),
     "two batches": Case(series.TwoBatches, pairs, {"i": (4, 7, 1), "t": (6, 9, 2)}),

@@ -54,7 +54,9 @@ class Slim:
         self.case, self.folder = case, folder
         torch.manual_seed(0)
         self.original = randomise(case.build()).eval()
-        self.result = gp.shrink(self.original, case.inputs(**case.example), ratio=0.4, importance="random", seed=1)
+        self.result = gp.shrink(
+            self.original, case.inputs(**case.example), ratio=0.4, importance="random", seed=1
+        )
         self.masked = zeroed(self.original, self.result.plan.kept)
         self.calls: dict[str, Call] = {}
 

@@ -31,7 +31,11 @@ class Recurrent(nn.Module):
 
     def __init__(self, kind: type[nn.RNNBase]) -> None:
         super().__init__()
-        self.i, self.rnn, self.o = nn.Linear(6, WIDTH), kind(WIDTH, WIDTH, batch_first=True), nn.Linear(WIDTH, 5)
+        self.i, self.rnn, self.o = (
+            nn.Linear(6, WIDTH),
+            kind(WIDTH, WIDTH, batch_first=True),
+            nn.Linear(WIDTH, 5),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.o(self.rnn(self.i(x).relu())[0][:, x.shape[1] - 1])
@@ -239,7 +243,11 @@ class Timestep(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.o = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 3, 1)
+        self.a, self.b, self.o = (
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.Conv2d(16, 3, 1),
+        )
         self.t = nn.Linear(8, 16)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:

@@ -73,7 +73,9 @@ def test_a_refusal_names_the_input(name: str, form: str, slims: Slims) -> None:
         if outcome.kind != "refused" or slim.expected(sizes)[1] is None:
             continue
         assert isinstance(outcome.error, ValueError if form == "model.py" else InputError), outcome.said
-        labels = {str(d) for d in slim.result.graph.program.dimensions if (d.place, d.dim) in changed(case, sizes)}
+        labels = {
+            str(d) for d in slim.result.graph.program.dimensions if (d.place, d.dim) in changed(case, sizes)
+        }
         assert any(label in outcome.said for label in labels), outcome.said
 
 
