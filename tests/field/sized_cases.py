@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 import sized_attention as attention
+import sized_idioms as idioms
 import sized_images as images
 import sized_series as series
 import sized_windows as windows
 import torch
 from torch import Tensor, nn
 
-__all__ = ["CASES", "Case"]
+__all__ = ["CASES", "IDIOMS", "Case"]
 
 Inputs = tuple[Any, ...]
 Sizes = Mapping[str, tuple[int, ...]]
@@ -202,4 +203,22 @@ CASES: dict[str, Case] = {
     "graph by a matrix": Case(series.DenseGraph, matrix, {"n": (9, 12, 5)}),
     "a time step": Case(series.Timestep, timed, ANY),
     "two batches": Case(series.TwoBatches, pairs, {"i": (4, 7, 1), "t": (6, 9, 2)}),
+}
+
+# lengths of one step are no part of these: halves of it are empty
+SEVERAL = {"b": BATCH, "t": (8, 12, 19)}
+
+IDIOMS: dict[str, Case] = {
+    **{
+        name: Case(partial(idioms.StepIdiom, idiom), steps, SEVERAL)
+        for name, idiom in idioms.STEP_IDIOMS.items()
+    },
+    **{
+        name: Case(partial(idioms.StepIdiom, idiom), steps, {**SEVERAL, "t": (8,)}, {"t": (12, 19, 5)})
+        for name, idiom in idioms.DECIDED.items()
+    },
+    **{
+        name: Case(partial(idioms.ImageIdiom, idiom), image, ANY)
+        for name, idiom in idioms.IMAGE_IDIOMS.items()
+    },
 }
