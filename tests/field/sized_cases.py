@@ -208,17 +208,28 @@ CASES: dict[str, Case] = {
 # lengths of one step are no part of these: halves of it are empty
 SEVERAL = {"b": BATCH, "t": (8, 12, 19)}
 
+DECIDED = {"b": (1, 3), "t": (12, 19, 5)}
+
 IDIOMS: dict[str, Case] = {
     **{
         name: Case(partial(idioms.StepIdiom, idiom), steps, SEVERAL)
         for name, idiom in idioms.STEP_IDIOMS.items()
     },
     **{
-        name: Case(partial(idioms.StepIdiom, idiom), steps, {**SEVERAL, "t": (8,)}, {"t": (12, 19, 5)})
+        name: Case(partial(idioms.StepIdiom, idiom), steps, {"b": (2,), "t": (8,)}, DECIDED)
         for name, idiom in idioms.DECIDED.items()
     },
     **{
         name: Case(partial(idioms.ImageIdiom, idiom), image, ANY)
         for name, idiom in idioms.IMAGE_IDIOMS.items()
+    },
+    **{
+        name: Case(
+            partial(idioms.ImageIdiom, idiom),
+            image,
+            {**ANY, "h": (32,), "w": (32,)},
+            {"h": (48, 24), "w": (48, 24)},
+        )
+        for name, idiom in idioms.DECIDED_IMAGES.items()
     },
 }

@@ -11,7 +11,7 @@ from sized_images import Stem
 from sized_series import Series
 from torch import Tensor
 
-__all__ = ["DECIDED", "IMAGE_IDIOMS", "STEP_IDIOMS", "ImageIdiom", "StepIdiom"]
+__all__ = ["DECIDED", "DECIDED_IMAGES", "IMAGE_IDIOMS", "STEP_IDIOMS", "ImageIdiom", "StepIdiom"]
 
 Idiom = Callable[[Tensor], Tensor]
 
@@ -170,7 +170,6 @@ IMAGE_IDIOMS: dict[str, Idiom] = {
     "interpolate by a quotient": lambda y: F.interpolate(
         F.max_pool2d(y, 2), scale_factor=(2.0, 2.0), mode="nearest"
     ),
-    "to the smaller side": lambda y: F.interpolate(y, size=min(y.shape[2:]), mode="nearest"),
     "the area": lambda y: y.flatten(2).sum(-1)[..., None, None] / (y.shape[2] * y.shape[3]),
     "softmax of all pixels": lambda y: y.flatten(2).softmax(-1).view_as(y),
     "unflatten": lambda y: y.flatten(2).unflatten(2, y.shape[2:]) + y,
@@ -182,10 +181,15 @@ IMAGE_IDIOMS: dict[str, Idiom] = {
         / 9
     ),
     "a Fourier filter": lambda y: torch.fft.irfft2(torch.fft.rfft2(y) * 0.5, s=y.shape[-2:]) + y,
-    "square by padding": lambda y: F.pad(
-        y, (0, max(y.shape[2:]) - y.shape[3], 0, max(y.shape[2:]) - y.shape[2])
-    ),
     "pairs of columns": lambda y: (
         y.permute(0, 2, 3, 1).reshape(y.shape[0], y.shape[2], -1, y.shape[1]).permute(0, 3, 1, 2)
+    ),
+}
+
+# which side is the longer one is a decision
+DECIDED_IMAGES: dict[str, Idiom] = {
+    "to the smaller side": lambda y: F.interpolate(y, size=min(y.shape[2:]), mode="nearest"),
+    "square by padding": lambda y: F.pad(
+        y, (0, max(y.shape[2:]) - y.shape[3], 0, max(y.shape[2:]) - y.shape[2])
     ),
 }
