@@ -208,7 +208,14 @@ CASES: dict[str, Case] = {
 # lengths of one step are no part of these: halves of it are empty
 SEVERAL = {"b": BATCH, "t": (8, 12, 19)}
 
-DECIDED = {"b": (1, 3), "t": (12, 19, 5)}
+
+def _decided(name: str) -> tuple[Sizes, Sizes]:
+    """Any length may be refused, and where the batch is part of the decision, any batch too."""
+    lengths = {"t": (12, 19, 5)}
+    if name in ("a comparison of two sizes", "a sorted shape", "bytes"):
+        return {"b": (2,), "t": (8,)}, {"b": (1, 3), **lengths}
+    return {"b": BATCH, "t": (8,)}, lengths
+
 
 IDIOMS: dict[str, Case] = {
     **{
@@ -216,7 +223,7 @@ IDIOMS: dict[str, Case] = {
         for name, idiom in idioms.STEP_IDIOMS.items()
     },
     **{
-        name: Case(partial(idioms.StepIdiom, idiom), steps, {"b": (2,), "t": (8,)}, DECIDED)
+        name: Case(partial(idioms.StepIdiom, idiom), steps, *_decided(name))
         for name, idiom in idioms.DECIDED.items()
     },
     **{
