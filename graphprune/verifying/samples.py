@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.capture.execution import Execution, run
+from graphprune.capture.execution import Execution
+from graphprune.capture.fitting import fitting
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
@@ -40,7 +41,9 @@ def _unless_refused(program: Program, sizes: Sizes) -> Sizes:
     guards = set(program.graph.find_nodes(op="call_function", target=require))
     try:
         with torch.no_grad():
-            for node, _ in Execution(program.graph, program.tensors, _leaves(program, sizes)):
+            for node, _ in Execution(
+                program.graph, program.tensors, program.flat_inputs(*program.example_at(sizes))
+            ):
                 guards.discard(node)
                 if not guards:  # all but those on what Python decides stand before the first operator
                     break
@@ -52,11 +55,7 @@ def _unless_refused(program: Program, sizes: Sizes) -> Sizes:
 
 
 def random_inputs(program: Program, seed: int, sizes: Sizes | None = None) -> list[Any]:
-    """The example inputs at ``sizes``, by name, with floating tensors drawn anew.
-
-    Integers stay as they are, as long as the program runs with them. Where they count what has become less, as the
-    nodes of a graph do, they are brought below the least size.
-    """
+    """The example inputs at ``sizes``, by name, with floating tensors drawn anew; see `fitting` for integers."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(leaf: Any) -> Any:
@@ -64,30 +63,7 @@ def random_inputs(program: Program, seed: int, sizes: Sizes | None = None) -> li
             return torch.randn(leaf.shape, generator=generator).to(leaf.dtype)
         return leaf
 
-    drawn = [draw(leaf) for leaf in _leaves(program, sizes or {})]
-    least = min((size for name, size in (sizes or {}).items() if size < program.sizes[name]), default=0)
-    if least and any(map(_counts, drawn)) and not _runs(program, drawn):
-        return [leaf % least if _counts(leaf) else leaf for leaf in drawn]
-    return drawn
-
-
-def _leaves(program: Program, sizes: Sizes) -> list[Any]:
-    return program.flat_inputs(*program.example_at(sizes))
-
-
-def _counts(leaf: Any) -> bool:
-    """Whether it is a tensor of integers."""
-    kind = leaf.dtype if isinstance(leaf, Tensor) else torch.bool
-    return not (kind.is_floating_point or kind.is_complex or kind is torch.bool)
-
-
-def _runs(program: Program, inputs: list[Any]) -> bool:
-    try:
-        with torch.no_grad():
-            run(program.graph, program.tensors, inputs)
-    except (RuntimeError, IndexError):
-        return False
-    return True
+    return [draw(leaf) for leaf in fitting(program, sizes or {})]
 
 
 def shown(sizes: Sizes) -> str:
