@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from graphprune.capture.operations import Operation, Size, Value
 from graphprune.capture.operators import arguments, module_path, mutates
 
-__all__ = ["Description", "describe", "is_users", "source_line"]
+__all__ = ["Description", "describe", "is_users", "source_line", "within_package"]
 
 
 class Description(NamedTuple):
@@ -115,15 +115,16 @@ def source_line(node: fx.Node) -> str:
         if text.startswith('File "'):
             path, _, rest = text[6:].partition('", line ')
             if is_users(path):
-                return f"{_within_package(Path(path))}:{rest.partition(',')[0]}"
+                return f"{within_package(path)}:{rest.partition(',')[0]}"
     return ""
 
 
 @cache
-def _within_package(path: Path) -> str:
+def within_package(path: str) -> str:
     """The path from the outermost package on, as it is imported; reports are passed on, and machines differ."""
-    root = next(folder for folder in path.parents if not (folder / "__init__.py").exists())
-    return path.relative_to(root).as_posix()
+    file = Path(path)
+    root = next(folder for folder in file.parents if not (folder / "__init__.py").exists())
+    return file.relative_to(root).as_posix()
 
 
 # code that is never the user's: torch, this package, and what torch generates

@@ -18,8 +18,10 @@ from torch import fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from graphprune.capture.layer_specs import PLAIN, RECURRENT, WEIGHTED, LayerSpec
+from graphprune.capture.objects import children, is_object
 from graphprune.capture.operators import arguments, family, module_path
 from graphprune.capture.program import Constant, Program, Stored
+from graphprune.capture.reading import read_object
 from graphprune.capture.sizes import reads_size, sizes_of_inputs
 from graphprune.capture.spelling import spell
 from graphprune.ground.arguments import is_constant, require_same, tensor_leaves
@@ -166,17 +168,23 @@ class _Raiser:
             constant = not any(tensor_leaves(examples[other]) for other in later)
             default = examples[name] if constant else inspect.Signature.empty
             placeholder = self.new.placeholder(name, default_value=default)
-            self._take_apart(placeholder, structure, nodes)
+            self._take_apart(placeholder, name, structure, examples[name], nodes)
             if is_constant(examples[name]):
                 self.new.call_function(require_same, (name, placeholder, examples[name]))
 
-    def _take_apart(self, node: fx.Node, structure: Any, nodes: Mapping[str, fx.Node]) -> None:
-        if isinstance(structure, int):
+    def _take_apart(
+        self, node: fx.Node, name: str, structure: Any, example: Any, nodes: Mapping[str, fx.Node]
+    ) -> None:
+        if is_object(example):
+            read = read_object(node, name, example)
+            for place, leaf in zip(structure, tree_leaves(example), strict=True):
+                self.mapping[nodes[self.program.inputs[place]]] = read[id(leaf)]
+        elif isinstance(structure, int):
             self.mapping[nodes[self.program.inputs[structure]]] = node
         elif isinstance(structure, Mapping | list | tuple):
-            items = structure.items() if isinstance(structure, Mapping) else enumerate(structure)
-            for key, item in items:
-                self._take_apart(self.new.call_function(operator.getitem, (node, key)), item, nodes)
+            for key, item in children(structure):
+                part = self.new.call_function(operator.getitem, (node, key))
+                self._take_apart(part, f"{name}.{key}", item, example[key], nodes)
 
     def _attribute(self, node: fx.Node) -> None:
         path = str(node.target)

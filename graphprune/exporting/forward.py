@@ -15,7 +15,7 @@ from graphprune.exporting.infix import NEGATED, infix, operand, prefix, sign_of,
 from graphprune.exporting.layout import WIDTH, Bracket, Expression, flat, literal, named, quoted, statement
 from graphprune.exporting.naming import Names
 from graphprune.exporting.targets import function_name
-from graphprune.ground.arguments import OTHER_SIZE, remedy, require_same
+from graphprune.ground.arguments import OTHER_SIZE, count_items, read_attribute, remedy, require_same
 
 __all__ = ["forward_source"]
 
@@ -150,6 +150,10 @@ def _signed(node: fx.Node, sign: str, names: Names) -> str:
 
 def _call(name: str, node: fx.Node, values: list[Expression], options: list[Expression]) -> Expression:
     on_tensor = bool(node.args) and isinstance(node.args[0], fx.Node)
+    if node.target is read_attribute:
+        return f"{flat(values[0])}.{node.args[1]}"
+    if node.target is count_items:
+        return Bracket("len(", values, ")")
     if name == "operator.getitem" and on_tensor:
         return Bracket(f"{flat(values[0])}[", _subscripts(node.args[1], values[1]), "]")
     places = values[1] if name == "torch.ops.aten.index.Tensor" else ""

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.execution import named_tensors
@@ -126,13 +125,7 @@ def measured(name: str, limit: float, error: Callable[[], float], who: str = "on
 
 def call_arguments(program: Program, inputs: list[Any]) -> Inputs:
     """Arguments and keywords for the user's model or its layers: copies, since they may be written into."""
-
-    def copied(index: int) -> Any:
-        leaf = inputs[index]
-        return leaf.clone() if isinstance(leaf, Tensor) else leaf
-
-    found: Inputs = pytree.tree_map(copied, program.arguments)
-    return found
+    return program.call_of([leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in inputs])
 
 
 def coarsest_dtype(program: Program) -> torch.dtype:

@@ -1,0 +1,178 @@
+"""Watches a model while it is traced: hands it sizes that remember, and notes in the graph which call used which.
+
+A call into torch gets plain numbers. What stood in their place is noted under a ticket, and two operators without
+effect put the ticket into the graph: ``graphprune::read`` names the tensor whose sizes were read, ``graphprune::call``
+stands before and after the operators that a call made. `graphprune.capture.freeing` reads and removes both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
+
+from graphprune.capture.remembered import Log, Real, Size, plain, size_of
+
+__all__ = ["CALL", "READ", "Given", "Watch", "watched"]
+
+_library = torch.library.Library("graphprune", "DEF")
+_library.define("read(Tensor x, int ticket) -> ()")
+_library.define("call(int ticket) -> ()")
+for _name, _arguments in (("read", 2), ("call", 1)):
+    _nothing = (lambda x, ticket: None) if _arguments == 2 else (lambda ticket: None)
+    torch.library.impl(_library, _name, "CompositeExplicitAutograd")(_nothing)
+    torch.library.register_fake(f"graphprune::{_name}", _nothing, lib=_library)
+
+READ = torch.ops.graphprune.read.default
+CALL = torch.ops.graphprune.call.default
+fx.node.has_side_effect(READ)
+fx.node.has_side_effect(CALL)
+
+_SHAPE = Tensor.shape.__get__  # type: ignore[attr-defined]
+_SIZES = (_SHAPE, Tensor.size, Tensor.__len__, Tensor.numel, Tensor.nelement, torch.numel)
+_TENSORS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
+
+
+@dataclass(frozen=True)
+class Given:
+    """The numbers of one call in order: those that remember, and plain ones.
+
+    ``within`` says that torch's own Python ran in it, whose reading of sizes is not seen.
+    """
+
+    numbers: tuple[Any, ...]
+    within: bool
+
+
+@dataclass
+class Watch(TorchFunctionMode):
+    """What was seen, while it is on.
+
+    Args:
+        log: decisions, and numbers that escaped.
+        calls: ticket → what a call was given.
+    """
+
+    log: Log = field(default_factory=Log)
+    calls: dict[int, Given] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._tickets = 0
+        self._noted: dict[int, tuple[Tensor, int]] = {}
+
+    def __torch_function__(self, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if any(func == known for known in _SIZES):
+            return self._sizes(func, args, kwargs)
+        numbers = list(_numbers((args, kwargs)))
+        remembers = any(isinstance(number, Size | Real) for number in numbers)
+        within = isinstance(func, types.FunctionType)
+        if not remembers and not within:
+            return func(*args, **kwargs)
+        if remembers and func in _TENSORS:
+            return self._tensor(func, args, kwargs)
+        return self._called(Given(tuple(numbers), within), func, args, kwargs)
+
+    def _called(self, given: Given, func: Any, args: Any, kwargs: Any) -> Any:
+        self._tickets += 1
+        ticket = self._tickets
+        self.calls[ticket] = given
+        CALL(ticket)
+        try:
+            return func(*_forgotten(args), **_forgotten(kwargs))
+        finally:
+            CALL(-ticket)
+
+    def _sizes(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The sizes of a tensor, of one dimension, or the number of elements."""
+        tensor = args[0] if args else kwargs.get("self", kwargs.get("input"))
+        ticket = self._note(tensor)
+        if not ticket:
+            return func(*args, **kwargs)
+        every = [size_of(size, ticket, dim, self.log) for dim, size in enumerate(_SHAPE(tensor))]
+        if func == _SHAPE or (func == Tensor.size and len(args) + len(kwargs) == 1):
+            return torch.Size(every)
+        if func == Tensor.size:
+            return every[args[1] if len(args) > 1 else kwargs["dim"]]
+        if func == Tensor.__len__:
+            return every[0] if every else func(*args, **kwargs)
+        product: Any = 1
+        for size in every:
+            product = product * size
+        return product
+
+    def _note(self, tensor: Any) -> int:
+        """The ticket of a tensor; 0 where the graph does not know it, as within `torch.vmap`."""
+        if id(tensor) in self._noted:
+            return self._noted[id(tensor)][1]
+        if type(tensor) is not Tensor and not isinstance(tensor, nn.Parameter | Tensor):
+            return 0
+        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            return 0
+        self._tickets += 1
+        READ(tensor, self._tickets)
+        self._noted[id(tensor)] = (tensor, self._tickets)  # held, so that no other tensor gets its id
+        return self._tickets
+
+    def _tensor(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """``torch.tensor([height, width])``: made in the graph, so that the values are not constants."""
+        like = func(*_forgotten(args), **_forgotten(kwargs))
+        data = args[-1] if args else kwargs["data"]
+        form = {"dtype": like.dtype, "device": like.device}
+        items = [self._called(Given((item,), False), torch.full, ((), item), form) for item in _numbers(data)]
+        if like.dim() == 0:
+            return items[0]
+        return torch.stack(items).reshape(like.shape)
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """All numbers in nested arguments, in order; truth values are none."""
+    if isinstance(value, int | float):
+        if not isinstance(value, bool):
+            yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, dict):
+        yield from _numbers(list(value.values()))
+    elif isinstance(value, slice):
+        yield from _numbers((value.start, value.stop, value.step))
+
+
+def _forgotten(value: Any) -> Any:
+    """Nested arguments with plain numbers."""
+    if isinstance(value, slice):
+        return slice(*map(plain, (value.start, value.stop, value.step)))
+    if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
+        return type(value)(map(_forgotten, value))
+    if type(value) is dict:
+        return {key: _forgotten(item) for key, item in value.items()}
+    return plain(value)
+
+
+@contextlib.contextmanager
+def watched(model: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
+    """``model``, whose ``forward`` runs under ``mode``."""
+    forward = model.forward
+    own = "forward" in vars(model)
+
+    def watching(*args: Any, **kwargs: Any) -> Any:
+        with mode:
+            return forward(*args, **kwargs)
+
+    watching.__wrapped__ = forward  # type: ignore[attr-defined]  # whoever asks for the signature gets the model's
+    vars(model)["forward"] = watching
+    try:
+        yield
+    finally:
+        if own:
+            vars(model)["forward"] = forward
+        else:
+            del vars(model)["forward"]
