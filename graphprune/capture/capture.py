@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 
+from graphprune.capture.asked import given_names
 from graphprune.capture.batch import choose_prime
 from graphprune.capture.checking import Check, DoesNotVaryError, Runner
 from graphprune.capture.deciding import require_decisions, require_dimensions
@@ -26,7 +27,7 @@ from graphprune.capture.inputs import (
     registered_tensors,
     with_shapes,
 )
-from graphprune.capture.naming import Dynamic, assignments, described, user_names
+from graphprune.capture.naming import assignments, described
 from graphprune.capture.objects import numbered
 from graphprune.capture.operators import draws_random
 from graphprune.capture.outputs import Results, choose_outputs, output_structure
@@ -42,13 +43,14 @@ from graphprune.capture.simplify import (
 from graphprune.capture.single import Beside, allow_single
 from graphprune.capture.varying import Varying, find_varying, together
 from graphprune.capture.watching import Watch, watched
+from graphprune.ground.dynamic import AUTO, Dynamic
 from graphprune.ground.errors import CaptureError, InputError, first_line
 
 __all__ = ["capture"]
 
 
 def capture(
-    model: nn.Module, example_inputs: Any, outputs: Sequence[str] = (), dynamic: Dynamic = "auto"
+    model: nn.Module, example_inputs: Any, outputs: Sequence[str] = (), dynamic: Dynamic = AUTO
 ) -> Program:
     """Captures ``model`` as it computes in eval mode.
 
@@ -61,7 +63,7 @@ def capture(
             (``{"x": {2: "height"}}``), False for none.
 
     Raises:
-        InputError: the model does not run on these inputs, or has no such output.
+        InputError: the model does not run on these inputs, or has no such output or input.
         CaptureError: the model cannot be captured; the message names the line.
     """
     if not isinstance(model, nn.Module):
@@ -80,7 +82,7 @@ def capture(
 def _capture_any(model: nn.Module, inputs: Inputs, outputs: Sequence[str], dynamic: Dynamic) -> Program:
     """The program for all sizes that the model lets vary and the graph follows."""
     dimensions = input_dimensions(inputs, _parameter_names(model, inputs))
-    names = user_names(dynamic, dimensions)
+    names = given_names(dynamic, dimensions)
     varying = find_varying(model, inputs, [] if dynamic is False else dimensions, names)
     while True:
         try:
@@ -122,6 +124,7 @@ def _capture(
         place, dim = varying.batch.places[0]
         free_multiples(graph, sizes, sizes.leaf(placeholders[place], dim), prime)
     require_decisions(watch.log.decisions.values(), sizes)
+    relax_views(graph)
     runner = Runner(graph, placeholders, traced)
     far = runner.far(varying.sizes)
     settle_constants(graph, sizes, far.constant(sizes.reads.values()))
@@ -136,7 +139,6 @@ def _capture(
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
-    relax_views(graph)
     fix_squeezes(graph, far.varies)
     remove_dead(graph)
     _refuse_random(graph)
@@ -160,9 +162,17 @@ def _capture(
         dimensions=dimensions,
         tried=assignments(dimensions, varying, singles),
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
-        notes=results.notes(left_out),
+        notes=(*_batch_note(dimensions), *results.notes(left_out)),
         model=model,
     )
+
+
+def _batch_note(dimensions: Sequence[Dimension]) -> list[str]:
+    """Why there are as many examples in a batch as at capture, if something tells."""
+    first = next(iter(dimensions), None)
+    if first is None or first.name or not first.reason:
+        return []
+    return [f"captured for this batch size only: {first.reason}"]
 
 
 def _refuse_keywords(names: Iterable[str]) -> None:

@@ -8,13 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.describe import source_line
 from graphprune.capture.execution import Execution, call_operator
-from graphprune.capture.trial import Place
+from graphprune.capture.trial import Place, fake_tensors
 from graphprune.capture.varying import Vary, Varying, together
 from graphprune.ground.errors import GraphpruneError, first_line
 
@@ -102,8 +100,6 @@ class Runner:
             return device if device is not None and isinstance(leaf, torch.device) else leaf
 
         def call(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if node.target is torch.ops.aten.view.default:  # a slim tensor is reshaped too, see `relax_views`
-                return torch.ops.aten.reshape.default(*args, **kwargs)
             try:
                 return call_operator(node, args, kwargs)
             except GraphpruneError:
@@ -111,7 +107,7 @@ class Runner:
                     raise
                 return None
 
-        with FakeTensorMode(shape_env=ShapeEnv()) if fake else torch.no_grad():
+        with fake_tensors() if fake else torch.no_grad():
             tensors = {
                 str(node.target): like(node.meta["val"], node.meta["val"].shape)
                 for node in self._graph.find_nodes(op="get_attr")
@@ -175,7 +171,7 @@ class Check:
         Raises:
             DoesNotVaryError: it does not hold at some of them.
         """
-        while True:
+        while varying.sizes:
             joint = (together(varying.tried, which) for which in ("large", "small"))
             found = (self._run(*pair) for pair in zip(joint, varying.shapes, strict=True))
             failed = next((ran for ran in found if ran.problem), None)
@@ -185,6 +181,7 @@ class Check:
             if nearer is None:
                 raise DoesNotVaryError(self._guilty(varying, failed.problem))
             varying = nearer
+        return varying
 
     def _run(self, sizes: Mapping[Place, int], expected: Sequence[Any]) -> Shapes:
         """A run of the graph, with a problem too if the model returns other shapes."""

@@ -10,7 +10,7 @@ from torch import fx
 
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.freeing import Sizes
-from graphprune.capture.sizes import Computed, Decision, Leaf, leaves
+from graphprune.capture.remembered import Computed, Decision, Leaf, leaves
 from graphprune.ground.arguments import require
 
 __all__ = ["require_decisions", "require_dimensions"]

@@ -12,7 +12,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.operations import Operation, Value
+from graphprune.capture.operations import Operation, Size, Value
 from graphprune.capture.operators import arguments, module_path, mutates
 
 __all__ = ["Description", "describe", "is_users", "source_line", "within_package"]
@@ -84,12 +84,17 @@ def _operation(node: fx.Node, outputs: tuple[Value, ...], results: dict[fx.Node,
         name=node.name,
         op=str(node.target) if isinstance(node.target, torch._ops.OpOverload) else _name(node.target),
         arguments=fx.node.map_aggregate(
-            _arguments(node), lambda a: results[a] if isinstance(a, fx.Node) else a
+            _arguments(node), lambda a: _marked(results[a]) if isinstance(a, fx.Node) else a
         ),
         outputs=outputs,
         layer=module_path(node),
         source=source_line(node),
     )
+
+
+def _marked(result: Any) -> Any:
+    """What a node stands for as an argument: a number is one that varies."""
+    return Size(result) if type(result) is int else result
 
 
 def _name(target: Any) -> str:

@@ -88,7 +88,7 @@ def what_failed(error: Exception) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         if is_users(frame.filename):
             where = f'{frame.filename}:{frame.lineno}: "{frame.line}"'
-    return f"{first_line(error, 200)} ({where})"
+    return f"{first_line(error)} ({where})"
 
 
 # regions that only switch a mode which inference in a fixed dtype does not need

@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.operators import given_arguments, set_arguments
-from graphprune.capture.sizes import Computed, Expression, Leaf, leaves, plain
+from graphprune.capture.remembered import Computed, Expression, Leaf, leaves, plain
 from graphprune.capture.watching import CALL, READ, Given, Watch
 
 __all__ = ["Sizes", "free_literals", "free_multiples", "settle_constants"]

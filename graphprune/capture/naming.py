@@ -10,35 +10,13 @@ from torch import Tensor
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.trial import Place
 from graphprune.capture.varying import Vary, Varying, together
-from graphprune.ground.errors import CaptureError, InputError
+from graphprune.ground.errors import InputError
 
-__all__ = ["Dynamic", "assignments", "described", "user_names"]
-
-Dynamic = str | bool | Mapping[str, Mapping[int, str]]
+__all__ = ["assignments", "described"]
 
 # what dimensions beyond the first of a tensor of so many dimensions are called
 _FLOATING = {3: ("", "", "length"), 4: ("", "", "height", "width"), 5: ("", "", "depth", "height", "width")}
 _SEQUENCES = {2: ("", "sequence")}
-
-
-def user_names(dynamic: Dynamic, dimensions: Sequence[Dimension]) -> dict[Place, str]:
-    """The names that the user gave, by the places where they stand.
-
-    Raises:
-        InputError: there is no such input or dimension.
-    """
-    names: dict[Place, str] = {}
-    known = {(at.input, at.dim): at for at in dimensions}
-    ranks = {at.input: at.dim + 1 for at in dimensions}
-    for label, named in dynamic.items() if isinstance(dynamic, Mapping) else ():
-        if label not in ranks:
-            raise InputError(f"dynamic names the input {label!r}", f"the tensors are {', '.join(ranks)}")
-        for dim, name in named.items():
-            at = known.get((label, dim % ranks[label] if -ranks[label] <= dim < 0 else dim))
-            if at is None:
-                raise InputError(f"{label} has no dimension {dim}", f"it has {ranks[label]} dimensions")
-            names[at.place, at.dim] = name
-    return names
 
 
 def described(
@@ -47,7 +25,7 @@ def described(
     """The dimensions with names where they vary, and with reasons where they do not.
 
     Raises:
-        CaptureError: one that the user named does not vary.
+        InputError: one that the user named does not vary.
     """
     names: dict[Place, str] = {}
     for vary in varying.sizes:
@@ -62,7 +40,7 @@ def described(
         place = (at.place, at.dim)
         if place in given and place not in names:
             why = varying.fixed.get(place) or "the model runs at this size only"
-            raise CaptureError(f"{at} cannot vary as {given[place]!r}: {why}", "leave it out of dynamic")
+            raise InputError(f"{at} cannot vary as {given[place]!r}: {why}", "leave it out of dynamic")
     return tuple(
         dataclasses.replace(
             at,

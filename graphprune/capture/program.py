@@ -97,7 +97,7 @@ class Program:
     def __repr__(self) -> str:
         return (
             f"Program({type(self.model).__name__}, operators={len(self.operations)}, inputs={len(self.inputs)}, "
-            f"stored={len(self.stored)}, dynamic_batch={self.dynamic_batch})"
+            f"stored={len(self.stored)}, varying=[{', '.join(self.sizes)}])"
         )
 
     @cached_property

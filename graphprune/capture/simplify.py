@@ -8,13 +8,13 @@ masks of `torch.nn.utils.prune` all keep originals and compute the weight from n
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Reversible
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from graphprune.capture.memory import Memory
 from graphprune.capture.operators import arguments, call, draws_random, family, mutates
 from graphprune.capture.program import Stored
 from graphprune.ground.arguments import require
@@ -65,7 +65,7 @@ def fold_constants(graph: fx.Graph, constants: Mapping[str, Tensor]) -> dict[str
 
 def _constant_nodes(graph: fx.Graph, constants: Mapping[str, Tensor]) -> list[fx.Node]:
     """Nodes that depend on nothing but constants, except memory that data is later written into."""
-    root = _memory(graph)
+    root = Memory(graph).root
     written: set[fx.Node] = set()
     while True:
         known: dict[fx.Node, None] = {}
@@ -77,15 +77,6 @@ def _constant_nodes(graph: fx.Graph, constants: Mapping[str, Tensor]) -> list[fx
         if not found:
             return list(known)
         written |= found
-
-
-def _memory(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
-    """The node that made the memory each node's result lies in."""
-    root: dict[fx.Node, fx.Node] = {}
-    for node in graph.nodes:
-        base = _viewed(node)
-        root[node] = root[base] if base is not None else node
-    return root
 
 
 def _is_constant(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
@@ -201,34 +192,19 @@ def functionalise(graph: fx.Graph) -> None:
 
     Where one is, or where the model writes into an input or a tensor it keeps, the operator stays as it is.
     """
-    position = {node: index for index, node in enumerate(graph.nodes)}
-    root = _memory(graph)
-    views: dict[fx.Node, list[fx.Node]] = defaultdict(list)
+    memory = Memory(graph)
+    position, root = memory.position, memory.root
     for node in list(graph.nodes):
-        views[root[node]].append(node)
         functional = _functional(node) if mutates(node) else None
         target = node.args[0] if node.args else None
         if functional is None or not isinstance(target, fx.Node) or root[node].op != "call_function":
             continue
-        others = [view for view in views[root[node]] if view not in (target, node)]
-        if any(position[user] > position[node] for view in others for user in view.users):
+        earlier = (view for view in memory.sharing[root[node]] if position[view] < position[node])
+        if memory.read_after((view for view in earlier if view is not target), node):
             continue
         node.target = functional
         for user in [user for user in target.users if position.get(user, 0) > position[node]]:
             user.replace_input_with(target, node)
-
-
-def _viewed(node: fx.Node) -> fx.Node | None:
-    """The tensor whose memory the result may share."""
-    schema = getattr(node.target, "_schema", None)
-    if node.op != "call_function":
-        return None
-    if schema is None or str(node.target) in ("aten.reshape.default", "aten.contiguous.default"):
-        return node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
-    for argument, value in zip(schema.arguments, node.args, strict=False):
-        if argument.alias_info is not None and isinstance(value, fx.Node):
-            return value
-    return None
 
 
 def _functional(node: fx.Node) -> Any:
@@ -240,15 +216,14 @@ def _functional(node: fx.Node) -> Any:
 
 
 def relax_views(graph: fx.Graph) -> None:
-    """Replaces ``view`` by ``reshape``, since the strides of a slim tensor may not allow a view.
+    """Replaces ``view`` by ``reshape``, since the strides of another batch or a slim tensor may not allow a view.
 
-    Where operators still write in place, nothing changes: what is written must reach the tensor that is viewed.
+    A view stays one where operators write in place, and what they write must be seen through it.
     """
-    if any(mutates(node) for node in graph.nodes):
-        return
-    for node in graph.nodes:
-        if node.target is torch.ops.aten.view.default:
-            node.target = torch.ops.aten.reshape.default
+    views = graph.find_nodes(op="call_function", target=torch.ops.aten.view.default)
+    memory = Memory(graph)
+    for view in [view for view in views if memory.can_copy(view)]:
+        view.target = torch.ops.aten.reshape.default
 
 
 def fix_squeezes(graph: fx.Graph, varies: Callable[[fx.Node, int], bool]) -> None:
@@ -271,11 +246,7 @@ def fix_squeezes(graph: fx.Graph, varies: Callable[[fx.Node, int], bool]) -> Non
 
 
 def remove_dead(graph: fx.Graph) -> None:
-    """Drops what nobody reads, torch's assertions on shapes included."""
+    """Drops what nobody reads, torch's own assertions on shapes included; what `require` demands stays."""
     kept = ("placeholder", "output")
-    unread = [
-        node
-        for node in graph.nodes
-        if node.op not in kept and node.target is not require and not mutates(node)
-    ]
-    _erase_unread(graph, unread)
+    dead = [n for n in graph.nodes if n.op not in kept and not mutates(n) and n.target is not require]
+    _erase_unread(graph, dead)

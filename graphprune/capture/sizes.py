@@ -1,237 +1,58 @@
-"""Numbers that remember from which sizes of tensors they were computed.
-
-`torch.export` keeps of ``x.view(x.shape[0], x.shape[1] * 4)`` the numbers alone. While a model is traced, its Python is
-given such numbers for the sizes that it reads. They are ordinary integers, and what Python computes with them is one
-again: ``x.shape[1] * 4`` is 48 and knows that it is four times the size of ``x`` in dimension 1. So a literal of the
-graph becomes what it was computed from. Where Python decides (``if x.shape[1] > 100``), the decision is noted: the
-graph is right as long as every decision falls as it did.
-"""
+"""Nodes of a graph that compute with sizes: ``sym_size``, arithmetic on it, and conditions that a call must meet."""
 
 from __future__ import annotations
 
-import math
-import operator
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection
 
-from graphprune.capture.describe import is_users, within_package
+import torch
+from torch import fx
 
-__all__ = [
-    "Decision",
-    "Expression",
-    "Log",
-    "Real",
-    "Size",
-    "evaluate",
-    "leaves",
-    "plain",
-    "size_of",
-    "user_line",
-]
+from graphprune.ground.arguments import require
 
+__all__ = ["is_guard", "reads_size", "size_nodes", "sizes_of_inputs"]
 
-@dataclass(frozen=True)
-class Leaf:
-    """The size of a tensor in dimension ``dim``; ``ticket`` is the number under which the tensor was noted."""
+_READ = torch.ops.aten.sym_size.int
 
-    ticket: int
-    dim: int
 
+def is_guard(node: fx.Node) -> bool:
+    """Whether the node refuses calls of other sizes: ``require(holds, message)``."""
+    return node.target is require
 
-@dataclass(frozen=True)
-class Computed:
-    """``function`` of other expressions and of plain numbers."""
 
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
+def reads_size(node: fx.Node) -> bool:
+    """Whether the node is the size of one dimension of a tensor."""
+    return node.target is _READ or (
+        node.op == "call_method" and node.target == "size" and len(node.args) == 2
+    )
 
 
-Expression = Leaf | Computed
+def size_nodes(graph: fx.Graph) -> dict[fx.Node, None]:
+    """All nodes that compute with nothing but sizes, guards among them, in the graph's order."""
+    found: dict[fx.Node, None] = {}
+    for node in graph.nodes:
+        if reads_size(node) or _computes(node, found):
+            found[node] = None
+    return found
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A comparison that Python made, how it fell, and the user's line."""
+def _computes(node: fx.Node, sizes: Collection[fx.Node]) -> bool:
+    """Whether a Python function takes sizes alone; an operator of ATen that takes them makes a tensor."""
+    if node.op != "call_function" or isinstance(node.target, torch._ops.OpOverload):
+        return False
+    given = node.all_input_nodes
+    return bool(given) and all(source in sizes for source in given)
 
-    compared: Computed
-    outcome: bool
-    line: str
 
-
-@dataclass
-class Log:
-    """What was noted while a model was traced.
-
-    Args:
-        decisions: comparisons in order, each once.
-        escaped: numbers that left for code which forgets where they come from, such as ``int(size)``: value →
-            expression and the user's line.
-    """
-
-    decisions: dict[tuple[Computed, bool], Decision] = field(default_factory=dict)
-    escaped: dict[float, tuple[Expression, str]] = field(default_factory=dict)
-
-    def decide(self, compared: Computed, outcome: bool) -> bool:
-        key = (compared, outcome)
-        if key not in self.decisions:
-            self.decisions[key] = Decision(compared, outcome, user_line())
-        return outcome
-
-    def escape(self, number: Any) -> Any:
-        self.escaped.setdefault(number.plain, (number.expression, user_line()))
-        return number.plain
-
-
-def evaluate(expression: Any, size: Callable[[Leaf], Any]) -> Any:
-    """The value of an expression, or what stands for it, where ``size`` gives that of its leaves."""
-    if isinstance(expression, Leaf):
-        return size(expression)
-    if isinstance(expression, Computed):
-        return expression.function(*(evaluate(argument, size) for argument in expression.args))
-    return expression
-
-
-def leaves(expression: Any) -> list[Leaf]:
-    """The sizes that an expression was computed from."""
-    if isinstance(expression, Computed):
-        return [leaf for argument in expression.args for leaf in leaves(argument)]
-    return [expression] if isinstance(expression, Leaf) else []
-
-
-def plain(value: Any) -> Any:
-    """The number without its memory; other values as they are."""
-    return value.plain if isinstance(value, _Number) else value
-
-
-class _Number:
-    """What both kinds of numbers do: arithmetic that remembers, comparisons that are noted."""
-
-    expression: Expression
-    log: Log
-    plain: Any
-
-    def __bool__(self) -> bool:
-        return self.log.decide(Computed(operator.ne, (self.expression, 0)), bool(self.plain))
-
-    def __int__(self) -> int:
-        return int(self.log.escape(self))
-
-    def __float__(self) -> float:
-        return float(self.log.escape(self))
-
-    def __hash__(self) -> int:
-        return hash(self.log.escape(self))
-
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other  # type: ignore[operator]
-
-    def __ceil__(self) -> Any:
-        return self._whole(math.ceil)
-
-    def __floor__(self) -> Any:
-        return self._whole(math.floor)
-
-    def __trunc__(self) -> Any:
-        return self._whole(math.trunc)
-
-    def __round__(self, digits: int | None = None) -> Any:
-        return self._whole(round) if digits is None else self
-
-    def _whole(self, function: Callable[[Any], int]) -> Any:
-        if isinstance(self.plain, int):
-            return self
-        return _wrapped(self.log, Computed(function, (self.expression,)), function(self.plain))
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self
-
-    def __copy__(self) -> Any:
-        return self
-
-    def __reduce__(self) -> Any:
-        return type(self.plain), (self.plain,)
-
-
-class Size(_Number, int):
-    """An integer that remembers."""
-
-    def __new__(cls, value: int, expression: Expression, log: Log) -> Size:
-        made = int.__new__(cls, value)
-        made.plain, made.expression, made.log = value, expression, log
-        return made
-
-
-class Real(_Number, float):
-    """A float that remembers."""
-
-    def __new__(cls, value: float, expression: Expression, log: Log) -> Real:
-        made = float.__new__(cls, value)
-        made.plain, made.expression, made.log = value, expression, log
-        return made
-
-
-def size_of(value: int, ticket: int, dim: int, log: Log) -> Size:
-    """The size ``value`` of the tensor that was noted under ``ticket``."""
-    return Size(value, Leaf(ticket, dim), log)
-
-
-def _wrapped(log: Log, expression: Computed, value: Any) -> Any:
-    return (Size if isinstance(value, int) else Real)(value, expression, log)
-
-
-def _expression(value: Any) -> Any:
-    return value.expression if isinstance(value, _Number) else value
-
-
-def _method(function: Callable[..., Any], swapped: bool = False) -> Callable[..., Any]:
-    """An arithmetic method: a plain number, and its expression."""
-
-    def method(self: _Number, *others: Any) -> Any:
-        if not all(isinstance(other, int | float) for other in others):
-            return NotImplemented
-        args = (*others, self) if swapped else (self, *others)
-        value = function(*map(plain, args))
-        if not isinstance(value, int | float):
-            return value
-        return _wrapped(self.log, Computed(function, tuple(map(_expression, args))), value)
-
-    return method
-
-
-def _comparison(function: Callable[[Any, Any], bool]) -> Callable[[Any, Any], Any]:
-    def method(self: _Number, other: Any) -> Any:
-        if not isinstance(other, int | float):
-            return NotImplemented
-        compared = Computed(function, (self.expression, _expression(other)))
-        return self.log.decide(compared, function(self.plain, plain(other)))
-
-    return method
-
-
-def _forgetful(name: str) -> Callable[[Size, Any], Any]:
-    """Arithmetic on bits, which gives a plain number."""
-    return lambda self, other: getattr(self.log.escape(self), name)(plain(other))
-
-
-for _name in "add sub mul floordiv truediv mod pow".split():
-    for _kind in (Size, Real):
-        setattr(_kind, f"__{_name}__", _method(getattr(operator, _name)))
-        setattr(_kind, f"__r{_name}__", _method(getattr(operator, _name), swapped=True))
-for _name in "neg pos abs".split():
-    for _kind in (Size, Real):
-        setattr(_kind, f"__{_name}__", _method(getattr(operator, _name)))
-for _name in "and or xor lshift rshift rand ror rxor rlshift rrshift".split():
-    setattr(Size, f"__{_name}__", _forgetful(f"__{_name}__"))
-for _name in "eq ne lt le gt ge".split():
-    for _kind in (Size, Real):
-        setattr(_kind, f"__{_name}__", _comparison(getattr(operator, _name)))
-
-
-def user_line() -> str:
-    """The user's line that is running: ``package/file.py:12``."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and not is_users(frame.f_code.co_filename):
-        frame = frame.f_back
-    return f"{within_package(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else ""
+def sizes_of_inputs(graph: fx.Graph) -> list[fx.Node]:
+    """Those that are known before anything is computed: what is read of each input, then what is made of it."""
+    known = {node: place for place, node in enumerate(graph.nodes) if node.op == "placeholder"}
+    read: list[tuple[int, int, fx.Node]] = []
+    made = []
+    for node in size_nodes(graph):
+        if all(source in known for source in node.all_input_nodes):
+            if reads_size(node):
+                read.append((known[node.args[0]], node.args[1], node))  # type: ignore[arg-type]
+            else:
+                made.append(node)
+            known[node] = len(known)
+    return [node for _, _, node in sorted(read, key=lambda item: item[:2])] + made

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -18,10 +19,10 @@ from torch.utils import _pytree as pytree
 from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors
 from graphprune.capture.outputs import plain_results
-from graphprune.capture.sizes import user_line
+from graphprune.capture.remembered import user_line
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["Place", "Ran", "Trial"]
+__all__ = ["Place", "Ran", "Trial", "fake_tensors"]
 
 Place = tuple[int, int]  # a leaf of the inputs, and one of its dimensions
 
@@ -68,7 +69,7 @@ class Trial:
         return not self.run({}).problem
 
     def run(self, sizes: Mapping[Place, int], limit: int = 0) -> Ran:
-        """The model with inputs of these sizes. With a ``limit`` it is halted before its next call, which is no failure."""
+        """The model with inputs of these sizes; with a ``limit`` it is halted after so many calls, which is no failure."""
         key = (frozenset(sizes.items()), limit)
         if key not in self._done:
             self._done[key] = self._tried(sizes, limit)
@@ -110,7 +111,7 @@ class Trial:
     @contextlib.contextmanager
     def _without_data(self) -> Iterator[None]:
         if self._fake:
-            with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
+            with fake_tensors():
                 yield
         else:
             with torch.device("meta"):
@@ -122,6 +123,13 @@ class Trial:
         shape = [sizes.get((place, dim), size) for dim, size in enumerate(leaf.shape)]
         device = leaf.device if self._fake else "meta"
         return torch.empty(shape, dtype=leaf.dtype, device=device)
+
+
+@contextlib.contextmanager
+def fake_tensors() -> Iterator[None]:
+    """Tensors without data, but with a device; what operators make of sizes that are data is symbolic."""
+    with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()), enable_python_dispatcher():
+        yield
 
 
 _EARLY = 8

@@ -200,7 +200,8 @@ class _Search:
 
     def _alone(self, classes: list[Vary], limit: int = 0) -> tuple[list[Vary], list[Vary]]:
         """Those at whose other sizes the model runs, or its first calls do; and those at which it fails."""
-        alive, failed = [], []
+        alive: list[Vary] = []
+        failed: list[Vary] = []
         for vary in classes:
             ran = self.trial.run(vary.at(vary.large), limit)
             (failed if ran.problem else alive).append(vary)
@@ -211,7 +212,7 @@ class _Search:
         return alive, failed
 
     def _rescued(self, failed: list[Vary], order: int) -> list[Vary]:
-        """Of those that fail alone: several of one size that vary together, multiples, and sizes with an upper limit."""
+        """Of those that fail alone: several of one size that vary together, multiples, sizes with an upper limit."""
         found: list[Vary] = []
         by_size: dict[int, list[Vary]] = {}
         for vary in failed:

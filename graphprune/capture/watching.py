@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from graphprune.capture.sizes import Log, Real, Size, plain, size_of
+from graphprune.capture.remembered import Log, Real, Size, plain, size_of
 
 __all__ = ["CALL", "READ", "Given", "Watch", "watched"]
 

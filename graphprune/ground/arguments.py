@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from graphprune.ground.errors import InputError
 
 __all__ = [
+    "OTHER_SIZE",
     "count_items",
     "is_constant",
     "read_attribute",
@@ -25,6 +26,10 @@ __all__ = [
     "require_same",
     "tensor_leaves",
 ]
+
+OTHER_SIZE = (
+    "capture the model again with an example of this size"  # what to do where `require` refuses a size
+)
 
 
 def tensor_leaves(value: Any) -> list[torch.Tensor]:
@@ -55,7 +60,7 @@ def require(holds: bool, message: str) -> None:
     if has_torch_function((holds,)):  # symbolic tracing, which is to keep this call
         handle_torch_function(require, (holds,), holds, message)
     elif not holds:
-        raise InputError(message, "capture the model again with an example of this size")
+        raise InputError(message, OTHER_SIZE)
 
 
 def read_attribute(value: Any, name: str) -> Any:

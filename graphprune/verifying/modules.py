@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from graphprune.capture import tensor_leaves
-from graphprune.capture.execution import run
+from graphprune.capture.execution import default_dtype, run
 from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.outputs import positions
@@ -124,7 +124,8 @@ def random_layers_equal(
     first = {name: item.name for item in program.stored.values() for name in item.names}
     held = dict(wide.named_parameters()) | dict(wide.named_buffers())
     tensors = {name: drawn[first[name]] for name in held if name in first}
-    return layers_equal("layers equal the program, random parameters", program, wide, tensors, compared)
+    with default_dtype(dtype if dtype is torch.float64 else None):
+        return layers_equal("layers equal the program, random parameters", program, wide, tensors, compared)
 
 
 def _widened_layers(layers: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:

@@ -47,6 +47,10 @@ _WRITTEN = [
         on(x("a 4"), [None, _TWO_OF_FOUR], x("")),
         on(x("4 a"), [_TWO_OF_FOUR], x("2 a")),
         on(x("a 2 3 b"), [None, _THREE_OF_SIX], x("a 3 b")),
+        on(x("a b"), [booleans("a b")], x("")),
+        on(x("a b c"), [booleans("a b")], x("c")),
+        on(x("a b c"), [None, booleans("b c")], x("a 1")),
+        on(x("a b c"), [None, booleans("b")], x("c"), True),
     ),
     *rows(
         "index_add", on(x("a 7 b"), 1, integers("n", 7), x("a n b")), on(x("7"), 0, integers("n", 7), x("n"))

@@ -79,6 +79,11 @@ def test_fibres_are_found() -> None:
         ),
         ("aten.embedding.default", "", {"weight[1] out0[2]", "indices[1] out0[1]"}),
         ("aten.view_as.default", "", {"self[0] other[0] out0[0]", "self[0] other[1] out0[1]"}),
+        (
+            "aten.index_put.default",
+            "10",
+            {"self[0] indices[0] out0[0]", "self[1] indices[1] out0[1]", "self[2] values[0] out0[2]"},
+        ),
         ("aten.baddbmm.default", "1", {"self[1] batch1[1] out0[1]", "batch1[0] batch2[0] out0[0]"}),
     ],
 )

@@ -57,7 +57,7 @@ for folder in map(Path, sys.argv[1:]):
 def generated(model: fx.GraphModule, folder: Path) -> ModuleType:
     """The imported model.py, with its weights beside it."""
     folder.mkdir(exist_ok=True)
-    (folder / "model.py").write_text(module_source(model, "A model", "x"), encoding="utf-8")
+    (folder / "model.py").write_text(module_source(model, "A model", ["x"]), encoding="utf-8")
     save_model(model, folder / "model.safetensors")
     spec = importlib.util.spec_from_file_location("generated_model", folder / "model.py")
     assert spec
@@ -107,7 +107,7 @@ def test_generated_model_has_the_same_parts(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_generated_file_is_formatted_and_clean(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model.py"
-    path.write_text(module_source(CASES[name].build(), "A model", "x"), encoding="utf-8")
+    path.write_text(module_source(CASES[name].build(), "A model", ["x"]), encoding="utf-8")
     ruff = [sys.executable, "-m", "ruff"]
     for command in (["format", "--diff"], ["check", "--select", "E,F,I,UP,B"]):
         options = ["--isolated", "--no-cache", "--line-length", str(WIDTH), "--target-version", "py310"]
@@ -118,7 +118,7 @@ def test_generated_file_is_formatted_and_clean(name: str, tmp_path: Path) -> Non
 
 
 def test_generated_file_imports_only_torch_and_safetensors() -> None:
-    tree = ast.parse(module_source(CASES["operators"].build(), "A model", "x"))
+    tree = ast.parse(module_source(CASES["operators"].build(), "A model", ["x"]))
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in modules} <= {
@@ -144,8 +144,7 @@ FORWARD = """\
     def forward(self, input_ids, scale=None):
         x = self.embed(input_ids)
         x = x + self.position
-        size = x.size(0)
-        size_1 = x.size(1)
+        size, size_1 = x.shape[0], x.shape[1]
         # blocks.0
         x1 = self.blocks[0].norm(x)
         x1 = self.blocks[0].qkv(x1)
@@ -167,8 +166,8 @@ FORWARD = """\
 
 
 def test_source_reads_like_written_code() -> None:
-    assert CONSTRUCTOR in module_source(CASES["conv"].build(), "A model", "x")
-    attention = module_source(CASES["attention"].build(), "A model", "x")
+    assert CONSTRUCTOR in module_source(CASES["conv"].build(), "A model", ["x"])
+    attention = module_source(CASES["attention"].build(), "A model", ["x"])
     assert FORWARD in attention
     assert "        self.head.weight = self.embed.weight\n" in attention
     assert '        put(self, "mask", torch.zeros(6, 6, dtype=torch.bool), persistent=False)\n' in attention
@@ -176,11 +175,11 @@ def test_source_reads_like_written_code() -> None:
 
 def test_title_and_input_stand_in_the_docstring_whatever_they_hold() -> None:
     title = 'Half of "net" at C:\\new \\N{x} """; import os; """'
-    source = module_source(CASES["double"].build(), title, "x: " + "float64 (batch, 4), " * 20)
+    source = module_source(CASES["double"].build(), title, ["x " + "float64 (batch, 4), " * 20])
     docstring = ast.get_docstring(ast.parse(source))
     assert docstring is not None
     assert docstring.startswith(title)
-    assert "Input: x: float64" in docstring
+    assert "Inputs:\nx float64" in docstring
     assert max(map(len, source.splitlines())) <= WIDTH
 
 
@@ -255,7 +254,7 @@ class Shadowing(nn.Module):
 
 def test_an_input_called_like_a_module_is_refused() -> None:
     with pytest.raises(InputError, match="an input of the model is called 'torch'"):
-        module_source(traced(Shadowing()), "A model", "x")
+        module_source(traced(Shadowing()), "A model", ["x"])
 
 
 def test_long_statements_break_inside_their_Bracket() -> None:

@@ -79,10 +79,28 @@ def index_put(call: Call) -> None:
     """Writes ``values``, broadcast, at ``x[indices]``; with ``accumulate`` they are added."""
     source, values = call["self"], call["values"]
     call.unify_all(call.output.dims, source.dims)
+    given = [(item, dim) for dim, item in enumerate(call["indices"]) if item is not None]
+    if len(given) == 1 and _is_mask(given[0][0]) and _put_where(call, *given[0]):
+        return
     result, along = _indexed(call, source, call["indices"])
     _land(call, values.dims, result)
     if not call["accumulate"]:
         call.pin((axis for axis in along if axis is not None), _WRITTEN)
+
+
+def _put_where(call: Call, mask: Operand, first: int) -> bool:
+    """Lines up a mask with what it covers, from dimension ``first`` on, if all its positions get the same values.
+
+    Then this is ``where(mask, values, x)``, and each position stands for itself.
+    """
+    source, values = call["self"], call["values"]
+    covered, rest = source.dims[first : first + len(mask.dims)], source.dims[first + len(mask.dims) :]
+    position = values.dims[: len(values.dims) - len(rest)][-1:]
+    if any(axis.size != 1 for axis in position):
+        return False
+    call.unify_all(mask.dims, covered)
+    _land(call, values.dims, (*source.dims[:first], *position, *rest))
+    return True
 
 
 def _along(call: Call) -> int:
