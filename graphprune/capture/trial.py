@@ -72,7 +72,7 @@ class Trial:
         return not self.run({}).problem
 
     def run(self, sizes: Mapping[Place, int], limit: int = 0) -> Ran:
-        """The model with inputs of these sizes; with a ``limit`` it is halted after so many calls, which is no failure."""
+        """The model with inputs of these sizes. A ``limit`` halts it after so many calls, which is no failure."""
         key = (frozenset(sizes.items()), limit)
         if key not in self._done:
             self._done[key] = self._tried(sizes, limit)
