@@ -12,13 +12,12 @@ from torch.utils import _pytree as pytree
 
 from graphprune.exporting.forms import Form
 from graphprune.exporting.operator_library import Library
+from graphprune.exporting.refusals import NO_OPERATOR, where
 from graphprune.ground.errors import ExportError, first_line
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["NO_OPERATOR", "Parts", "taken_apart"]
+__all__ = ["Parts", "taken_apart"]
 
-NO_OPERATOR = "replace that operation by one that ONNX has, or leave ONNX out: save(..., onnx=False)"
-_SIZE = 6  # of dimensions that vary, the first; others are larger, so that no two are alike
 
 
 @dataclass(frozen=True)
@@ -59,30 +58,29 @@ def taken_apart(library: Library, node: fx.Node, forms: Mapping[fx.Node, Any]) -
         ExportError: torch cannot take it apart, or only for fixed sizes.
     """
     sources = list(dict.fromkeys(node.all_input_nodes))
-    examples = [_example(forms[source], number) for number, source in enumerate(sources)]
-    if not isinstance(node.target, torch._ops.OpOverload) or None in examples:
-        raise ExportError(f"ONNX has no operator for {_name(node)}", NO_OPERATOR)
-    varying = {
-        f"tensors_{number}": {dim: torch.export.Dim.AUTO for dim in _varying(forms[source])}
-        for number, source in enumerate(sources)
-    }
+    examples = [_example(forms[source]) for source in sources]
+    if not isinstance(node.target, torch._ops.OpOverload) or any(example is None for example in examples):
+        raise _refusal(node)
+    varying = tuple({dim: torch.export.Dim.AUTO for dim in _varying(forms[source])} for source in sources)
     try:
         with unlogged():
             exported = torch.export.export(
-                _Alone(node, sources), tuple(examples), dynamic_shapes={"tensors": tuple(varying.values())}
+                _Alone(node, sources), tuple(examples), dynamic_shapes={"tensors": varying}
             ).run_decompositions(library.decompositions())
     except Exception as error:  # whatever the operator's parts raise
-        raise ExportError(f"ONNX has no operator for {_name(node)}: {first_line(error)}", NO_OPERATOR) from error
+        raise _refusal(node, f": {first_line(error, 200)}") from error
     return _parts(node, sources, exported, forms)
 
 
-def _example(form: Any, number: int) -> torch.Tensor | None:
-    if not isinstance(form, Form):
+def _refusal(node: fx.Node, why: str = "") -> ExportError:
+    return ExportError(f"ONNX has no operator for {node.target}{where(node)}{why}", NO_OPERATOR)
+
+
+def _example(form: Any) -> torch.Tensor | None:
+    """A tensor as in the last run."""
+    if not isinstance(form, Form) or not form.seen:
         return None
-    sizes = [
-        size if isinstance(size, int) else _SIZE * (place + 2) + number for place, size in enumerate(form.sizes)
-    ]
-    return torch.empty(sizes, dtype=form.dtype, device="meta")
+    return torch.empty(form.seen[-1], dtype=form.dtype, device="meta")
 
 
 def _varying(form: Form) -> list[int]:
@@ -95,19 +93,28 @@ def _parts(
     nodes = list(exported.graph.nodes)
     inputs = [inner for inner in nodes if inner.op == "placeholder"]
     made = [inner for inner in nodes if inner.op == "call_function"]
-    for inner, source in zip(inputs, sources, strict=True):
-        for dim in _varying(forms[source]):
-            if isinstance(inner.meta["val"].shape[dim], int):
-                raise ExportError(
-                    f"ONNX has no operator for {_name(node)} that takes any size {dim} of {source.name}", NO_OPERATOR
-                )
+    _require_free(node, inputs, [forms[source] for source in sources])
     if any(inner.target is node.target for inner in made) or any(inner.op == "get_attr" for inner in nodes):
-        raise ExportError(f"ONNX has no operator for {_name(node)}", NO_OPERATOR)
+        raise _refusal(node)
     for inner in made:
         inner.meta["nn_module_stack"], inner.meta["stack_trace"] = {}, node.meta.get("stack_trace", "")
     described = {inner: pytree.tree_map(_form, inner.meta.get("val")) for inner in (*inputs, *made)}
     results = tuple(exported.graph.output_node().args[0])  # type: ignore[arg-type]
     return Parts(tuple(sources), tuple(inputs), tuple(made), described, results)
+
+
+def _require_free(node: fx.Node, inputs: list[fx.Node], forms: list[Form]) -> None:
+    """Sizes that vary are still free in the parts, and two are taken for one only if they were in every run.
+
+    Raises:
+        ExportError: it is not so.
+    """
+    columns: dict[str, tuple[int, ...]] = {}
+    for inner, form in zip(inputs, forms, strict=True):
+        for dim in _varying(form):
+            size, column = inner.meta["val"].shape[dim], tuple(seen[dim] for seen in form.seen)
+            if isinstance(size, int) or columns.setdefault(str(size), column) != column:
+                raise _refusal(node, ": what it is made of fits the sizes of the example only")
 
 
 def _form(value: Any) -> Any:
@@ -117,7 +124,3 @@ def _form(value: Any) -> Any:
         if isinstance(value, symbolic):
             return Form(dtype, ())
     return value
-
-
-def _name(node: fx.Node) -> str:
-    return str(node.target)

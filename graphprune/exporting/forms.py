@@ -30,10 +30,11 @@ _DATA = (5, 7, 11, 13, 17, 19)  # sizes that only data can tell, by the number o
 
 @dataclass(frozen=True)
 class Form:
-    """A tensor's type and sizes."""
+    """A tensor's type and sizes; ``seen`` are its sizes in each run, the last one with all that vary changed."""
 
     dtype: torch.dtype
     sizes: tuple[Size, ...]
+    seen: tuple[tuple[int, ...], ...] = ()
 
 
 def value_forms(program: Program) -> dict[fx.Node, Any]:
@@ -62,7 +63,7 @@ def _form(values: Sequence[Any], names: Mapping[tuple[int, ...], str]) -> Any:
         return first if same or type(first) not in _NUMBERS else Form(_NUMBERS[type(first)], ())
     columns = list(zip(*(value.shape for value in values), strict=True))
     sizes = [column[0] if len(set(column)) == 1 else names.get(tuple(column)) for column in columns]
-    return Form(first.dtype, tuple(sizes))
+    return Form(first.dtype, tuple(sizes), tuple(tuple(value.shape) for value in values))
 
 
 def _runs(program: Program) -> Iterator[tuple[dict[str, int], dict[fx.Node, Any]]]:
@@ -87,12 +88,12 @@ def _assignments(program: Program) -> Iterator[dict[str, int]]:
         if dimension.name:
             multiples[dimension.name] = lcm(multiples[dimension.name], dimension.multiple)
     for shift in _SHIFTS:
+        for name, size in example.items() if len(example) > 1 else ():
+            yield {**example, name: size + shift * multiples[name]}
         # each by another number, so that no two sizes stay equal
         yield {
             name: size + (shift + place) * multiples[name] for place, (name, size) in enumerate(example.items())
         }
-        for name, size in example.items() if len(example) > 1 else ():
-            yield {**example, name: size + shift * multiples[name]}
 
 
 def _values(program: Program, sizes: Mapping[str, int], data: int) -> dict[fx.Node, Any]:
@@ -104,6 +105,8 @@ def _values(program: Program, sizes: Mapping[str, int], data: int) -> dict[fx.No
     def call(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if node.target is require:
             return None
+        if node.target is torch.ops.aten.index.Tensor:
+            args = (args[0], known.without_masks(args[1]))
         try:
             return call_operator(node, args, kwargs)
         except (NotImplementedError, RuntimeError):
@@ -123,11 +126,22 @@ class _Described:
 
     def __init__(self, program: Program, sizes: Mapping[str, int], data: int) -> None:
         self.values = program.values
+        self.data = data
         self.sizes = dict.fromkeys(program.batch_primes, data)
         for at in program.dimensions:
             prime = program.values[program.inputs[at.place]].shape[at.dim]
             if at.name and prime in self.sizes:
                 self.sizes[prime] = sizes[at.name]
+
+    def without_masks(self, indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Masks as the indices that they stand for, one for each of their dimensions."""
+        plain: list[Tensor | None] = []
+        for index in indices:
+            if index is not None and index.dtype in (torch.bool, torch.uint8):
+                plain += [torch.empty(self.data, dtype=torch.int64)] * index.dim()
+            else:
+                plain.append(index)
+        return plain
 
     def by_data(self, node: fx.Node) -> bool:
         return bool(self.sizes) and node.name in self.values

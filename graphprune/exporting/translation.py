@@ -11,15 +11,16 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.describe import source_line
 from graphprune.capture.operators import module_path, mutates
 from graphprune.capture.program import Constant, Program
-from graphprune.exporting.decomposition import NO_OPERATOR, taken_apart
+from graphprune.exporting.decomposition import taken_apart
 from graphprune.exporting.forms import Form, value_forms
+from graphprune.exporting.initializers import Names, stored_form
 from graphprune.exporting.layer_times import LAYER
 from graphprune.exporting.operator_library import LIBRARY_OPSET, OPSET, Library, Recording, library
 from graphprune.exporting.own_operators import OWN, Call
 from graphprune.exporting.promotion import same_types
+from graphprune.exporting.refusals import NO_OPERATOR, quiet, where
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import ExportError, first_line
 
@@ -29,14 +30,21 @@ IR_VERSION = 10  # of the file format, as torch.onnx.export writes it
 _SKIPPED = (require, torch.ops.aten._assert_async.msg, torch.ops.aten._assert_tensor_metadata.default)
 
 
-def translate(program: Program) -> Any:
-    """The `onnx_ir.Model` of a program: initializers bear the names of its tensors, inputs those of its arguments.
+def translate(program: Program) -> tuple[Any, Names]:
+    """The `onnx_ir.Model` of a program, not optimised: initializers bear the names of its tensors.
 
     Raises:
         ExportError: a node has no translation, or the program cannot be an ONNX model as it is.
     """
-    with torch.no_grad():
-        return _Translator(program, library()).model()
+    with quiet(), torch.no_grad():
+        return _Translator(program, library()).model(), _names(program)
+
+
+def _names(program: Program) -> Names:
+    read = [program.stored[str(node.target)] for node in program.graph.find_nodes(op="get_attr") if node.users]
+    return Names(
+        frozenset(item.name for item in read if item.kind != "constant"), {item.name: item.ties for item in read}
+    )
 
 
 class _Translator:
@@ -100,8 +108,7 @@ class _Translator:
                 tensor = self.program.tensors[name].detach()
                 found[name] = self.library.value(name)
                 describe(found[name], Form(tensor.dtype, tuple(tensor.shape)))
-                real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-                found[name].const_value = onnx_ir.tensor_adapters.TorchTensor(real.contiguous(), name)
+                found[name].const_value = onnx_ir.tensor(stored_form(tensor), name=name)
             self.values[node] = found[name]
         return list(found.values())
 
@@ -119,7 +126,7 @@ class _Translator:
             if node.target in _SKIPPED:
                 continue
             if mutates(node):
-                raise ExportError(f"the model writes in place{_where(node)}", NO_OPERATOR)
+                raise ExportError(f"the model writes in place{where(node)}", NO_OPERATOR)
             form = self.forms.get(node)
             if isinstance(form, int | float | bool):
                 self.values[node] = form  # a size that is fixed, and what is computed from it
@@ -133,7 +140,7 @@ class _Translator:
                 while cause.__cause__ is not None:
                     cause = cause.__cause__
                 raise ExportError(
-                    f"no translation to ONNX{_where(node)}: {first_line(cause, 200)}", NO_OPERATOR
+                    f"no translation to ONNX{where(node)}: {first_line(cause, 200)}", NO_OPERATOR
                 ) from error
 
     def _node(self, node: fx.Node, form: Any, layer: str) -> None:
@@ -199,7 +206,10 @@ class _Translator:
         for inner, source in zip(parts.inputs, parts.sources, strict=True):
             self.values[inner] = self.values[source]
         self.forms.update(parts.forms)
-        self._translate(parts.nodes, layer)
+        try:
+            self._translate(parts.nodes, layer)
+        except ExportError as error:  # it names a part, which the user does not know
+            raise ExportError(f"ONNX has no operator for {node.target}{where(node)}", NO_OPERATOR) from error
         results = [self._argument(result) for result in parts.results]
         self.values[node] = results if isinstance(self.forms[node], list) else results[0]
 
@@ -256,9 +266,3 @@ def describe(value: Any, form: Any) -> None:
             dtype, sizes = dtype.to_real(), [*sizes, 2]
         value.dtype = value.dtype or onnx_ir.tensor_adapters.from_torch_dtype(dtype)
         value.shape = onnx_ir.Shape(sizes)
-
-
-def _where(node: fx.Node) -> str:
-    path, line = module_path(node), source_line(node)
-    layer = f" of layer {path!r}" if path else ""
-    return f", at node {node.name} ({node.target}){layer}{f' ({line})' if line else ''}"
