@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -52,12 +52,28 @@ class _Alone(nn.Module):
 
 
 def taken_apart(library: Library, node: fx.Node, forms: Mapping[fx.Node, Any]) -> Parts:
-    """The parts of a node; sizes that vary do so in the parts.
+    """The parts of a node, as of one like it if there was one; see `_taken_apart`.
 
     Raises:
         ExportError: torch cannot take it apart, or only for fixed sizes.
     """
     sources = list(dict.fromkeys(node.all_input_nodes))
+    places = {source: place for place, source in enumerate(sources)}
+    literal = fx.node.map_arg((node.args, node.kwargs), lambda source: f"input {places[source]}")
+    key = (node.target, repr(literal), repr([forms[source] for source in sources]))
+    if key not in library.parts:
+        library.parts[key] = _taken_apart(library, node, sources, forms)
+    return replace(library.parts[key], sources=tuple(sources))
+
+
+def _taken_apart(
+    library: Library, node: fx.Node, sources: list[fx.Node], forms: Mapping[fx.Node, Any]
+) -> Parts:
+    """The parts of a node; sizes that vary do so in the parts.
+
+    Raises:
+        ExportError: torch cannot take it apart, or only for fixed sizes.
+    """
     examples = [_example(forms[source]) for source in sources]
     if not isinstance(node.target, torch._ops.OpOverload) or any(example is None for example in examples):
         raise _refusal(node)

@@ -38,6 +38,7 @@ class Library:
 
     Attributes:
         op: the operators of ONNX: ``op.Relu(x)`` within `record` makes a node.
+        parts: operators that were taken apart already, see `taken_apart`.
     """
 
     registry: Any
@@ -45,6 +46,7 @@ class Library:
     symbolic: Any
     op: Any
     constants: dict[Any, Any] = field(default_factory=dict)
+    parts: dict[Any, Any] = field(default_factory=dict)
 
     def function(self, target: Any, is_complex: bool = False) -> Any:
         """What translates the operator; None if nothing does."""
@@ -82,12 +84,7 @@ class Library:
 
     def decompositions(self) -> dict[Any, Any]:
         """Operators that torch can take apart, without those that are translated as they are."""
-        table = {**torch._decomp.decomposition_table, **torch.export.default_decompositions()}
-        return {
-            target: how
-            for target, how in table.items()
-            if hasattr(target, "_schema") and not self.registry.get_decomps(target)
-        }
+        return {target: how for target, how in _table().items() if not self.registry.get_decomps(target)}
 
 
 def library() -> Library:
@@ -106,6 +103,12 @@ def library() -> Library:
             f"torch {torch.__version__} keeps its ONNX operators elsewhere: {first_line(error)}",
             "use a version of torch that graphprune was tested with",
         ) from error
+
+
+@cache
+def _table() -> dict[Any, Any]:
+    table = {**torch._decomp.decomposition_table, **torch.export.default_decompositions()}
+    return {target: how for target, how in table.items() if hasattr(target, "_schema")}
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.exporting.forms import Form
+from graphprune.capture.operators import bound
 from graphprune.exporting.operator_library import Library
 from graphprune.exporting.promotion import cast
 
@@ -34,11 +34,16 @@ class Call:
     def op(self) -> Any:
         return self.library.op
 
+    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by the names of the operator's schema, defaults filled in."""
+        return bound(self.node.target, args, kwargs)  # type: ignore[arg-type]
+
     def aten(self, name: str, *args: Any, **kwargs: Any) -> Any:
         return self.library.aten(name)(*args, **kwargs)
 
 
 Row = Callable[..., Any]
+_LAST = 2**63 - 1  # behind the end of any dimension
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------
@@ -132,59 +137,111 @@ _SIZES: Mapping[Any, Row] = {
 # -- the same operator under another name --------------------------------------------------------------------------
 
 
-def _batch_norm(
-    call: Call, x: Any, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float, *_: Any
-) -> Any:
-    if training or mean is None:
+def _batch_norm(call: Call, *args: Any, **kwargs: Any) -> Any:
+    given = call.bound(args, kwargs)
+    if given["training"] or given["running_mean"] is None:
         return None
-    return call.aten("_native_batch_norm_legit_no_training.default", x, weight, bias, mean, var, momentum, eps)[0]
+    named = [given[name] for name in "input weight bias running_mean running_var momentum eps".split()]
+    return call.aten("_native_batch_norm_legit_no_training.default", *named)[0]
 
 
-def _to(call: Call, x: Any, dtype: Any, *_: Any, **__: Any) -> Any:
-    return x if dtype == x.dtype else call.op.Cast(x, to=dtype)
+def _as(name: str) -> Row:
+    """Torch's library has it under another name."""
+    return lambda call, *args, **kwargs: call.aten(name, *args, **kwargs)
 
 
-def _transposed_convolution(
-    call: Call,
-    x: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Sequence[int] = (1, 1),
-    padding: Sequence[int] = (0, 0),
-    output_padding: Sequence[int] = (0, 0),
-    groups: int = 1,
-    dilation: Sequence[int] = (1, 1),
-) -> Any:
-    rank = len(weight.shape) - 2
+def _to(call: Call, *args: Any, **kwargs: Any) -> Any:
+    given = call.bound(args, kwargs)
+    x, dtype = given["self"], given.get("dtype")
+    # -1 stands for none
+    return x if dtype in (None, -1, x.dtype) else call.op.Cast(x, to=dtype)
+
+
+def _reversed_difference(call: Call, *args: Any, **kwargs: Any) -> Any:
+    given = call.bound(args, kwargs)
+    one = given["self"]
+    if given["alpha"] != 1:
+        one = call.op.Mul(one, _constant(call, given["alpha"], one))
+    return call.op.Sub(_constant(call, given["other"], one), one)
+
+
+def _differences(call: Call, *args: Any, **kwargs: Any) -> Any:
+    """Between neighbours."""
+    given, op = call.bound(args, kwargs), call.op
+    around = [given[name] for name in ("prepend", "self", "append") if given[name] is not None]
+    rank = len(given["self"].shape)
+    dim = given["dim"] % rank
+    if given["n"] != 1 or given["self"].dtype == _boolean():
+        return None
+    x = op.Concat(*around, axis=dim) if len(around) > 1 else around[0]
+    return op.Sub(op.Slice(x, [1], [_LAST], [dim]), op.Slice(x, [0], [-1], [dim]))
+
+
+def _boolean() -> Any:
+    import onnx_ir
+
+    return onnx_ir.DataType.BOOL
+
+
+def _constant(call: Call, value: Any, like: Any) -> Any:
+    import onnx_ir
+
+    if isinstance(value, onnx_ir.Value):
+        return value
+    return call.op.Constant(value=onnx_ir.tensor(value, dtype=like.dtype))
+
+
+def _type_of(call: Call, x: Any, other: Any) -> Any:
+    return x if x.dtype == other.dtype else call.op.Cast(x, to=other.dtype)
+
+
+def _spread(result: int) -> Row:
+    """The standard deviation or variance, and the mean."""
+
+    def row(call: Call, *args: Any, **kwargs: Any) -> Any:
+        given = call.bound(args, kwargs)
+        x, dims, keep = given["self"], given["dim"], given["keepdim"]
+        dims = list(range(len(x.shape))) if dims is None else list(dims)
+        name = ("var.correction", "std.correction")[result]
+        spread = call.aten(name, x, dims, correction=given.get("correction", _unbiased(given)), keepdim=keep)
+        return [spread, call.op.ReduceMean(x, dims, keepdims=keep)]
+
+    return row
+
+
+def _unbiased(given: Mapping[str, Any]) -> int:
+    return int(given.get("unbiased", True))
+
+
+def _transposed_convolution(call: Call, *args: Any, **kwargs: Any) -> Any:
+    given = call.bound(args, kwargs)
     stride, padding, output_padding, dilation = (
-        list(one) * rank if len(one) == 1 else list(one)[:rank] for one in (stride, padding, output_padding, dilation)
+        _each(given[name], given["weight"]) for name in ("stride", "padding", "output_padding", "dilation")
     )
+    tensors = given["input"], given["weight"], given["bias"]
     return call.aten(
-        "convolution.default", x, weight, bias, stride, padding, dilation, True, output_padding, groups
+        "convolution.default", *tensors, stride, padding, dilation, True, output_padding, given["groups"]
     )
 
 
-def _padded_convolution(
-    call: Call,
-    x: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Sequence[int] = (1, 1),
-    padding: str = "valid",
-    dilation: Sequence[int] = (1, 1),
-    groups: int = 1,
-) -> Any:
-    """PyTorch puts the odd one of "same" behind."""
-    rank = len(weight.shape) - 2
-    if len(x.shape) != rank + 2:
+def _padded_convolution(call: Call, *args: Any, **kwargs: Any) -> Any:
+    """Of an odd padding, PyTorch puts the larger half behind."""
+    given = call.bound(args, kwargs)
+    x, weight = given["input"], given["weight"]
+    if len(x.shape) != len(weight.shape):
         return None
-    stride, dilation = (list(one) * rank if len(one) == 1 else list(one)[:rank] for one in (stride, dilation))
-    totals = [
-        (size - 1) * step if padding == "same" else 0 for size, step in zip(weight.shape[2:], dilation, strict=True)
-    ]
+    stride, dilation = (_each(given[name], weight) for name in ("stride", "dilation"))
+    wide = given["padding"] == "same"
+    totals = [(size - 1) * step * wide for size, step in zip(weight.shape[2:], dilation, strict=True)]
     pads = [total // 2 for total in totals] + [total - total // 2 for total in totals]
-    given = (x, weight) if bias is None else (x, weight, bias)
-    return call.op.Conv(*given, strides=stride, pads=pads, dilations=dilation, group=groups)
+    tensors = (x, weight) if given["bias"] is None else (x, weight, given["bias"])
+    return call.op.Conv(*tensors, strides=stride, pads=pads, dilations=dilation, group=given["groups"])
+
+
+def _each(numbers: Sequence[int], weight: Any) -> list[int]:
+    """A number for each spatial dimension of a kernel."""
+    rank = len(weight.shape) - 2
+    return list(numbers) * rank if len(numbers) == 1 else list(numbers)
 
 
 def _reshape(call: Call, x: Any, shape: Sequence[Any]) -> Any:
@@ -295,7 +352,14 @@ def _adaptive_maximum(call: Call, x: Any, wanted: Sequence[Any]) -> Any:
 OWN: Mapping[Any, Row] = {
     **_SIZES,
     torch.ops.aten.batch_norm.default: _batch_norm,
-    torch.ops.aten.to.dtype: _to,
+    **{getattr(torch.ops.aten.to, name): _to for name in ("dtype", "dtype_layout", "device", "other")},
+    torch.ops.aten.diff.default: _differences,
+    torch.ops.aten.type_as.default: _type_of,
+    torch.ops.aten.rsub.Scalar: _reversed_difference,
+    torch.ops.aten.rsub.Tensor: _reversed_difference,
+    torch.ops.aten.__and__.Tensor: _as("bitwise_and.Tensor"),
+    torch.ops.aten.__or__.Tensor: _as("bitwise_or.Tensor"),
+    torch.ops.aten.__xor__.Tensor: _as("bitwise_xor.Tensor"),
     torch.ops.aten.conv_transpose1d.default: _transposed_convolution,
     torch.ops.aten.conv_transpose2d.input: _transposed_convolution,
     torch.ops.aten.conv_transpose3d.input: _transposed_convolution,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,11 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.operators import module_path, mutates
+from graphprune.capture.operators import module_path
 from graphprune.capture.program import Constant, Program
 from graphprune.exporting.decomposition import taken_apart
 from graphprune.exporting.forms import Form, value_forms
+from graphprune.exporting.functional import functional
 from graphprune.exporting.initializers import Names, stored_form
 from graphprune.exporting.layer_times import LAYER
 from graphprune.exporting.operator_library import LIBRARY_OPSET, OPSET, Library, Recording, library
@@ -37,7 +39,9 @@ def translate(program: Program) -> tuple[Any, Names]:
         ExportError: a node has no translation, or the program cannot be an ONNX model as it is.
     """
     with quiet(), torch.no_grad():
-        return _Translator(program, library()).model(), _names(program)
+        graph, results = functional(program.graph)
+        pure = dataclasses.replace(program, graph=graph)
+        return _Translator(pure, results, library()).model(), _names(program)
 
 
 def _names(program: Program) -> Names:
@@ -48,14 +52,18 @@ def _names(program: Program) -> Names:
 
 
 class _Translator:
-    def __init__(self, program: Program, operators: Library) -> None:
+    """Builds the model of a program that writes nothing in place; ``results`` are its outputs by their names."""
+
+    def __init__(self, program: Program, results: Mapping[str, fx.Node], operators: Library) -> None:
         self.program = program
+        self.results = results
         self.library = operators
         self.forms = value_forms(program)
         self.nodes: list[Any] = []
         self.functions: dict[Any, Any] = {}
         self.values: dict[fx.Node, Any] = {}
         self.taken = set(program.stored)
+        self.containers = {"", *(path.rpartition(".")[0] for path in program.module_types)}
 
     def model(self) -> Any:
         import onnx_ir
@@ -123,16 +131,14 @@ class _Translator:
     # -- nodes --------------------------------------------------------------------------------------------
     def _translate(self, nodes: Iterable[fx.Node], layer: str | None = None) -> None:
         for node in nodes:
-            if node.target in _SKIPPED:
+            if node.target in _SKIPPED or not node.users:
                 continue
-            if mutates(node):
-                raise ExportError(f"the model writes in place{where(node)}", NO_OPERATOR)
             form = self.forms.get(node)
             if isinstance(form, int | float | bool):
                 self.values[node] = form  # a size that is fixed, and what is computed from it
                 continue
             try:
-                self._node(node, form, module_path(node) if layer is None else layer)
+                self._node(node, form, self._layer(node) if layer is None else layer)
             except ExportError:
                 raise
             except Exception as error:  # whatever a translation raises
@@ -165,6 +171,11 @@ class _Translator:
             self._apart(node, layer)
         else:
             self._add(recording, node, form, layer)
+
+    def _layer(self, node: fx.Node) -> str:
+        """The module without modules in it that the node is of; empty for what lies between such."""
+        path = module_path(node)
+        return "" if path in self.containers else path
 
     def _reads_complex(self, node: fx.Node) -> bool:
         forms = [self.forms.get(source) for source in node.all_input_nodes]
@@ -217,13 +228,12 @@ class _Translator:
     def _outputs(self) -> list[Any]:
         import onnx_ir
 
-        named = {node.name: node for node in self.program.graph.nodes}
         found: list[Any] = []
         paths = pytree.tree_flatten_with_path(self.program.outputs)[0]
         for number, (path, leaf) in enumerate(paths):
             if leaf is None:
                 continue
-            value = self.values[named[leaf]] if isinstance(leaf, str) else leaf
+            value = self.values[self.results[leaf]] if isinstance(leaf, str) else leaf
             if not isinstance(value, onnx_ir.Value):
                 shown = value.value if isinstance(value, Constant) else value
                 raise ExportError(
@@ -231,7 +241,7 @@ class _Translator:
                     "leave that output out, or return it as a tensor",
                 )
             if value.producer() is None or value in found:
-                node = named[leaf]
+                node = self.results[leaf]
                 self._add(self.library.record(partial(self.library.op.Identity, value)), node, self.forms[node], "")
                 value = self.values[node]
             found.append(value)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from graphprune.capture import capture
 from graphprune.exporting import export_onnx, latency, parity, runtime, session
 from graphprune.exporting.parity import largest_error
 from graphprune.exporting.runtime import match_inputs, to_numpy
@@ -37,7 +38,7 @@ KWARGS = {"unused": torch.ones(2, 1), "scale": torch.ones(2, 1, 1)}
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     model = Inputs().eval()
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    assert export_onnx(model, ARGS, KWARGS, path, dynamic_batch=True).path == path
+    assert export_onnx(capture(model, (ARGS, KWARGS)), path).path == path
     return model, path
 
 
