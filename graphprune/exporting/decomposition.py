@@ -19,7 +19,6 @@ from graphprune.ground.unlogged import unlogged
 __all__ = ["Parts", "taken_apart"]
 
 
-
 @dataclass(frozen=True)
 class Parts:
     """What an operator is made of.
@@ -104,7 +103,10 @@ def _varying(form: Form) -> list[int]:
 
 
 def _parts(
-    node: fx.Node, sources: list[fx.Node], exported: torch.export.ExportedProgram, forms: Mapping[fx.Node, Any]
+    node: fx.Node,
+    sources: list[fx.Node],
+    exported: torch.export.ExportedProgram,
+    forms: Mapping[fx.Node, Any],
 ) -> Parts:
     nodes = list(exported.graph.nodes)
     inputs = [inner for inner in nodes if inner.op == "placeholder"]
@@ -115,7 +117,7 @@ def _parts(
     for inner in made:
         inner.meta["nn_module_stack"], inner.meta["stack_trace"] = {}, node.meta.get("stack_trace", "")
     described = {inner: pytree.tree_map(_form, inner.meta.get("val")) for inner in (*inputs, *made)}
-    results = tuple(exported.graph.output_node().args[0])  # type: ignore[arg-type]
+    results = tuple(exported.graph.output_node().args[0])
     return Parts(tuple(sources), tuple(inputs), tuple(made), described, results)
 
 
@@ -136,7 +138,11 @@ def _require_free(node: fx.Node, inputs: list[fx.Node], forms: list[Form]) -> No
 def _form(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return Form(value.dtype, tuple(size if isinstance(size, int) else None for size in value.shape))
-    for symbolic, dtype in ((torch.SymInt, torch.int64), (torch.SymFloat, torch.float64), (torch.SymBool, torch.bool)):
+    for symbolic, dtype in (
+        (torch.SymInt, torch.int64),
+        (torch.SymFloat, torch.float64),
+        (torch.SymBool, torch.bool),
+    ):
         if isinstance(value, symbolic):
             return Form(dtype, ())
     return value

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.execution import Execution, call_operator
+from graphprune.capture.inputs import with_sizes
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import ExportError, first_line
@@ -23,7 +24,10 @@ from graphprune.ground.errors import ExportError, first_line
 __all__ = ["Form", "Size", "value_forms"]
 
 Size = int | str | None  # fixed, an input's dimension by its name, or whatever the run gives
-_SHIFTS = (1, 4)  # multiples by which the example's sizes are changed, beside those that the capture has tried
+# multiples by which the example's sizes are changed, beside those that the capture has tried; by the last so much that
+# what is the same at all of them does not depend on the size
+_SHIFTS = (1, 4, 1021)
+_READING = (torch.ops.aten.sym_size.int,)
 _NUMBERS: Mapping[type, torch.dtype] = {int: torch.int64, float: torch.float64, bool: torch.bool}
 _DATA = (5, 7, 11, 13, 17, 19)  # sizes that only data can tell, by the number of the run
 
@@ -51,7 +55,14 @@ def value_forms(program: Program) -> dict[fx.Node, Any]:
             "report the model: its capture says that this size varies",
         )
     names = {tuple(sizes[name] for sizes, _ in runs): name for name in program.sizes}
-    return {node: _form([values[node] for _, values in runs], names) for node in runs[0][1]}
+    forms: dict[fx.Node, Any] = {}
+    for node in runs[0][1]:
+        form = _form([values[node] for _, values in runs], names)
+        # a number that is the same in every run may still follow from one that varies
+        varies = any(isinstance(forms[source], Form) for source in node.all_input_nodes)
+        computed = type(form) in _NUMBERS and node.target not in _READING and varies
+        forms[node] = Form(_NUMBERS[type(form)], ()) if computed else form
+    return forms
 
 
 def _form(values: Sequence[Any], names: Mapping[tuple[int, ...], str]) -> Any:
@@ -87,18 +98,20 @@ def _assignments(program: Program) -> Iterator[dict[str, int]]:
     for dimension in program.dimensions:
         if dimension.name:
             multiples[dimension.name] = lcm(multiples[dimension.name], dimension.multiple)
+    for name, size in example.items() if len(example) > 1 else ():
+        yield {**example, name: size + multiples[name]}
     for shift in _SHIFTS:
-        for name, size in example.items() if len(example) > 1 else ():
-            yield {**example, name: size + shift * multiples[name]}
         # each by another number, so that no two sizes stay equal
         yield {
-            name: size + (shift + place) * multiples[name] for place, (name, size) in enumerate(example.items())
+            name: size + (shift + place) * multiples[name]
+            for place, (name, size) in enumerate(example.items())
         }
 
 
 def _values(program: Program, sizes: Mapping[str, int], data: int) -> dict[fx.Node, Any]:
     """Every node's value at these sizes, on the meta device."""
-    inputs = pytree.tree_map_only(Tensor, lambda tensor: tensor.to("meta"), program.example_at(sizes))
+    example = pytree.tree_map_only(Tensor, lambda tensor: tensor.to("meta"), program.example)
+    inputs = with_sizes(example, program.dimensions, sizes)
     tensors = {name: tensor.detach().to("meta") for name, tensor in program.tensors.items()}
     known = _Described(program, sizes, data)
 
@@ -148,7 +161,9 @@ class _Described:
 
     def value(self, node: fx.Node) -> Tensor:
         described = self.values[node.name]
-        return torch.empty([self._size(size) for size in described.shape], dtype=getattr(torch, described.dtype))
+        return torch.empty(
+            [self._size(size) for size in described.shape], dtype=getattr(torch, described.dtype)
+        )
 
     def _size(self, size: int) -> int:
         for prime, other in self.sizes.items():

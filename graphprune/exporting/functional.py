@@ -95,7 +95,9 @@ class _Functional:
         self.graph = fx.Graph()
         self.values: dict[fx.Node, fx.Node] = {}  # old node → its value in the new graph
         self.viewed: dict[fx.Node, fx.Node] = {}  # old view → the old node that it is a view of
-        self.version: dict[fx.Node, int] = {}  # of the memory that an old node made; of a view, what it was read at
+        self.version: dict[
+            fx.Node, int
+        ] = {}  # of the memory that an old node made; of a view, what it was read at
 
     def run(self, graph: fx.Graph) -> tuple[fx.Graph, dict[str, fx.Node]]:
         for node in graph.nodes:
@@ -193,4 +195,6 @@ def _base(node: fx.Node) -> fx.Node | None:
 
 
 def _refusal(node: fx.Node) -> ExportError:
-    return ExportError(f"the model writes in place into what another operator makes{where(node)}", NO_OPERATOR)
+    return ExportError(
+        f"the model writes in place into what another operator makes{where(node)}", NO_OPERATOR
+    )

@@ -68,7 +68,8 @@ def _common(node: fx.Node) -> torch.dtype | None:
     if len(numbers) != 2 or not any(isinstance(value, torch.Tensor) for value in numbers):
         return None
     one, other = (
-        torch.empty_like(value, device="meta") if isinstance(value, torch.Tensor) else value for value in numbers
+        torch.empty_like(value, device="meta") if isinstance(value, torch.Tensor) else value
+        for value in numbers
     )
     return torch.result_type(one, other)
 

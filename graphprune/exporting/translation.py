@@ -20,7 +20,8 @@ from graphprune.exporting.functional import functional
 from graphprune.exporting.initializers import Names, stored_form
 from graphprune.exporting.layer_times import LAYER
 from graphprune.exporting.operator_library import LIBRARY_OPSET, OPSET, Library, Recording, library
-from graphprune.exporting.own_operators import OWN, Call
+from graphprune.exporting.own_call import Call
+from graphprune.exporting.own_operators import OWN
 from graphprune.exporting.promotion import same_types
 from graphprune.exporting.refusals import NO_OPERATOR, quiet, where
 from graphprune.ground.arguments import require
@@ -45,9 +46,12 @@ def translate(program: Program) -> tuple[Any, Names]:
 
 
 def _names(program: Program) -> Names:
-    read = [program.stored[str(node.target)] for node in program.graph.find_nodes(op="get_attr") if node.users]
+    read = [
+        program.stored[str(node.target)] for node in program.graph.find_nodes(op="get_attr") if node.users
+    ]
     return Names(
-        frozenset(item.name for item in read if item.kind != "constant"), {item.name: item.ties for item in read}
+        frozenset(item.name for item in read if item.kind != "constant"),
+        {item.name: item.ties for item in read},
     )
 
 
@@ -89,7 +93,8 @@ class _Translator:
     # -- what goes in -------------------------------------------------------------------------------------
     def _inputs(self) -> list[Any]:
         found = []
-        for node in self.program.graph.find_nodes(op="placeholder"):
+        placeholders = list(self.program.graph.find_nodes(op="placeholder"))
+        for node in placeholders:
             form = self.forms[node]
             if isinstance(form, Form):
                 name = node.name if node.name not in self.program.stored else f"{node.name}_input"
@@ -99,12 +104,9 @@ class _Translator:
             else:
                 self.values[node] = form
         for dimension in self.program.dimensions:
-            value = self.values[self._placeholder(dimension.place)]
+            value = self.values[placeholders[dimension.place]]
             value.shape[dimension.dim] = dimension.name or dimension.size
         return found
-
-    def _placeholder(self, place: int) -> fx.Node:
-        return list(self.program.graph.find_nodes(op="placeholder"))[place]
 
     def _initializers(self) -> list[Any]:
         import onnx_ir
@@ -142,7 +144,7 @@ class _Translator:
             except ExportError:
                 raise
             except Exception as error:  # whatever a translation raises
-                cause = error
+                cause: BaseException = error
                 while cause.__cause__ is not None:
                     cause = cause.__cause__
                 raise ExportError(
@@ -150,6 +152,7 @@ class _Translator:
                 ) from error
 
     def _node(self, node: fx.Node, form: Any, layer: str) -> None:
+        args: Any
         args, kwargs = fx.node.map_aggregate((node.args, dict(node.kwargs)), self._argument)
         if node.target is operator.getitem and isinstance(args[0], list | tuple):
             self.values[node] = args[0][args[1]]
@@ -242,7 +245,9 @@ class _Translator:
                 )
             if value.producer() is None or value in found:
                 node = self.results[leaf]
-                self._add(self.library.record(partial(self.library.op.Identity, value)), node, self.forms[node], "")
+                self._add(
+                    self.library.record(partial(self.library.op.Identity, value)), node, self.forms[node], ""
+                )
                 value = self.values[node]
             found.append(value)
             self._name_output(value, path)

@@ -60,6 +60,4 @@ def _checks(name: str, rows: list[Parity], note: str = "") -> Iterator[Check]:
         blind = row.change is not None and row.change < BLIND
         hidden = f"outputs hardly depend on the input: by {row.change:.0e}" if blind else ""
         detail = "; ".join(filter(None, (hidden, note)))
-        yield Check(
-            f"{name}, {row}", row.max_rel <= ONNX_TOLERANCE, row.max_rel, ONNX_TOLERANCE, detail
-        )
+        yield Check(f"{name}, {row}", row.max_rel <= ONNX_TOLERANCE, row.max_rel, ONNX_TOLERANCE, detail)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from graphprune.exporting import export_onnx, parity
 from graphprune.capture import Program, capture
 from graphprune.capture.raising import raise_program
+from graphprune.exporting import export_onnx, parity
 from graphprune.exporting.onnx_file import check_file
 from graphprune.ground.errors import ExportError
 
@@ -95,7 +95,9 @@ def test_a_file_with_other_sizes_than_the_programs_is_refused(tmp_path: Path) ->
     path = export_onnx(capture(traced(Small()), torch.ones(2, 3)), tmp_path / "model.onnx").path
     assert check_file(path, [("batch", 3)]).input_names == ("x",)
     for wrong in (("batch", "width"), (2, 3), ("batch",)):
-        with pytest.raises(ExportError, match=r"input 'x' of the exported file has sizes \['batch', 3\], the program"):
+        with pytest.raises(
+            ExportError, match=r"input 'x' of the exported file has sizes \['batch', 3\], the program"
+        ):
             check_file(path, [wrong])
 
 
@@ -110,7 +112,8 @@ class NoOperator(nn.Module):
 
 def test_an_operator_that_onnx_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        ExportError, match=r"no operator for aten\.igamma\.default, at node igamma .*test_onnx_file\.py:\d+.* — replace"
+        ExportError,
+        match=r"no operator for aten\.igamma\.default, at node igamma .*test_onnx_file\.py:\d+.* — replace",
     ) as caught:
         export_onnx(capture(NoOperator().eval(), torch.ones(2, 3)), tmp_path / "model.onnx")
     assert "\n" not in str(caught.value)

@@ -51,9 +51,7 @@ def test_every_tensor_is_replaced(name: str) -> None:
     for key, initializer in graph.initializers.items():
         wanted = values[key].detach().numpy() if key in values else before[key].numpy()
         assert numpy.array_equal(initializer.const_value.numpy(), wanted), key
-        assert program.model.graph.initializers[key].const_value is before[key], (
-            "the original stays"
-        )
+        assert program.model.graph.initializers[key].const_value is before[key], "the original stays"
     # a tied tensor has one initializer, under one of its names; a counter of batches is not read
     used = {node.target for node in model.graph.nodes if node.op in ("get_attr", "call_module")}
     reads = {key for key in own if key in used or key.rpartition(".")[0] in used}
@@ -61,9 +59,7 @@ def test_every_tensor_is_replaced(name: str) -> None:
         id(own[key]) for key in graph.initializers.keys() & own.keys()
     }
     assert missed == {id(own[key]) for key in reads if key.endswith("num_batches_tracked")}
-    assert {id(own[key]) for key in program.names.reads} == {
-        id(own[key]) for key in reads
-    } - missed
+    assert {id(own[key]) for key in program.names.reads} == {id(own[key]) for key in reads} - missed
 
 
 @pytest.mark.parametrize("name", NAMES)
