@@ -60,6 +60,43 @@ def _differences(call: Call, *args: Any, **kwargs: Any) -> Any:
     return op.Sub(op.Slice(x, [1], [_LAST], [dim]), op.Slice(x, [0], [-1], [dim]))
 
 
+def _cut(call: Call, x: Any, bounds: Sequence[int], dim: int = 0) -> Any:
+    """The parts between the bounds."""
+    starts, ends = [0, *bounds], [*bounds, _LAST]
+    return [call.op.Slice(x, [start], [end], [dim]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _selected(call: Call, x: Any, mask: Any) -> Any:
+    """Of the shape that both have together, which Expand to each other's shape finds, the places where the mask is."""
+    op = call.op
+    flat = [op.Reshape(op.Expand(one, op.Shape(other)), [-1]) for one, other in ((x, mask), (mask, x))]
+    return op.Compress(*flat)
+
+
+def _turned(call: Call, x: Any) -> Any:
+    """All dimensions in reverse order."""
+    return call.op.Transpose(x, perm=list(reversed(range(len(x.shape)))))
+
+
+def _root_mean_square(call: Call, *args: Any, **kwargs: Any) -> Any:
+    given, op = call.bound(args, kwargs), call.op
+    x, weight, eps = given["input"], given["weight"], given["eps"]
+    dtype = _types().to_torch_dtype(x.dtype)
+    if dtype not in (torch.float32, torch.float64):
+        return None  # smaller types are computed in larger ones
+    eps = torch.finfo(dtype).eps if eps is None else eps
+    dims = [-place for place in range(len(given["normalized_shape"]), 0, -1)]
+    mean = op.ReduceMean(op.Mul(x, x), dims, keepdims=True)
+    y = op.Div(x, op.Sqrt(op.Add(mean, _constant(call, eps, x))))
+    return y if weight is None else op.Mul(y, weight)
+
+
+def _types() -> Any:
+    from onnx_ir import tensor_adapters
+
+    return tensor_adapters
+
+
 def _boolean() -> Any:
     import onnx_ir
 
@@ -173,6 +210,13 @@ OWN: Mapping[Any, Row] = {
     torch.ops.aten.type_as.default: _type_of,
     torch.ops.aten.rsub.Scalar: _reversed_difference,
     torch.ops.aten.rsub.Tensor: _reversed_difference,
+    torch.ops.aten.masked_select.default: _selected,
+    torch.ops.aten.tensor_split.indices: _cut,
+    torch.ops.aten.numpy_T.default: _turned,
+    torch.ops.aten.rms_norm.default: _root_mean_square,
+    torch.ops.aten.reshape_as.default: _as("view_as.default"),
+    torch.ops.aten.swapaxes.default: _as("transpose.int"),
+    torch.ops.aten.swapdims.default: _as("transpose.int"),
     torch.ops.aten.__and__.Tensor: _as("bitwise_and.Tensor"),
     torch.ops.aten.__or__.Tensor: _as("bitwise_or.Tensor"),
     torch.ops.aten.__xor__.Tensor: _as("bitwise_xor.Tensor"),

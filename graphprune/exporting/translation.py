@@ -97,7 +97,8 @@ class _Translator:
         for node in placeholders:
             form = self.forms[node]
             if isinstance(form, Form):
-                name = node.name if node.name not in self.program.stored else f"{node.name}_input"
+                name = str(node.target)
+                name = f"{name}_input" if name in self.program.stored else name
                 self.values[node] = self.library.value(self._fresh(name))
                 describe(self.values[node], form)
                 found.append(self.values[node])
