@@ -42,10 +42,9 @@ def _to(call: Call, *args: Any, **kwargs: Any) -> Any:
 
 def _reversed_difference(call: Call, *args: Any, **kwargs: Any) -> Any:
     given = call.bound(args, kwargs)
-    one = given["self"]
-    if given["alpha"] != 1:
-        one = call.op.Mul(one, _constant(call, given["alpha"], one))
-    return call.op.Sub(_constant(call, given["other"], one), one)
+    x, other = given["self"], _constant(call, given["other"], given["self"])
+    scaled = x if given["alpha"] == 1 else call.op.Mul(x, _constant(call, given["alpha"], x))
+    return call.op.Sub(other, scaled)
 
 
 def _differences(call: Call, *args: Any, **kwargs: Any) -> Any:
