@@ -176,20 +176,34 @@ def _reshape(call: Call, x: Any, shape: Sequence[Any]) -> Any:
 
 
 def _attention(call: Call, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-    """The library wants four dimensions."""
-    rank = len(query.shape)
-    if rank != 3 or not all(len(one.shape) == 3 for one in (key, value)):
+    """The library wants four dimensions; more are put together in front, where the mask has none of them."""
+    rank, options = len(query.shape), call.bound((query, key, value, *args), kwargs)
+    mask, rest = options["attn_mask"], list(options)[4:]
+    same = len(key.shape) == len(value.shape) == rank
+    if rank in (1, 2, 4) or not same or (mask is not None and len(mask.shape) > 3):
         return None
-    mask = args[0] if args else kwargs.get("attn_mask")
-    wide = [_unsqueezed(call, one) for one in (query, key, value)]
-    if mask is not None and len(mask.shape) == 3:
-        rest = {name: value for name, value in kwargs.items() if name != "attn_mask"}
-        result = call.aten(
-            "scaled_dot_product_attention.default", *wide, _unsqueezed(call, mask), *args[1:], **rest
-        )
+    if rank == 3:
+        wide = [_unsqueezed(call, one) for one in (query, key, value)]
+        mask = _unsqueezed(call, mask) if mask is not None and len(mask.shape) == 3 else mask
     else:
-        result = call.aten("scaled_dot_product_attention.default", *wide, *args, **kwargs)
-    return call.op.Squeeze(result, [0])
+        wide = [_folded(call, one) for one in (query, key, value)]
+    named = {name: options[name] for name in rest}
+    result = call.aten("scaled_dot_product_attention.default", *wide, mask, **named)
+    if rank == 3:
+        return call.op.Squeeze(result, [0])
+    shape = call.op.Concat(call.op.Shape(query, end=rank - 1), call.op.Shape(value, start=rank - 1), axis=0)
+    return call.op.Reshape(result, shape)
+
+
+def _folded(call: Call, value: Any) -> Any:
+    """The dimensions before the last three as one."""
+    import onnx_ir
+
+    op = call.op
+    shape = op.Concat(op.Constant(value_ints=[-1]), op.Shape(value, start=len(value.shape) - 3), axis=0)
+    made = op.Reshape(value, shape)
+    made.dtype, made.shape = value.dtype, onnx_ir.Shape([None, *value.shape[-3:]])
+    return made
 
 
 def _unsqueezed(call: Call, value: Any) -> Any:

@@ -230,6 +230,8 @@ class _Saving:
             )
         self.report["after"]["onnx_bytes"] = written.bytes
         self.report["opset"] = written.opset
+        if written.fixed:  # sizes that vary in PyTorch
+            self.report["onnx_fixed"] = dict(written.fixed)
         if self.latency:
             self.measure(path)
 

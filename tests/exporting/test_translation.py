@@ -61,6 +61,9 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "causal": lambda y: attention(y, is_causal=True),
     "masked": lambda y: attention(y, attn_mask=torch.ones(36, 36).tril().bool()),
     "masked per example": lambda y: attention(y, attn_mask=torch.ones(1, 36, 36).tril()),
+    "attention of five dimensions": lambda y: F.scaled_dot_product_attention(
+        *(y.unflatten(1, (2, 2)).unflatten(3, (2, 3)).flatten(4),) * 3, attn_mask=torch.ones(2, 2).tril()
+    ),
     "heads joined": lambda y: (
         F.scaled_dot_product_attention(y, y, y).transpose(1, 2).contiguous().view(len(y), 6, 24)
     ),
