@@ -163,11 +163,13 @@ def _layer(entry: ModuleEntry, layers: Collection[str]) -> Iterator[str]:
     arguments += [named(f"{name}=", literal(value)) for name, value in entry.call.keywords.items()]
     tail = ".requires_grad_(False)" if _is_frozen(entry.module) else ""
     yield from _assign(entry.name, Bracket(f"nn.{entry.call.class_name}(", arguments, f"){tail}"))
+    yield from _raw_tensors(entry, registered_tensors(build_layer(entry.call)))
 
 
-def _raw_tensors(group: ModuleEntry) -> Iterator[str]:
+def _raw_tensors(group: ModuleEntry, made: Collection[str] = ()) -> Iterator[str]:
+    """The tensors of a group, or of a layer those that its constructor has not ``made``."""
     for entry in group.tensors:
-        if entry.same_as is not None:
+        if entry.same_as is not None or entry.name.rpartition(".")[2] in made:
             continue
         shape = [str(size) for size in entry.tensor.shape] or ["()"]
         dtype = [] if entry.tensor.dtype == torch.float32 else [f"dtype={entry.tensor.dtype}"]
@@ -216,7 +218,7 @@ def _corrections(layer: ModuleEntry, layers: Collection[str]) -> Iterator[str]:
     frozen = _is_frozen(layer.module)
     for entry in layer.tensors:
         local = entry.name.removeprefix(f"{layer.name}.")
-        if entry.same_as is not None:
+        if entry.same_as is not None or local not in made:
             continue
         here = attribute(entry.name, layers)
         if entry.tensor.dtype != made[local].dtype:

@@ -18,10 +18,11 @@ from torch import fx, nn
 
 from graphprune.exporting import module_source, save_model
 from graphprune.exporting.forward import forward_source
+from graphprune.exporting.graph_json import graph_to_json
 from graphprune.exporting.layout import WIDTH, Bracket, statement
 from graphprune.ground.errors import InputError
 
-from .zoo import CASES, ConvNet, tensors, traced
+from .zoo import CASES, ConvNet, graph_from_json, tensors, traced
 
 # Runs generated files where graphprune cannot be imported, on inputs and to outputs in files of tensors.
 RUNNER = """
@@ -206,6 +207,18 @@ def test_awkward_names_and_mixed_layers(tmp_path: Path) -> None:
     assert torch.equal(slim.bn.num_batches_tracked, torch.tensor(7, dtype=torch.int32))
     assert "bn.num_batches_tracked" not in slim.state_dict()
     assert (slim.bn.weight.requires_grad, slim.bn.bias.requires_grad) == (True, False)
+
+
+def test_tensors_beside_those_of_a_layer(tmp_path: Path) -> None:
+    model = traced(nn.Sequential(nn.Linear(3, 4), nn.ReLU()))
+    model.get_submodule("0").register_buffer("scale", torch.tensor(7.0), persistent=False)
+    model.get_submodule("0").shift = nn.Parameter(torch.ones(2), requires_grad=False)
+    layer = generated(model, tmp_path).load().get_submodule("0")
+    assert "scale" not in layer.state_dict()
+    assert torch.equal(layer.shift, torch.ones(2))
+    assert not layer.shift.requires_grad
+    read = graph_from_json(graph_to_json(model))
+    assert read.get_submodule("0").scale.shape == ()
 
 
 def test_numbered_layers_of_the_model_itself(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def onnx_logits(path: Path, *inputs: Tensor) -> Tensor:
 def test_any_length(name: str, tmp_path: Path) -> None:
     model = made(name)
     result = gp.shrink(model, call(name, 1, 8), ratio=0.3, importance="random", outputs=["logits"])
-    result.save(tmp_path / "slim")
+    result.save(tmp_path / "slim", latency=False)
     masked = zeroed(model, result.plan.kept)
     assert {"batch", "sequence"} <= set(result.graph.program.sizes)
     assert not result.graph.program.notes
@@ -144,7 +144,7 @@ def test_an_encoder_of_sounds(tmp_path: Path) -> None:
     model = randomise(transformers.WhisperModel(config).encoder.eval())
     sound = torch.randn(1, 8, 600)
     result = gp.shrink(model, (sound,), ratio=0.3, importance="random")
-    result.save(tmp_path / "slim")
+    result.save(tmp_path / "slim", latency=False)
     masked = zeroed(model, result.plan.kept)
     sounds = torch.randn(3, 8, 600)
     with torch.no_grad():
@@ -186,7 +186,7 @@ def test_a_past_of_any_length_as_tensors(name: str, tokens: int, tmp_path: Path)
         return text(batch, tokens), tuple((layer.keys, layer.values) for layer in layers)
 
     result = gp.shrink(model, step(1, tokens, 6), ratio=0.3, importance="random")
-    result.save(tmp_path / "slim")
+    result.save(tmp_path / "slim", latency=False)
     assert result.graph.program.sizes == {"batch": 1, "sequence": tokens, "past_length": 6}
     masked = zeroed(model, result.plan.kept)
     assert result.after.params < result.before.params
