@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from graphprune.ground.dynamic import Dynamic
 from graphprune.ground.options import Option, option
 
 if TYPE_CHECKING:
@@ -198,6 +199,15 @@ class Options:
         "NAME",
         list[str],
         spelled="keep_output",
+    )
+    dynamic: Dynamic = option(
+        AUTO,
+        "Which sizes of the inputs may vary: auto for all that the model lets vary, none for those of the example "
+        "alone, or names of some that must, such as x:2=height,x:3=width; may be repeated.",
+        None,
+        "INPUT:DIM=NAME",
+        list[str],
+        detail="In Python also False, or a dict: {'x': {2: 'height', 3: 'width'}}.",
     )
     seed: int = option(
         0,

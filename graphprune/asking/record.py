@@ -9,6 +9,7 @@ from typing import Any
 from graphprune.asking.options import AUTO, Options
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.ground.dynamic import dynamic_text
 from graphprune.ground.options import declarations
 from graphprune.planning import Constraints
 from graphprune.scoring import Criterion, Importance, PeerImportance
@@ -33,11 +34,13 @@ def record(request: Request, constraints: Constraints, graph: DependencyGraph) -
     limits = {name: said(value) for name, value in asdict(constraints).items()}
     if isinstance(constraints.align, Mapping):
         limits |= {"align": AUTO, "multiples": dict(constraints.align)}
-    outputs = {"outputs": list(graph.program.wanted)} if graph.program.wanted else {}
+    captured: dict[str, Any] = {"outputs": list(graph.program.wanted)} if graph.program.wanted else {}
+    if request.wanted_dynamic != Options.dynamic:
+        captured["dynamic"] = dynamic_text(request.wanted_dynamic)
     if request.is_lossless:
-        return {"lossless": True, **limits, **outputs, "seed": request.seed}
+        return {"lossless": True, **limits, **captured, "seed": request.seed}
     budget = {budget.kind: budget.request for budget in request.budgets}
-    return {"budget": budget, **limits, **outputs, **plain}
+    return {"budget": budget, **limits, **captured, **plain}
 
 
 def said(value: Any) -> Any:

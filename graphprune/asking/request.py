@@ -9,6 +9,7 @@ from typing import Any
 
 from graphprune.asking.conflicts import CONFLICTS
 from graphprune.asking.options import AUTO, Options
+from graphprune.ground.dynamic import Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import share
 from graphprune.planning import COSTS, Budget, Constraints, check_ranking
@@ -42,6 +43,7 @@ class Request(Options):
         # an iterator could be walked once only, and scores, trials and repair each walk the data
         if isinstance(self.calibration, Iterator):
             object.__setattr__(self, "calibration", list(self.calibration))
+        object.__setattr__(self, "dynamic", read_dynamic(self.dynamic))
         check_ranking(self.ranking)
         check_schedule(self.rounds, self.schedule)
         for conflict in CONFLICTS:
@@ -63,6 +65,11 @@ class Request(Options):
     def wanted_outputs(self) -> tuple[str, ...]:
         """The outputs that the slim model returns: those of the plan where one is replayed and none are named."""
         return tuple(self.outputs) or (self.plan.outputs if self.plan else ())
+
+    @property
+    def wanted_dynamic(self) -> Dynamic:
+        """Which sizes may vary: as the plan says where one is replayed and nothing else is said."""
+        return read_dynamic(self.plan.dynamic) if self.plan and self.dynamic == AUTO else self.dynamic
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:

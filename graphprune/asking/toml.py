@@ -46,7 +46,9 @@ def spelled(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, _, option in declarations(Options):
         if name in options and option.typed is not None:
             value = options[name]
-            pairs = isinstance(value, Mapping)
-            given = [f"{key}={number}" for key, number in value.items()] if pairs else value
-            found[option.spelled or name] = list(given) if isinstance(given, tuple) else given
+            if isinstance(value, Mapping):
+                value = [f"{key}={number}" for key, number in value.items()]
+            elif isinstance(value, str) and option.typed == list[str]:
+                value = [value]
+            found[option.spelled or name] = list(value) if isinstance(value, tuple) else value
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphprune.axes.algebra import Axis, Equations
-from graphprune.capture.operations import Operation, Value
+from graphprune.capture.operations import Operation, Size, Value
 
 __all__ = ["Call", "Misfit", "Operand", "Reason"]
 
@@ -105,6 +105,12 @@ class Call:
         if index is None or (isinstance(index, list | tuple | range) and not index):
             return list(range(len(operand.dims)))
         return [self.dimension(operand, i) for i in ([index] if isinstance(index, int) else index)]
+
+    def varies(self, *names: str) -> bool:
+        """Whether one of these arguments, or a number in them, is computed from sizes of the inputs."""
+        given = (self.arguments.get(name) for name in names)
+        numbers = (item for each in given for item in (each if isinstance(each, list | tuple) else [each]))
+        return any(isinstance(number, Size) for number in numbers)
 
     # -- what a rule says ---------------------------------------------------------------------------------
     def unify(self, first: Axis, second: Axis) -> None:

@@ -45,9 +45,10 @@ class DependencyGraph:
 
     def __repr__(self) -> str:
         cost, program, axes = self.cost(), self.program, self.analysis.atoms
+        varying = ", ".join(program.sizes)
         return (
             f"DependencyGraph({type(program.model).__name__}, operators={len(program.operations)}, axes={len(axes)}, "
-            f"groups={len(self.groups)}, params={cost.params:,}, macs={cost.macs:,})"
+            f"groups={len(self.groups)}, params={cost.params:,}, macs={cost.macs:,}, varying=[{varying}])"
         )
 
     @cached_property

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from keyword import iskeyword
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
-from graphprune.capture.batch import at_batch, batch_problem, choose_prime, free_batch
+from graphprune.capture.asked import given_names
+from graphprune.capture.batch import choose_prime
+from graphprune.capture.checking import Check, DoesNotVaryError, Runner
+from graphprune.capture.deciding import require_decisions, require_dimensions
 from graphprune.capture.describe import describe, source_line
+from graphprune.capture.dimensions import Dimension
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
-from graphprune.capture.inputs import Inputs, input_dimensions, normalise_inputs, registered_tensors
+from graphprune.capture.forgetting import forgotten_sizes
+from graphprune.capture.freeing import free_literals, free_multiples, in_multiples, settle_constants
+from graphprune.capture.inputs import (
+    Inputs,
+    input_dimensions,
+    normalise_inputs,
+    registered_tensors,
+    with_shapes,
+)
+from graphprune.capture.naming import assignments, described
+from graphprune.capture.objects import numbered
 from graphprune.capture.operators import draws_random
-from graphprune.capture.outputs import choose_outputs, output_structure
+from graphprune.capture.outputs import Results, choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.simplify import (
     fix_squeezes,
@@ -28,13 +41,18 @@ from graphprune.capture.simplify import (
     relax_views,
     remove_dead,
 )
-from graphprune.ground.arguments import tensor_leaves
+from graphprune.capture.single import Beside, allow_single
+from graphprune.capture.varying import Varying, find_varying, together
+from graphprune.capture.watching import Watch, watched
+from graphprune.ground.dynamic import AUTO, Dynamic
 from graphprune.ground.errors import CaptureError, InputError, first_line
 
 __all__ = ["capture"]
 
 
-def capture(model: nn.Module, example_inputs: Any, outputs: Sequence[str] = ()) -> Program:
+def capture(
+    model: nn.Module, example_inputs: Any, outputs: Sequence[str] = (), dynamic: Dynamic = AUTO
+) -> Program:
     """Captures ``model`` as it computes in eval mode.
 
     The model, its mode, gradients and hooks are left as they were; stored tensors are shared, not copied.
@@ -42,66 +60,98 @@ def capture(model: nn.Module, example_inputs: Any, outputs: Sequence[str] = ()) 
     Args:
         example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
         outputs: names of those outputs that are wanted, see `choose_outputs`; all if there are none.
+        dynamic: which sizes of the inputs vary: "auto" for all that the model lets vary, names for some of them
+            (``{"x": {2: "height"}}``), False for none.
 
     Raises:
-        InputError: the model does not run on these inputs, or has no such output.
+        InputError: the model does not run on these inputs, or has no such output or input.
         CaptureError: the model cannot be captured; the message names the line.
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"{type(model).__name__} is not a torch.nn.Module", "give a module")
     inputs = normalise_inputs(example_inputs)
     try:
-        return _capture_any(model, inputs, outputs)
+        return _capture_any(model, inputs, outputs, dynamic)
     except CaptureError as error:
         run_once(model, inputs)
         # a library may name its classes of outputs to torch when it makes the first one, but not while torch exports
         if UNKNOWN not in error.message:
             raise
-    return _capture_any(model, inputs, outputs)
+    return _capture_any(model, inputs, outputs, dynamic)
 
 
-def _capture_any(model: nn.Module, inputs: Inputs, outputs: Sequence[str]) -> Program:
-    """The program for any batch size, or, where that cannot be, for the one of ``inputs``."""
-    reason = "the inputs do not share a first dimension"
-    batches = {leaf.shape[0] if leaf.dim() else None for leaf in tensor_leaves(inputs)}
-    if len(batches) == 1 and None not in batches:
+def _capture_any(model: nn.Module, inputs: Inputs, outputs: Sequence[str], dynamic: Dynamic) -> Program:
+    """The program for all sizes that the model lets vary and the graph follows."""
+    dimensions = input_dimensions(inputs, _parameter_names(model, inputs))
+    names = given_names(dynamic, dimensions)
+    varying = find_varying(model, inputs, [] if dynamic is False else dimensions, names)
+    while True:
         try:
-            return _capture(model, inputs, outputs, choose_prime(model, inputs))
+            return _capture(model, inputs, outputs, varying, partial(described, dimensions, names))
+        except DoesNotVaryError as error:
+            varying = varying.without(error.reasons)
         except (CaptureError, RuntimeError) as error:  # or there is no memory for so many examples
+            if not varying.sizes:
+                raise
             reason = error.message if isinstance(error, CaptureError) else first_line(error)
-    program = _capture(model, inputs, outputs)
-    return dataclasses.replace(program, notes=(f"captured for this batch size only: {reason}",))
+            varying = varying.without(dict.fromkeys(varying.sizes[0].places, reason))
 
 
-def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int = 0) -> Program:
-    """The program for the batch size of ``inputs``, or for any: then ``prime`` stands for the batch.
+def _capture(
+    model: nn.Module,
+    inputs: Inputs,
+    wanted: Sequence[str],
+    varying: Varying,
+    describe_sizes: Callable[[Varying], tuple[Dimension, ...]],
+) -> Program:
+    """The program for the sizes that vary.
 
     Raises:
         CaptureError: the model cannot be captured so.
+        DoesNotVaryError: the graph does not follow some of these sizes.
     """
-    exported = export_program(model, at_batch(inputs, prime) if prime else inputs)
+    results = Results()
+    prime = choose_prime(model, inputs) if varying.batch else 0
+    traced = {**together(varying.sizes, "traced"), **(varying.batch.at(prime) if varying.batch else {})}
+    watch = Watch()
+    with watched(model, watch):
+        exported = export_program(model, with_shapes(inputs, traced) if traced else inputs, results)
+    if reasons := forgotten_sizes(varying, watch):
+        raise DoesNotVaryError(reasons)
     stored, first_name = _stored(exported, model)
     graph, placeholders = copy_graph(exported, first_name)
-    returned = choose_outputs(graph, exported, wanted)
-    remove_dead(graph)
+    left_out = results.left_out(wanted, inputs)
+    returned = choose_outputs(graph, exported, wanted, results, left_out)
+    sizes = free_literals(graph, watch)
+    if varying.batch:
+        place, dim = varying.batch.places[0]
+        free_multiples(graph, sizes, sizes.leaf(placeholders[place], dim), prime)
     relax_views(graph)
-    lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
-    if prime:
-        free_batch(graph, placeholders, prime)
-        if problem := batch_problem(graph, prime, lifted.values()):
-            raise CaptureError(problem)
+    runner = Runner(graph, placeholders, traced)
+    far = runner.far(varying.sizes)
+    named = partial(far.named, dimensions=describe_sizes(varying))
+    require_decisions(watch.log.decisions.values(), sizes, named)
+    settle_constants(graph, sizes, far.constant(sizes.reads))
+    remove_dead(graph)
+    varying = Check(runner, returned, exported.call_spec.out_spec.num_leaves).settle(varying)
+    tensors = {name: item.tensor for name, item in stored.items()}
+    singles = allow_single(Beside(graph, tensors, model, inputs, returned), runner, varying)
+    if varying.batch and not in_multiples(graph, sizes, prime):
+        prime = 0
+        runner.describe_at(varying.batch.at(varying.batch.size))
+    dimensions = describe_sizes(varying)
+    require_dimensions(dimensions, placeholders, sizes)
     stored = fold_parametrised(graph, stored, model)
+    lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
-    fix_squeezes(graph, prime)
+    fix_squeezes(graph, far.varies)
     remove_dead(graph)
     _refuse_random(graph)
     stored = _used(graph, stored)
     _refuse_keywords(stored)
     description = describe(graph)
-    arguments = pytree.tree_unflatten(list(range(len(placeholders))), exported.call_spec.in_spec)
-    parameters = _parameter_names(model, inputs)
     return Program(
         graph=graph,
         stored=stored,
@@ -109,20 +159,27 @@ def _capture(model: nn.Module, inputs: Inputs, wanted: Sequence[str], prime: int
         values=description.values,
         attributes={node.name: node.target for node in graph.nodes if node.op == "get_attr"},
         inputs=tuple(node.name for node in placeholders),
-        arguments=(tuple(arguments[0]), dict(arguments[1])),
-        parameters=parameters,
+        arguments=numbered(inputs),
+        parameters=_parameter_names(model, inputs),
         outputs=output_structure(graph, exported, returned),
         returned=returned,
         example=inputs,
         wanted=tuple(wanted),
         batch_primes=(*([prime] if prime else []), *description.primes),
-        dimensions=tuple(
-            dataclasses.replace(item, name="batch") if prime and not item.dim else item
-            for item in input_dimensions(inputs, parameters)
-        ),
+        dimensions=dimensions,
+        tried=assignments(dimensions, varying, singles),
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
+        notes=(*_batch_note(dimensions), *results.notes(left_out)),
         model=model,
     )
+
+
+def _batch_note(dimensions: Sequence[Dimension]) -> list[str]:
+    """Why there are as many examples in a batch as at capture, if something tells."""
+    first = next(iter(dimensions), None)
+    if first is None or first.name or not first.reason:
+        return []
+    return [f"captured for this batch size only: {first.reason}"]
 
 
 def _refuse_keywords(names: Iterable[str]) -> None:

@@ -12,10 +12,10 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.operations import Operation, Value
+from graphprune.capture.operations import Operation, Size, Value
 from graphprune.capture.operators import arguments, module_path, mutates
 
-__all__ = ["Description", "describe", "is_users", "source_line"]
+__all__ = ["Description", "describe", "is_users", "source_line", "within_package"]
 
 
 class Description(NamedTuple):
@@ -84,12 +84,17 @@ def _operation(node: fx.Node, outputs: tuple[Value, ...], results: dict[fx.Node,
         name=node.name,
         op=str(node.target) if isinstance(node.target, torch._ops.OpOverload) else _name(node.target),
         arguments=fx.node.map_aggregate(
-            _arguments(node), lambda a: results[a] if isinstance(a, fx.Node) else a
+            _arguments(node), lambda a: _marked(results[a]) if isinstance(a, fx.Node) else a
         ),
         outputs=outputs,
         layer=module_path(node),
         source=source_line(node),
     )
+
+
+def _marked(result: Any) -> Any:
+    """What a node stands for as an argument: a number is one that varies."""
+    return Size(result) if type(result) is int else result
 
 
 def _name(target: Any) -> str:
@@ -110,15 +115,16 @@ def source_line(node: fx.Node) -> str:
         if text.startswith('File "'):
             path, _, rest = text[6:].partition('", line ')
             if is_users(path):
-                return f"{_within_package(Path(path))}:{rest.partition(',')[0]}"
+                return f"{within_package(path)}:{rest.partition(',')[0]}"
     return ""
 
 
 @cache
-def _within_package(path: Path) -> str:
+def within_package(path: str) -> str:
     """The path from the outermost package on, as it is imported; reports are passed on, and machines differ."""
-    root = next(folder for folder in path.parents if not (folder / "__init__.py").exists())
-    return path.relative_to(root).as_posix()
+    file = Path(path)
+    root = next(folder for folder in file.parents if not (folder / "__init__.py").exists())
+    return file.relative_to(root).as_posix()
 
 
 # code that is never the user's: torch, this package, and what torch generates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from itertools import tee
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, fx
 
 from graphprune.capture.operators import own_memory
 
-__all__ = ["Execution", "call_operator", "named_tensors", "run"]
+__all__ = ["Execution", "call_operator", "default_dtype", "named_tensors", "run"]
 
 Call = Callable[[fx.Node, tuple[Any, ...], dict[str, Any]], Any]
 _aten = torch.ops.aten
@@ -24,6 +25,17 @@ def call_operator(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     assert callable(node.target)
     value = node.target(*args, **kwargs)
     return value.zero_() if getattr(node.target, "overloadpacket", None) in _UNWRITTEN else value
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
+    """What operators make from numbers alone has ``dtype``; None leaves the default as it is."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype or before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 class Execution:

@@ -16,7 +16,8 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 
 from graphprune.capture.describe import is_users, source_line
-from graphprune.capture.inputs import Inputs
+from graphprune.capture.inputs import Inputs, fresh
+from graphprune.capture.outputs import Results
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import CaptureError, InputError, first_line
 from graphprune.ground.unlogged import unlogged
@@ -24,13 +25,15 @@ from graphprune.ground.unlogged import unlogged
 __all__ = ["UNKNOWN", "copy_graph", "export_program", "left_as_it_was", "run_once", "what_failed"]
 
 
-def export_program(model: nn.Module, inputs: Inputs) -> ExportedProgram:
+def export_program(model: nn.Module, inputs: Inputs, results: Results | None = None) -> ExportedProgram:
     """Exports ``model`` in eval mode for the shapes of ``inputs``, whose values are not read.
+
+    What it returns is in plain containers; ``results`` then knows what were objects.
 
     Raises:
         CaptureError: the model cannot be captured, or does not run on these inputs, see `run_once`.
     """
-    with left_as_it_was(model), unlogged():
+    with left_as_it_was(model), unlogged(), (results or Results()).plain(model):
         try:
             return torch.export.export(model, *inputs, strict=False)
         except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
@@ -56,9 +59,10 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
 
 def run_once(model: nn.Module, inputs: Inputs) -> None:
     """Raises InputError if the model does not run on ``inputs``."""
+    args, kwargs = fresh(inputs)
     try:
         with left_as_it_was(model), unlogged():
-            model(*inputs[0], **inputs[1])
+            model(*args, **kwargs)
     except Exception as error:
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tensor_leaves(inputs))
         raise InputError(
@@ -84,7 +88,7 @@ def what_failed(error: Exception) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         if is_users(frame.filename):
             where = f'{frame.filename}:{frame.lineno}: "{frame.line}"'
-    return f"{first_line(error, 200)} ({where})"
+    return f"{first_line(error)} ({where})"
 
 
 # regions that only switch a mode which inference in a fixed dtype does not need

@@ -10,7 +10,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from graphprune.capture.export import left_as_it_was, what_failed
-from graphprune.capture.inputs import registered_tensors
+from graphprune.capture.inputs import fresh, registered_tensors
 from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program
 from graphprune.capture.simplify import HOOKED
@@ -85,7 +85,7 @@ def _plain_weights(path: str, module: nn.Module, tensors: dict[str, torch.Tensor
 
 def _compare(grafted: nn.Module, slim: fx.GraphModule, program: Program) -> None:
     remedy = "let that line take the width from its tensors, or use the slim module as it is"
-    args, kwargs = program.example
+    args, kwargs = fresh(program.example)
     with torch.no_grad(), left_as_it_was(grafted):
         try:
             given = positions(grafted(*args, **kwargs), program.returned)
@@ -93,6 +93,7 @@ def _compare(grafted: nn.Module, slim: fx.GraphModule, program: Program) -> None
             raise InputError(
                 f"the model's own forward does not run with slim layers: {what_failed(error)}", remedy
             ) from error
+        args, kwargs = fresh(program.example)
         wanted = tensor_leaves(slim(*args, **kwargs))
     for one, two in zip(given, wanted, strict=True):
         if one.shape != two.shape or not torch.allclose(

@@ -9,16 +9,28 @@ import torch
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.dimensions import Dimension
+from graphprune.capture.objects import register_objects
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import InputError
 
-__all__ = ["Inputs", "input_dimensions", "normalise_inputs", "registered_tensors", "with_sizes"]
+__all__ = [
+    "Inputs",
+    "fresh",
+    "input_dimensions",
+    "normalise_inputs",
+    "registered_tensors",
+    "with_shapes",
+    "with_sizes",
+    "with_values",
+]
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional arguments, and those with keywords
 
 
 def normalise_inputs(example_inputs: Any) -> Inputs:
     """``(args, kwargs)`` of a tensor, a tuple or list of arguments, a dict of keywords, or ``(args, kwargs)``.
+
+    An argument may be an object that holds tensors, see `register_objects`.
 
     Raises:
         InputError: there is no tensor in it.
@@ -39,11 +51,18 @@ def normalise_inputs(example_inputs: Any) -> Inputs:
                 f"example_inputs is a {type(example_inputs).__name__}",
                 "give a tensor, a tuple of arguments, a dict of keyword arguments, or (args, kwargs)",
             )
+    register_objects((*inputs[0], *inputs[1].values()))
     if not tensor_leaves(inputs):
         raise InputError("example_inputs holds no tensor", "give the inputs of one forward call")
     # copies: the sizes of a view's base would become part of the capture, and one tensor given in several places one
     # input
     return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)
+
+
+def fresh(inputs: Inputs) -> Inputs:
+    """The same tensors in other containers and objects, which a call may change."""
+    args, kwargs = pytree.tree_map(lambda leaf: leaf, inputs)
+    return args, kwargs
 
 
 def registered_tensors(model: torch.nn.Module, recurse: bool = True) -> dict[str, torch.Tensor]:
@@ -73,11 +92,28 @@ def input_dimensions(inputs: Inputs, parameters: Sequence[str]) -> list[Dimensio
 
 def with_sizes(inputs: Inputs, dimensions: Iterable[Dimension], sizes: Mapping[str, int]) -> Inputs:
     """``inputs`` with tensors repeated or cut, so that each dimension that is named in ``sizes`` has that size."""
+    return with_values(inputs, {(at.place, at.dim): sizes[at.name] for at in dimensions if at.name in sizes})
+
+
+def with_values(inputs: Inputs, sizes: Mapping[tuple[int, int], int]) -> Inputs:
+    """``inputs`` with tensors repeated or cut, so that they have these sizes at some places (leaf, dimension)."""
     leaves, structure = pytree.tree_flatten(inputs)
-    for at in dimensions:
-        if at.name in sizes:
-            leaves[at.place] = _resized(leaves[at.place], at.dim, sizes[at.name])
+    for (place, dim), size in sizes.items():
+        leaves[place] = _resized(leaves[place], dim, size)
     return pytree.tree_unflatten(leaves, structure)
+
+
+def with_shapes(inputs: Inputs, sizes: Mapping[tuple[int, int], int]) -> Inputs:
+    """Tensors like ``inputs`` with other sizes at some places (leaf, dimension), their values undefined."""
+    leaves, structure = pytree.tree_flatten(inputs)
+
+    def emptied(place: int, leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        shape = [sizes.get((place, dim), size) for dim, size in enumerate(leaf.shape)]
+        return torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
+
+    return pytree.tree_unflatten([emptied(*pair) for pair in enumerate(leaves)], structure)
 
 
 def _resized(tensor: torch.Tensor, dim: int, size: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Operation", "Value"]
+__all__ = ["Operation", "Size", "Value"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Value:
     name: str
     shape: tuple[int, ...]
     dtype: str
+
+
+class Size(int):
+    """An argument that is computed from sizes of the inputs: its value at capture, other calls have others."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -61,7 +61,8 @@ class Program:
         stored: every tensor of the model by its first name, the user's own tensors, not copies.
         operations: the graph as the core sees it, in order.
         attributes: value name of a ``get_attr`` node → name of the stored tensor.
-        inputs: names of the placeholders in calling order; ``arguments`` is (args, kwargs) of positions in it.
+        inputs: names of the placeholders in calling order; ``arguments`` is (args, kwargs) of positions in it, a
+            tuple of them for an object that holds tensors.
         outputs: nested tuples, lists and dicts of value names, the structure that ``forward`` returns; returned
             numbers and None stand as they are, returned texts as `Constant`.
         returned: positions of the outputs among the leaves of what ``forward`` returns: all, or those asked for.
@@ -96,7 +97,7 @@ class Program:
     def __repr__(self) -> str:
         return (
             f"Program({type(self.model).__name__}, operators={len(self.operations)}, inputs={len(self.inputs)}, "
-            f"stored={len(self.stored)}, dynamic_batch={self.dynamic_batch})"
+            f"stored={len(self.stored)}, varying=[{', '.join(self.sizes)}])"
         )
 
     @cached_property
@@ -140,3 +141,8 @@ class Program:
     def flat_inputs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
         """The leaves of a call, in the order of ``inputs``."""
         return list(pytree.tree_leaves((args, dict(kwargs)), is_leaf=lambda leaf: leaf is None))
+
+    def call_of(self, leaves: Sequence[Any]) -> Inputs:
+        """The arguments of a call from its leaves, in the order of ``inputs``."""
+        args, kwargs = pytree.tree_unflatten(leaves, pytree.tree_structure(self.example))
+        return args, kwargs

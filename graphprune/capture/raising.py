@@ -18,8 +18,11 @@ from torch import fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from graphprune.capture.layer_specs import PLAIN, RECURRENT, WEIGHTED, LayerSpec
+from graphprune.capture.objects import children, is_object
 from graphprune.capture.operators import arguments, family, module_path
 from graphprune.capture.program import Constant, Program, Stored
+from graphprune.capture.reading import read_object
+from graphprune.capture.sizes import reads_size, sizes_of_inputs
 from graphprune.capture.spelling import spell
 from graphprune.ground.arguments import is_constant, require_same, tensor_leaves
 
@@ -63,6 +66,8 @@ class _Raiser:
         self.mapping: dict[fx.Node, Any] = {}
         self.built: set[str] = set()
         self.constants = {s.name: s.tensor for s in program.stored.values() if s.kind == "constant"}
+        places = {(program.inputs[item.place], item.dim): item.name for item in program.dimensions}
+        self.size_names = {place: name for place, name in places.items() if name}
         self.layers = self._recognise()
 
     # -- which nodes are layers ---------------------------------------------------------------------------
@@ -90,7 +95,7 @@ class _Raiser:
             path = ""  # torch.fx cannot write it into a program
         bound["rank"] = _rank(bound)
         kind, config = spec.class_name(bound), spec.config(bound)
-        if config is None:
+        if config is None or _varies(config):
             return None
         if path and self.program.module_types.get(path) == kind:
             return _Layer(path, spec, kind, config, {})
@@ -106,7 +111,7 @@ class _Raiser:
             return None
         shaped = self._with_shapes(bound)
         kind, config = spec.class_name(shaped), spec.config(shaped)
-        if config is None:
+        if config is None or _varies(config):
             return None
         local, tensor = next(iter(held.items()))
         for path in self._paths(tensor, local, kind):
@@ -136,7 +141,9 @@ class _Raiser:
     # -- building -----------------------------------------------------------------------------------------
     def build(self, class_name: str) -> fx.GraphModule:
         self._inputs()
-        for node in self.program.graph.nodes:
+        # a call of a wrong size is to be refused before some layer stumbles over it
+        first = sizes_of_inputs(self.program.graph)
+        for node in dict.fromkeys((*first, *self.program.graph.nodes)):
             if node.op == "get_attr":
                 self._attribute(node)
             elif node.op == "call_function":
@@ -161,17 +168,23 @@ class _Raiser:
             constant = not any(tensor_leaves(examples[other]) for other in later)
             default = examples[name] if constant else inspect.Signature.empty
             placeholder = self.new.placeholder(name, default_value=default)
-            self._take_apart(placeholder, structure, nodes)
+            self._take_apart(placeholder, name, structure, examples[name], nodes)
             if is_constant(examples[name]):
                 self.new.call_function(require_same, (name, placeholder, examples[name]))
 
-    def _take_apart(self, node: fx.Node, structure: Any, nodes: Mapping[str, fx.Node]) -> None:
-        if isinstance(structure, int):
+    def _take_apart(
+        self, node: fx.Node, name: str, structure: Any, example: Any, nodes: Mapping[str, fx.Node]
+    ) -> None:
+        if is_object(example):
+            read = read_object(node, name, example)
+            for place, leaf in zip(structure, tree_leaves(example), strict=True):
+                self.mapping[nodes[self.program.inputs[place]]] = read[id(leaf)]
+        elif isinstance(structure, int):
             self.mapping[nodes[self.program.inputs[structure]]] = node
         elif isinstance(structure, Mapping | list | tuple):
-            items = structure.items() if isinstance(structure, Mapping) else enumerate(structure)
-            for key, item in items:
-                self._take_apart(self.new.call_function(operator.getitem, (node, key)), item, nodes)
+            for key, item in children(structure):
+                part = self.new.call_function(operator.getitem, (node, key))
+                self._take_apart(part, f"{name}.{key}", item, example[key], nodes)
 
     def _attribute(self, node: fx.Node) -> None:
         path = str(node.target)
@@ -187,7 +200,7 @@ class _Raiser:
     def _call(self, node: fx.Node) -> Any:
         layer = self.layers.get(node)
         if layer is None:
-            return self._item(node) or spell(self.new, node, self.mapping)
+            return self._item(node) or self._size(node) or spell(self.new, node, self.mapping)
         self._ensure(layer)
         given = fx.node.map_arg(self._given(node), self.mapping.__getitem__)
         return layer.spec.results(self.new.call_module(layer.path, given))
@@ -197,6 +210,15 @@ class _Raiser:
         source, index = node.args if node.target is operator.getitem else (None, None)
         results = self.mapping[source] if isinstance(source, fx.Node) else None
         return results[index] if isinstance(results, tuple) and isinstance(index, int) else None
+
+    def _size(self, node: fx.Node) -> fx.Node | None:
+        """The size of an input's dimension under the name of that dimension, if ``node`` reads it."""
+        source, dim = node.args if reads_size(node) else (None, None)
+        if not isinstance(source, fx.Node) or not isinstance(dim, int):
+            return None
+        name = self.size_names.get((source.name, dim))
+        args = (self.mapping[source], dim)
+        return self.new.create_node("call_method", "size", args, name=name) if name else None
 
     def _given(self, node: fx.Node) -> tuple[Any, ...]:
         """What the layer that ``node`` became is called with."""
@@ -237,6 +259,11 @@ class _Raiser:
 def _rank(bound: Mapping[str, Any]) -> int:
     """The number of dimensions of the first tensor."""
     return int(next(value.meta["val"].dim() for value in bound.values() if isinstance(value, fx.Node)))
+
+
+def _varies(config: Mapping[str, Any]) -> bool:
+    """Whether a layer would be built with a size that is known only when it is called."""
+    return any(isinstance(leaf, fx.Node) for leaf in tree_leaves(dict(config)))
 
 
 def _register(module: nn.Module, name: str, stored: Stored) -> None:

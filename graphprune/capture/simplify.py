@@ -8,7 +8,7 @@ masks of `torch.nn.utils.prune` all keep originals and compute the weight from n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Reversible
+from collections.abc import Callable, Mapping, Reversible
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from graphprune.capture.memory import Memory
 from graphprune.capture.operators import arguments, call, draws_random, family, mutates
 from graphprune.capture.program import Stored
+from graphprune.ground.arguments import require
 
 __all__ = [
     "HOOKED",
@@ -225,11 +226,11 @@ def relax_views(graph: fx.Graph) -> None:
         view.target = torch.ops.aten.reshape.default
 
 
-def fix_squeezes(graph: fx.Graph, batch: int) -> None:
+def fix_squeezes(graph: fx.Graph, varies: Callable[[fx.Node, int], bool]) -> None:
     """Writes into every ``squeeze`` which dimensions it drops, those that have size 1 now.
 
     ``squeeze()`` of ``[batch, 8, 1]`` drops the last dimension. Were it left as it is, it would drop the channels too
-    once a single one is kept. Multiples of ``batch`` stay in the list, since the model drops them for one example.
+    once a single one is kept. Sizes that vary stay in the list, since the model drops them where they are 1.
     """
     for node in graph.nodes:
         if family(node) != "aten.squeeze" or mutates(node):
@@ -237,7 +238,7 @@ def fix_squeezes(graph: fx.Graph, batch: int) -> None:
         shape = node.args[0].meta["val"].shape
         named = arguments(node).get("dim", range(len(shape)))
         given = [named] if isinstance(named, int) else list(named)
-        dims = [dim for dim in given if shape and (shape[dim] == 1 or (batch and shape[dim] % batch == 0))]
+        dims = [dim for dim in given if shape and (shape[dim] == 1 or varies(node.args[0], dim))]
         if not dims:
             node.replace_all_uses_with(node.args[0])
         elif dims != [named]:
@@ -245,6 +246,7 @@ def fix_squeezes(graph: fx.Graph, batch: int) -> None:
 
 
 def remove_dead(graph: fx.Graph) -> None:
-    """Drops what nobody reads, assertions on shapes included."""
+    """Drops what nobody reads, torch's own assertions on shapes included; what `require` demands stays."""
     kept = ("placeholder", "output")
-    _erase_unread(graph, [node for node in graph.nodes if node.op not in kept and not mutates(node)])
+    dead = [n for n in graph.nodes if n.op not in kept and not mutates(n) and n.target is not require]
+    _erase_unread(graph, dead)

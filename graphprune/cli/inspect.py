@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from graphprune.cli.models import Source, resolve
 from graphprune.cli.output import console, print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ExplainRequest, InspectRequest
-from graphprune.cli.shapes import parse_shapes
+from graphprune.cli.shapes import parse_dynamic, parse_shapes
 from graphprune.ground.files import write_text
 from graphprune.report.facts import inspection, network_facts
 from graphprune.report.graph_files import WRITERS
 from graphprune.report.page import render
 from graphprune.report.picture import layer_graph
+from graphprune.report.sizes import size_lines
 from graphprune.report.tables import cost_line, group_table, pin_table
 
 __all__ = ["explain", "inspect"]
@@ -42,7 +44,9 @@ def inspect(request: InspectRequest) -> None:
     with stages() as progress:
         source, graph = _traced(request, progress, request.keep_output)
         found = inspection(graph)
-        again = InspectRequest(source.spec, request.keep_output, request.input_shape, Path("FILE"))
+        again = replace(
+            request, model=source.spec, html=Path("FILE"), dot=None, graphml=None, mermaid=None, json=False
+        )
         asked = {"source": {"command": command_line(again, "inspect")}}
         for kind in ("html", *WRITERS):
             if (path := getattr(request, kind)) is not None:
@@ -66,13 +70,13 @@ def explain(request: ExplainRequest) -> None:
 def _traced(
     request: InspectRequest | ExplainRequest, progress: Stages, outputs: Sequence[str] = ()
 ) -> tuple[Source, DependencyGraph]:
-    sizes = parse_shapes(request.input_shape)
+    sizes, dynamic = parse_shapes(request.input_shape), parse_dynamic(request.dynamic)
     progress("build the model")
     with stdout_is_kept():
         source = resolve(request.model, WEIGHTS, sizes)
     progress("capture and analyse")
     with silence():
-        return source, gp.trace(source.model, source.inputs, outputs=outputs)
+        return source, gp.trace(source.model, source.inputs, outputs=outputs, dynamic=dynamic)
 
 
 def _file(kind: str, source: Source, graph: DependencyGraph, found: Mapping[str, Any]) -> str:
@@ -84,6 +88,7 @@ def _file(kind: str, source: Source, graph: DependencyGraph, found: Mapping[str,
 def _parts(source: Source, found: Mapping[str, Any]) -> Iterator[RenderableType]:
     least = found["smallest"]["params"] / max(found["params"], 1)
     yield from (Text(source.spec, style="bold"), cost_line(found))
+    yield from map(Text, size_lines(found["dimensions"]))
     yield Text(f"{len(found['groups'])} groups; one unit in each leaves {least:.1%} of the parameters")
     if found["groups"]:
         yield from (group_table(found), Text(OVERLAP, style="dim"))

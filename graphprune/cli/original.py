@@ -13,7 +13,9 @@ from graphprune.cli.progress import Stages
 from graphprune.cli.shapes import describe_inputs
 from graphprune.cli.user_file import named_in
 from graphprune.ground.digest import digest
+from graphprune.ground.dynamic import read_dynamic
 from graphprune.ground.errors import InputError
+from graphprune.planning import Plan
 
 __all__ = ["original", "recorded", "unknown_original"]
 
@@ -51,10 +53,10 @@ def original(
     recorded: Mapping[str, Any],
     model: str | None,
     weights: str | None,
-    outputs: tuple[str, ...],
+    plan: Plan,
     progress: Stages,
 ) -> tuple[Source, DependencyGraph, str]:
-    """Builds and captures ``model``, or else the one that is recorded.
+    """Builds ``model``, or else the one that is recorded, and captures it as for ``plan``.
 
     The text says what is wrong where this is not the model that was shrunk; "" if it is.
 
@@ -73,6 +75,8 @@ def original(
         source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed)
     progress("capture the original")
     with silence():
-        graph = gp.trace(source.model, source.inputs, outputs=outputs)
+        graph = gp.trace(
+            source.model, source.inputs, outputs=plan.outputs, dynamic=read_dynamic(plan.dynamic)
+        )
     same = recorded.get("digest") in (None, digest(graph.program.tensors))
     return source, graph, "" if same else f"{source.spec} has other weights here than those that were shrunk"

@@ -48,6 +48,7 @@ SHAPES = partial(
     shown="N,...",
     typed=list[str],
 )
+DYNAMIC = partial(field, default=(), metadata=Options.__dataclass_fields__["dynamic"].metadata)
 FILE = partial(option, None, shown="FILE")
 WEIGHTS = partial(option, None, shown="W")
 MEAN = partial(option, None, "Of images between 0 and 1, in a folder; by default ImageNet's.", shown="R,G,B")
@@ -188,6 +189,7 @@ class SensitivityRequest:
     loss: str | None = FILE("For importance, as for shrink.")
     weights: str | None = WEIGHTS("As for shrink.")
     input_shape: Sequence[str] = SHAPES()
+    dynamic: Sequence[str] = DYNAMIC()
     seed: int = option(0, "Of random weights and importance.", None, "N")
     json: bool = JSON()
     quiet: bool = QUIET()
@@ -209,12 +211,14 @@ class InspectRequest:
     EXAMPLES = (
         "graphprune inspect zoo:mtcnn_rnet",
         "graphprune inspect vit_b_16 --html vit.html",
+        "graphprune inspect net.py:make --dynamic x:2=height,x:3=width",
         "graphprune inspect resnet18 --dot resnet18.dot --mermaid resnet18.mmd",
     )
 
     model: str = MODEL()
     keep_output: Sequence[str] = field(default=(), metadata=Options.__dataclass_fields__["outputs"].metadata)
     input_shape: Sequence[str] = SHAPES()
+    dynamic: Sequence[str] = DYNAMIC()
     html: Path | None = FILE("Write a page with the picture of it.")
     dot: Path | None = FILE("Write its layers for Graphviz.")
     graphml: Path | None = FILE("Write its layers as GraphML.")
@@ -231,6 +235,7 @@ class ExplainRequest:
     model: str = MODEL()
     layer: str = option(MISSING, "A layer or tensor, such as layer1.0.conv1.", None, "LAYER", argument=True)
     input_shape: Sequence[str] = SHAPES()
+    dynamic: Sequence[str] = DYNAMIC()
     json: bool = JSON()
 
 

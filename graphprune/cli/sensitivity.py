@@ -15,7 +15,7 @@ from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.report import curves_of
 from graphprune.cli.request import SensitivityRequest
-from graphprune.cli.shapes import parse_shapes
+from graphprune.cli.shapes import parse_dynamic, parse_shapes
 from graphprune.cli.training import is_first, joined_processes
 from graphprune.cli.user_file import read_function
 from graphprune.probing import Sensitivity
@@ -44,6 +44,7 @@ def sensitivity(request: SensitivityRequest) -> None:
 
 
 def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Sensitivity]:
+    dynamic = parse_dynamic(request.dynamic)
     progress("build the model")
     with stdout_is_kept():
         ensure_readable(request.calibration, request.mean, request.std)
@@ -55,7 +56,7 @@ def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Se
         batches = read_calibration(request.calibration, source.inputs, images)
     progress("capture")
     with silence():
-        graph = gp.trace(source.model, source.inputs)
+        graph = gp.trace(source.model, source.inputs, dynamic=dynamic)
     progress("score")
 
     def watch(done: int, total: int) -> None:

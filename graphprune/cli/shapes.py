@@ -12,9 +12,17 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture import tensor_leaves
 from graphprune.capture.inputs import Inputs
+from graphprune.ground.dynamic import AUTO, Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
 
-__all__ = ["describe_inputs", "parse_shapes", "reshaped", "restore_inputs", "standard_inputs"]
+__all__ = [
+    "describe_inputs",
+    "parse_dynamic",
+    "parse_shapes",
+    "reshaped",
+    "restore_inputs",
+    "standard_inputs",
+]
 
 Shape = tuple[int, ...]
 
@@ -29,6 +37,18 @@ def parse_shapes(texts: Sequence[str]) -> tuple[Shape, ...]:
         InputError: one is not a list of positive whole numbers.
     """
     return tuple(map(_shape, texts))
+
+
+def parse_dynamic(texts: Sequence[str]) -> Dynamic:
+    """``--dynamic``, given any number of times; by default "auto".
+
+    >>> parse_dynamic(["x:2=height,x:3=width", "y:1=length"])
+    {'x': {2: 'height', 3: 'width'}, 'y': {1: 'length'}}
+
+    Raises:
+        InputError: see `read_dynamic`.
+    """
+    return read_dynamic(",".join(texts)) if texts else AUTO
 
 
 def _shape(text: str) -> Shape:

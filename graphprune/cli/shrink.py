@@ -22,12 +22,13 @@ from graphprune.cli.original import recorded
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
-from graphprune.cli.shapes import parse_shapes
+from graphprune.cli.shapes import parse_dynamic, parse_shapes
 from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_function
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, share
 from graphprune.planning import Plan
+from graphprune.report.sizes import size_lines
 from graphprune.report.tables import (
     lossless_tables,
     reach_table,
@@ -66,7 +67,8 @@ def shrink(request: ShrinkRequest) -> None:
     parts: Iterable[RenderableType]
     if request.output is None:
         document = report
-        parts = (reach_table(report), width_table(report), Text("Nothing was cut or written."))
+        said = (*size_lines(report["dimensions"]), "Nothing was cut or written.")
+        parts = (reach_table(report), width_table(report), *map(Text, said))
     else:
         document = {"directory": str(request.output), **report}
         parts = _parts(report, request.output)
@@ -110,7 +112,11 @@ def _options(request: ShrinkRequest) -> dict[str, Any]:
         if option.typed is not None:
             value = request.asked.get(option.spelled or name)
             options[name] = default if value is None else tuple(value) if isinstance(value, list) else value
-    return {**options, "ratios": _ratios(options["ratios"] or ())}
+    parsed = {
+        "ratios": _ratios(options["ratios"] or ()),
+        "dynamic": parse_dynamic(request.asked.get("dynamic") or ()),
+    }
+    return {**options, **parsed}
 
 
 def _ratios(texts: Iterable[str]) -> dict[str, float]:
@@ -179,6 +185,7 @@ def _shrunk(
 
 def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
     yield shrink_table(report)
+    yield from map(Text, size_lines(report["dimensions"]))
     yield from lossless_tables(report.get("lossless"))
     yield from repair_tables(report.get("repair"))
     yield from round_tables(report.get("loop"))

@@ -29,6 +29,7 @@ from graphprune.cli.training import Figures, end_processes, is_first, on_its_dev
 from graphprune.cli.user_file import read_function
 from graphprune.ground.errors import InputError
 from graphprune.repair import RepairReport
+from graphprune.report.sizes import size_lines
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.results.result import Result
 
@@ -86,7 +87,7 @@ def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, E
     known = files.reported("source")
     if why := unknown_original(known, request.teacher, "--teacher"):
         raise InputError(f"there is no teacher: {why}", "the original teaches the slim model")
-    source, graph, why = original(known, request.teacher, request.weights, files.plan.outputs, progress)
+    source, graph, why = original(known, request.teacher, request.weights, files.plan, progress)
     if why:
         raise InputError(why, "name the original with --teacher and its weights with --weights")
     with silence():
@@ -137,6 +138,7 @@ def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableTyp
     said = f"Fine-tuned for {tuning['steps']} steps"
     if metric := tuning.get("metric"):
         said += f": the slim model's figure went from {metric['before']:.4g} to {metric['best']:.4g}"
-    yield from (shrink_table(report), Text(said))
+    yield shrink_table(report)
+    yield from map(Text, (*size_lines(report["dimensions"]), said))
     yield from (Text(f"Note: {note}") for note in (*report["source"]["notes"], *report["notes"]))
     yield from (verdict_line(report["verdict"]), Text(f"Written to {directory}"))

@@ -69,7 +69,7 @@ def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress
         checks.skip(REPLAY, why)
         return
     try:
-        source, graph, why = original(recorded, model, weights, files.plan.outputs, progress)
+        source, graph, why = original(recorded, model, weights, files.plan, progress)
     except GraphpruneError as error:
         if named:
             raise

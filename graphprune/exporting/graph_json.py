@@ -16,6 +16,7 @@ import torch
 from torch import fx, nn
 
 from graphprune.capture.inputs import registered_tensors
+from graphprune.capture.sizes import is_guard
 from graphprune.exporting.inventory import (
     LayerCall,
     ModuleEntry,
@@ -231,9 +232,17 @@ def _graph(records: Json, model: nn.Module, operators: Collection[str]) -> fx.Gr
             {_identifier(key): decode(value, known) for key, value in record["kwargs"].items()},
             name=name,
         )
+    if any(is_guard(node) and not _is_condition(node) for node in graph.nodes):
+        raise InputError("the stored graph has a condition that is no size, or a message that is no text")
     if [node.op for node in graph.nodes].count("output") != 1:
         raise InputError("the stored graph has not exactly one output")
     return graph
+
+
+def _is_condition(node: fx.Node) -> bool:
+    """Whether the node calls ``require(holds, message)`` as capture does."""
+    holds, message = node.args if len(node.args) == 2 and not node.kwargs else (None, None)
+    return isinstance(holds, fx.Node | bool) and isinstance(message, str)
 
 
 def _target(record: Json, model: nn.Module, operators: Collection[str]) -> str | Callable[..., Any]:

@@ -46,7 +46,7 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
     """
     clock, repairer = Clock(request.progress), repairing(request)
     # capture the model and solve its axes: what is coupled with what
-    graph = traced(model, example_inputs, request.wanted_outputs, clock)
+    graph = traced(model, example_inputs, request.wanted_outputs, request.wanted_dynamic, clock)
 
     if request.is_lossless:
         return Result.of(cut_lossless(graph, request, clock), clock.seconds)
@@ -85,12 +85,13 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
     if request.instead:
         raise InputError(f"plan makes a plan, and {request.instead[0]} stands for one", "give a budget")
     clock, repairer = Clock(request.progress), repairing(request)
-    graph = traced(model, example_inputs, request.outputs, clock)
+    graph = traced(model, example_inputs, request.outputs, request.dynamic, clock)
     prepared = _prepared(graph, request, repairer, clock)
     with clock("plan"):
         made = planned(prepared)
     widths = {name: (graph.by_name[name].size, size) for name, size in made.sizes.items()}
-    return Proposal(made, prepared.cost({}), prepared.cost(made.sizes), prepared.smallest, widths)
+    before, after = prepared.cost({}), prepared.cost(made.sizes)
+    return Proposal(made, before, after, prepared.smallest, widths, graph.program.dimensions)
 
 
 def _prepared(graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock) -> Prepared:

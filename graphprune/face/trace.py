@@ -9,14 +9,20 @@ from torch import nn
 
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import capture
+from graphprune.capture.asked import is_as_asked
 from graphprune.ground.clock import Clock
+from graphprune.ground.dynamic import AUTO, Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
 
 __all__ = ["trace", "traced"]
 
 
 def trace(
-    model: nn.Module, example_inputs: Any, strict: bool = False, outputs: Sequence[str] = ()
+    model: nn.Module,
+    example_inputs: Any,
+    strict: bool = False,
+    outputs: Sequence[str] = (),
+    dynamic: Dynamic = AUTO,
 ) -> DependencyGraph:
     """Captures ``model`` and solves its axes.
 
@@ -26,28 +32,39 @@ def trace(
         outputs: those outputs that the slim model shall return, such as "logits", "0" or "hidden_states.1", or
             patterns; all if none is named. The width of an output cannot change, since others read it. So an output
             that nobody reads keeps layers from being pruned, and is better left out.
+        dynamic: which sizes of the inputs may vary: "auto" for all that the model lets vary, False for none, or names,
+            such as ``{"x": {2: "height", 3: "width"}}``. What is named must vary; what is not named is found by
+            itself. Tensors within an argument are called as in "past.0"; "past.*" is all of them.
 
     Raises:
-        InputError: the model does not run on these inputs, or has no such output.
+        InputError: the model does not run on these inputs, or has no such output or input.
         CaptureError: the model cannot be captured; the message names the line.
         RuleError: in strict mode, an operator has no rule.
     """
-    return build_graph(capture(model, example_inputs, outputs), strict)
+    return build_graph(capture(model, example_inputs, outputs, read_dynamic(dynamic)), strict)
 
 
 def traced(
-    model: nn.Module | DependencyGraph, example_inputs: Any, outputs: Sequence[str], clock: Clock
+    model: nn.Module | DependencyGraph,
+    example_inputs: Any,
+    outputs: Sequence[str],
+    dynamic: Dynamic,
+    clock: Clock,
 ) -> DependencyGraph:
     """The graph of a model, or the one that was given.
 
     Raises:
-        InputError: other ``outputs`` are asked for than the graph was traced with.
+        InputError: other outputs, or sizes, are asked for than the graph was traced with.
     """
     if isinstance(model, DependencyGraph):
         if tuple(outputs) not in ((), model.program.wanted):
             raise InputError("outputs are given for a model that is traced already", "give them to trace")
+        if not is_as_asked(dynamic, model.program.dimensions):
+            raise InputError(
+                f"dynamic={dynamic!r} is given for a model that is traced already", "give it to trace"
+            )
         return model
     with clock("capture"):
-        program = capture(model, example_inputs, outputs)
+        program = capture(model, example_inputs, outputs, dynamic)
     with clock("analyse"):
         return build_graph(program)

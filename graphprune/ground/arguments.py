@@ -16,7 +16,20 @@ from torch.utils._pytree import tree_leaves
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["is_constant", "remedy", "require", "require_same", "tensor_leaves"]
+__all__ = [
+    "OTHER_SIZE",
+    "count_items",
+    "is_constant",
+    "read_attribute",
+    "remedy",
+    "require",
+    "require_same",
+    "tensor_leaves",
+]
+
+OTHER_SIZE = (
+    "capture the model again with an example of this size"  # what to do where `require` refuses a size
+)
 
 
 def tensor_leaves(value: Any) -> list[torch.Tensor]:
@@ -47,7 +60,30 @@ def require(holds: bool, message: str) -> None:
     if has_torch_function((holds,)):  # symbolic tracing, which is to keep this call
         handle_torch_function(require, (holds,), holds, message)
     elif not holds:
-        raise InputError(message, "capture the model again with an example of this size")
+        raise InputError(message, OTHER_SIZE)
+
+
+def read_attribute(value: Any, name: str) -> Any:
+    """``value.name``, where an argument is an object that holds tensors.
+
+    Raises:
+        InputError: there is no such attribute, or it is one of Python's own.
+    """
+    if has_torch_function((value,)):
+        return handle_torch_function(read_attribute, (value,), value, name)
+    if not name.isidentifier() or name.startswith("__") or not hasattr(value, name):
+        raise InputError(
+            f"an argument is a {type(value).__name__}, which has no {name!r}",
+            "give what the model was captured with",
+        )
+    return getattr(value, name)
+
+
+def count_items(value: Any) -> int:
+    """The number of items in a list that an argument holds."""
+    if has_torch_function((value,)):
+        return handle_torch_function(count_items, (value,), value)
+    return len(value)
 
 
 def remedy(captured: Any) -> str:

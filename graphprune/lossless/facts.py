@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capture import tensor_leaves
-from graphprune.capture.execution import Execution, call_operator
+from graphprune.capture.execution import Execution, call_operator, default_dtype
 from graphprune.capture.operators import arguments, family, given_arguments
 from graphprune.capture.program import Program
 from graphprune.capture.roles import ROLES
@@ -130,7 +130,7 @@ def interpret(program: Program, tensors: Mapping[str, Tensor], transfer: Transfe
     example = program.flat_inputs(*program.example_at(1))
     inputs = [_fact(leaf, False) if isinstance(leaf, Tensor) else leaf for leaf in example]
     execution = Execution(program.graph, stored, inputs, call, _literal)
-    with torch.no_grad():
+    with torch.no_grad(), default_dtype(torch.float64):
         for node, result in execution:
             values |= _named(node.name, result)
             if isinstance(result, Fact):

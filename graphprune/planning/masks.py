@@ -33,7 +33,7 @@ class Masks:
         lengths: Mapping[Atom, int] | None = None,
     ) -> None:
         self.kept = kept
-        self.lengths = lengths or {}
+        self.lengths = dict(lengths or {})
         self.fibres = fibres
         self.sizes: dict[Atom, int] = {
             atom: int((mask if mask.dim() == 1 else mask[0]).sum()) for atom, mask in kept.items()

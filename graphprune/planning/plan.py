@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom
+from graphprune.ground.dynamic import AUTO
 from graphprune.ground.errors import PlanError
 from graphprune.planning.composing import composed
 from graphprune.planning.masks import Masks
@@ -54,6 +55,11 @@ class Plan:
     def outputs(self) -> tuple[str, ...]:
         """Names by which outputs were asked for; empty where all are returned."""
         return tuple(map(str, self.request.get("outputs", ())))
+
+    @property
+    def dynamic(self) -> str:
+        """Which sizes of the inputs may vary, as the option ``dynamic`` says it in a text."""
+        return str(self.request.get("dynamic", AUTO))
 
     def to_json(self) -> str:
         """The plan as an indented JSON document with one line per list of indices."""

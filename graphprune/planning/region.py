@@ -101,7 +101,7 @@ class Regions:
 
     Args:
         kept: atom → boolean mask, see `Masks`.
-        inputs: the call's flat inputs; their shapes give the actual batch sizes.
+        inputs: the call's flat inputs; their shapes give the actual sizes.
     """
 
     def __init__(self, graph: DependencyGraph, kept: Mapping[Atom, Tensor], inputs: list[Any]) -> None:
@@ -109,14 +109,28 @@ class Regions:
         self.masks = Masks(kept, graph.fibres, lengths)
         self._graph = graph
         self._known: dict[str, Region] = {}
+        for name, given in zip(graph.program.inputs, inputs, strict=True):
+            if isinstance(given, Tensor):
+                self.saw(name, given)
+
+    def saw(self, name: str, value: Tensor) -> None:
+        """The sizes that ``name`` has at full width in this call; they may follow from those of the inputs."""
+        for term, size in zip(
+            self._graph.analysis.terms.get(self._value(name), ()), value.shape, strict=False
+        ):
+            if isinstance(term, Atom) and term.size != size:
+                self.masks.lengths[term] = size
 
     def of(self, name: str) -> Region:
         """The kept region of the value ``name``; all of it if it is no tensor."""
-        value = self._graph.program.values.get(name)  # the item of a tuple has the name of its getitem, too
-        known = "" if value is None else value.name
+        known = self._value(name)
         if known not in self._known:
             self._known[known] = region_of(self._graph.analysis.terms.get(known, ()), self.masks)
         return self._known[known]
+
+    def _value(self, name: str) -> str:
+        value = self._graph.program.values.get(name)  # the item of a tuple has the name of its getitem, too
+        return "" if value is None else value.name
 
 
 def actual_batches(program: Program, inputs: list[Any]) -> dict[int, int]:

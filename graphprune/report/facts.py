@@ -13,6 +13,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Term, atoms
 from graphprune.report.picture import layer_graph
+from graphprune.report.sizes import dimension_rows
 
 __all__ = ["distribution", "inspection", "network_facts"]
 
@@ -72,7 +73,7 @@ def distribution(scores: Tensor, kept: Tensor) -> dict[str, Any]:
 
 
 def inspection(graph: DependencyGraph) -> dict[str, Any]:
-    """Groups, pins, operators without rule and notes of a model, ready for `json.dumps`.
+    """Groups, pins, operators without rule, sizes of the inputs and notes of a model, ready for `json.dumps`.
 
     A parameter or multiply-accumulate is *reachable* when at least one group stands in its tensor or
     operator, so that a plan can remove it. ``smallest`` is the cost with one unit left in each group.
@@ -84,6 +85,7 @@ def inspection(graph: DependencyGraph) -> dict[str, Any]:
         "reachable": {"params": _reachable(graph.params), "macs": _reachable(graph.macs)},
         "smallest": {"params": least.params, "macs": least.macs},
         "dynamic_batch": graph.program.dynamic_batch,
+        "dimensions": dimension_rows(graph.program.dimensions),
         "groups": [_group(graph, group) for group in graph.groups],
         "pins": _pins(graph),
         "unruled": {operator: list(names) for operator, names in graph.analysis.unruled.items()},

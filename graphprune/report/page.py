@@ -18,6 +18,7 @@ from graphprune.asking.record import as_call
 from graphprune.ground.files import cached, keep
 from graphprune.report.formats import COSTS, TEXTS, count_text, share_text, threads_text
 from graphprune.report.layout import drawn
+from graphprune.report.sizes import size_lines
 
 __all__ = ["render"]
 
@@ -115,6 +116,7 @@ def _texts(report: Report, title: str) -> Row:
     return {
         "title": title,
         "subtitle": _subtitle(report),
+        "sizes": list(size_lines(report.get("dimensions", ()))),
         "verdict": report.get("verdict"),
         "repair": report.get("repair"),
         "tiles": list(_tiles(report) if "after" in report else _sizes(report)),

@@ -15,7 +15,8 @@ from graphprune import exporting
 from graphprune.asking.record import as_options
 from graphprune.asking.toml import settings_text, spelled
 from graphprune.axes.dependency import Cost, DependencyGraph
-from graphprune.capture import graft, tensor_leaves
+from graphprune.capture import graft
+from graphprune.capture.dimensions import Dimension
 from graphprune.cutting.cut import Cut
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.errors import InputError, VerificationError
@@ -25,6 +26,7 @@ from graphprune.profiling import Profile, profile
 from graphprune.repair import RepairReport
 from graphprune.report.facts import network_facts
 from graphprune.report.page import render
+from graphprune.report.sizes import dimension_rows, input_lines
 from graphprune.results.onnx_checks import write_checked
 from graphprune.verifying import Check, Verdict
 
@@ -47,6 +49,7 @@ class Proposal:
         after: what the plan would leave of them, latency as far as it can be predicted.
         smallest: the least that the request's constraints allow.
         widths: group → units before and after.
+        dimensions: those of the inputs; they say which sizes vary.
     """
 
     plan: Plan
@@ -54,6 +57,7 @@ class Proposal:
     after: Mapping[str, float]
     smallest: Mapping[str, float]
     widths: Mapping[str, tuple[int, int]]
+    dimensions: tuple[Dimension, ...] = ()
 
     def __repr__(self) -> str:
         costs = (f"{kind}={self.before[kind]:,.5g} → {self.after[kind]:,.5g}" for kind in self.after)
@@ -67,6 +71,7 @@ class Proposal:
             "after": dict(self.after),
             "smallest": dict(self.smallest),
             "groups": {name: {"size": size, "kept": kept} for name, (size, kept) in self.widths.items()},
+            "dimensions": dimension_rows(self.dimensions),
         }
 
 
@@ -259,11 +264,9 @@ class _Saving:
 
 
 def _source(result: Result) -> str:
-    leaves = tensor_leaves(result.graph.program.example)
-    inputs = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in leaves)
     share = result.after.macs / max(result.before.macs, 1)
     title = f"A slim model: {result.after.params:,} parameters, {share:.1%} of the multiply-accumulates."
-    return exporting.module_source(result.model, title, inputs)
+    return exporting.module_source(result.model, title, input_lines(result.graph.program))
 
 
 def _bytes_met(result: Result, written: int) -> tuple[Check, ...]:
@@ -288,6 +291,7 @@ def _report(result: Result) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("graphprune", "torch", "onnx", "onnxruntime")},
         "request": result.plan.request,
         "dynamic_batch": program.dynamic_batch,
+        "dimensions": dimension_rows(program.dimensions),
         "notes": list(program.notes),
         "before": asdict(result.before),
         "after": asdict(result.after),

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import gcd, prod
+from math import prod
 from typing import Any
 
 import torch
-from torch import fx
 
 from graphprune.axes.analysis import Analysis
 from graphprune.axes.rules.users import find_likeness
 from graphprune.axes.terms import Term
 from graphprune.capture.operations import Operation, Value
 from graphprune.planning.masks import Masks
+from graphprune.rewriting.sizes import resized
 
-__all__ = ["NewCall", "Scaled", "new_call"]
+__all__ = ["NewCall", "new_call"]
 
 Changes = dict[str, Any]
 
@@ -36,15 +36,6 @@ class NewCall:
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     target: Callable[..., Any] | None = None
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """``node * times // parts``, to be computed in the graph."""
-
-    node: fx.Node
-    times: int
-    parts: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +66,24 @@ class _Site:
         """The new shape; batch primes stay in it."""
         return [self.masks.size(term) for term in self.terms[value.name]]
 
+    def resized(self, literal: Any, term: Term) -> Any:
+        """A literal that is the size of ``term``, as one of its new size; see `resized`."""
+        return resized(literal, term, self.masks)
+
+    def moved(self, value: Value, dim: int, place: int) -> int:
+        """A literal that is a position of a dimension, counted from the same end as before.
+
+        What is removed on the other side of it does not count, so a dimension may grow there.
+        """
+        size = value.shape[dim]
+        at = min(max(place + size if place < 0 else place, 0), size)
+        kept = self.kept_before(value, dim, at)
+        return (
+            place - (at - kept)
+            if place >= 0
+            else place + size - at - (self.kept_before(value, dim, size) - kept)
+        )
+
     def kept_before(self, value: Value, dim: int, offset: int) -> int:
         """How many of the first ``offset`` positions of a dimension are kept (as many for every fibre)."""
         mask, fibre = self.masks.opened(self.term(value, dim))
@@ -95,16 +104,6 @@ def _along_dim(rule: Callable[[_Site, Value, int], Changes]) -> _Rule:
     return literal
 
 
-def _scaled(old_literal: Any, old: int, new: int) -> Any:
-    """A literal of value ``old`` as one of value ``new``; -1 infers itself, a dynamic one is scaled."""
-    if old == new or (isinstance(old_literal, int) and old_literal == -1):
-        return old_literal
-    if isinstance(old_literal, int):
-        return new
-    common = gcd(old, new)
-    return Scaled(old_literal, new // common, old // common)
-
-
 # arguments that list sizes of the output
 _SHAPES = ("size", "shape", "sizes", "output_size", "normalized_shape")
 
@@ -114,11 +113,12 @@ def _shape(site: _Site) -> Changes:
     name = next((name for name in _SHAPES if name in site.raw), None)
     if name is None:  # an overload that names no shape
         return {}
-    given, old, new = list(site.raw[name]), site.output.shape, site.shape(site.output)
-    start, source = len(old) - len(given), next(site.operation.inputs, None)
+    given, source = list(site.raw[name]), next(site.operation.inputs, None)
+    start = len(site.output.shape) - len(given)
     if source is not None and "dim" in site.operation.arguments:
         start = site.operation.arguments["dim"] % len(source.shape)
-    return {name: [_scaled(g, old[start + n], new[start + n]) for n, g in enumerate(given)]}
+    terms = site.terms[site.output.name]
+    return {name: [site.resized(literal, terms[start + n]) for n, literal in enumerate(given)]}
 
 
 def _repeat(site: _Site) -> Changes:
@@ -134,7 +134,8 @@ def _repeat(site: _Site) -> Changes:
 
 def _repeat_interleave(site: _Site) -> Changes:
     if not isinstance(site.raw["repeats"], int):
-        return {}
+        is_number = isinstance(site.operation.arguments["repeats"], int)
+        return {"output_size": None} if is_number else {}
     source, result = site.shape(site.argument("self")), site.shape(site.output)
     dim = site.operation.arguments.get("dim")
     times = prod(result) // prod(source) if dim is None else result[dim] // source[dim]
@@ -149,12 +150,12 @@ def _split(site: _Site, source: Value, dim: int) -> Changes:
 
 @_along_dim
 def _slice(site: _Site, source: Value, dim: int) -> Changes:
-    size, step = source.shape[dim], site.operation.arguments["step"]
-    if size == site.output.shape[dim]:
+    given = {name: site.operation.arguments[name] for name in ("start", "end")}
+    if source.shape[dim] == site.output.shape[dim]:
         return {}
-    start, end, _ = slice(site.operation.arguments["start"], site.operation.arguments["end"]).indices(size)
-    if step == 1:
-        return {name: site.kept_before(source, dim, at) for name, at in (("start", start), ("end", end))}
+    if site.operation.arguments["step"] == 1:
+        return {name: site.moved(source, dim, at) for name, at in given.items() if at is not None}
+    start, _, _ = slice(*given.values()).indices(source.shape[dim])
     return {"start": start, "end": site.shape(source)[dim]}
 
 
@@ -163,15 +164,14 @@ def _narrow(site: _Site, source: Value, dim: int) -> Changes:
     start, length = (site.operation.arguments[name] for name in ("start", "length"))
     if not isinstance(start, int):  # then all is kept, or nothing but the whole is taken
         return {"length": site.shape(source)[dim]}
-    start %= max(source.shape[dim], 1)
-    before = site.kept_before(source, dim, start)
-    return {"start": before, "length": site.kept_before(source, dim, start + length) - before}
+    first = start % max(source.shape[dim], 1)
+    kept = site.kept_before(source, dim, first + length) - site.kept_before(source, dim, first)
+    return {"start": site.moved(source, dim, start), "length": kept}
 
 
 @_along_dim
 def _select(site: _Site, source: Value, dim: int) -> Changes:
-    index = site.operation.arguments["index"] % source.shape[dim]
-    return {"index": site.kept_before(source, dim, index)}
+    return {"index": site.moved(source, dim, site.operation.arguments["index"])}
 
 
 def _pad(site: _Site) -> Changes:
@@ -234,7 +234,7 @@ def new_call(operation: Operation, raw: Mapping[str, Any], analysis: Analysis, m
     if changes is None:
         sizes = analysis.sizes.get(operation.name, {})
         changes = {
-            name: _scaled(raw.get(name, 0), term.size, masks.size(term))
+            name: resized(raw.get(name, 0), term, masks)
             for name, term in sizes.items()
             if masks.touches(term)
         }

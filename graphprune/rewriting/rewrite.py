@@ -12,10 +12,12 @@ from torch import Tensor, fx, nn
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.operators import given_arguments, set_arguments
 from graphprune.capture.program import Program, Stored
+from graphprune.capture.sizes import reads_size
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import narrowed
-from graphprune.rewriting.literals import NewCall, Scaled, new_call
+from graphprune.rewriting.literals import NewCall, new_call
+from graphprune.rewriting.sizes import Scaled, restored
 
 __all__ = ["rewrite"]
 
@@ -53,14 +55,26 @@ def _new_graph(graph: DependencyGraph, masks: Masks) -> fx.Graph:
     old = graph.program.graph
     operations = {operation.name: operation for operation in graph.program.operations}
     new = fx.Graph()
-    mapping: dict[fx.Node, fx.Node] = {}
+    mapping: dict[fx.Node, Any] = {}
     for node in old.nodes:
         copy = mapping[node] = new.node_copy(node, mapping.__getitem__)
+        if reads_size(node):
+            mapping[node] = _emitted(new, _as_before(graph, masks, node), mapping)
         operation = operations.get(node.name)
         if operation is not None:
             call = new_call(operation, given_arguments(node), graph.analysis, masks)
             _apply(new, copy, call, mapping)
     return new
+
+
+def _as_before(graph: DependencyGraph, masks: Masks, node: fx.Node) -> Any:
+    """The size that ``node`` reads, as large as in the original: what is computed from it is resized where it is used.
+
+    Counting what is left would also change numbers, such as the divisor of a mean.
+    """
+    source, dim = node.args
+    term = graph.analysis.terms[graph.program.values[source.name].name][dim]  # type: ignore[union-attr,index]
+    return restored(node, term, masks)
 
 
 def _apply(new: fx.Graph, copy: fx.Node, call: NewCall, mapping: Mapping[fx.Node, fx.Node]) -> None:
@@ -77,12 +91,18 @@ def _emitted(new: fx.Graph, value: Any, mapping: Mapping[fx.Node, fx.Node]) -> A
     if isinstance(value, list):
         return [_emitted(new, item, mapping) for item in value]
     if isinstance(value, Scaled):
-        name = _own_name(value.node.graph.nodes)
-        scaled = new.create_node("call_function", operator.mul, (mapping[value.node], value.times), name=name)
-        if value.parts == 1:
-            return scaled
-        return new.create_node("call_function", operator.floordiv, (scaled, value.parts), name=name)
+        return _computed(new, value, mapping[value.node])
     return mapping[value] if isinstance(value, fx.Node) else value
+
+
+def _computed(new: fx.Graph, value: Scaled, node: fx.Node) -> fx.Node:
+    name = _own_name(value.node.graph.nodes)
+    sign = operator.add if value.plus > 0 else operator.sub
+    steps = ((operator.mul, value.times, 1), (operator.floordiv, value.parts, 1), (sign, abs(value.plus), 0))
+    for function, number, nothing in steps:
+        if number != nothing:
+            node = new.create_node("call_function", function, (node, number), name=name)
+    return node
 
 
 def _own_name(nodes: Iterable[fx.Node]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Mapping
 from math import prod
 from typing import Any
@@ -18,6 +17,7 @@ from graphprune.axes.terms import Atom, Product, Sum, Term
 from graphprune.capture.describe import describe
 from graphprune.capture.operators import call
 from graphprune.capture.program import Program
+from graphprune.capture.sizes import reads_size
 from graphprune.planning.plan import Plan
 
 __all__ = ["slim_graph"]
@@ -91,8 +91,10 @@ def _described(slim: Program, terms: Mapping[str, tuple[Term, ...]]) -> Program:
 
 def _sized(node: fx.Node, terms: Mapping[str, tuple[Term, ...]], slim: Program) -> Any:
     """What the node makes, with new shapes; primes stand for the batch as in `Value.shape`."""
-    if "val" not in node.meta and node.target in (operator.mul, operator.floordiv):
-        return call(node, lambda number: number.meta["val"])  # a literal that is computed from the batch size
+    if reads_size(node):
+        return node.args[0].meta["val"].shape[node.args[1]]  # type: ignore[union-attr]
+    if "val" not in node.meta and node.op == "call_function":
+        return call(node, lambda number: number.meta["val"])  # a literal that is computed from sizes
 
     def sized(name: str, old: Any) -> Any:
         if not isinstance(old, torch.Tensor):

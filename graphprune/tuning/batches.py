@@ -114,7 +114,7 @@ class Data:
 
     def _bound(self, batch: Any, number: int) -> Batch:
         leaves, labels = bind_batch(batch, self.program, f"batch {number}")
-        args, kwargs = pytree.tree_map(leaves.__getitem__, self.program.arguments)
+        args, kwargs = self.program.call_of(leaves)
         return Batch(args, kwargs, labels, batch)
 
 

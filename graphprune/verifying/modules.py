@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from graphprune.capture import tensor_leaves
-from graphprune.capture.execution import run
+from graphprune.capture.execution import default_dtype, run
 from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.outputs import positions
@@ -30,20 +30,22 @@ from graphprune.verifying.nodes import (
     measured,
 )
 from graphprune.verifying.reference import widened
+from graphprune.verifying.samples import shown
 from graphprune.verifying.tensors import Lively
 from graphprune.verifying.verdict import Check
 
 __all__ = ["captured_equals_model", "layers_equal", "layers_hold", "random_layers_equal"]
 
 
-def captured_equals_model(program: Program, model: nn.Module, inputs: list[Any], seed: int) -> Check:
+def captured_equals_model(
+    program: Program, model: nn.Module, inputs: list[Any], seed: int, sizes: Mapping[str, int]
+) -> Check:
     """On random parameters and running statistics, in the model's own dtypes; one call of each.
 
     Args:
-        inputs: the leaves of one call; their first size is the batch.
+        inputs: the leaves of one call, which are of these ``sizes``.
     """
-    batch = next((leaf.shape[0] for leaf in inputs if isinstance(leaf, Tensor) and leaf.dim()), 1)
-    name = f"captured program equals the model, batch {batch}"
+    name = f"captured program equals the model{shown(sizes)}"
     held = Lively(model, seed)
     # weights that capture has folded keep their values
     random = {name: held[name] for name in sorted(set(held) & set(program.attributes.values()))}
@@ -60,7 +62,7 @@ def captured_equals_model(program: Program, model: nn.Module, inputs: list[Any],
     check = measured(name, limit, error)
     if check.passed or check.detail:
         return check
-    why = "Python in the model decides on the batch size or on values, or capture is wrong"
+    why = "Python in the model decides on sizes or on values, or capture is wrong"
     return replace(check, detail=why)
 
 
@@ -124,7 +126,8 @@ def random_layers_equal(
     first = {name: item.name for item in program.stored.values() for name in item.names}
     held = dict(wide.named_parameters()) | dict(wide.named_buffers())
     tensors = {name: drawn[first[name]] for name in held if name in first}
-    return layers_equal("layers equal the program, random parameters", program, wide, tensors, compared)
+    with default_dtype(dtype if dtype is torch.float64 else None):
+        return layers_equal("layers equal the program, random parameters", program, wide, tensors, compared)
 
 
 def _widened_layers(layers: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:

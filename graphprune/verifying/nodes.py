@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.execution import named_tensors
 from graphprune.capture.inputs import Inputs
 from graphprune.capture.program import Program
+from graphprune.capture.sizes import reads_size
 from graphprune.ground.clock import counted
 from graphprune.ground.errors import first_line
 from graphprune.planning.plan import Plan, make_masks
@@ -87,7 +87,7 @@ def compare_nodes(
         with torch.no_grad():
             for node, expected in counted(reference.steps(tensors, cast), len(slim.graph.nodes)):
                 given = next(value for other, value in ours if other.name == node.name)
-                error = _error(reference, node.name, expected, given)
+                error = 0.0 if _counts_cut(reference, node) else _error(reference, node.name, expected, given)
                 if not error <= limit:
                     return failed(error, f"first difference at {_where(graph, node)}")
                 if error > worst:
@@ -125,13 +125,7 @@ def measured(name: str, limit: float, error: Callable[[], float], who: str = "on
 
 def call_arguments(program: Program, inputs: list[Any]) -> Inputs:
     """Arguments and keywords for the user's model or its layers: copies, since they may be written into."""
-
-    def copied(index: int) -> Any:
-        leaf = inputs[index]
-        return leaf.clone() if isinstance(leaf, Tensor) else leaf
-
-    found: Inputs = pytree.tree_map(copied, program.arguments)
-    return found
+    return program.call_of([leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in inputs])
 
 
 def coarsest_dtype(program: Program) -> torch.dtype:
@@ -148,13 +142,20 @@ def _where(graph: DependencyGraph, node: fx.Node) -> str:
     return f"{operation.op}{place} ({operation.source or node.name})"
 
 
+def _counts_cut(reference: Reference, node: fx.Node) -> bool:
+    """Whether the node is a size of which a part was removed; what is computed from it is compared."""
+    return reads_size(node) and not all(
+        reference.region(source.name).whole for source in node.all_input_nodes
+    )
+
+
 def _error(reference: Reference, name: str, expected: Any, given: Any) -> float:
     """The largest `relative_error` of what a node makes, on the part that is kept."""
     if isinstance(expected, tuple | list):
         pairs = enumerate(zip(expected, given, strict=True))
         return max((_error(reference, f"{name}.{index}", *pair) for index, pair in pairs), default=0.0)
     if not isinstance(expected, Tensor):
-        return 0.0 if expected == given else float("inf")  # numbers, computed from the batch size
+        return 0.0 if expected == given else float("inf")  # numbers, computed from sizes
     return relative_error(reference.region(name).take(expected), given)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom
-from graphprune.capture.execution import Execution, call_operator
+from graphprune.capture.execution import Execution, call_operator, default_dtype
 from graphprune.capture.operators import given_arguments, mutates
 from graphprune.planning.region import Regions
 from graphprune.verifying.restricted import is_restricted, run_restricted
@@ -40,12 +40,19 @@ def steps(
 ) -> Iterator[tuple[fx.Node, Any]]:
     """Runs ``graph`` and gives every node with its value, see `Execution`.
 
-    With ``dtype`` every other floating dtype that an operator names is replaced by it.
+    With ``dtype`` every other floating dtype that an operator names, or takes where it names none, is replaced by it.
 
     Raises:
         NodeError: a node cannot be run.
     """
-    execution = Execution(graph, tensors, inputs, call, lambda leaf: widened(leaf, dtype))
+
+    def called(*given: Any) -> Any:
+        with default_dtype(dtype):  # not around the whole run, which halts while others run
+            return call(*given)
+
+    execution = Execution(
+        graph, tensors, inputs, called if dtype else call, lambda leaf: widened(leaf, dtype)
+    )
     try:
         yield from execution
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
@@ -69,7 +76,8 @@ class Reference:
     def __init__(self, graph: DependencyGraph, kept: Mapping[Atom, Tensor], inputs: list[Any]) -> None:
         self.graph = graph
         self.inputs = inputs
-        self.region = Regions(graph, kept, inputs).of
+        self._regions = Regions(graph, kept, inputs)
+        self.region = self._regions.of
         self._operations = {operation.name: operation for operation in graph.program.operations}
         self._in_place = any(mutates(node) for node in graph.program.graph.nodes)
 
@@ -92,8 +100,11 @@ class Reference:
     def _held(self, name: str, value: Any) -> Any:
         if isinstance(value, tuple | list):
             return type(value)(self._held(f"{name}.{index}", item) for index, item in enumerate(value))
+        if not isinstance(value, Tensor):
+            return value
+        self._regions.saw(name, value)
         region = self.region(name)
-        if region.whole or not isinstance(value, Tensor):
+        if region.whole:
             return value
         zeroed = region.zero(value)
         # where operators write in place, a view that is right already must stay a view

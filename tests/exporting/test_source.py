@@ -18,10 +18,11 @@ from torch import fx, nn
 
 from graphprune.exporting import module_source, save_model
 from graphprune.exporting.forward import forward_source
+from graphprune.exporting.graph_json import graph_to_json
 from graphprune.exporting.layout import WIDTH, Bracket, statement
 from graphprune.ground.errors import InputError
 
-from .zoo import CASES, ConvNet, tensors, traced
+from .zoo import CASES, ConvNet, graph_from_json, tensors, traced
 
 # Runs generated files where graphprune cannot be imported, on inputs and to outputs in files of tensors.
 RUNNER = """
@@ -56,7 +57,7 @@ for folder in map(Path, sys.argv[1:]):
 def generated(model: fx.GraphModule, folder: Path) -> ModuleType:
     """The imported model.py, with its weights beside it."""
     folder.mkdir(exist_ok=True)
-    (folder / "model.py").write_text(module_source(model, "A model", "x"), encoding="utf-8")
+    (folder / "model.py").write_text(module_source(model, "A model", ["x"]), encoding="utf-8")
     save_model(model, folder / "model.safetensors")
     spec = importlib.util.spec_from_file_location("generated_model", folder / "model.py")
     assert spec
@@ -106,7 +107,7 @@ def test_generated_model_has_the_same_parts(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_generated_file_is_formatted_and_clean(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model.py"
-    path.write_text(module_source(CASES[name].build(), "A model", "x"), encoding="utf-8")
+    path.write_text(module_source(CASES[name].build(), "A model", ["x"]), encoding="utf-8")
     ruff = [sys.executable, "-m", "ruff"]
     for command in (["format", "--diff"], ["check", "--select", "E,F,I,UP,B"]):
         options = ["--isolated", "--no-cache", "--line-length", str(WIDTH), "--target-version", "py310"]
@@ -117,7 +118,7 @@ def test_generated_file_is_formatted_and_clean(name: str, tmp_path: Path) -> Non
 
 
 def test_generated_file_imports_only_torch_and_safetensors() -> None:
-    tree = ast.parse(module_source(CASES["operators"].build(), "A model", "x"))
+    tree = ast.parse(module_source(CASES["operators"].build(), "A model", ["x"]))
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in modules} <= {
@@ -143,8 +144,7 @@ FORWARD = """\
     def forward(self, input_ids, scale=None):
         x = self.embed(input_ids)
         x = x + self.position
-        size = x.size(0)
-        size_1 = x.size(1)
+        size, size_1 = x.shape[0], x.shape[1]
         # blocks.0
         x1 = self.blocks[0].norm(x)
         x1 = self.blocks[0].qkv(x1)
@@ -166,8 +166,8 @@ FORWARD = """\
 
 
 def test_source_reads_like_written_code() -> None:
-    assert CONSTRUCTOR in module_source(CASES["conv"].build(), "A model", "x")
-    attention = module_source(CASES["attention"].build(), "A model", "x")
+    assert CONSTRUCTOR in module_source(CASES["conv"].build(), "A model", ["x"])
+    attention = module_source(CASES["attention"].build(), "A model", ["x"])
     assert FORWARD in attention
     assert "        self.head.weight = self.embed.weight\n" in attention
     assert '        put(self, "mask", torch.zeros(6, 6, dtype=torch.bool), persistent=False)\n' in attention
@@ -175,11 +175,11 @@ def test_source_reads_like_written_code() -> None:
 
 def test_title_and_input_stand_in_the_docstring_whatever_they_hold() -> None:
     title = 'Half of "net" at C:\\new \\N{x} """; import os; """'
-    source = module_source(CASES["double"].build(), title, "x: " + "float64 (batch, 4), " * 20)
+    source = module_source(CASES["double"].build(), title, ["x " + "float64 (batch, 4), " * 20])
     docstring = ast.get_docstring(ast.parse(source))
     assert docstring is not None
     assert docstring.startswith(title)
-    assert "Input: x: float64" in docstring
+    assert "Inputs:\nx float64" in docstring
     assert max(map(len, source.splitlines())) <= WIDTH
 
 
@@ -207,6 +207,18 @@ def test_awkward_names_and_mixed_layers(tmp_path: Path) -> None:
     assert torch.equal(slim.bn.num_batches_tracked, torch.tensor(7, dtype=torch.int32))
     assert "bn.num_batches_tracked" not in slim.state_dict()
     assert (slim.bn.weight.requires_grad, slim.bn.bias.requires_grad) == (True, False)
+
+
+def test_tensors_beside_those_of_a_layer(tmp_path: Path) -> None:
+    model = traced(nn.Sequential(nn.Linear(3, 4), nn.ReLU()))
+    model.get_submodule("0").register_buffer("scale", torch.tensor(7.0), persistent=False)
+    model.get_submodule("0").shift = nn.Parameter(torch.ones(2), requires_grad=False)
+    layer = generated(model, tmp_path).load().get_submodule("0")
+    assert "scale" not in layer.state_dict()
+    assert torch.equal(layer.shift, torch.ones(2))
+    assert not layer.shift.requires_grad
+    read = graph_from_json(graph_to_json(model))
+    assert read.get_submodule("0").scale.shape == ()
 
 
 def test_numbered_layers_of_the_model_itself(tmp_path: Path) -> None:
@@ -242,7 +254,7 @@ class Shadowing(nn.Module):
 
 def test_an_input_called_like_a_module_is_refused() -> None:
     with pytest.raises(InputError, match="an input of the model is called 'torch'"):
-        module_source(traced(Shadowing()), "A model", "x")
+        module_source(traced(Shadowing()), "A model", ["x"])
 
 
 def test_long_statements_break_inside_their_Bracket() -> None:

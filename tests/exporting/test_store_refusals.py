@@ -113,6 +113,34 @@ def test_hostile_names_never_reach_generated_code(edit: Callable[[dict[str, Any]
         graph_from_json(edited(edit))
 
 
+def condition(*args: Any) -> Callable[[dict[str, Any]], None]:
+    """A call of ``require`` with these arguments, before the output."""
+    node = {"name": "checked", "op": "call_function", "target": "graphprune.require", "kwargs": {}}
+    return lambda d: d["nodes"].insert(-1, {**node, "args": list(args)})
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        condition({"node": "x"}, {"node": "x"}),
+        condition({"node": "x"}, ["a", "list"]),
+        condition({"node": "x"}, None),
+        condition({"node": "x"}),
+        condition("x", "not a number"),
+        condition({"node": "x"}, "text", "more"),
+    ],
+)
+def test_conditions_say_text(edit: Callable[[dict[str, Any]], None]) -> None:
+    with pytest.raises(InputError, match="a condition that is no size, or a message that is no text"):
+        graph_from_json(edited(edit))
+
+
+def test_a_condition_may_stand_in_a_stored_graph() -> None:
+    model = graph_from_json(edited(condition(False, "no size will do")))
+    with pytest.raises(InputError, match="no size will do"):
+        model(torch.zeros(1, 3, 16, 16))
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

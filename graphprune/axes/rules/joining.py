@@ -8,6 +8,8 @@ from graphprune.axes.rules.table import Along, Table, by_argument, each
 
 __all__ = ["RULES"]
 
+_BY_SIZE = "it is cut at a place that depends on the sizes of the inputs"
+
 
 def _pass(call: Call, source: Operand, *others: Operand, default: int = 0) -> int:
     """The dimension ``dim`` of ``source``, of which all others pass to ``others``, see `Call.pass_others`."""
@@ -34,7 +36,9 @@ def split(call: Call) -> None:
     source, *places = call.operands()
     along = _pass(call, source, *call.outputs)
     axis, parts = source.dims[along], [output.dims[along] for output in call.outputs]
-    if places:
+    if call.varies("split_size", "split_sizes", "chunks", "sections", "indices"):
+        call.pin((axis, *parts), _BY_SIZE)
+    elif places:
         call.pin((axis, *parts, *places[0].dims), "split at places that are data")
     else:
         call.unify(axis, call.equations.sum(parts))
@@ -46,7 +50,7 @@ def select(call: Call) -> None:
     axis = source.dims[_pass(call, source, call.output)]
     if call.equations.pinned(axis):
         return
-    if not isinstance(index, int):
+    if not isinstance(index, int) or call.varies("index"):
         call.pin(axis, "one position is selected by data")
         return
     _, rest = call.equations.cut(axis, index % axis.size)
@@ -61,6 +65,9 @@ def slice_(call: Call) -> None:
     source = call["self"]
     along = _pass(call, source, call.output)
     axis, result = source.dims[along], call.output.dims[along]
+    if call.varies("start", "end", "length", "step"):
+        call.pin((axis, result), _BY_SIZE)
+        return
     if axis.size == result.size:
         call.unify(axis, result)
         return

@@ -13,6 +13,8 @@ from graphprune.capture.operators import find_operator
 
 __all__ = ["RULES"]
 
+_BY_SIZE = "it is repeated as often as the sizes of the inputs say"
+
 
 def permutation(call: Call) -> None:
     """The operator itself says the order: it is tried on a tensor whose strides tell its dimensions apart."""
@@ -43,6 +45,8 @@ def repeat(call: Call) -> None:
     """Each dimension becomes ``(r x)``."""
     for axis, result in zip(call["self"].dims[::-1], call.output.dims[::-1], strict=False):
         times = call.equations.atom(result.size // axis.size)
+        if call.varies("repeats", "dims"):
+            call.pin(times, _BY_SIZE)
         call.unify(result, call.equations.product((times, axis)))
 
 
@@ -58,7 +62,10 @@ def repeat_interleave(call: Call) -> None:
     call.unify_all(call.output.dims, dims, but=[place])
     axis, result = dims[place], call.output.dims[place]
     if isinstance(times, int):
-        call.unify(result, call.equations.product((axis, call.equations.atom(times))))
+        inner = call.equations.atom(times)
+        if call.varies("repeats"):
+            call.pin(inner, _BY_SIZE)
+        call.unify(result, call.equations.product((axis, inner)))
     else:
         call.pin((axis, result, *times.dims), "repeated by data")
 

@@ -9,6 +9,7 @@ from typing import Any
 from graphprune.axes.call import Call
 from graphprune.axes.rules.table import Along, Dims, Rule, Table, each, last
 from graphprune.axes.signature import Signature
+from graphprune.capture.operations import Size
 
 __all__ = ["RULES"]
 
@@ -46,7 +47,9 @@ def pad(call: Call) -> None:
     source, amounts = call["self"], list(call["pad"])
     for index, (axis, result) in enumerate(zip(source.dims[::-1], call.output.dims[::-1], strict=True)):
         before, after = (*amounts[2 * index : 2 * index + 2], 0, 0)[:2]
-        if not before and not after:
+        if isinstance(before, Size) or isinstance(after, Size):
+            call.pin((axis, result), "padding depends on the sizes of the inputs")
+        elif not before and not after:
             call.unify(result, axis)
         elif call.get("mode", "constant") == "constant" and before >= 0 and after >= 0:
             blank = (call.equations.atom(before), axis, call.equations.atom(after))

@@ -1,0 +1,251 @@
+"""Turns literals of a traced graph into the sizes they were computed from, see `graphprune.capture.watching`.
+
+A size is read by ``aten.sym_size.int(tensor, dim)``; arithmetic on sizes is that of Python's `operator`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from graphprune.capture.operators import given_arguments, set_arguments
+from graphprune.capture.remembered import Computed, Expression, Leaf, leaves, plain
+from graphprune.capture.watching import CALL, READ, Watch
+
+__all__ = ["Sizes", "free_literals", "free_multiples", "in_multiples", "settle_constants"]
+
+# arguments that are never sizes, though their numbers may be equal to some
+_NO_SIZES = frozenset(
+    "dim dim0 dim1 dim2 start_dim end_dim axis dtype layout device memory_format source destination "
+    "reduction norm_type".split()
+)
+
+
+class Sizes:
+    """The size nodes of a graph, each made once, right behind what it needs."""
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self.graph = graph
+        self.tensors: dict[int, fx.Node] = {}
+        self.reads: dict[tuple[fx.Node, int], fx.Node] = {}
+        self.computed: dict[Computed, fx.Node] = {}
+        # what is put behind a node stands before what was put there earlier: (5,) < (5, -2) < (5, -2, -3) < (5, -1)
+        self._places: dict[fx.Node, tuple[int, ...]] = {node: (n,) for n, node in enumerate(graph.nodes)}
+        self._inputs = [node for node in graph.nodes if node.op == "placeholder"]
+
+    def leaf(self, tensor: fx.Node, dim: int) -> Leaf:
+        """The size of ``tensor`` in dimension ``dim``, to be computed with."""
+        ticket = -1 - self._places[tensor][0]
+        self.tensors[ticket] = tensor
+        return Leaf(ticket, dim)
+
+    def before(self, expression: Expression, node: fx.Node) -> bool:
+        """Whether the graph knows all that ``expression`` needs before ``node`` runs."""
+        tensors = [self.tensors.get(leaf.ticket) for leaf in leaves(expression)]
+        return all(tensor is not None and self._places[tensor] < self._places[node] for tensor in tensors)
+
+    def node(self, expression: Any) -> Any:
+        """The node that computes ``expression``; a plain number as it is."""
+        if isinstance(expression, Leaf):
+            key = (self.tensors[expression.ticket], expression.dim)
+            if key not in self.reads:
+                self.reads[key] = self._made(torch.ops.aten.sym_size.int, key)
+            return self.reads[key]
+        if not isinstance(expression, Computed):
+            return expression
+        if expression not in self.computed:
+            function, given = _in_integers(expression)
+            args = tuple(map(self.node, given))
+            if not any(isinstance(argument, fx.Node) for argument in args):
+                return function(*args)
+            self.computed[expression] = self._made(function, args)
+        return self.computed[expression]
+
+    def _made(self, function: Any, args: tuple[Any, ...]) -> fx.Node:
+        made = self.insert(function, args, [argument for argument in args if isinstance(argument, fx.Node)])
+        made.meta["val"] = function(*(a.meta["val"] if isinstance(a, fx.Node) else a for a in args))
+        return made
+
+    def __contains__(self, node: fx.Node) -> bool:
+        return node in self._places and len(self._places[node]) > 1
+
+    def forget(self, node: fx.Node) -> None:
+        """A node that was made is no longer there."""
+        self.reads = {key: made for key, made in self.reads.items() if made is not node}
+        self.computed = {key: made for key, made in self.computed.items() if made is not node}
+
+    def insert(self, function: Any, args: Any, after: Sequence[fx.Node]) -> fx.Node:
+        """A call right behind the last of the nodes ``after``, and behind all inputs."""
+        anchor = max(after, key=self._places.__getitem__)
+        if anchor.op == "placeholder":
+            anchor = self._inputs[-1]
+        with self.graph.inserting_after(anchor):
+            made = self.graph.call_function(function, args)
+        self._places[made] = (*self._places[anchor], -len(self._places))
+        return made
+
+
+def _in_integers(expression: Computed) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """``ceil(a / b)`` and ``floor(a / b)`` of integers without floats, which are not exact."""
+    fraction = _fraction(expression.args[0])
+    if fraction is not None and expression.function in (math.floor, math.trunc):
+        return operator.floordiv, fraction
+    if fraction is not None and expression.function is math.ceil:
+        above, below = fraction
+        return operator.neg, (Computed(operator.floordiv, (Computed(operator.neg, (above,)), below)),)
+    return expression.function, expression.args
+
+
+def _fraction(expression: Any) -> tuple[Any, Any] | None:
+    """``a / b / c`` as ``(a, b * c)``; None where a float is in it, or there is no division."""
+    if not isinstance(expression, Computed) or expression.function is not operator.truediv:
+        return None
+    above, below = expression.args
+    inner = _fraction(above)
+    if inner is not None:
+        above, below = inner[0], Computed(operator.mul, (inner[1], below))
+    if not _is_whole(above) or not _is_whole(below):
+        return None
+    return above, below
+
+
+def _is_whole(expression: Any) -> bool:
+    if isinstance(expression, Computed):
+        whole = (operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, operator.neg)
+        return expression.function in whole and all(map(_is_whole, expression.args))
+    return isinstance(expression, int | Leaf)
+
+
+def free_literals(graph: fx.Graph, watch: Watch) -> Sizes:
+    """Replaces every literal that was computed from sizes by nodes that compute it, and removes the marks.
+
+    Sizes that never change become nodes too; whoever knows which do change makes them literals again.
+    """
+    sizes = Sizes(graph)
+    sizes.tensors |= {node.args[1]: node.args[0] for node in graph.nodes if node.target is READ}
+    for node, given in list(_in_calls(graph, watch)):
+        _free(node, given, sizes, watch)
+    for node in list(graph.nodes):
+        if node.target in (READ, CALL):
+            graph.erase_node(node)
+    return sizes
+
+
+def _in_calls(graph: fx.Graph, watch: Watch) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
+    """Every operator, and what the call was given that made it, if that was noted."""
+    given: tuple[Any, ...] = ()
+    for node in graph.nodes:
+        if node.target is CALL:
+            given = watch.given[node.args[0]] if node.args[0] > 0 else ()
+        elif node.op == "call_function" and node.target is not READ:
+            yield node, given
+
+
+def _free(node: fx.Node, given: tuple[Any, ...], sizes: Sizes, watch: Watch) -> None:
+    if not isinstance(node.target, torch._ops.OpOverload) or not (given or watch.log.escaped):
+        return
+    arguments = {n: v for n, v in given_arguments(node).items() if n not in _NO_SIZES}
+    literals = [leaf for leaf in pytree.tree_leaves(arguments) if _is_number(leaf)]
+    found = _origins(literals, given, watch)
+    origins = iter(o if o is not None and sizes.before(o, node) else None for o in found)
+
+    def replaced(leaf: Any) -> Any:
+        origin = next(origins) if _is_number(leaf) else None
+        return leaf if origin is None else sizes.node(origin)
+
+    if any(origin is not None for origin in found):
+        set_arguments(
+            node, {name: fx.node.map_aggregate(value, replaced) for name, value in arguments.items()}
+        )
+
+
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, int | float) and not isinstance(leaf, bool)
+
+
+def _origins(literals: list[Any], given: tuple[Any, ...], watch: Watch) -> list[Any]:
+    """What each of ``literals`` was computed from; None where it is a constant."""
+    whole = _aligned(literals, list(given))
+    if whole is not None:
+        return [getattr(number, "expression", None) for number in whole]
+    known = {plain(number): getattr(number, "expression", None) for number in reversed(given)}
+    return [known[n] if n in known else _escaped(n, watch) for n in literals]
+
+
+def _aligned(literals: list[Any], numbers: list[Any]) -> list[Any] | None:
+    """The numbers of the call that are the literals, where they stand in it in one row, once."""
+    given, count = list(map(plain, numbers)), len(literals)
+    places = [start for start in range(len(given) - count + 1) if given[start : start + count] == literals]
+    return numbers[places[0] : places[0] + count] if len(places) == 1 else None
+
+
+def _escaped(literal: Any, watch: Watch) -> Expression | None:
+    """What a number was computed from that left for code which forgets, as its value tells."""
+    escaped = watch.log.escaped.get(literal) if isinstance(literal, int) and literal > 1 else None
+    return escaped[0] if escaped else None
+
+
+def free_multiples(graph: fx.Graph, sizes: Sizes, size: Leaf, prime: int) -> None:
+    """Replaces every literal that is a multiple of ``prime``, at which ``size`` was traced, by as many times ``size``.
+
+    So literals are found that torch computed itself. A large prime that divides no other size cannot be mistaken.
+    """
+
+    def freed(leaf: Any) -> Any:
+        if not isinstance(leaf, int) or isinstance(leaf, bool) or leaf <= 0 or leaf % prime:
+            return leaf
+        return sizes.node(size if leaf == prime else Computed(operator.mul, (size, leaf // prime)))
+
+    for node in list(graph.nodes):
+        if node.op in ("call_function", "output") and node not in sizes:
+            node.args = fx.node.map_aggregate(node.args, freed)
+            node.kwargs = fx.node.map_aggregate(node.kwargs, freed)
+
+
+def in_multiples(graph: fx.Graph, sizes: Sizes, prime: int) -> bool:
+    """Whether every size that depends on the batch is a multiple of it, so that ``prime`` can stand for it in shapes.
+
+    It is not where a row is added to the batch, or half of it is taken.
+    """
+    reads = {read for read in sizes.reads.values() if read.meta["val"] % prime == 0}
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        given = [_shape(source) for source in node.all_input_nodes]
+        if node in sizes and isinstance(value, int) and not isinstance(value, bool):
+            if value % prime and reads & set(node.all_input_nodes) and node.op == "call_function":
+                return False
+        elif isinstance(value, Tensor) and any(
+            size % prime == 0 for shape in given for size in shape if size
+        ):
+            new = [size for size in value.shape if size > 1 and all(size not in shape for shape in given)]
+            if new and not any(size % prime == 0 for size in value.shape):
+                return False
+    return True
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    value = node.meta.get("val")
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
+def settle_constants(graph: fx.Graph, sizes: Sizes, constant: Collection[fx.Node]) -> None:
+    """Makes literals again of the ``constant`` sizes, and of what is computed from them alone."""
+    for node in list(graph.nodes):
+        alone = node in sizes and node not in sizes.reads.values() and not node.all_input_nodes
+        if node in constant or alone:
+            _replace(node, node.meta["val"])
+            sizes.forget(node)
+            graph.erase_node(node)
+
+
+def _replace(node: fx.Node, value: Any) -> None:
+    for user in list(node.users):
+        user.args, user.kwargs = fx.node.map_arg(
+            (user.args, user.kwargs), lambda n: value if n is node else n
+        )

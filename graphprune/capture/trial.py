@@ -1,0 +1,158 @@
+"""Tries a model at other sizes without data: its own Python on tensors that have shapes alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses import FakeTensorMode
+from torch.func import functional_call
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from graphprune.capture.export import left_as_it_was, what_failed
+from graphprune.capture.inputs import Inputs, registered_tensors
+from graphprune.capture.outputs import plain_results
+from graphprune.capture.remembered import user_line
+from graphprune.capture.watching import looked_into, numbers_in
+from graphprune.ground.unlogged import unlogged
+
+__all__ = ["Place", "Ran", "Trial", "fake_tensors"]
+
+Place = tuple[int, int]  # a leaf of the inputs, and one of its dimensions
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of a run: the shapes of all tensors returned, and the functions called with their numbers.
+
+    Where it failed, ``problem`` says why. ``at_once`` says that it was the first call that failed.
+    """
+
+    shapes: tuple[Any, ...] = ()
+    calls: tuple[Any, ...] = ()
+    numbers: tuple[tuple[Any, ...], ...] = ()
+    problem: str = ""
+    at_once: bool = False
+
+
+class Trial:
+    """A model that is run at several sizes.
+
+    On the meta device a run costs about a tenth of an export. Where the model asks for values or mixes devices, fake
+    tensors are used, which cost about half of one.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        self._model = model
+        self.leaves, self._structure = pytree.tree_flatten(inputs)
+        self._meta = {
+            f"{path}.{name}".lstrip("."): torch.empty_like(tensor, device="meta", requires_grad=False)
+            for path, module in model.named_modules()  # a module once, or its tensors would not be put back
+            for name, tensor in registered_tensors(module, recurse=False).items()
+        }
+        self._fake = False
+        self._done: dict[Any, Ran] = {}
+
+    @property
+    def places(self) -> list[Place]:
+        """All dimensions of all tensors."""
+        leaves = enumerate(self.leaves)
+        return [(n, dim) for n, leaf in leaves if isinstance(leaf, Tensor) for dim in range(leaf.dim())]
+
+    @property
+    def usable(self) -> bool:
+        """Whether the model runs without data at all."""
+        return not self.run({}).problem
+
+    def run(self, sizes: Mapping[Place, int], limit: int = 0) -> Ran:
+        """The model with inputs of these sizes. A ``limit`` halts it after so many calls, which is no failure."""
+        key = (frozenset(sizes.items()), limit)
+        if key not in self._done:
+            self._done[key] = self._tried(sizes, limit)
+        return self._done[key]
+
+    def _tried(self, sizes: Mapping[Place, int], limit: int) -> Ran:
+        calls = _Calls(limit)
+        try:
+            return self._run(sizes, calls)
+        except _EnoughError:
+            return Ran()
+        except Exception as error:  # whatever the model or an operator raises
+            if not self._fake and "meta" in str(error).lower():
+                self._fake = True
+                return self._tried(sizes, limit)
+            return Ran(problem=what_failed(error), at_once=len(calls.made) <= 1)
+
+    def _run(self, sizes: Mapping[Place, int], calls: _Calls) -> Ran:
+        with left_as_it_was(self._model), unlogged(), self._without_data():
+            args, kwargs = pytree.tree_unflatten(
+                [self._leaf(leaf, place, sizes) for place, leaf in enumerate(self.leaves)], self._structure
+            )
+            with looked_into(), calls:
+                if self._fake:
+                    returned = self._model(*args, **kwargs)
+                else:
+                    returned = functional_call(self._model, self._meta, args, kwargs, tie_weights=False)
+        leaves = pytree.tree_leaves(plain_results(returned))
+        shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in leaves)
+        return Ran(shapes, tuple(calls.made), tuple(calls.numbers))
+
+    def line_of(self, sizes: Mapping[Place, int], call: int) -> str:
+        """The user's line that makes call number ``call``."""
+        calls = _Calls(call)
+        with contextlib.suppress(Exception, _EnoughError):
+            self._run(sizes, calls)
+        return calls.line
+
+    @contextlib.contextmanager
+    def _without_data(self) -> Iterator[None]:
+        if self._fake:
+            with fake_tensors():
+                yield
+        else:
+            with torch.device("meta"):
+                yield
+
+    def _leaf(self, leaf: Any, place: int, sizes: Mapping[Place, int]) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        shape = [sizes.get((place, dim), size) for dim, size in enumerate(leaf.shape)]
+        device = leaf.device if self._fake else "meta"
+        return torch.empty(shape, dtype=leaf.dtype, device=device)
+
+
+@contextlib.contextmanager
+def fake_tensors() -> Iterator[None]:
+    """Tensors without data, but with a device; what operators make of sizes that are data is symbolic."""
+    with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()), enable_python_dispatcher():
+        yield
+
+
+class _EnoughError(BaseException):
+    """Halts a run."""
+
+
+class _Calls(TorchFunctionMode):
+    """Notes which functions of torch are called; halts at call number ``limit``."""
+
+    def __init__(self, limit: int = 0) -> None:
+        super().__init__()
+        self.made: list[Any] = []
+        self.numbers: list[tuple[Any, ...]] = []
+        self.line = ""
+        self._limit = limit
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.made.append(func)
+        self.numbers.append(tuple(numbers_in((args, kwargs or {}))))
+        if self._limit and len(self.made) > self._limit:
+            self.line = user_line()
+            raise _EnoughError
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,211 @@
+"""Watches a model while it is traced: hands it sizes that remember, and notes in the graph which call used which.
+
+A call into torch gets plain numbers. What stood in their place is noted under a ticket, and two operators without
+effect put the ticket into the graph: ``graphprune::read`` names the tensor whose sizes were read, ``graphprune::call``
+stands before and after the operators that a call made. `graphprune.capture.freeing` reads and removes both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
+
+from graphprune.capture.remembered import Log, Real, Size, plain, size_of
+
+__all__ = ["CALL", "READ", "Watch", "looked_into", "numbers_in", "watched"]
+
+_library = torch.library.Library("graphprune", "DEF")
+_library.define("read(Tensor x, int ticket) -> ()")
+_library.define("call(int ticket) -> ()")
+for _name, _arguments in (("read", 2), ("call", 1)):
+    _nothing = (lambda x, ticket: None) if _arguments == 2 else (lambda ticket: None)
+    torch.library.impl(_library, _name, "CompositeExplicitAutograd")(_nothing)
+    torch.library.register_fake(f"graphprune::{_name}", _nothing, lib=_library)
+
+READ = torch.ops.graphprune.read.default
+CALL = torch.ops.graphprune.call.default
+fx.node.has_side_effect(READ)
+fx.node.has_side_effect(CALL)
+
+_SHAPE = Tensor.shape.__get__  # type: ignore[attr-defined]
+_SIZES = (_SHAPE, Tensor.size, Tensor.__len__, Tensor.numel, Tensor.nelement, torch.numel)
+_TENSORS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
+
+
+@dataclass
+class Watch(TorchFunctionMode):
+    """What was seen, while it is on.
+
+    Args:
+        log: decisions, and numbers that escaped.
+        given: ticket → the numbers of one call in order: those that remember, and plain ones.
+        calls: every call: the function, and its numbers.
+    """
+
+    log: Log = field(default_factory=Log)
+    given: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    calls: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._tickets = 0
+        self._noted: dict[int, tuple[Tensor, int]] = {}
+
+    def __torch_function__(self, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        numbers = tuple(numbers_in((args, kwargs)))
+        self.calls.append((func, numbers))
+        if any(func == known for known in _SIZES):
+            return self._sizes(func, args, kwargs)
+        if not any(isinstance(number, Size | Real) for number in numbers):
+            return func(*args, **kwargs)
+        if func in _TENSORS:
+            return self._tensor(func, args, kwargs)
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            args = self._sliced(*args)
+            numbers = tuple(numbers_in(args))
+        return self._called(numbers, func, args, kwargs)
+
+    def _called(self, numbers: tuple[Any, ...], func: Any, args: Any, kwargs: Any) -> Any:
+        self._tickets += 1
+        ticket = self._tickets
+        self.given[ticket] = numbers
+        CALL(ticket)
+        try:
+            return func(*_forgotten(args), **_forgotten(kwargs))
+        finally:
+            CALL(-ticket)
+
+    def _sliced(self, tensor: Tensor, index: Any, *value: Any) -> tuple[Any, ...]:
+        """``x[:, :length]`` with the slice taken first: torch elides one that takes all there is when it is traced."""
+        items = list(index) if isinstance(index, tuple) else [index]
+        dim = 0
+        for place, item in enumerate(items):
+            if item is Ellipsis:
+                dim = tensor.dim() - sum(map(_dimensions_of, items[place + 1 :]))
+            elif isinstance(item, slice) and any(isinstance(n, Size | Real) for n in numbers_in(item)):
+                taken = (tensor, dim, item.start, item.stop, 1 if item.step is None else item.step)
+                tensor = self._called(tuple(numbers_in(taken)), torch.ops.aten.slice.Tensor, taken, {})
+                items[place] = slice(None)
+                dim += 1
+            else:
+                dim += _dimensions_of(item)
+        return (tensor, tuple(items) if isinstance(index, tuple) else items[0], *value)
+
+    def _sizes(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The sizes of a tensor, of one dimension, or the number of elements."""
+        tensor = args[0] if args else kwargs.get("self", kwargs.get("input"))
+        ticket = self._note(tensor)
+        if not ticket:
+            return func(*args, **kwargs)
+        every = [size_of(size, ticket, dim, self.log) for dim, size in enumerate(_SHAPE(tensor))]
+        if func == _SHAPE or (func == Tensor.size and len(args) + len(kwargs) == 1):
+            return torch.Size(every)
+        if func == Tensor.size:
+            return every[args[1] if len(args) > 1 else kwargs["dim"]]
+        if func == Tensor.__len__:
+            return every[0] if every else func(*args, **kwargs)
+        product: Any = 1
+        for size in every:
+            product = product * size
+        return product
+
+    def _note(self, tensor: Any) -> int:
+        """The ticket of a tensor; 0 where the graph does not know it, as within `torch.vmap`."""
+        if id(tensor) in self._noted:
+            return self._noted[id(tensor)][1]
+        if type(tensor) is not Tensor and not isinstance(tensor, nn.Parameter | Tensor):
+            return 0
+        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            return 0
+        self._tickets += 1
+        READ(tensor, self._tickets)
+        self._noted[id(tensor)] = (tensor, self._tickets)  # held, so that no other tensor gets its id
+        return self._tickets
+
+    def _tensor(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """``torch.tensor([height, width])``: made in the graph, so that the values are not constants."""
+        like = func(*_forgotten(args), **_forgotten(kwargs))
+        data = args[-1] if args else kwargs["data"]
+        form = {"dtype": like.dtype, "device": like.device}
+        items = [self._called((item,), torch.full, ((), item), form) for item in numbers_in(data)]
+        if like.dim() == 0:
+            return items[0]
+        return torch.stack(items).reshape(like.shape)
+
+
+def numbers_in(value: Any) -> Iterator[Any]:
+    """All numbers in nested arguments, in order; truth values are none."""
+    if isinstance(value, int | float):
+        if not isinstance(value, bool):
+            yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from numbers_in(item)
+    elif isinstance(value, dict):
+        yield from numbers_in(list(value.values()))
+    elif isinstance(value, slice):
+        yield from numbers_in((value.start, value.stop, value.step))
+
+
+def _dimensions_of(item: Any) -> int:
+    """How many dimensions an item of an index takes."""
+    if item is None or isinstance(item, bool):
+        return 0
+    return item.dim() if isinstance(item, Tensor) and item.dtype == torch.bool else 1
+
+
+def _forgotten(value: Any) -> Any:
+    """Nested arguments with plain numbers."""
+    if isinstance(value, slice):
+        return slice(*map(plain, (value.start, value.stop, value.step)))
+    if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
+        return type(value)(map(_forgotten, value))
+    if type(value) is dict:
+        return {key: _forgotten(item) for key, item in value.items()}
+    return plain(value)
+
+
+@contextlib.contextmanager
+def looked_into() -> Iterator[None]:
+    """Lets a mode see what torch's own Python calls: `torch.nn.functional` would else give itself to it as one call."""
+    asked = [
+        (module, name, vars(module)[name])
+        for module in (torch.nn.functional, torch.functional)
+        for name in vars(module)
+        if name.startswith("has_torch_function")
+    ]
+    for module, name, _ in asked:
+        setattr(module, name, lambda *_: False)
+    try:
+        yield
+    finally:
+        for module, name, function in asked:
+            setattr(module, name, function)
+
+
+@contextlib.contextmanager
+def watched(model: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
+    """``model``, whose ``forward`` runs under ``mode``."""
+    forward = model.forward
+    own = "forward" in vars(model)
+
+    def watching(*args: Any, **kwargs: Any) -> Any:
+        with looked_into(), mode:
+            return forward(*args, **kwargs)
+
+    watching.__wrapped__ = forward  # type: ignore[attr-defined]  # whoever asks for the signature gets the model's
+    vars(model)["forward"] = watching
+    try:
+        yield
+    finally:
+        if own:
+            vars(model)["forward"] = forward
+        else:
+            del vars(model)["forward"]
