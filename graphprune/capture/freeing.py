@@ -223,15 +223,17 @@ def in_multiples(graph: fx.Graph, sizes: Sizes, prime: int) -> bool:
         elif isinstance(value, Tensor) and any(
             size % prime == 0 for shape in given for size in shape if size
         ):
-            new = [size for size in value.shape if size > 1 and all(size not in shape for shape in given)]
-            if new and not any(size % prime == 0 for size in value.shape):
+            shape = _shape(node)
+            new = [size for size in shape if size > 1 and all(size not in other for other in given)]
+            if new and len(shape) == value.dim() and not any(size % prime == 0 for size in shape):
                 return False
     return True
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
+    """The sizes of a tensor but for those that are data, such as how many positions a mask has."""
     value = node.meta.get("val")
-    return tuple(value.shape) if isinstance(value, Tensor) else ()
+    return tuple(size for size in value.shape if isinstance(size, int)) if isinstance(value, Tensor) else ()
 
 
 def settle_constants(graph: fx.Graph, sizes: Sizes, constant: Collection[fx.Node]) -> None:
