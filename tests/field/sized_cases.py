@@ -182,7 +182,7 @@ CASES: dict[str, Case] = {
     "a loop over unbound steps": Case(series.UnbindLoop, steps, {"b": BATCH, "t": (8,)}, {"t": (6, 9)}),
     "mean by the size": Case(series.MeanBySize, steps, LONG),
     "square root of the size": Case(series.RootOfSize, steps, LONG),
-    "len and numel": Case(series.Length, steps, LONG),
+    "numel": Case(series.Count, steps, LONG),
     "halves": Case(series.Halves, steps, {"b": BATCH, "t": (8, 12, 19)}),
     "split by half the size": Case(series.SplitHalf, steps, EVEN, {"t": (9, 19)}),
     "chunks": Case(series.Chunks, steps, {"b": BATCH, "t": (8, 12, 19)}, {"t": (1,)}),
@@ -212,7 +212,7 @@ SEVERAL = {"b": BATCH, "t": (8, 12, 19)}
 def _decided(name: str) -> tuple[Sizes, Sizes]:
     """Any length may be refused, and where the batch is part of the decision, any batch too."""
     lengths = {"t": (12, 19, 5)}
-    if name in ("a comparison of two sizes", "a sorted shape", "bytes"):
+    if name in ("a comparison of two sizes", "a sorted shape", "bytes", "len"):
         return {"b": (2,), "t": (8,)}, {"b": (1, 3), **lengths}
     return {"b": BATCH, "t": (8,)}, lengths
 

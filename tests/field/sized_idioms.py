@@ -112,6 +112,7 @@ DECIDED: dict[str, Idiom] = {
     "a float": lambda y: y * float(y.shape[1]) + int(y.shape[1] / 3 + 0.5),
     "the bits of a size": lambda y: y * y.shape[1].bit_length(),
     "a size as an index of a tensor": lambda y: y * KNOWN[y.shape[1]],
+    "len": lambda y: y / len(y) + len(y[0]),
     "divmod": lambda y: y * divmod(y.shape[1], 3)[0] + divmod(y.shape[1], 3)[1],
     "bytes": lambda y: y * (y.nbytes / 1000) + y.stride(0),
     "a sorted shape": lambda y: y * sorted(y.shape[:2])[1],
