@@ -15,7 +15,7 @@ import sized_windows as windows
 import torch
 from torch import Tensor, nn
 
-__all__ = ["CASES", "IDIOMS", "Case"]
+__all__ = ["CASES", "FIXED_IN_ONNX", "IDIOMS", "Case"]
 
 Inputs = tuple[Any, ...]
 Sizes = Mapping[str, tuple[int, ...]]
@@ -249,3 +249,20 @@ IDIOMS: dict[str, Case] = {
         for name, idiom in idioms.DECIDED_IMAGES.items()
     },
 }
+
+# models of which a size varies in PyTorch, but is fixed in the ONNX file: there the operator wants it as an attribute
+FIXED_IN_ONNX = frozenset(
+    {
+        "spatial transformer",
+        "distances of points",
+        "roll by half",
+        "pool by a kernel of the size",
+        "eye",
+        "triu_indices",
+        "one_hot",
+        "interpolate in one dimension",
+        "average pool by the size",
+        "rows and columns by rectangles",
+        "a Fourier filter",
+    }
+)
