@@ -8,6 +8,8 @@ stands before and after the operators that a call made. `graphprune.capture.free
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,10 +113,7 @@ class Watch(TorchFunctionMode):
             return every[args[1] if len(args) > 1 else kwargs["dim"]]
         if func == Tensor.__len__:
             return every[0] if every else func(*args, **kwargs)
-        product: Any = 1
-        for size in every:
-            product = product * size
-        return product
+        return functools.reduce(operator.mul, every) if every else func(*args, **kwargs)
 
     def _note(self, tensor: Any) -> int:
         """The ticket of a tensor; 0 where the graph does not know it, as within `torch.vmap`."""
