@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.operators import module_path
 from graphprune.capture.program import Constant, Program
+from graphprune.exporting.conditions import under_conditions
 from graphprune.exporting.decomposition import taken_apart
 from graphprune.exporting.forms import Form, value_forms
 from graphprune.exporting.functional import functional
@@ -41,6 +42,7 @@ def translate(program: Program) -> tuple[Any, Names]:
     """
     with quiet(), torch.no_grad():
         graph, results = functional(program.graph)
+        results = under_conditions(graph, results)
         pure = dataclasses.replace(program, graph=graph)
         return _Translator(pure, results, library()).model(), _names(program)
 
