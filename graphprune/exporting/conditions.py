@@ -1,8 +1,8 @@
 """Conditions on sizes in an ONNX file, which has no exceptions.
 
 Where Python in the model has decided on sizes, or where they must be multiples, a program refuses other sizes. In a file
-each output is then taken out of a list of one by the number 0, or 1 where a condition does not hold, which a runtime
-refuses. Sizes that are fixed need none of this: they are in the file's signature.
+each output is then taken out of a list of one by the number 0, or 1 where a condition does not hold, which a
+runtime refuses. Sizes that are fixed need none of this: they are in the file's signature.
 """
 
 from __future__ import annotations
@@ -25,23 +25,28 @@ def held(value: Any, *conditions: Any) -> Any:
     return value
 
 
-def under_conditions(graph: fx.Graph, results: Mapping[str, fx.Node]) -> dict[str, fx.Node]:
-    """Lets every result of ``graph`` depend on its conditions, in place; returns the new ones by their names."""
-    guards = graph.find_nodes(op="call_function", target=require)
-    conditions = [
-        guard.args[0]
-        for guard in guards
-        if isinstance(guard.args[0], fx.Node) and not _in_signature(guard.args[0])
-    ]
+def under_conditions(
+    graph: fx.Graph, results: Mapping[str, fx.Node]
+) -> tuple[fx.Graph, Mapping[str, fx.Node]]:
+    """A graph whose outputs depend on its conditions, and its values by their names.
+
+    Args:
+        results: names of values, the outputs among them → nodes of ``graph``.
+    """
+    guards = [guard.args[0] for guard in graph.find_nodes(op="call_function", target=require)]
+    conditions = [node for node in guards if isinstance(node, fx.Node) and not _in_signature(node)]
     if not conditions:
-        return dict(results)
-    output, made = graph.output_node(), {}
-    for node in dict.fromkeys(results.values()):
-        with graph.inserting_before(output):
-            made[node] = graph.call_function(held, (node, *conditions))
-        made[node].meta = dict(node.meta)
-        output.replace_input_with(node, made[node])
-    return {name: made[node] for name, node in results.items()}
+        return graph, results
+    changed, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    for node in graph.nodes:
+        if node.op == "output":
+            for result in node.all_input_nodes:
+                given = (result, *conditions)
+                copy = changed.call_function(held, tuple(copies[source] for source in given))
+                copy.meta = dict(result.meta)
+                copies[result] = copy
+        copies[node] = changed.node_copy(node, copies.__getitem__)
+    return changed, {name: copies[node] for name, node in results.items()}
 
 
 def _in_signature(condition: fx.Node) -> bool:

@@ -56,6 +56,19 @@ def _whole(name: str) -> Row:
     return row
 
 
+def _real(call: Call, value: Any) -> Any:
+    return numbers(call, value, dtype=torch.float64)[0]
+
+
+def _root(call: Call, value: Any) -> Any:
+    return call.op.Sqrt(_real(call, value))
+
+
+def _truncated(call: Call, value: Any) -> Any:
+    """A cast cuts off what is behind the point."""
+    return cast(call.library, value, torch.int64)
+
+
 def _typed(value: Any, dtype: torch.dtype) -> Any:
     import onnx_ir
 
@@ -80,6 +93,12 @@ SIZES: Mapping[Any, Row] = {
     torch.sym_min: _on_numbers("Min"),
     max: _on_numbers("Max"),
     min: _on_numbers("Min"),
+    float: _real,
+    torch.sym_float: _real,
+    int: _truncated,
+    torch.sym_int: _truncated,
+    math.trunc: _truncated,
+    math.sqrt: _root,
     math.ceil: _whole("Ceil"),
     math.floor: _whole("Floor"),
 }
