@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from graphprune.exporting.conditions import CONDITIONS
 from graphprune.exporting.own_call import Call, Row
 from graphprune.exporting.own_pooling import POOLING
 from graphprune.exporting.own_sizes import SIZES
@@ -229,6 +230,7 @@ def _unsqueezed(call: Call, value: Any) -> Any:
 
 OWN: Mapping[Any, Row] = {
     **SIZES,
+    **CONDITIONS,
     **POOLING,
     torch.ops.aten.batch_norm.default: _batch_norm,
     **{getattr(torch.ops.aten.to, name): _to for name in ("dtype", "dtype_layout", "device", "other")},
