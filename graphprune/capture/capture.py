@@ -41,6 +41,7 @@ from graphprune.capture.simplify import (
     remove_dead,
 )
 from graphprune.capture.single import Beside, allow_single
+from graphprune.capture.tables import Tables
 from graphprune.capture.varying import Varying, find_varying, together
 from graphprune.capture.watching import Watch, watched
 from graphprune.ground.dynamic import AUTO, Dynamic
@@ -134,6 +135,7 @@ def _capture(
     singles = allow_single(Beside(graph, tensors, model, inputs, returned), runner, varying)
     dimensions = describe_sizes(varying)
     require_dimensions(dimensions, placeholders, sizes)
+    Tables(graph, tensors, runner).require(varying, placeholders, dimensions, sizes)
     stored = fold_parametrised(graph, stored, model)
     lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
     for name, tensor in fold_constants(graph, lifted).items():
