@@ -20,12 +20,14 @@ from graphprune.capture.dimensions import Dimension
 from graphprune.capture.execution import call_operator
 from graphprune.capture.freeing import Sizes
 from graphprune.capture.remembered import Computed, Expression
-from graphprune.capture.trial import Place
+from graphprune.capture.trial import Place, Trial
 from graphprune.capture.varying import Vary, Varying, together
 
 __all__ = ["Tables"]
 
 _aten = torch.ops.aten
+# of their argument they read the shape alone
+_SHAPES_ALONE = (_aten.sym_size, _aten.ones_like, _aten.zeros_like, _aten.new_ones, _aten.new_zeros)
 
 
 class Tables:
@@ -47,11 +49,16 @@ class Tables:
         """Puts into the graph that no size reaches beyond a table."""
         if not self._reads or not varying.tried:
             return
-        tops = [self._tops(at) for at in _points(varying.tried)]
+        small, *others = _points(varying.tried)
+        tops = [self._tops(at) for at in (small, *others)]
         for number, (node, _, rows) in enumerate(self._reads):
             slopes, first = _line([top[number] for top in tops], varying.tried)
             growing = {vary: slope for vary, slope in zip(varying.tried, slopes, strict=True) if slope > 0}
-            if not growing or min(slopes) < 0:
+            if (
+                not growing
+                or min(slopes) < 0
+                or not self._ends(number, varying.trial, growing, small, tops[0][number])
+            ):
                 continue
             total = _sum(
                 [(sizes.leaf(inputs[v.places[0][0]], v.places[0][1]), s) for v, s in growing.items()]
@@ -67,15 +74,38 @@ class Tables:
             )
             require_that(Computed(operator.le, (total, limit)), text, sizes)
 
+    def _ends(
+        self,
+        number: int,
+        trial: Trial,
+        growing: Mapping[Vary, int],
+        small: Mapping[Place, int],
+        top: int | None,
+    ) -> bool:
+        """Whether each size does reach beyond the table, and does not stop growing before."""
+        for vary, slope in growing.items():
+            more = -(-(self._reads[number][2] - (top or 0)) // slope)
+            beyond = {**small, **vary.at(vary.small + more)}
+            if self._tops(beyond)[number] != (top or 0) + more * slope:
+                return False
+            if self._reads[number][0].target is _aten.slice.Tensor and not trial.run(beyond).problem:
+                return False  # a slice may end where its tensor ends
+        return True
+
     def _tops(self, at: Mapping[Place, int]) -> list[int | None]:
         """The largest index into each table where the inputs have these sizes."""
-        values = self._runner.at(at, decide=False).values
+        ran = self._runner.at(at, decide=False)
         found: dict[fx.Node, Any] = {}
-        tops: list[int | None] = []
-        for _, index, _ in self._reads:
+        return [None if ran.problem else self._top(index, ran.values, found) for _, index, _ in self._reads]
+
+    def _top(self, index: fx.Node, values: Mapping[fx.Node, Any], found: dict[fx.Node, Any]) -> int | None:
+        try:
             value = self._value(index, values, found)
-            tops.append(int(value.max()) if isinstance(value, Tensor) and value.numel() else None)
-        return tops
+        except Exception:  # whatever an operator raises at this size
+            return None
+        if isinstance(value, int):  # the end of a slice
+            return value - 1
+        return int(value.max()) if value.numel() else None
 
     def _value(self, node: fx.Node, values: Mapping[fx.Node, Any], found: dict[fx.Node, Any]) -> Any:
         """What a node gives that sizes alone decide."""
@@ -84,9 +114,17 @@ class Tables:
         if node.op == "get_attr":
             return self._tensors[str(node.target)]
         if node not in found:
-            args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self._value(n, values, found))
+            args, kwargs = fx.node.map_arg(
+                (node.args, node.kwargs), lambda n: self._argument(n, values, found)
+            )
             found[node] = call_operator(node, args, kwargs)
         return found[node]
+
+    def _argument(self, node: fx.Node, values: Mapping[fx.Node, Any], found: dict[fx.Node, Any]) -> Any:
+        """The value of a node, or anything of its shape."""
+        if node in self._alone:
+            return self._value(node, values, found)
+        return torch.empty(values[node], dtype=node.meta["val"].dtype)
 
 
 def _of_sizes_alone(graph: fx.Graph, tensors: Mapping[str, Tensor]) -> set[fx.Node]:
@@ -97,8 +135,8 @@ def _of_sizes_alone(graph: fx.Graph, tensors: Mapping[str, Tensor]) -> set[fx.No
             tensor = tensors[str(node.target)]
             fits = not isinstance(tensor, torch.nn.Parameter) and not tensor.is_floating_point()
         else:
-            size = node.target is _aten.sym_size.int
-            fits = node.op == "call_function" and (size or alone.issuperset(node.all_input_nodes))
+            shape = getattr(node.target, "overloadpacket", None) in _SHAPES_ALONE
+            fits = node.op == "call_function" and (shape or alone.issuperset(node.all_input_nodes))
         if fits:
             alone.add(node)
     return alone
@@ -113,6 +151,8 @@ def _indexed(node: fx.Node) -> Iterator[tuple[fx.Node, fx.Node, int]]:
         places = [(node.args[2], node.args[1])]  # type: ignore[list-item]
     elif node.target is _aten.index.Tensor:
         places = [(index, dim) for dim, index in enumerate(node.args[1])]  # type: ignore[arg-type]
+    elif node.target is _aten.slice.Tensor and len(node.args) > 3:
+        places = [(node.args[3], node.args[1])]  # type: ignore[list-item]
     for index, dim in places:
         table = node.args[0]
         if isinstance(index, fx.Node) and isinstance(table, fx.Node) and table.op == "get_attr":

@@ -47,8 +47,16 @@ def kept(model: Positions, ids: Tensor, past: int) -> Tensor:
     return model.table(model.numbers[:, : ids.shape[1]])
 
 
+def sliced(model: Positions, ids: Tensor, past: int) -> Tensor:
+    return model.table.weight[: ids.shape[1]]
+
+
 def selected(model: Positions, ids: Tensor, past: int) -> Tensor:
     return model.table.weight.index_select(0, torch.ones_like(ids[0]).cumsum(0) - 1)
+
+
+def summed(model: Positions, ids: Tensor, past: int) -> Tensor:
+    return model.table.weight[: ids.shape[1]].sum(0)
 
 
 def limited(model: Positions, ids: Tensor, past: int) -> Tensor:
@@ -68,6 +76,7 @@ def slim(rows: Rows) -> gp.Result:
         (after_the_past, 16, r"ids\[1\] \+ past\[1\] must be at most 20"),
         (every_other, 10, r"2 · ids\[1\] must be at most 21"),
         (kept, 20, r"ids\[1\] must be at most 20"),
+        (sliced, 20, r"ids\[1\] must be at most 20"),
         (selected, 20, r"ids\[1\] must be at most 20"),
     ],
 )
@@ -79,6 +88,7 @@ def test_what_reaches_beyond_a_table_is_refused(rows: Rows, longest: int, said: 
         result.model(torch.zeros(1, longest + 1, dtype=torch.int64), past)
 
 
-def test_an_index_that_stays_within_has_no_limit() -> None:
-    result = slim(limited)
+@pytest.mark.parametrize("rows", [limited, summed])
+def test_what_ends_with_the_table_has_no_limit(rows: Rows) -> None:
+    result = slim(rows)
     assert result.model(torch.zeros(1, 50, dtype=torch.int64), torch.randn(1, 4, 6)).shape == (1, 54, 6)
