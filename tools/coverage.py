@@ -30,6 +30,7 @@ from typing import IO, Any
 
 import torch
 from coverage_models import LISTS, build, names
+from coverage_sizes import known_dimensions, signature, with_onnx
 from coverage_table import Record, append, parsed, read, summary, write_table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -83,6 +84,9 @@ def measure(name: str, onnx: bool, facts: Facts) -> None:
     with facts.stage("capture"):
         program = capture(model, (args, kwargs), outputs)
     facts(dynamic_batch=program.dynamic_batch, notes=list(program.notes), operators=len(program.operations))
+    with facts.stage("sizes"):
+        dimensions = known_dimensions(model, program)
+    facts(dimensions=dimensions)
     with facts.stage("analyse"):
         graph = build_graph(program)
     facts(**_known(graph))
@@ -92,7 +96,7 @@ def measure(name: str, onnx: bool, facts: Facts) -> None:
     if onnx:
         with facts.stage("onnx"):
             compared = _onnx(result)
-        facts(onnx=compared)
+        facts(onnx=compared, dimensions=with_onnx(dimensions, compared.pop("shapes", [])))
 
 
 def _export_alone(model: nn.Module, args: Any, kwargs: Any, facts: Facts) -> None:
@@ -134,7 +138,8 @@ def _onnx(result: Result) -> dict[str, Any]:
     """onnxruntime's error on the slim model; where that fails, whether the unpruned model fails too."""
     program = result.graph.program
     try:
-        return {"error": _onnx_error(result.model, program), "failure": None, "unpruned": True}
+        error, shapes = _onnx_error(result.model, program)
+        return {"error": error, "failure": None, "unpruned": True, "shapes": shapes}
     except Exception as error:  # the exporter's errors have no common base class
         failure = _text(error)
     try:
@@ -145,13 +150,18 @@ def _onnx(result: Result) -> dict[str, Any]:
     return {"error": None, "failure": failure, "unpruned": True}
 
 
-def _onnx_error(model: nn.Module, program: Program) -> float:
-    """Largest relative error at two batch sizes, on own and random tensors. Raises where it is out of bounds."""
+def _onnx_error(model: nn.Module, program: Program) -> tuple[float, list[list[str | int]]]:
+    """Largest relative error at several sizes, on own and random tensors, and the shapes of the file's inputs.
+
+    Raises where the error is out of bounds.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        _, checks = write_checked(program, model, Path(folder, "model.onnx"), Clock(lambda stage: None))
+        path = Path(folder, "model.onnx")
+        _, checks = write_checked(program, model, path, Clock(lambda stage: None))
+        shapes = signature(path)
     if failed := [check for check in checks if not check.passed]:
         raise ValueError(f"onnxruntime differs: {failed[0]}")
-    return max(check.figure for check in checks)
+    return max(check.figure for check in checks), shapes
 
 
 def _text(error: BaseException) -> str:

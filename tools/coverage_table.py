@@ -16,6 +16,10 @@ Record = dict[str, Any]
 
 MOST_REACHABLE, FEW_SECONDS, SLOWER = 0.95, 5.0, 3.0
 MANY_LETTERS = 220
+SHARES = (
+    "name",
+    "onnx",
+)  # of a dimension: its name in the program if it varies, whether it does in the ONNX file
 
 INTRODUCTION = """\
 # Coverage
@@ -30,6 +34,8 @@ every group, verified, exported to ONNX and compared in onnxruntime. `python too
 - *capture + analysis* and *torch.export* are CPU seconds of one thread. torch.export is the plain, static one,
   measured first in the same process; *×* is capture over torch.export.
 - *batch*: whether the slim model runs at any batch size, or at the captured one only.
+- *vary* and *in ONNX*: of the dimensions of the inputs that the original lets vary (measured: it runs at a second
+  size), how many vary in the slim model and in the ONNX file. Those that do not are listed at the end, with the reason.
 - *outputs*, in the remarks: only these were kept; by-products, such as the hidden states of an encoder, cannot
   change their width.
 - *timm* is the smallest model of every module (its models for tests left out) and fifty well-known ones; images
@@ -38,12 +44,13 @@ every group, verified, exported to ONNX and compared in onnxruntime. `python too
 
 SUMMARY = (
     "list", "measured", "exact", "ONNX equal", f"reachable ≥ {MOST_REACHABLE:.0%}",
-    f"capture + analysis < {FEW_SECONDS:.0f} s", f"capture ≤ {SLOWER:.0f} × torch.export",
+    f"capture + analysis < {FEW_SECONDS:.0f} s", f"capture ≤ {SLOWER:.0f} × torch.export", "dimensions vary", "in ONNX",
 )  # fmt: skip
 COLUMNS = (
-    "model", "params left", "MACs left", "reachable", "batch", "capture + analysis", "torch.export", "×",
-    "verify", "MB", "float64", "float32", "onnxruntime", "remarks",
+    "model", "params left", "MACs left", "reachable", "batch", "vary", "in ONNX", "capture + analysis", "torch.export",
+    "×", "verify", "MB", "float64", "float32", "onnxruntime", "remarks",
 )  # fmt: skip
+FIXED = ("model", "dimension", "size", "why it does not vary")
 
 
 def read(path: Path) -> dict[str, Record]:
@@ -95,6 +102,8 @@ def write_table(records: Sequence[Record], path: Path) -> None:
     others = [record for record in records if record["list"] not in LISTS]
     if others:
         parts += ["## no list\n", _table(COLUMNS, [_row(record) for record in others])]
+    if fixed := [row for record in sorted(records, key=lambda row: row["name"]) for row in _fixed(record)]:
+        parts += ["## Dimensions that the original lets vary\n", _table(FIXED, fixed)]
     path.write_text("\n".join(parts))
 
 
@@ -134,11 +143,36 @@ def _counts(rows: Sequence[Record]) -> list[str]:
         _count(rows, lambda row: row.get("reachable", 0) >= MOST_REACHABLE),
         _count(rows, lambda row: _captured(row) < FEW_SECONDS),
         _count(compared, lambda row: _ratio(row) <= SLOWER),
+        *(
+            _varying([item for row in rows for item in row.get("dimensions", ())], key, True)
+            for key in SHARES
+        ),
     ]
 
 
 def _count(rows: Sequence[Record], wanted: Callable[[Record], bool]) -> str:
     return f"{sum(map(wanted, rows))} of {len(rows)}"
+
+
+def _varying(dimensions: Sequence[Record], key: str, percent: bool = False) -> str:
+    """How many of the dimensions that the original lets vary do so too, as ``key`` of a dimension says."""
+    known = [item for item in dimensions if item["original"] and key in item]
+    if not known:
+        return "–"
+    found = sum(bool(item[key]) for item in known)
+    return f"{found} of {len(known)}" + (f" ({found / len(known):.1%})" if percent else "")
+
+
+def _fixed(row: Record) -> list[list[str]]:
+    """The dimensions that vary in the original alone, and those that vary everywhere but in the ONNX file."""
+    cells = []
+    for item in row.get("dimensions", ()):
+        if item["original"] and not all(item.get(key, True) for key in SHARES):
+            reason = "varies in PyTorch, fixed in the ONNX file" if item["name"] else item["reason"]
+            cells.append(
+                [row["name"], item["input"], str(item["size"]), _line(reason or "no reason is known")]
+            )
+    return cells
 
 
 def _captured(row: Record) -> float:
@@ -165,6 +199,7 @@ def _row(row: Record) -> list[str]:
         _number(after and after["macs"] / max(before["macs"], 1), ".3f"),
         _number(row.get("reachable"), ".1%"),
         batch,
+        *(_varying(row.get("dimensions", ()), key) for key in SHARES),
         _number(_captured(row), ".1f"),
         _number(exported, ".1f"),
         _number(_ratio(row), ".1f"),
@@ -200,5 +235,8 @@ def _remarks(row: Record) -> str:
 
 
 def _cell(text: str) -> str:
-    short = text if len(text) <= MANY_LETTERS else text[: MANY_LETTERS - 1] + "…"
-    return " ".join(short.replace("|", "\\|").split())
+    return _line(text if len(text) <= MANY_LETTERS else text[: MANY_LETTERS - 1] + "…")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

@@ -19,7 +19,8 @@ from graphprune.capture.deciding import require_decisions, require_dimensions
 from graphprune.capture.describe import describe, source_line
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
-from graphprune.capture.freeing import free_literals, free_multiples, settle_constants
+from graphprune.capture.forgetting import forgotten_sizes
+from graphprune.capture.freeing import free_literals, free_multiples, in_multiples, settle_constants
 from graphprune.capture.inputs import (
     Inputs,
     input_dimensions,
@@ -116,6 +117,8 @@ def _capture(
     watch = Watch()
     with watched(model, watch):
         exported = export_program(model, with_shapes(inputs, traced) if traced else inputs, results)
+    if reasons := forgotten_sizes(varying, watch):
+        raise DoesNotVaryError(reasons)
     stored, first_name = _stored(exported, model)
     graph, placeholders = copy_graph(exported, first_name)
     left_out = results.left_out(wanted, inputs)
@@ -124,15 +127,19 @@ def _capture(
     if varying.batch:
         place, dim = varying.batch.places[0]
         free_multiples(graph, sizes, sizes.leaf(placeholders[place], dim), prime)
-    require_decisions(watch.log.decisions.values(), sizes)
     relax_views(graph)
     runner = Runner(graph, placeholders, traced)
     far = runner.far(varying.sizes)
-    settle_constants(graph, sizes, far.constant(sizes.reads.values()))
+    named = partial(far.named, dimensions=describe_sizes(varying))
+    require_decisions(watch.log.decisions.values(), sizes, named)
+    settle_constants(graph, sizes, far.constant(sizes.reads))
     remove_dead(graph)
     varying = Check(runner, returned, exported.call_spec.out_spec.num_leaves).settle(varying)
     tensors = {name: item.tensor for name, item in stored.items()}
     singles = allow_single(Beside(graph, tensors, model, inputs, returned), runner, varying)
+    if varying.batch and not in_multiples(graph, sizes, prime):
+        prime = 0
+        runner.describe_at(varying.batch.at(varying.batch.size))
     dimensions = describe_sizes(varying)
     require_dimensions(dimensions, placeholders, sizes)
     Tables(graph, tensors, runner).require(varying, placeholders, dimensions, sizes)

@@ -11,9 +11,11 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.describe import source_line
+from graphprune.capture.dimensions import Dimension
 from graphprune.capture.execution import Execution, call_operator
 from graphprune.capture.trial import Place, fake_tensors
 from graphprune.capture.varying import Vary, Varying, together
+from graphprune.ground.arguments import require, tensor_leaves
 from graphprune.ground.errors import GraphpruneError, first_line
 
 __all__ = ["Check", "DoesNotVaryError", "Runner"]
@@ -63,29 +65,53 @@ class Runner:
         """Runs at sizes far from one another, whatever Python would decide there."""
         sizes = list(varying)
         runs = (self.at(together(sizes, which), decide=False) for which in ("large", "small"))
-        return Far(tuple(ran.values for ran in runs))
+        return Far(tuple(ran.values for ran in runs), self._placeholders)
 
     def at(self, sizes: Mapping[Place, int], decide: bool = True) -> Shapes:
         """At ``sizes``, and elsewhere those of the trace; with ``decide=False`` whatever Python would decide."""
-        on_meta = self._run(sizes, decide, fake=False)
+        on_meta = self._run(sizes, decide)
         if on_meta.problem and not on_meta.decided and "meta" in on_meta.problem.lower():
             return self._run(sizes, decide, fake=True)
         return on_meta
 
-    def values(self, sizes: Mapping[Place, int]) -> Mapping[fx.Node, Any]:
-        """What each node gives at ``sizes``, in fake tensors; not all nodes are there if one of them fails."""
-        return self._run(sizes, decide=False, fake=True, keep=lambda value: value).values
+    def describe_at(self, sizes: Mapping[Place, int]) -> None:
+        """Notes in the graph what its nodes give at ``sizes``, where it was traced at others.
+
+        Raises:
+            DoesNotVaryError: it does not run there, or sizes are data.
+        """
+        if not sizes:
+            return
+        values: dict[fx.Node, Any] = {}
+        ran = self._run(sizes, fake=True, keep=values.__setitem__)
+        if ran.problem or any(map(_is_data, values.values())):
+            raise DoesNotVaryError(dict.fromkeys(sizes, "the model computes otherwise at the example's size"))
+        for node, value in values.items():
+            node.meta["val"] = value
 
     def _run(
         self,
         sizes: Mapping[Place, int],
-        decide: bool,
-        fake: bool,
-        keep: Callable[[Any], Any] = lambda value: _shape(value),
+        decide: bool = True,
+        fake: bool = False,
+        keep: Callable[[fx.Node, Any], Any] = lambda node, value: None,
     ) -> Shapes:
-        device = None if fake else torch.device("meta")
-        wanted = {**self._traced, **sizes}
         values: dict[fx.Node, Any] = {}
+        with fake_tensors() if fake else torch.no_grad():
+            execution = self._execution({**self._traced, **sizes}, decide, fake)
+            try:
+                for node, value in execution:
+                    values[node] = _shape(value)
+                    keep(node, value)
+            except GraphpruneError as error:
+                return Shapes(values, error.message, decided=True)
+            except Exception as error:  # whatever an operator raises on tensors without data
+                where = source_line(execution.node) or execution.node.name
+                return Shapes(values, f"{first_line(error, 300)} ({where})")
+        return Shapes(values)
+
+    def _execution(self, wanted: Mapping[Place, int], decide: bool, fake: bool) -> Execution:
+        device = None if fake else torch.device("meta")
 
         def like(tensor: Tensor, shape: Sequence[int]) -> Tensor:
             return torch.empty(tuple(shape), dtype=tensor.dtype, device=device or tensor.device)
@@ -100,33 +126,26 @@ class Runner:
             return device if device is not None and isinstance(leaf, torch.device) else leaf
 
         def call(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            try:
-                return call_operator(node, args, kwargs)
-            except GraphpruneError:
-                if decide:
-                    raise
+            if node.target is require and not decide:
                 return None
+            return call_operator(node, args, kwargs)
 
-        with fake_tensors() if fake else torch.no_grad():
-            tensors = {
-                str(node.target): like(node.meta["val"], node.meta["val"].shape)
-                for node in self._graph.find_nodes(op="get_attr")
-            }
-            inputs = [given(node, place) for place, node in enumerate(self._placeholders)]
-            execution = Execution(self._graph, tensors, inputs, call, literal)
-            try:
-                for node, value in execution:
-                    values[node] = keep(value)
-            except GraphpruneError as error:
-                return Shapes(values, error.message, decided=True)
-            except Exception as error:  # whatever an operator raises on tensors without data
-                where = source_line(execution.node) or execution.node.name
-                return Shapes(values, f"{first_line(error, 300)} ({where})")
-        return Shapes(values)
+        tensors = {
+            str(node.target): like(node.meta["val"], node.meta["val"].shape)
+            for node in self._graph.find_nodes(op="get_attr")
+        }
+        inputs = [given(node, place) for place, node in enumerate(self._placeholders)]
+        return Execution(self._graph, tensors, inputs, call, literal)
 
 
 def _shape(value: Any) -> Any:
     return pytree.tree_map_only(Tensor, lambda tensor: tuple(tensor.shape), value)
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a size in it depends on data."""
+    sizes = [size for leaf in tensor_leaves(value) for size in leaf.shape]
+    return any(isinstance(size, torch.SymInt) for size in (*sizes, *pytree.tree_leaves(value)))
 
 
 @dataclass(frozen=True)
@@ -134,15 +153,26 @@ class Far:
     """Runs at sizes that are far from one another: what is the same in all is constant."""
 
     runs: tuple[Mapping[fx.Node, Any], ...]
+    placeholders: Sequence[fx.Node]
 
-    def constant(self, made: Iterable[fx.Node]) -> set[fx.Node]:
-        """Those of the size nodes ``made`` that do not vary."""
+    def constant(self, reads: Mapping[tuple[fx.Node, int], fx.Node]) -> set[fx.Node]:
+        """Those of the nodes that read sizes whose sizes do not vary; by the tensors and dimensions that they read."""
         return {
-            node
-            for node in made
-            if any(node in run for run in self.runs)
-            and all(run.get(node, node.meta["val"]) == node.meta["val"] for run in self.runs)
+            read
+            for (tensor, dim), read in reads.items()
+            if len(set(self._sizes(tensor, dim))) == 1 and any(tensor in run for run in self.runs)
         }
+
+    def named(self, node: fx.Node, dim: int, dimensions: Iterable[Dimension]) -> str:
+        """What a size is called in a message: as the input's dimension that it is equal to at all sizes, if one is."""
+        for at in dimensions:
+            source = self.placeholders[at.place]
+            if at.name and self._sizes(source, at.dim) == self._sizes(node, dim):
+                return str(at)
+        return f"size {dim} of {node.name}"
+
+    def _sizes(self, node: fx.Node, dim: int) -> list[int]:
+        return [node.meta["val"].shape[dim], *(run[node][dim] for run in self.runs if node in run)]
 
     def varies(self, node: fx.Node, dim: int) -> bool:
         """Whether the size of a tensor varies in dimension ``dim``."""

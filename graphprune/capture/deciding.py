@@ -1,4 +1,4 @@
-"""What a graph holds for: Python's decisions on sizes, and sizes that are fixed, as conditions that it checks itself."""
+"""What a graph holds for: how Python decided on sizes, and sizes that are fixed. The graph checks it itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from graphprune.capture.remembered import Computed, Decision, Leaf, leaves
 from graphprune.ground.arguments import require
 
 __all__ = ["require_decisions", "require_dimensions", "require_that"]
+
+Name = Callable[[fx.Node, int], str]
 
 _OPPOSITE = {
     operator.eq: operator.ne,
@@ -40,19 +42,24 @@ _SIGNS = {
 }
 
 
-def require_decisions(decisions: Iterable[Decision], sizes: Sizes) -> None:
-    """Puts into the graph that each decision falls as it did when the model was traced."""
+def require_decisions(decisions: Iterable[Decision], sizes: Sizes, name: Name) -> None:
+    """Puts into the graph that each decision falls as it did when the model was traced.
+
+    Args:
+        name: what the size of a tensor in a dimension is called in a message.
+    """
     for decision in decisions:
         known = all(leaf.ticket in sizes.tensors for leaf in leaves(decision.compared))
         compared = _as_it_fell(decision)
         if known and not _always(compared):
+            shown = _text(compared, lambda leaf: name(sizes.tensors[leaf.ticket], leaf.dim))
             where = f" ({decision.line})" if decision.line else ""
-            text = f"the model decides on its sizes, and was captured where {_text(compared, sizes)}{where}"
+            text = f"the model decides on its sizes, and was captured where {shown}{where}"
             require_that(compared, text, sizes)
 
 
 def require_dimensions(dimensions: Iterable[Dimension], inputs: list[fx.Node], sizes: Sizes) -> None:
-    """Puts into the graph that sizes which are fixed are those of the example, and others the multiples they must be."""
+    """Puts into the graph that fixed sizes are those of the example, and others the multiples that they must be."""
     for at in dimensions:
         leaf = sizes.leaf(inputs[at.place], at.dim)
         because = f": {at.reason}" if at.reason else ""
@@ -91,22 +98,17 @@ def _always(compared: Computed) -> bool:
     return function(1, other) and function(float("inf"), other)
 
 
-def _text(expression: Any, sizes: Sizes) -> str:
-    """An expression as the user would write it: "x.shape[2] % 7 == 0"."""
+def _text(expression: Any, name: Callable[[Leaf], str]) -> str:
+    """An expression as the user would write it: "x[2] % 7 == 0"."""
     if isinstance(expression, Leaf):
-        tensor = sizes.tensors[expression.ticket]
-        return f"{tensor.name}.shape[{expression.dim}]"
+        return name(expression)
     if not isinstance(expression, Computed):
         return str(expression)
-    shown = [
-        f"({_text(argument, sizes)})"
-        if isinstance(argument, Computed) and expression.function not in _OPPOSITE
-        else _text(argument, sizes)
-        for argument in expression.args
-    ]
+    shown = [_text(argument, name) for argument in expression.args]
     sign = _SIGNS.get(expression.function)
-    return (
-        f" {sign} ".join(shown)
-        if sign and len(shown) == 2
-        else f"{expression.function.__name__}({', '.join(shown)})"
-    )
+    if sign is None or len(shown) != 2:
+        return f"{expression.function.__name__}({', '.join(shown)})"
+    if expression.function not in _OPPOSITE:
+        pairs = zip(shown, expression.args, strict=True)
+        shown = [f"({text})" if isinstance(part, Computed) else text for text, part in pairs]
+    return f" {sign} ".join(shown)

@@ -16,14 +16,14 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.operators import given_arguments, set_arguments
 from graphprune.capture.remembered import Computed, Expression, Leaf, leaves, plain
-from graphprune.capture.watching import CALL, READ, Given, Watch
+from graphprune.capture.watching import CALL, READ, Watch
 
-__all__ = ["Sizes", "free_literals", "free_multiples", "settle_constants"]
+__all__ = ["Sizes", "free_literals", "free_multiples", "in_multiples", "settle_constants"]
 
 # arguments that are never sizes, though their numbers may be equal to some
 _NO_SIZES = frozenset(
-    "dim dims dim0 dim1 dim2 start_dim end_dim axis dtype layout device memory_format source destination "
-    "reduction norm_type diagonal k".split()
+    "dim dim0 dim1 dim2 start_dim end_dim axis dtype layout device memory_format source destination "
+    "reduction norm_type".split()
 )
 
 
@@ -61,7 +61,10 @@ class Sizes:
             return expression
         if expression not in self.computed:
             function, given = _in_integers(expression)
-            self.computed[expression] = self._made(function, tuple(map(self.node, given)))
+            args = tuple(map(self.node, given))
+            if not any(isinstance(argument, fx.Node) for argument in args):
+                return function(*args)
+            self.computed[expression] = self._made(function, args)
         return self.computed[expression]
 
     def _made(self, function: Any, args: tuple[Any, ...]) -> fx.Node:
@@ -90,14 +93,33 @@ class Sizes:
 
 def _in_integers(expression: Computed) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """``ceil(a / b)`` and ``floor(a / b)`` of integers without floats, which are not exact."""
-    inner = expression.args[0]
-    if isinstance(inner, Computed) and inner.function is operator.truediv:
-        if expression.function in (math.floor, math.trunc):
-            return operator.floordiv, inner.args
-        if expression.function is math.ceil:
-            above, below = inner.args
-            return operator.neg, (Computed(operator.floordiv, (Computed(operator.neg, (above,)), below)),)
+    fraction = _fraction(expression.args[0])
+    if fraction is not None and expression.function in (math.floor, math.trunc):
+        return operator.floordiv, fraction
+    if fraction is not None and expression.function is math.ceil:
+        above, below = fraction
+        return operator.neg, (Computed(operator.floordiv, (Computed(operator.neg, (above,)), below)),)
     return expression.function, expression.args
+
+
+def _fraction(expression: Any) -> tuple[Any, Any] | None:
+    """``a / b / c`` as ``(a, b * c)``; None where a float is in it, or there is no division."""
+    if not isinstance(expression, Computed) or expression.function is not operator.truediv:
+        return None
+    above, below = expression.args
+    inner = _fraction(above)
+    if inner is not None:
+        above, below = inner[0], Computed(operator.mul, (inner[1], below))
+    if not _is_whole(above) or not _is_whole(below):
+        return None
+    return above, below
+
+
+def _is_whole(expression: Any) -> bool:
+    if isinstance(expression, Computed):
+        whole = (operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, operator.neg)
+        return expression.function in whole and all(map(_is_whole, expression.args))
+    return isinstance(expression, int | Leaf)
 
 
 def free_literals(graph: fx.Graph, watch: Watch) -> Sizes:
@@ -115,31 +137,29 @@ def free_literals(graph: fx.Graph, watch: Watch) -> Sizes:
     return sizes
 
 
-def _in_calls(graph: fx.Graph, watch: Watch) -> Iterator[tuple[fx.Node, Given | None]]:
+def _in_calls(graph: fx.Graph, watch: Watch) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
     """Every operator, and what the call was given that made it, if that was noted."""
-    given: Given | None = None
+    given: tuple[Any, ...] = ()
     for node in graph.nodes:
         if node.target is CALL:
-            given = watch.calls[node.args[0]] if node.args[0] > 0 else None
+            given = watch.given[node.args[0]] if node.args[0] > 0 else ()
         elif node.op == "call_function" and node.target is not READ:
             yield node, given
 
 
-def _free(node: fx.Node, given: Given | None, sizes: Sizes, watch: Watch) -> None:
-    if not isinstance(node.target, torch._ops.OpOverload):
+def _free(node: fx.Node, given: tuple[Any, ...], sizes: Sizes, watch: Watch) -> None:
+    if not isinstance(node.target, torch._ops.OpOverload) or not (given or watch.log.escaped):
         return
     arguments = {n: v for n, v in given_arguments(node).items() if n not in _NO_SIZES}
     literals = [leaf for leaf in pytree.tree_leaves(arguments) if _is_number(leaf)]
-    if not literals:
-        return
-    found = _origins(node, literals, given, sizes, watch)
+    found = _origins(literals, given, watch)
+    origins = iter(o if o is not None and sizes.before(o, node) else None for o in found)
+
+    def replaced(leaf: Any) -> Any:
+        origin = next(origins) if _is_number(leaf) else None
+        return leaf if origin is None else sizes.node(origin)
+
     if any(origin is not None for origin in found):
-        origins = iter(found)
-
-        def replaced(leaf: Any) -> Any:
-            origin = next(origins) if _is_number(leaf) else None
-            return leaf if origin is None else sizes.node(origin)
-
         set_arguments(
             node, {name: fx.node.map_aggregate(value, replaced) for name, value in arguments.items()}
         )
@@ -149,21 +169,13 @@ def _is_number(leaf: Any) -> bool:
     return isinstance(leaf, int | float) and not isinstance(leaf, bool)
 
 
-def _origins(
-    node: fx.Node, literals: list[Any], given: Given | None, sizes: Sizes, watch: Watch
-) -> list[Any]:
+def _origins(literals: list[Any], given: tuple[Any, ...], watch: Watch) -> list[Any]:
     """What each of ``literals`` was computed from; None where it is a constant."""
-    numbers = list(given.numbers) if given is not None else []
-    whole = _aligned(literals, numbers)
+    whole = _aligned(literals, list(given))
     if whole is not None:
-        found = [getattr(number, "expression", None) for number in whole]
-    else:
-        known = {plain(number): getattr(number, "expression", None) for number in reversed(numbers)}
-        found = [
-            known[literal] if literal in known else _origin(node, literal, given, sizes, watch)
-            for literal in literals
-        ]
-    return [origin if origin is not None and sizes.before(origin, node) else None for origin in found]
+        return [getattr(number, "expression", None) for number in whole]
+    known = {plain(number): getattr(number, "expression", None) for number in reversed(given)}
+    return [known[n] if n in known else _escaped(n, watch) for n in literals]
 
 
 def _aligned(literals: list[Any], numbers: list[Any]) -> list[Any] | None:
@@ -173,21 +185,10 @@ def _aligned(literals: list[Any], numbers: list[Any]) -> list[Any] | None:
     return numbers[places[0] : places[0] + count] if len(places) == 1 else None
 
 
-def _origin(
-    node: fx.Node, literal: Any, given: Given | None, sizes: Sizes, watch: Watch
-) -> Expression | None:
-    """What a number may have been computed from that the call was not given, as its value tells."""
-    if not isinstance(literal, int) or literal < 2:
-        return None
-    if literal in watch.log.escaped:
-        return watch.log.escaped[literal][0]
-    if given is None or not given.within:
-        return None
-    for tensor in node.all_input_nodes:
-        value = tensor.meta.get("val")
-        if isinstance(value, Tensor) and literal in value.shape:
-            return sizes.leaf(tensor, list(value.shape).index(literal))
-    return None
+def _escaped(literal: Any, watch: Watch) -> Expression | None:
+    """What a number was computed from that left for code which forgets, as its value tells."""
+    escaped = watch.log.escaped.get(literal) if isinstance(literal, int) and literal > 1 else None
+    return escaped[0] if escaped else None
 
 
 def free_multiples(graph: fx.Graph, sizes: Sizes, size: Leaf, prime: int) -> None:
@@ -205,6 +206,32 @@ def free_multiples(graph: fx.Graph, sizes: Sizes, size: Leaf, prime: int) -> Non
         if node.op in ("call_function", "output") and node not in sizes:
             node.args = fx.node.map_aggregate(node.args, freed)
             node.kwargs = fx.node.map_aggregate(node.kwargs, freed)
+
+
+def in_multiples(graph: fx.Graph, sizes: Sizes, prime: int) -> bool:
+    """Whether every size that depends on the batch is a multiple of it, so that ``prime`` can stand for it in shapes.
+
+    It is not where a row is added to the batch, or half of it is taken.
+    """
+    reads = {read for read in sizes.reads.values() if read.meta["val"] % prime == 0}
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        given = [_shape(source) for source in node.all_input_nodes]
+        if node in sizes and isinstance(value, int) and not isinstance(value, bool):
+            if value % prime and reads & set(node.all_input_nodes) and node.op == "call_function":
+                return False
+        elif isinstance(value, Tensor) and any(
+            size % prime == 0 for shape in given for size in shape if size
+        ):
+            new = [size for size in value.shape if size > 1 and all(size not in shape for shape in given)]
+            if new and not any(size % prime == 0 for size in value.shape):
+                return False
+    return True
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    value = node.meta.get("val")
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
 
 
 def settle_constants(graph: fx.Graph, sizes: Sizes, constant: Collection[fx.Node]) -> None:

@@ -116,7 +116,8 @@ class _Number:
         return self.log.decide(Computed(operator.ne, (self.expression, 0)), bool(self.plain))
 
     def __int__(self) -> int:
-        return int(self.log.escape(self))
+        whole = self._whole(math.trunc)
+        return int(self.log.escape(whole))
 
     def __float__(self) -> float:
         return float(self.log.escape(self))

@@ -81,7 +81,7 @@ def allow_single(beside: Beside, runner: Runner, varying: Varying) -> tuple[dict
     found: list[dict[Place, int]] = []
     corners = [together(varying.tried, which) for which in ("small", "large")]
     for vary in varying.tried:
-        elsewhere = vary.size == 1 and (not batch or vary.places != batch.places)
+        elsewhere = _is_elsewhere(vary, batch)
         conditions = _excluding(beside.graph, runner, vary, corners) if vary.multiple == 1 else []
         singles = [{**corner, **vary.at(1)} for corner in corners]
         if (conditions or elsewhere) and all(map(beside.agree, singles)):
@@ -90,32 +90,15 @@ def allow_single(beside: Beside, runner: Runner, varying: Varying) -> tuple[dict
                 beside.graph.erase_node(node)
         elif elsewhere:
             raise DoesNotVaryError(dict.fromkeys(vary.places, "the model computes otherwise at the size 1"))
-    _describe(beside.graph, runner, varying)
+    runner.describe_at(
+        {place: 1 for vary in varying.sizes if _is_elsewhere(vary, batch) for place in vary.places}
+    )
     return tuple(found)
 
 
-def _describe(graph: fx.Graph, runner: Runner, varying: Varying) -> None:
-    """Notes in the graph what its nodes give at the example's sizes of 1, where it was traced at others."""
-    ones = {
-        place: 1
-        for vary in varying.sizes
-        if vary is not varying.batch and vary.size == 1
-        for place in vary.places
-    }
-    if not ones:
-        return
-    values = runner.values(ones)
-    missing = any(node not in values for node in graph.nodes if node.op != "output")
-    if missing or runner.at(ones).problem or any(_is_data(value) for value in values.values()):
-        raise DoesNotVaryError(dict.fromkeys(ones, "the model computes otherwise at the size 1"))
-    for node, value in values.items():
-        node.meta["val"] = value
-
-
-def _is_data(value: Any) -> bool:
-    """Whether a size in it depends on data."""
-    sizes = [size for leaf in tensor_leaves(value) for size in leaf.shape]
-    return any(isinstance(size, torch.SymInt) for size in (*sizes, *pytree.tree_leaves(value)))
+def _is_elsewhere(vary: Vary, batch: Vary | None) -> bool:
+    """Whether the example's size is 1, and the graph was traced at another."""
+    return vary.size == 1 and (batch is None or vary.places != batch.places)
 
 
 def _excluding(

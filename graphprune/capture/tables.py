@@ -94,14 +94,14 @@ class Tables:
 
     def _tops(self, at: Mapping[Place, int]) -> list[int | None]:
         """The largest index into each table where the inputs have these sizes."""
-        ran = self._runner.at(at, decide=False)
+        values = self._runner.at(at, decide=False).values
         found: dict[fx.Node, Any] = {}
-        return [None if ran.problem else self._top(index, ran.values, found) for _, index, _ in self._reads]
+        return [self._top(index, values, found) for _, index, _ in self._reads]
 
     def _top(self, index: fx.Node, values: Mapping[fx.Node, Any], found: dict[fx.Node, Any]) -> int | None:
         try:
             value = self._value(index, values, found)
-        except Exception:  # whatever an operator raises at this size
+        except Exception:  # whatever an operator raises at this size, or the graph before it
             return None
         if isinstance(value, int):  # the end of a slice
             return value - 1

@@ -20,6 +20,7 @@ from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors
 from graphprune.capture.outputs import plain_results
 from graphprune.capture.remembered import user_line
+from graphprune.capture.watching import looked_into, numbers_in
 from graphprune.ground.unlogged import unlogged
 
 __all__ = ["Place", "Ran", "Trial", "fake_tensors"]
@@ -29,15 +30,16 @@ Place = tuple[int, int]  # a leaf of the inputs, and one of its dimensions
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of a run: the shapes of all tensors returned and the functions called; or why it failed.
+    """What came of a run: the shapes of all tensors returned, and the functions called with their numbers.
 
-    ``early`` says that it failed in one of the first calls.
+    Where it failed, ``problem`` says why. ``at_once`` says that it was the first call that failed.
     """
 
     shapes: tuple[Any, ...] = ()
     calls: tuple[Any, ...] = ()
+    numbers: tuple[tuple[Any, ...], ...] = ()
     problem: str = ""
-    early: bool = False
+    at_once: bool = False
 
 
 class Trial:
@@ -51,8 +53,9 @@ class Trial:
         self._model = model
         self.leaves, self._structure = pytree.tree_flatten(inputs)
         self._meta = {
-            name: torch.empty_like(tensor, device="meta", requires_grad=False)
-            for name, tensor in registered_tensors(model).items()
+            f"{path}.{name}".lstrip("."): torch.empty_like(tensor, device="meta", requires_grad=False)
+            for path, module in model.named_modules()  # a module once, or its tensors would not be put back
+            for name, tensor in registered_tensors(module, recurse=False).items()
         }
         self._fake = False
         self._done: dict[Any, Ran] = {}
@@ -69,7 +72,7 @@ class Trial:
         return not self.run({}).problem
 
     def run(self, sizes: Mapping[Place, int], limit: int = 0) -> Ran:
-        """The model with inputs of these sizes; with a ``limit`` it is halted after so many calls, which is no failure."""
+        """The model with inputs of these sizes. A ``limit`` halts it after so many calls, which is no failure."""
         key = (frozenset(sizes.items()), limit)
         if key not in self._done:
             self._done[key] = self._tried(sizes, limit)
@@ -85,21 +88,21 @@ class Trial:
             if not self._fake and "meta" in str(error).lower():
                 self._fake = True
                 return self._tried(sizes, limit)
-            return Ran(problem=what_failed(error), early=len(calls.made) <= _EARLY)
+            return Ran(problem=what_failed(error), at_once=len(calls.made) <= 1)
 
     def _run(self, sizes: Mapping[Place, int], calls: _Calls) -> Ran:
         with left_as_it_was(self._model), unlogged(), self._without_data():
             args, kwargs = pytree.tree_unflatten(
                 [self._leaf(leaf, place, sizes) for place, leaf in enumerate(self.leaves)], self._structure
             )
-            with calls:
+            with looked_into(), calls:
                 if self._fake:
                     returned = self._model(*args, **kwargs)
                 else:
                     returned = functional_call(self._model, self._meta, args, kwargs, tie_weights=False)
         leaves = pytree.tree_leaves(plain_results(returned))
         shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in leaves)
-        return Ran(shapes, tuple(calls.made))
+        return Ran(shapes, tuple(calls.made), tuple(calls.numbers))
 
     def line_of(self, sizes: Mapping[Place, int], call: int) -> str:
         """The user's line that makes call number ``call``."""
@@ -132,9 +135,6 @@ def fake_tensors() -> Iterator[None]:
         yield
 
 
-_EARLY = 8
-
-
 class _EnoughError(BaseException):
     """Halts a run."""
 
@@ -145,11 +145,13 @@ class _Calls(TorchFunctionMode):
     def __init__(self, limit: int = 0) -> None:
         super().__init__()
         self.made: list[Any] = []
+        self.numbers: list[tuple[Any, ...]] = []
         self.line = ""
         self._limit = limit
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.made.append(func)
+        self.numbers.append(tuple(numbers_in((args, kwargs or {}))))
         if self._limit and len(self.made) > self._limit:
             self.line = user_line()
             raise _EnoughError

@@ -179,59 +179,67 @@ class _Search:
 
     def search(self, classes: list[Vary]) -> Varying:
         alive, failed = self._alone(classes, _EARLY)
-        ran = _joint(self.trial, alive)
-        if ran is None:
+        if not self._run_together(alive):
             alive, late = self._alone(alive)
             failed += late
-            ran = _joint(self.trial, alive)
-        rescued = self._rescued(failed, len(classes))
-        if rescued or ran is None:
-            alive = self._agreeing([*alive, *rescued])
+        alive = self._agreeing([*alive, *self._rescued(failed, len(classes))])
         apart = [
-            _vary((place,), vary.size, n)
-            for n, (vary, place) in enumerate(_pairs(alive))
+            _vary((place,), vary.size, order)
+            for order, (vary, place) in enumerate(_pairs(alive))
             if vary.multiple == 1
         ]
-        if len(apart) > len(alive) and _joint(self.trial, apart):
+        if len(apart) > len(alive) and self._run_together(apart):
             alive = apart
         if not alive and not self.trial.usable:  # then the graph alone must show whether the batch varies
             alive = [vary for vary in classes if all(dim == 0 for _, dim in vary.places)][:1]
-        return Varying(tuple(alive), self.fixed, self.trial).settled()
+        ordered = tuple(sorted(alive, key=lambda vary: vary.places))
+        return Varying(ordered, self.fixed, self.trial).settled()
+
+    def _runs(self, vary: Vary, limit: int = 0) -> bool:
+        """Whether the model runs, or its first calls do, where this size alone is another."""
+        ran = self.trial.run(vary.at(vary.large), limit)
+        if ran.problem:
+            # of a layer that the input enters at once, as of the number of channels, nothing is to be said
+            why = "" if ran.at_once else f"the model does not run at another size: {ran.problem}"
+            self.fixed |= {place: why for place in vary.places if place not in self.fixed}
+        return not ran.problem
+
+    def _run_together(self, classes: Sequence[Vary]) -> bool:
+        return not self.trial.run(together(classes, "large")).problem
 
     def _alone(self, classes: list[Vary], limit: int = 0) -> tuple[list[Vary], list[Vary]]:
-        """Those at whose other sizes the model runs, or its first calls do; and those at which it fails."""
-        alive: list[Vary] = []
-        failed: list[Vary] = []
-        for vary in classes:
-            ran = self.trial.run(vary.at(vary.large), limit)
-            (failed if ran.problem else alive).append(vary)
-            if ran.problem:
-                # layers of the first calls say by their weights what fits; no line of the user's tells more
-                said = "" if ran.early and "Error" not in ran.problem else ran.problem
-                self.fixed |= dict.fromkeys(vary.places, said)
-        return alive, failed
+        """Those at whose other sizes the model runs, and those at which it fails."""
+        runs = [self._runs(vary, limit) for vary in classes]
+        alive = [vary for vary, ran in zip(classes, runs, strict=True) if ran]
+        return alive, [vary for vary, ran in zip(classes, runs, strict=True) if not ran]
 
     def _rescued(self, failed: list[Vary], order: int) -> list[Vary]:
-        """Of those that fail alone: several of one size that vary together, multiples, sizes with an upper limit."""
+        """Of those that fail alone: some of one size that vary together, multiples, and sizes with an upper limit."""
         found: list[Vary] = []
-        by_size: dict[int, list[Vary]] = {}
+        by_size: dict[int, list[Place]] = {}
         for vary in failed:
-            by_size.setdefault(vary.size, []).append(vary)
-        for size, group in by_size.items():
-            places = tuple(place for vary in group for place in vary.places)
-            united = _vary(places, size, order + len(found))
-            if len(group) > 1 and not self.trial.run(united.at(united.large)).problem:
-                found.append(united)
-            else:
-                found += [other for vary in group if (other := self._otherwise(vary, order + len(found)))]
+            by_size.setdefault(vary.size, []).extend(vary.places)
+        for size, places in by_size.items():
+            left = list(places)
+            for group in _groupings(places):
+                united = _vary(group, size, order + len(found))
+                if set(group) <= set(left) and self._runs(united):
+                    found.append(united)
+                    left = [place for place in left if place not in group]
+            for place in left:
+                other = self._otherwise(_vary((place,), size, order + len(found)))
+                found += [other] if other is not None else []
         for place in (place for vary in found for place in vary.places):
             self.fixed.pop(place, None)
         return found
 
-    def _otherwise(self, vary: Vary, order: int) -> Vary | None:
+    def _otherwise(self, vary: Vary) -> Vary | None:
+        """The size with a multiple that others must be of, or with smaller ones alone."""
+
         def runs(size: int) -> bool:
             return not self.trial.run(vary.at(size)).problem
 
+        order = vary.places[0][1]
         if vary.size > 1 and runs(2 * vary.size):
             multiple = vary.size
             for prime, power in sympy.factorint(vary.size).items():
@@ -246,15 +254,25 @@ class _Search:
 
     def _agreeing(self, classes: list[Vary]) -> list[Vary]:
         """As many of them as run together, the first ones first."""
-        if _joint(self.trial, classes):
+        if self._run_together(classes):
             return classes
         taken: list[Vary] = []
         for vary in classes:
-            if _joint(self.trial, [*taken, vary]):
+            if self._run_together([*taken, vary]):
                 taken.append(vary)
             else:
                 self.fixed |= dict.fromkeys(vary.places, "it does not vary together with other sizes")
         return taken
+
+
+def _groupings(places: Sequence[Place]) -> list[tuple[Place, ...]]:
+    """What may be one size: a place alone, the same dimension of several tensors, all places."""
+    by_dim: dict[int, list[Place]] = {}
+    for place in places:
+        by_dim.setdefault(place[1], []).append(place)
+    alone = [(place,) for place in places] if len(places) > 1 else []
+    lined = [tuple(group) for group in by_dim.values() if len(group) > 1]
+    return list(dict.fromkeys([*alone, *lined, *([tuple(places)] if len(places) > 1 else [])]))
 
 
 def _as_is(vary: Vary, order: int) -> Vary:

@@ -8,7 +8,6 @@ stands before and after the operators that a call made. `graphprune.capture.free
 from __future__ import annotations
 
 import contextlib
-import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from graphprune.capture.remembered import Log, Real, Size, plain, size_of
 
-__all__ = ["CALL", "READ", "Given", "Watch", "watched"]
+__all__ = ["CALL", "READ", "Watch", "looked_into", "numbers_in", "watched"]
 
 _library = torch.library.Library("graphprune", "DEF")
 _library.define("read(Tensor x, int ticket) -> ()")
@@ -39,28 +38,19 @@ _SIZES = (_SHAPE, Tensor.size, Tensor.__len__, Tensor.numel, Tensor.nelement, to
 _TENSORS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 
 
-@dataclass(frozen=True)
-class Given:
-    """The numbers of one call in order: those that remember, and plain ones.
-
-    ``within`` says that torch's own Python ran in it, whose reading of sizes is not seen.
-    """
-
-    numbers: tuple[Any, ...]
-    within: bool
-
-
 @dataclass
 class Watch(TorchFunctionMode):
     """What was seen, while it is on.
 
     Args:
         log: decisions, and numbers that escaped.
-        calls: ticket → what a call was given.
+        given: ticket → the numbers of one call in order: those that remember, and plain ones.
+        calls: every call: the function, and its numbers.
     """
 
     log: Log = field(default_factory=Log)
-    calls: dict[int, Given] = field(default_factory=dict)
+    given: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    calls: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -69,26 +59,44 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        numbers = tuple(numbers_in((args, kwargs)))
+        self.calls.append((func, numbers))
         if any(func == known for known in _SIZES):
             return self._sizes(func, args, kwargs)
-        numbers = list(_numbers((args, kwargs)))
-        remembers = any(isinstance(number, Size | Real) for number in numbers)
-        within = isinstance(func, types.FunctionType)
-        if not remembers and not within:
+        if not any(isinstance(number, Size | Real) for number in numbers):
             return func(*args, **kwargs)
-        if remembers and func in _TENSORS:
+        if func in _TENSORS:
             return self._tensor(func, args, kwargs)
-        return self._called(Given(tuple(numbers), within), func, args, kwargs)
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            args = self._sliced(*args)
+            numbers = tuple(numbers_in(args))
+        return self._called(numbers, func, args, kwargs)
 
-    def _called(self, given: Given, func: Any, args: Any, kwargs: Any) -> Any:
+    def _called(self, numbers: tuple[Any, ...], func: Any, args: Any, kwargs: Any) -> Any:
         self._tickets += 1
         ticket = self._tickets
-        self.calls[ticket] = given
+        self.given[ticket] = numbers
         CALL(ticket)
         try:
             return func(*_forgotten(args), **_forgotten(kwargs))
         finally:
             CALL(-ticket)
+
+    def _sliced(self, tensor: Tensor, index: Any, *value: Any) -> tuple[Any, ...]:
+        """``x[:, :length]`` with the slice taken first: torch elides one that takes all there is when it is traced."""
+        items = list(index) if isinstance(index, tuple) else [index]
+        dim = 0
+        for place, item in enumerate(items):
+            if item is Ellipsis:
+                dim = tensor.dim() - sum(map(_dimensions_of, items[place + 1 :]))
+            elif isinstance(item, slice) and any(isinstance(n, Size | Real) for n in numbers_in(item)):
+                taken = (tensor, dim, item.start, item.stop, 1 if item.step is None else item.step)
+                tensor = self._called(tuple(numbers_in(taken)), torch.ops.aten.slice.Tensor, taken, {})
+                items[place] = slice(None)
+                dim += 1
+            else:
+                dim += _dimensions_of(item)
+        return (tensor, tuple(items) if isinstance(index, tuple) else items[0], *value)
 
     def _sizes(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The sizes of a tensor, of one dimension, or the number of elements."""
@@ -126,24 +134,31 @@ class Watch(TorchFunctionMode):
         like = func(*_forgotten(args), **_forgotten(kwargs))
         data = args[-1] if args else kwargs["data"]
         form = {"dtype": like.dtype, "device": like.device}
-        items = [self._called(Given((item,), False), torch.full, ((), item), form) for item in _numbers(data)]
+        items = [self._called((item,), torch.full, ((), item), form) for item in numbers_in(data)]
         if like.dim() == 0:
             return items[0]
         return torch.stack(items).reshape(like.shape)
 
 
-def _numbers(value: Any) -> Iterator[Any]:
+def numbers_in(value: Any) -> Iterator[Any]:
     """All numbers in nested arguments, in order; truth values are none."""
     if isinstance(value, int | float):
         if not isinstance(value, bool):
             yield value
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from _numbers(item)
+            yield from numbers_in(item)
     elif isinstance(value, dict):
-        yield from _numbers(list(value.values()))
+        yield from numbers_in(list(value.values()))
     elif isinstance(value, slice):
-        yield from _numbers((value.start, value.stop, value.step))
+        yield from numbers_in((value.start, value.stop, value.step))
+
+
+def _dimensions_of(item: Any) -> int:
+    """How many dimensions an item of an index takes."""
+    if item is None or isinstance(item, bool):
+        return 0
+    return item.dim() if isinstance(item, Tensor) and item.dtype == torch.bool else 1
 
 
 def _forgotten(value: Any) -> Any:
@@ -158,13 +173,31 @@ def _forgotten(value: Any) -> Any:
 
 
 @contextlib.contextmanager
+def looked_into() -> Iterator[None]:
+    """Lets a mode see what torch's own Python calls: `torch.nn.functional` would else give itself to it as one call."""
+    asked = [
+        (module, name, vars(module)[name])
+        for module in (torch.nn.functional, torch.functional)
+        for name in vars(module)
+        if name.startswith("has_torch_function")
+    ]
+    for module, name, _ in asked:
+        setattr(module, name, lambda *_: False)
+    try:
+        yield
+    finally:
+        for module, name, function in asked:
+            setattr(module, name, function)
+
+
+@contextlib.contextmanager
 def watched(model: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
     """``model``, whose ``forward`` runs under ``mode``."""
     forward = model.forward
     own = "forward" in vars(model)
 
     def watching(*args: Any, **kwargs: Any) -> Any:
-        with mode:
+        with looked_into(), mode:
             return forward(*args, **kwargs)
 
     watching.__wrapped__ = forward  # type: ignore[attr-defined]  # whoever asks for the signature gets the model's

@@ -27,15 +27,15 @@ from graphprune.verifying.nodes import (
     restricted,
 )
 from graphprune.verifying.reference import NodeError, steps
+from graphprune.verifying.samples import checked_sizes, distinct, random_inputs, shown
 from graphprune.verifying.tensors import converted, in_dtype
 from graphprune.verifying.verdict import Check, Verdict
-from graphprune.verifying.verify import captured_checks, random_inputs, same_stored, verify
+from graphprune.verifying.verify import captured_checks, same_stored, verify
 
 __all__ = ["verify_repaired", "verify_unchanged"]
 
 # relative to the largest value of an output; float64 leaves nothing to rounding but the order of sums
 _LIMITS = {**TOLERANCE, torch.float32: 1e-5}
-_BATCHES = (1, 3)
 
 
 def verify_unchanged(
@@ -56,14 +56,14 @@ def verify_unchanged(
     program, edited = original.program, claim.graph
     alone = dataclasses.replace(edited, program=dataclasses.replace(edited.program, model=None))
     exact = restricted({**converted(program.stored, torch.float64), **tensors}, claim.plan.kept)
+    every = checked_sizes(program)
     with within(0, 0.8):
         checks = [
-            *captured_checks(program, seed),
+            *captured_checks(program, seed, every),
             *verify(alone, claim.plan, claim.slim, module, seed).checks,
         ]
-    for batch in _BATCHES if program.dynamic_batch else (0,):
-        inputs = random_inputs(program, seed + 1, batch)
-        at = f", batch {batch}" if batch else ""
+    for sizes in distinct(every):
+        inputs, at = random_inputs(program, seed + 1, sizes), shown(sizes)
         name = f"slim equals the original in float64{at}"
         checks.append(_equals_program(name, program, claim.slim, exact, inputs))
         if program.model is not None:
@@ -142,7 +142,7 @@ def _finite(program: Program, changed: Collection[str]) -> Check:
 def _layers(program: Program, module: fx.GraphModule, seed: int) -> Check:
     name = "repaired layers equal the program"
     limit = TOLERANCE[coarsest_dtype(program)]
-    inputs = random_inputs(program, seed, 2)
+    inputs = random_inputs(program, seed, checked_sizes(program)[1])
     try:
         with torch.no_grad():
             outputs = outputs_of(program, steps(program.graph, converted(program.stored, None), inputs))

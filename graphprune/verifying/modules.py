@@ -30,20 +30,22 @@ from graphprune.verifying.nodes import (
     measured,
 )
 from graphprune.verifying.reference import widened
+from graphprune.verifying.samples import shown
 from graphprune.verifying.tensors import Lively
 from graphprune.verifying.verdict import Check
 
 __all__ = ["captured_equals_model", "layers_equal", "layers_hold", "random_layers_equal"]
 
 
-def captured_equals_model(program: Program, model: nn.Module, inputs: list[Any], seed: int) -> Check:
+def captured_equals_model(
+    program: Program, model: nn.Module, inputs: list[Any], seed: int, sizes: Mapping[str, int]
+) -> Check:
     """On random parameters and running statistics, in the model's own dtypes; one call of each.
 
     Args:
-        inputs: the leaves of one call; their first size is the batch.
+        inputs: the leaves of one call, which are of these ``sizes``.
     """
-    batch = next((leaf.shape[0] for leaf in inputs if isinstance(leaf, Tensor) and leaf.dim()), 1)
-    name = f"captured program equals the model, batch {batch}"
+    name = f"captured program equals the model{shown(sizes)}"
     held = Lively(model, seed)
     # weights that capture has folded keep their values
     random = {name: held[name] for name in sorted(set(held) & set(program.attributes.values()))}
@@ -60,7 +62,7 @@ def captured_equals_model(program: Program, model: nn.Module, inputs: list[Any],
     check = measured(name, limit, error)
     if check.passed or check.detail:
         return check
-    why = "Python in the model decides on the batch size or on values, or capture is wrong"
+    why = "Python in the model decides on sizes or on values, or capture is wrong"
     return replace(check, detail=why)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -31,10 +30,11 @@ from graphprune.verifying.nodes import (
     restricted,
 )
 from graphprune.verifying.reference import NodeError, steps
+from graphprune.verifying.samples import checked_sizes, distinct, random_inputs
 from graphprune.verifying.tensors import Lazy, converted, in_dtype, randomised
 from graphprune.verifying.verdict import Check, Verdict
 
-__all__ = ["captured_checks", "check_random", "guilty_groups", "random_inputs", "same_stored", "verify"]
+__all__ = ["captured_checks", "check_random", "guilty_groups", "same_stored", "verify"]
 
 
 def verify(
@@ -44,7 +44,8 @@ def verify(
 
     The captured program is compared with the user's model; the slim one with the masked original, node by node, in
     float64 on random tensors (if its operators can) and in its own dtype on its own; the layers with the program on
-    both; shapes, parameters and multiply-accumulates with the plan.
+    both; shapes, parameters and multiply-accumulates with the plan. Each size that varies has two values among these
+    comparisons.
 
     Args:
         slim: the rewritten program.
@@ -53,15 +54,16 @@ def verify(
     """
     program, claim = graph.program, Claim(graph, plan, slim)
     masks = make_masks(graph, plan.groups)
-    inputs = random_inputs(program, seed, 2)
+    one, small = checked_sizes(program)
+    inputs = random_inputs(program, seed, small)
     own = converted(program.stored, None)
     # shares of the time, as measured on mobilenet_v2, resnet18, swin_t and vit_b_16
     with within(0, 0.45):
         compared = compare_nodes("own parameters, every node", claim, own, inputs, coarsest_dtype(program))
     with within(0.45, 0.55):
-        captured = list(counted(captured_checks(program, seed), 2))
+        captured = list(counted(captured_checks(program, seed, (one, small)), 2))
     with within(0.55, 0.95):
-        random = _compare_random(claim, seed, dtype := _widest(program))
+        random = _compare_random(claim, seed, dtype := _widest(program), one)
     checks = [
         *captured,
         _tensors_as_planned(graph, plan, slim),
@@ -82,16 +84,18 @@ def verify(
     return Verdict(tuple(checks))
 
 
-def captured_checks(program: Program, seed: int) -> Iterator[Check]:
-    """At two batch sizes, neither of which it was traced with, where the batch is dynamic."""
+def captured_checks(program: Program, seed: int, every: Sequence[Mapping[str, int]]) -> Iterator[Check]:
+    """At ``every`` assignment of sizes, at few of which it was traced."""
     if program.model is not None:
-        for batch in (1, 3) if program.dynamic_batch else (1,):
-            yield captured_equals_model(program, program.model, random_inputs(program, seed, batch), seed)
+        for sizes in distinct(every):
+            inputs = random_inputs(program, seed, sizes)
+            yield captured_equals_model(program, program.model, inputs, seed, sizes)
 
 
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
     """The slim program equals the masked original at every node, in float64 on random tensors."""
-    return _compare_random(Claim(graph, plan, slim), seed, _widest(graph.program)).check
+    one, _ = checked_sizes(graph.program)
+    return _compare_random(Claim(graph, plan, slim), seed, _widest(graph.program), one).check
 
 
 def guilty_groups(names: Sequence[str], fails: Callable[[Sequence[str]], bool]) -> tuple[str, ...]:
@@ -110,9 +114,9 @@ def guilty_groups(names: Sequence[str], fails: Callable[[Sequence[str]], bool]) 
     return tuple(names)
 
 
-def _compare_random(claim: Claim, seed: int, dtype: torch.dtype) -> Comparison:
+def _compare_random(claim: Claim, seed: int, dtype: torch.dtype, sizes: Mapping[str, int]) -> Comparison:
     program = claim.graph.program
-    drawn, inputs = _randomised(program, seed, dtype), random_inputs(program, seed, 1)
+    drawn, inputs = _randomised(program, seed, dtype), random_inputs(program, seed, sizes)
     return compare_nodes("random parameters, every node", claim, drawn, inputs, dtype)
 
 
@@ -124,7 +128,7 @@ def _widest(program: Program) -> torch.dtype:
     """float64; the model's own dtype where an operator that is not torch's has no kernel for that."""
     if all(operation.op.startswith("aten.") for operation in program.operations):
         return torch.float64
-    inputs = [in_dtype(leaf, torch.float64) for leaf in random_inputs(program, 0, 1)]
+    inputs = [in_dtype(leaf, torch.float64) for leaf in random_inputs(program, 0)]
     tensors = _randomised(program, 0, torch.float64)
     try:
         with torch.no_grad():
@@ -134,18 +138,6 @@ def _widest(program: Program) -> torch.dtype:
         if not family(error.node).startswith("aten."):
             return coarsest_dtype(program)
     return torch.float64
-
-
-def random_inputs(program: Program, seed: int, batch: int) -> list[Any]:
-    """The example inputs with floating tensors drawn anew; at batch size ``batch`` where it is dynamic."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(leaf: Any) -> Any:
-        if isinstance(leaf, Tensor) and leaf.is_floating_point():
-            return torch.randn(leaf.shape, generator=generator).to(leaf.dtype)
-        return leaf
-
-    return [draw(leaf) for leaf in program.flat_inputs(*program.example_at(batch))]
 
 
 def _tensors_as_planned(graph: DependencyGraph, plan: Plan, slim: Program) -> Check:

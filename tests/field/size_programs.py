@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture.describe import describe
 from graphprune.capture.program import Program
+from graphprune.capture.varying import Varying, find_varying
 from graphprune.ground.arguments import require
 
 __all__ = ["Condition", "Sizes", "sized_graph", "sized_program", "with_nodes"]
@@ -41,9 +42,13 @@ class Sizes:
 def sized_program(model: nn.Module, x: Tensor, sizes: Sizes) -> Program:
     """The program of ``model`` that computes with the sizes of ``x``, one tensor, instead of naming them."""
     capturing = import_module("graphprune.capture.capture")
-    with patch.object(
-        capturing, "fold_constants", lambda *_: {}
-    ):  # arange(46) is one until it is arange(size)
+
+    def batch_alone(model: nn.Module, inputs: Any, dimensions: Any, names: Any) -> Varying:
+        return find_varying(model, inputs, [item for item in dimensions if item.dim == 0], names)
+
+    # nothing is refused for its size; and arange(46) is no constant, for it is to be arange(size)
+    nothing = {"require_dimensions": lambda *_: None, "fold_constants": lambda *_: {}}
+    with patch.multiple(capturing, find_varying=batch_alone, **nothing):
         program = capturing.capture(model.eval(), x)
     return with_nodes(program, sizes)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from size_programs import Sizes, sized_graph
-from torch import Tensor, nn
+from size_programs import Sizes, sized_graph, sized_program
+from torch import Tensor, fx, nn
 
 import graphprune as gp
-from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.dependency import DependencyGraph, build_graph
+from graphprune.capture.describe import describe
 from graphprune.capture.execution import run
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
@@ -56,6 +58,11 @@ def prompted(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return y.flatten(2)[:, -x.shape[1] :]
 
 
+def summed(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    y = torch.cat([m.prompt.expand(x.shape[0], -1, -1), y], 1)
+    return y.view(x.shape[0], x.shape[1] + 7, 3, 4).softmax(3).flatten(2).sum(1, keepdim=True)
+
+
 def rolled(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return y.roll(x.shape[1] // 2, 1) + y.roll([x.shape[1] - 1], [1])
 
@@ -82,6 +89,11 @@ TOKENWISE: dict[str, tuple[Written, Sizes, dict[str, Tensor]]] = {
     "a prompt": (
         prompted,
         Sizes({1: "sequence"}, {53: (operator.add, 46, 7), -46: (operator.neg, 46)}),
+        {"prompt": torch.randn(1, 7, 12)},
+    ),
+    "a prompt that is summed": (
+        summed,
+        Sizes({1: "sequence"}, {53: (operator.add, 46, 7)}),
         {"prompt": torch.randn(1, 7, 12)},
     ),
     "rolled": (rolled, Sizes({1: "sequence"}, {**HALF, **LESS}), {}),
@@ -181,3 +193,58 @@ def test_exact_at_other_sizes(label: str) -> None:
         with torch.no_grad():
             expected = run(slim.graph, slim.tensors, [x])[0]
             torch.testing.assert_close(result.model(x), expected)
+
+
+def test_tokens_of_a_prompt_are_pruned_beside_a_sequence_of_any_length() -> None:
+    """The literals that count them are shifted, not scaled."""
+    _, between, sizes, tables = CASES["a prompt that is summed of tokens"]
+    graph = sized_graph(Between(between, False, tables).eval(), torch.randn(TOKENS.shape), sizes)
+    result = gp.shrink(graph, None, ratio=0.5)
+    left = result.model.prompt.shape[1]
+    assert left < 7
+    nodes = rewrite(graph, result.plan).graph.nodes
+    shapes = [node.args[1] for node in nodes if node.target is torch.ops.aten.reshape.default]
+    kept = next(iter(shapes))[1]
+    assert (kept.target, kept.args[1]) == (operator.sub, 7 - left)
+
+
+def counted(program: Program, dim: int, number: int) -> Program:
+    """``program`` with the size of its first layer's output in the place of ``number``."""
+    graph = program.graph
+    source = next(node for node in graph.nodes if str(node.target).startswith("aten.relu"))
+    with graph.inserting_after(source):
+        size = graph.call_function(torch.ops.aten.sym_size.int, (source, dim))
+    size.meta["val"] = number
+    for node in graph.nodes:
+        if isinstance(node.meta.get("val"), Tensor):
+            node.args = fx.node.map_aggregate(
+                node.args, lambda leaf: size if type(leaf) is int and leaf == number else leaf
+            )
+    described = describe(graph)
+    return replace(program, operations=described.operations, values=described.values)
+
+
+def test_a_size_of_what_is_pruned_counts_as_before() -> None:
+    """A divisor stays, as in the masked original, and a shape is that of what is left."""
+
+    def between(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return (y / 12).reshape(x.shape[0], x.shape[1] * 12).reshape(x.shape[0], x.shape[1], 12)
+
+    torch.manual_seed(0)
+    model = Between(between, False, {}).eval()
+    sizes = Sizes({1: "sequence"}, {552: (operator.mul, 46, 12)})
+    program = counted(sized_program(model, torch.randn(TOKENS.shape), sizes), 2, 12)
+    assert any(
+        node.target is torch.ops.aten.sym_size.int and node.args[1] == 2 for node in program.graph.nodes
+    )
+    for options in ({"ratio": 0.5}, {"ratio": 0.5, "rounds": 2}):
+        result = gp.shrink(build_graph(program), None, **options)
+        assert result.verdict.passed
+        assert result.model.first.weight.shape[0] < 12
+        check = compared(
+            build_graph(program),
+            result.plan,
+            rewrite(build_graph(program), result.plan),
+            torch.randn(3, 40, 5),
+        )
+        assert check.passed, check

@@ -180,7 +180,7 @@ LITERALS: dict[str, tuple[nn.Module, Tensor, dict[int, list[int]], str, list[str
         {7: [0, 3], 4: [1, 2]},
         "slice",
         ["dim", "start", "end"],
-        [1, 2, 4],
+        [1, -3, -1],
     ),
     "every second": (
         Between(lambda x: x[:, ::2].relu(), _conv(6)),

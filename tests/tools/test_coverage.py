@@ -52,7 +52,9 @@ def check_exact(record: dict[str, Any]) -> None:
     assert record["after"]["params"] < record["before"]["params"]
     assert record["reachable"] > 0.99
     assert (record["dynamic_batch"], record["notes"], record["unruled"]) == (True, [], {})
-    stages = {"build", "torch.export", "capture", "analyse"}
+    batch = next(row for row in record["dimensions"] if row["input"].endswith("[0]"))
+    assert (batch["original"], batch["name"]) == (True, "batch")
+    stages = {"build", "torch.export", "capture", "analyse", "sizes"}
     assert stages < set(record["seconds"])
     assert stages <= set(record["cpu_seconds"])
     assert record["pins"][0]["reason"] == "an output of the model"
@@ -62,8 +64,11 @@ def check_exact(record: dict[str, Any]) -> None:
 
 def check_page(page: str) -> None:
     lines = page.splitlines()
-    assert f"| zoo | 1 of {len(models_zoo.names())} | 1 of 2 | – | 1 of 2 | 1 of 2 | 1 of 1 |" in lines
-    assert any(line.startswith("| mlp | 0.500 | 0.500 | 100.0% | any |") for line in lines)
+    assert (
+        f"| zoo | 1 of {len(models_zoo.names())} | 1 of 2 | – | 1 of 2 | 1 of 2 | 1 of 1 | 1 of 1 (100.0%) | – |"
+        in lines
+    )
+    assert any(line.startswith("| mlp | 0.500 | 0.500 | 100.0% | any | 1 of 1 | – |") for line in lines)
     (failed,) = [line for line in lines if line.startswith("| nobody |")]
     assert "**failed** in build: InputError: the zoo has no model 'nobody'" in failed
     assert "torch 2." in page

@@ -1,0 +1,75 @@
+"""The inputs on which programs are compared: drawn at random, at sizes other than the example's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphprune.capture.execution import Execution
+from graphprune.capture.fitting import fitting
+from graphprune.capture.program import Program
+from graphprune.ground.arguments import require
+from graphprune.ground.errors import InputError
+
+__all__ = ["checked_sizes", "distinct", "random_inputs", "shown"]
+
+Sizes = Mapping[str, int]
+
+
+def checked_sizes(program: Program) -> tuple[Sizes, Sizes]:
+    """One example of the captured sizes, and the smallest sizes that capture tried: each size has two values.
+
+    Where the program refuses those, since Python in the model decides otherwise there, it is checked as captured.
+    """
+    one = {"batch": 1} if program.dynamic_batch else {}
+    three = {"batch": 3} if program.dynamic_batch else {}
+    small = min(program.tried, key=lambda sizes: prod(sizes.values()), default=three)
+    return _unless_refused(program, one), _unless_refused(program, small)
+
+
+def distinct(every: Sequence[Sizes]) -> list[Sizes]:
+    """Each once: both are the same where no size varies."""
+    return [sizes for index, sizes in enumerate(every) if sizes not in every[:index]]
+
+
+def _unless_refused(program: Program, sizes: Sizes) -> Sizes:
+    """``sizes``, or none where a condition in the program does not hold at them."""
+    guards = set(program.graph.find_nodes(op="call_function", target=require))
+    try:
+        with torch.no_grad():
+            for node, _ in Execution(
+                program.graph, program.tensors, program.flat_inputs(*program.example_at(sizes))
+            ):
+                guards.discard(node)
+                if not guards:  # all but those on what Python decides stand before the first operator
+                    break
+    except InputError:
+        return {}
+    except (RuntimeError, IndexError, TypeError, ValueError):
+        pass  # whoever compares will tell
+    return sizes
+
+
+def random_inputs(program: Program, seed: int, sizes: Sizes | None = None) -> list[Any]:
+    """The example inputs at ``sizes``, by name, with floating tensors drawn anew; see `fitting` for integers."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) and leaf.is_floating_point():
+            return torch.randn(leaf.shape, generator=generator).to(leaf.dtype)
+        return leaf
+
+    return [draw(leaf) for leaf in fitting(program, sizes or {})]
+
+
+def shown(sizes: Sizes) -> str:
+    """Sizes in the name of a check: ", batch 3, height 16"; empty if there are none.
+
+    >>> shown({"batch": 3, "height": 16})
+    ', batch 3, height 16'
+    """
+    return "".join(f", {name} {size}" for name, size in sizes.items())
