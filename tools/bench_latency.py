@@ -29,6 +29,7 @@ import torch
 
 import graphprune as gp
 from graphprune import exporting
+from graphprune.capture import capture
 from graphprune.exporting.runtime import timer
 from models_zoo.sources import torchvision_model
 
@@ -51,7 +52,7 @@ def measured(profile: gp.Profile, model: torch.nn.Module, image: torch.Tensor) -
     """The model's file against the original's."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "slim.onnx")
-        exporting.export_onnx(model, (image,), {}, path, True)
+        exporting.export_onnx(capture(model, image), path)
         timed = profile.measure(path, seconds=8)
     return {"ratio": timed.ratio, "slim_ms": timed.slim_ms, "original_ms": timed.original_ms}
 
@@ -96,7 +97,7 @@ def halves(name: str) -> Iterator[Row]:
                 }
                 continue
             paths[case] = Path(folder, f"{len(paths)}.onnx")
-            exporting.export_onnx(model, (image,), {}, paths[case], True)
+            exporting.export_onnx(capture(model, image), paths[case])
         times = together(list(paths.values()), image)
         for case, spent in zip(paths, times, strict=True):
             if case != ORIGINAL:

@@ -144,8 +144,10 @@ def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
         return
     with checks.attempt(name):
         args, kwargs = _inputs(path, files.reported("source").get("inputs"))
-        for row in exporting.parity(path, files.model.eval(), (args, kwargs), BATCHES):
-            checks.add(f"{name}, batch {row.batch}", row.max_rel <= ONNX_TOLERANCE, "", row.max_rel)
+        for row in exporting.parity(
+            path, files.model.eval(), (args, kwargs), [{"batch": size} for size in BATCHES]
+        ):
+            checks.add(f"{name}, {row}", row.max_rel <= ONNX_TOLERANCE, "", row.max_rel)
 
 
 def _run_checker(path: Path) -> None:

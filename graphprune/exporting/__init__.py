@@ -9,7 +9,7 @@ from graphprune.exporting.directory import ensure_writable, rows_to_json, write_
 from graphprune.exporting.graph_json import graph_to_json, read_graph
 from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
-from graphprune.exporting.parity import Parity, parity, samples
+from graphprune.exporting.parity import BATCHES, Parity, parity, samples
 from graphprune.exporting.runtime import (
     Latency,
     NodeTime,
@@ -25,6 +25,7 @@ from graphprune.exporting.source import module_source
 from graphprune.exporting.store import load_model, read_tensors, save_model, write_tensors
 
 __all__ = [
+    "BATCHES",
     "OTHER",
     "Latency",
     "NodeTime",

@@ -15,11 +15,11 @@ from typing import Any
 
 from graphprune.exporting.runtime import Array, NodeTime, node_times
 
-__all__ = ["OTHER", "Nodes", "layer_of", "layer_times", "name_nodes", "note_layers"]
+__all__ = ["LAYER", "OTHER", "Nodes", "layer_of", "layer_times", "name_nodes", "note_layers"]
 
 OTHER = "other"
 FUSED = "Fused"  # FusedConv, FusedMatMul: an operator with what comes after it
-LAYER = "pkg.graphprune.layer"  # a note on nodes while a program is optimised
+LAYER = "pkg.graphprune.layer"  # a note on nodes from their translation on, until the program is optimised
 SCOPES = "pkg.torch.onnx.name_scopes"  # of torch's exporter: modules from the outermost to the innermost, the operator
 MARK = "/"
 
@@ -117,6 +117,8 @@ def name_nodes(graph: Any) -> None:
 
 
 def _innermost(node: Any) -> str:
+    if LAYER in node.metadata_props:
+        return str(node.metadata_props[LAYER])
     scopes = literal_eval(node.metadata_props.get(SCOPES, "[]"))
     return str(scopes[-2]) if len(scopes) > 2 else ""
 

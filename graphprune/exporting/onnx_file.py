@@ -1,4 +1,4 @@
-"""A model as an ONNX file: optimised, checked, its batch dimension really symbolic.
+"""A program as an ONNX file: optimised, checked, with the dimensions that vary under their names.
 
 A file can be written a second time with other values for the model's tensors. Where the model's own values hide
 its inputs, as zero-initialised layers do, only such a twin shows whether the operators are right.
@@ -7,22 +7,24 @@ its inputs, as zero-initialised layers do, only such a twin shows whether the op
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from graphprune.exporting.conversion import FIXED_BATCH, UNKNOWN, convert, quiet, replace_initializers
+from graphprune.capture.inputs import registered_tensors
+from graphprune.capture.program import Program
+from graphprune.exporting.conversion import convert
+from graphprune.exporting.initializers import Names, replace_initializers
 from graphprune.exporting.layer_times import name_nodes, note_layers
+from graphprune.exporting.refusals import UNKNOWN, quiet
+from graphprune.exporting.translation import translate
 from graphprune.ground.errors import ExportError, first_line
 
-__all__ = ["OnnxFile", "OnnxProgram", "check_batch", "check_file", "export_onnx"]
-
-BATCH = "batch"
+__all__ = ["OnnxFile", "OnnxProgram", "check_file", "export_onnx"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class OnnxFile:
         input_names: names of the inputs, the model's arguments in order.
         output_names: names of the outputs, the tensors among the flattened results.
         operators: digest of the operators and their settings in order, whatever the weights.
+        fixed: dimensions of inputs that vary in the program, and are fixed in the file → why.
     """
 
     path: Path
@@ -44,30 +47,42 @@ class OnnxFile:
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
     operators: str
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class OnnxProgram:
-    """A converted model, to be written once or more.
+    """A converted program, to be written once or more.
 
     Attributes:
-        converted: the program, not optimised and never changed.
-        dynamic_batch: dimension 0 of every input is the symbolic dimension "batch".
+        model: an `onnx_ir.Model`, not optimised and never changed.
+        names: what its tensors are called.
+        sizes: of every input its sizes, the names of those that vary.
+        fixed: see `OnnxFile`.
     """
 
-    converted: torch.onnx.ONNXProgram
-    dynamic_batch: bool
+    model: Any
+    names: Names
+    sizes: tuple[tuple[int | str, ...], ...]
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic_batch: bool
-    ) -> OnnxProgram:
-        """Converts `model`; see `convert`.
+    def of(cls, program: Program, module: nn.Module | None = None) -> OnnxProgram:
+        """Converts ``program``, with the values that the tensors of ``module`` have now.
+
+        Args:
+            module: what `raise_program` made of it, in eval mode.
 
         Raises:
-            ExportError: the model cannot be exported.
+            ExportError: the program cannot be exported, or the module is in training mode.
         """
-        return cls(convert(model, args, kwargs, dynamic_batch), dynamic_batch)
+        if module is not None and module.training:
+            raise ExportError("the model is in training mode", "call model.eval() before exporting")
+        converted = _translated(program)
+        if module is not None:
+            with quiet(), torch.no_grad():
+                replace_initializers(converted.model.graph, converted.names, registered_tensors(module))
+        return converted
 
     def write(self, path: Path, tensors: Mapping[str, torch.Tensor] | None = None) -> OnnxFile:
         """Optimise the program, write it to `path` and check the file.
@@ -83,9 +98,9 @@ class OnnxProgram:
                 does not pass ONNX's checker.
         """
         with quiet(), torch.no_grad():
-            draft = torch.onnx.ONNXProgram(self.converted.model.clone(), None)
+            draft = torch.onnx.ONNXProgram(self.model.clone(), None)
             if tensors is not None:
-                replace_initializers(draft.model.graph, self.converted, tensors)
+                replace_initializers(draft.model.graph, self.names, tensors)
             note_layers(draft.model.graph)
             draft.optimize()
             _tidy(draft.model)
@@ -96,33 +111,58 @@ class OnnxProgram:
                     f"{path} cannot be written: {error.strerror}", "choose a writable place"
                 ) from error
             del draft  # checking loads the file
-            return check_file(path, self.dynamic_batch)
+            return replace(check_file(path, self.sizes), fixed=self.fixed)
 
 
-def export_onnx(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], path: Path, dynamic_batch: bool
-) -> OnnxFile:
-    """Write `model` to the ONNX file `path` and check the file; see `convert` and `OnnxProgram.write`.
+def export_onnx(program: Program, path: Path, module: nn.Module | None = None) -> OnnxFile:
+    """Write ``program`` to the ONNX file `path` and check the file; see `OnnxProgram`.
 
     Raises:
-        ExportError: the model is in training mode, fixes its batch size, or has an operation that cannot be
-            exported; or the file does not pass ONNX's checker.
+        ExportError: the program has an operation that cannot be exported; or the file does not pass ONNX's checker.
     """
-    return OnnxProgram.of(model, args, kwargs, dynamic_batch).write(path)
+    return OnnxProgram.of(program, module).write(path)
+
+
+def _translated(program: Program) -> OnnxProgram:
+    """Node by node; where that cannot be, by torch's own exporter, for any batch size or for the example's.
+
+    Raises:
+        ExportError: the reason why there is no translation, where torch's exporter has none either.
+    """
+    try:
+        return OnnxProgram(*translate(program), _sizes(program, set(program.sizes)))
+    except ExportError as error:
+        reason = error
+    for varying in ({"batch"}, set[str]()) if program.dynamic_batch else (set[str](),):
+        try:
+            converted = convert(program, bool(varying))
+        except ExportError:
+            continue
+        fixed = {str(at): reason.message for at in program.dimensions if at.name and at.name not in varying}
+        return OnnxProgram(*converted, _sizes(program, varying), fixed)
+    raise reason
+
+
+def _sizes(program: Program, varying: set[str]) -> tuple[tuple[int | str, ...], ...]:
+    """Of every tensor among the inputs its sizes, the names of those that vary."""
+    sizes: dict[int, list[int | str]] = {}
+    for at in program.dimensions:
+        sizes.setdefault(at.place, []).append(at.name if at.name in varying else at.size)
+    leaves = program.flat_inputs(*program.example)
+    tensors = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+    return tuple(tuple(sizes.get(place, ())) for place in tensors)
 
 
 def _tidy(model: Any) -> None:
-    """Name the nodes and the batch dimension, and drop the exporter's notes, which quote local paths and source."""
+    """Name the nodes, and drop the notes, among them those of torch's exporter, which quote local paths and source."""
     name_nodes(model.graph)
     values = list(model.graph.inputs)
-    symbols = {str(value.shape[0]) for value in values if value.shape and not isinstance(value.shape[0], int)}
     _drop_notes(model.graph.metadata_props)
     for node in model.graph.all_nodes():
         _drop_notes(node.metadata_props)
         values.extend(node.outputs)
     for value in values:
         _drop_notes(value.metadata_props)
-        value.shape = _renamed(value.shape, symbols)
 
 
 def _drop_notes(notes: dict[str, str]) -> None:
@@ -130,21 +170,12 @@ def _drop_notes(notes: dict[str, str]) -> None:
         del notes[key]
 
 
-def _renamed(shape: Any, symbols: set[str]) -> Any:
-    import onnx_ir
+def check_file(path: Path, sizes: Sequence[Sequence[int | str]] | None = None) -> OnnxFile:
+    """Checks a file, and that its inputs have these ``sizes``, or names of sizes.
 
-    if shape is None or not symbols:
-        return shape
-    pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(symbols)))})\b")
-    return onnx_ir.Shape(
-        [
-            size if isinstance(size, int) or size.value is None else pattern.sub(BATCH, size.value)
-            for size in shape
-        ]
-    )
-
-
-def check_file(path: Path, dynamic_batch: bool) -> OnnxFile:
+    Raises:
+        ExportError: it is no valid ONNX, or the sizes are others.
+    """
     import onnx
 
     try:
@@ -152,8 +183,8 @@ def check_file(path: Path, dynamic_batch: bool) -> OnnxFile:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # the checker's errors have no common base class
         raise ExportError(f"the exported file is not valid ONNX: {first_line(error)}", UNKNOWN) from error
-    if dynamic_batch:
-        check_batch(model.graph.input)
+    if sizes is not None:
+        _check_sizes(model.graph.input, sizes)
     outside = {
         entry.value
         for tensor in model.graph.initializer
@@ -170,13 +201,13 @@ def check_file(path: Path, dynamic_batch: bool) -> OnnxFile:
     )
 
 
-def check_batch(inputs: Any) -> None:
-    for value in inputs:
-        sizes = value.type.tensor_type.shape.dim
-        if len(sizes) > 0 and not sizes[0].dim_param:
+def _check_sizes(inputs: Any, wanted: Sequence[Sequence[int | str]]) -> None:
+    for value, sizes in zip(inputs, wanted, strict=True):
+        found = [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
+        if found != list(sizes):
             raise ExportError(
-                f"the exported file fixes dimension 0 of input {value.name!r} at {sizes[0].dim_value}",
-                FIXED_BATCH,
+                f"input {value.name!r} of the exported file has sizes {found}, the program {list(sizes)}",
+                "report the model",
             )
 
 

@@ -11,24 +11,26 @@ import numpy
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from graphprune.capture.inputs import Inputs
+from graphprune.capture.dimensions import Dimension
+from graphprune.capture.inputs import Inputs, with_sizes
 from graphprune.exporting.runtime import Array, match_inputs, runner, session, to_numpy
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError
 
-__all__ = ["Parity", "largest_error", "parity", "samples"]
+__all__ = ["BATCHES", "Parity", "largest_error", "parity", "samples"]
 
+BATCHES: tuple[Mapping[str, int], ...] = ({"batch": 1}, {"batch": 3})
 _Reference = Callable[[Any], list[Array]]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the file's outputs are from the model's, over all outputs at one batch size.
+    """How far the file's outputs are from the model's, over all outputs at some sizes of the inputs.
 
     Attributes:
-        batch: number of samples.
+        sizes: the sizes that were set, by the names of the file's dimensions; the others are the example's.
         max_abs: largest absolute difference.
         max_rel: largest over the outputs of (largest absolute difference / largest absolute value).
         change: what other inputs change in the model's outputs, measured as `max_rel` is; None where there are
@@ -36,17 +38,20 @@ class Parity:
             output could be wrong.
     """
 
-    batch: int
+    sizes: Mapping[str, int]
     max_abs: float
     max_rel: float
     change: float | None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {size}" for name, size in self.sizes.items()) or "as in the example"
 
 
 def parity(
     path: Path,
     model: nn.Module,
     inputs: Inputs,
-    batch_sizes: Sequence[int] = (1, 3),
+    sizes: Sequence[Mapping[str, int]] = BATCHES,
     seed: int = 0,
     tensors: Mapping[str, Tensor] | None = None,
 ) -> list[Parity]:
@@ -56,8 +61,8 @@ def parity(
         path: an exported file.
         model: the model it was exported from, in eval mode.
         inputs: example arguments and keywords. Floating tensors are replaced by normal random numbers of their
-            shape and the batch size, others keep their values, repeated or cut to the batch size.
-        batch_sizes: sizes to try where the file's batch dimension is symbolic; otherwise only the example's.
+            shape at the sizes, others keep their values, repeated or cut to the sizes.
+        sizes: what to compare at, by the names of the file's dimensions; names that it has not are left aside.
         seed: of the random numbers.
         tensors: values by name in the place of the model's own parameters and buffers, the ones that the file
             was written with; names that the model lacks are left aside.
@@ -66,38 +71,50 @@ def parity(
         ExportError: onnxruntime fails on the file, or gives outputs of another number or shape.
     """
     loaded, generator = session(path), torch.Generator().manual_seed(seed)
-    drawn = _drawn(loaded, inputs, batch_sizes, generator)
     reference = _reference(model, tensors or {})
-    return [_compare(loaded, reference, given, batch, generator) for batch, given in drawn.items()]
+    return [
+        _compare(loaded, reference, given, at, generator)
+        for at, given in _drawn(loaded, inputs, sizes, generator)
+    ]
 
 
-def samples(path: Path, inputs: Inputs, batch_sizes: Sequence[int] = (1, 3), seed: int = 0) -> list[Inputs]:
+def samples(
+    path: Path, inputs: Inputs, sizes: Sequence[Mapping[str, int]] = BATCHES, seed: int = 0
+) -> list[Inputs]:
     """The arguments and keywords on which `parity` compares when it is called with the same options."""
     generator = torch.Generator().manual_seed(seed)
-    return list(_drawn(session(path), inputs, batch_sizes, generator).values())
+    return [given for _, given in _drawn(session(path), inputs, sizes, generator)]
 
 
 def _drawn(
-    loaded: Any, inputs: Inputs, batch_sizes: Sequence[int], generator: torch.Generator
-) -> dict[int, Any]:
-    """Size of the batch → arguments with new values in floating tensors."""
+    loaded: Any, inputs: Inputs, sizes: Sequence[Mapping[str, int]], generator: torch.Generator
+) -> list[tuple[dict[str, int], Inputs]]:
+    """Sizes, and arguments of these sizes with new values in floating tensors."""
+    dimensions = _dimensions(loaded, inputs)
+    names = {dimension.name for dimension in dimensions}
+    known = [{name: size for name, size in at.items() if name in names} for at in sizes]
+    return [
+        (at, _renewed_all(with_sizes(inputs, dimensions, at), generator))
+        for number, at in enumerate(known)
+        if at not in known[:number]
+    ]
+
+
+def _dimensions(loaded: Any, inputs: Inputs) -> list[Dimension]:
+    """The dimensions of the inputs that the file names."""
     shapes = {value.name: value.shape for value in loaded.get_inputs()}
-    symbolic = {name for name, shape in shapes.items() if shape and not isinstance(shape[0], int)}
-    examples = match_inputs(list(shapes), *inputs)
-    if not symbolic:
-        first = next((tensor for tensor in examples.values() if tensor.dim() > 0), torch.zeros(1))
-        batch_sizes = (first.shape[0],)
-    changing = {id(tensor) for name, tensor in examples.items() if name in symbolic}
+    leaves = tree_leaves(inputs)
+    places = {id(leaf): place for place, leaf in enumerate(leaves)}
+    return [
+        Dimension(name, places[id(tensor)], dim, tensor.shape[dim], size)
+        for name, tensor in match_inputs(list(shapes), *inputs).items()
+        for dim, size in enumerate(shapes[name])
+        if isinstance(size, str)
+    ]
 
-    def drawn(batch: int) -> Any:
-        def draw(tensor: Tensor) -> Tensor:
-            if id(tensor) in changing:
-                tensor = torch.cat([tensor] * -(-batch // tensor.shape[0]))[:batch]
-            return _renewed(tensor, generator)
 
-        return tree_map_only(Tensor, draw, (inputs[0], dict(inputs[1])))
-
-    return {batch: drawn(batch) for batch in batch_sizes}
+def _renewed_all(inputs: Inputs, generator: torch.Generator) -> Inputs:
+    return tree_map_only(Tensor, lambda tensor: _renewed(tensor, generator), inputs)
 
 
 def _renewed(tensor: Tensor, generator: torch.Generator) -> Tensor:
@@ -121,7 +138,7 @@ def _reference(model: nn.Module, tensors: Mapping[str, Tensor]) -> _Reference:
 
 
 def _compare(
-    loaded: Any, reference: _Reference, inputs: Any, batch: int, generator: torch.Generator
+    loaded: Any, reference: _Reference, inputs: Any, sizes: Mapping[str, int], generator: torch.Generator
 ) -> Parity:
     found, expected = runner(loaded, *inputs)(), reference(inputs)
     if not expected or len(found) != len(expected):
@@ -133,7 +150,7 @@ def _compare(
         for wanted, output, value in zip(expected, found, loaded.get_outputs(), strict=True)
     ]
     max_abs, max_rel = (max(column) for column in zip(*errors, strict=True))
-    return Parity(batch, max_abs, max_rel, _change(reference, inputs, expected, generator))
+    return Parity(sizes, max_abs, max_rel, _change(reference, inputs, expected, generator))
 
 
 def _change(
@@ -160,7 +177,7 @@ def _change_of(one: Array, other: Array) -> float:
 def _others(inputs: Any, generator: torch.Generator) -> Any:
     """New floating tensors; without any, integers in reverse order, which are still in their range."""
     if any(tensor.is_floating_point() for tensor in tensor_leaves(inputs)):
-        return tree_map_only(Tensor, lambda tensor: _renewed(tensor, generator), inputs)
+        return _renewed_all(inputs, generator)
     return tree_map_only(Tensor, lambda tensor: tensor.flip(-1) if tensor.dim() else tensor, inputs)
 
 

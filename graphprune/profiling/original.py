@@ -20,7 +20,6 @@ from graphprune import exporting
 from graphprune.axes.cost import CostFunction, Polynomial
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Term
-from graphprune.capture.raising import raise_program
 from graphprune.exporting import Latency
 from graphprune.ground.clock import Progress
 from graphprune.ground.errors import InputError
@@ -97,8 +96,7 @@ def profile(
     progress("export the original")
     folder = mkdtemp(prefix="graphprune-")
     try:
-        model, path = raise_program(program, "Original"), Path(folder, "original.onnx")
-        written = exporting.export_onnx(model, *program.example, path, program.dynamic_batch)
+        written = exporting.export_onnx(program, Path(folder, "original.onnx"))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -10,7 +10,7 @@ from torch import fx
 
 from graphprune import exporting
 from graphprune.capture.program import Program
-from graphprune.exporting import OnnxFile, Parity
+from graphprune.exporting import BATCHES, OnnxFile, Parity
 from graphprune.ground.clock import Clock
 from graphprune.verifying import Check, calm
 
@@ -27,29 +27,30 @@ NAME = "onnxruntime equals PyTorch"
 def write_checked(
     program: Program, model: fx.GraphModule, path: Path, clock: Clock
 ) -> tuple[OnnxFile, tuple[Check, ...]]:
-    """Writes `model` to `path` and compares it, at two batch sizes, in onnxruntime.
+    """Writes `program` to `path` and compares it, at two batch sizes and all sizes that were tried, in onnxruntime.
 
     A model's own tensors can hide its inputs, or whole branches: heads and layer scales often start at zero. So
     the same program is written a second time on random parameters and running statistics, compared, and
     deleted. At any time at most one random copy of the weights is held.
 
     Args:
-        program: the captured original, for its example inputs.
+        program: the slim program.
+        model: the module that was raised from it, whose tensors count.
 
     Raises:
         ExportError: the model cannot be exported, or onnxruntime cannot run it.
     """
-    args, kwargs = program.example
+    inputs, sizes = program.example, [*BATCHES, *program.tried]
     with clock("export"):
-        converted = exporting.OnnxProgram.of(model, args, kwargs, program.dynamic_batch)
+        converted = exporting.OnnxProgram.of(program, model)
         written = converted.write(path)
     with clock("run in onnxruntime"):
-        own = exporting.parity(path, model, (args, kwargs))
+        own = exporting.parity(path, model, inputs, sizes)
     with clock("compare on random weights"), TemporaryDirectory(dir=path.parent) as folder:
-        values = calm(model, exporting.samples(path, (args, kwargs)), seed=0)
+        values = calm(model, exporting.samples(path, inputs, sizes), seed=0)
         twin = converted.write(Path(folder, path.name), values)
         del converted
-        random = exporting.parity(twin.path, model, (args, kwargs), tensors=values)
+        random = exporting.parity(twin.path, model, inputs, sizes, tensors=values)
     note = "" if twin.operators == written.operators else "optimised to other operators than the file"
     return written, (*_checks(NAME, own), *_checks(f"{NAME}, random parameters", random, note))
 
@@ -59,6 +60,4 @@ def _checks(name: str, rows: list[Parity], note: str = "") -> Iterator[Check]:
         blind = row.change is not None and row.change < BLIND
         hidden = f"outputs hardly depend on the input: by {row.change:.0e}" if blind else ""
         detail = "; ".join(filter(None, (hidden, note)))
-        yield Check(
-            f"{name}, batch {row.batch}", row.max_rel <= ONNX_TOLERANCE, row.max_rel, ONNX_TOLERANCE, detail
-        )
+        yield Check(f"{name}, {row}", row.max_rel <= ONNX_TOLERANCE, row.max_rel, ONNX_TOLERANCE, detail)

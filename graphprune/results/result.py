@@ -15,7 +15,7 @@ from graphprune import exporting
 from graphprune.asking.record import as_options
 from graphprune.asking.toml import settings_text, spelled
 from graphprune.axes.dependency import Cost, DependencyGraph
-from graphprune.capture import graft
+from graphprune.capture import Program, graft
 from graphprune.capture.dimensions import Dimension
 from graphprune.cutting.cut import Cut
 from graphprune.ground.clock import Clock, Progress
@@ -84,6 +84,7 @@ class Result:
         plan: which units were kept, and which indices of every tensor.
         verdict: every check with its figure.
         graph: the dependency graph of the original.
+        slim: the program that ``model`` was raised from, before any fine-tuning; the ONNX file is made of it.
         before, after: multiply-accumulates of one example, and parameters.
         seconds: wall seconds of every stage.
         profile: the original's ONNX file, where a budget needed it.
@@ -98,6 +99,7 @@ class Result:
     plan: Plan
     verdict: Verdict
     graph: DependencyGraph
+    slim: Program
     before: Cost
     after: Cost
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class Result:
             cut.plan,
             cut.verdict,
             cut.graph,
+            cut.slim,
             cut.graph.cost(),
             cut.cost,
             dict(seconds),
@@ -223,7 +226,7 @@ class _Saving:
 
     def write_onnx(self, path: Path) -> None:
         """Writes and checks the file, and times it."""
-        written, checks = write_checked(self.result.graph.program, self.result.model, path, self.clock)
+        written, checks = write_checked(self.result.slim, self.result.model, path, self.clock)
         checks = (*checks, *_bytes_met(self.result, written.bytes))
         self.report["verdict"] = self.result.verdict.with_checks(*checks).to_dict()
         if failed := "; ".join(str(check) for check in checks if not check.passed):
@@ -232,6 +235,8 @@ class _Saving:
             )
         self.report["after"]["onnx_bytes"] = written.bytes
         self.report["opset"] = written.opset
+        if written.fixed:  # sizes that vary in PyTorch
+            self.report["onnx_fixed"] = dict(written.fixed)
         if self.latency:
             self.measure(path)
 

@@ -139,12 +139,10 @@ def _same(one: Plan, other: Plan) -> bool:
 def run_time(prepared: Prepared, plan: Plan, clock: Clock) -> Latency:
     """How long the slim model of a plan takes in onnxruntime, beside the original."""
     assert prepared.profile is not None
-    program = prepared.graph.program
     with TemporaryDirectory(prefix="graphprune-") as folder:
         path = Path(folder, "slim.onnx")
         with clock("export a candidate"):
-            model = cut(prepared.graph, plan).module
-            exporting.export_onnx(model, *program.example, path, program.dynamic_batch)
+            exporting.export_onnx(cut(prepared.graph, plan).slim, path)
         with clock("time a candidate"):
             return prepared.profile.measure(path)
 

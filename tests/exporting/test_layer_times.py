@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import graphprune as gp
+from graphprune.capture import capture
 from graphprune.exporting import NodeTime, feeder, layer_times, make_feed, session
 from graphprune.exporting.layer_times import Nodes, layer_of
 from graphprune.exporting.onnx_file import export_onnx
@@ -119,6 +120,6 @@ def test_kernels_are_traced_back(name: str, operator: str, layer: str) -> None:
 def test_layers_of_a_user_keep_slashes_out(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 4))
     model.add_module("a/b", nn.Linear(4, 2))
-    export_onnx(model.eval(), (torch.randn(2, 4),), {}, tmp_path / "m.onnx", True)
+    export_onnx(capture(model, torch.randn(2, 4)), tmp_path / "m.onnx")
     names = [layer_of(node.name) for node in onnx.load(str(tmp_path / "m.onnx")).graph.node]
     assert set(names) == {"0", "a/b"}

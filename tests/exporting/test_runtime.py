@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from graphprune.capture import capture
 from graphprune.exporting import export_onnx, latency, parity, runtime, session
 from graphprune.exporting.parity import largest_error
 from graphprune.exporting.runtime import match_inputs, to_numpy
@@ -37,14 +38,14 @@ KWARGS = {"unused": torch.ones(2, 1), "scale": torch.ones(2, 1, 1)}
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     model = Inputs().eval()
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    assert export_onnx(model, ARGS, KWARGS, path, dynamic_batch=True).path == path
+    assert export_onnx(capture(model, (ARGS, KWARGS)), path).path == path
     return model, path
 
 
 def test_parity_feeds_nested_and_keyword_inputs(exported: tuple[nn.Module, Path]) -> None:
     model, path = exported
     results = parity(path, model, (ARGS, KWARGS))
-    assert [result.batch for result in results] == [1, 3]
+    assert [str(result) for result in results] == ["batch 1", "batch 3"]
     assert all(result.max_abs < 1e-6 for result in results)
 
 

@@ -15,8 +15,10 @@ from onnx import numpy_helper
 from torch import nn
 
 import graphprune as gp
-from graphprune.exporting import OnnxProgram, parity
-from graphprune.exporting.conversion import read_tensors, replace_initializers
+from graphprune.capture import Program, capture
+from graphprune.exporting import OnnxProgram, onnx_file, parity
+from graphprune.exporting.initializers import Names, replace_initializers
+from graphprune.exporting.translation import translate
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import ExportError, VerificationError
 from graphprune.results import onnx_checks
@@ -31,7 +33,7 @@ TOLERANCE = 1e-5  # a handful of layers: some units in the last place of the lar
 def converted(name: str) -> tuple[nn.Module, OnnxProgram]:
     case = CASES[name]
     model = case.build()
-    return model, OnnxProgram.of(model, case.args, case.kwargs, dynamic_batch=True)
+    return model, OnnxProgram.of(capture(model, (case.args, case.kwargs)))
 
 
 def own_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -43,15 +45,13 @@ def test_every_tensor_is_replaced(name: str) -> None:
     model, program = converted(name)
     own = own_tensors(model)
     values = {key: tensor + 7 if tensor.is_floating_point() else ~tensor for key, tensor in own.items()}
-    graph = program.converted.model.clone().graph
+    graph = program.model.clone().graph
     before = {key: value.const_value for key, value in graph.initializers.items()}
-    replace_initializers(graph, program.converted, values)
+    replace_initializers(graph, program.names, values)
     for key, initializer in graph.initializers.items():
         wanted = values[key].detach().numpy() if key in values else before[key].numpy()
         assert numpy.array_equal(initializer.const_value.numpy(), wanted), key
-        assert program.converted.model.graph.initializers[key].const_value is before[key], (
-            "the original stays"
-        )
+        assert program.model.graph.initializers[key].const_value is before[key], "the original stays"
     # a tied tensor has one initializer, under one of its names; a counter of batches is not read
     used = {node.target for node in model.graph.nodes if node.op in ("get_attr", "call_module")}
     reads = {key for key in own if key in used or key.rpartition(".")[0] in used}
@@ -59,9 +59,7 @@ def test_every_tensor_is_replaced(name: str) -> None:
         id(own[key]) for key in graph.initializers.keys() & own.keys()
     }
     assert missed == {id(own[key]) for key in reads if key.endswith("num_batches_tracked")}
-    assert {id(own[key]) for key in read_tensors(program.converted)} == {
-        id(own[key]) for key in reads
-    } - missed
+    assert {id(own[key]) for key in program.names.reads} == {id(own[key]) for key in reads} - missed
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,7 +70,7 @@ def test_the_twin_agrees_with_the_model_on_the_same_values(name: str, tmp_path: 
     twin = program.write(tmp_path / "twin.onnx", drawn)
     assert twin.operators == file.operators
     rows = parity(twin.path, model, (case.args, case.kwargs), tensors=drawn)
-    assert [row.batch for row in rows] == [1, 3]
+    assert [row.sizes for row in rows] == [{"batch": 1}, {"batch": 3}]
     assert all(row.max_rel < TOLERANCE and row.change > 1e-2 for row in rows)
     # the values do matter, and the model has kept its own
     assert all(row.max_rel > 0.01 for row in parity(twin.path, model, (case.args, case.kwargs)))
@@ -103,10 +101,10 @@ def test_a_tensor_that_cannot_be_replaced_is_refused() -> None:
     values = own_tensors(model)
 
     def refused(change: Callable[[onnx_ir.Graph, dict[str, torch.Tensor]], object], text: str) -> None:
-        graph, given = program.converted.model.clone().graph, dict(values)
+        graph, given = program.model.clone().graph, dict(values)
         change(graph, given)
         with pytest.raises(ExportError, match=text):
-            replace_initializers(graph, program.converted, given)
+            replace_initializers(graph, program.names, given)
 
     def rename(graph: onnx_ir.Graph, given: dict[str, torch.Tensor]) -> None:
         graph.initializers["norm.weight"].name = "val_3"
@@ -138,9 +136,9 @@ class Unused(nn.Module):
 def test_unread_tensors_are_not_missed() -> None:
     model = traced(Unused())
     model.register_buffer("spare", torch.ones(2))
-    program = OnnxProgram.of(model, (torch.ones(2, 3),), {}, dynamic_batch=True)
+    program = OnnxProgram.of(capture(model, torch.ones(2, 3)))
     names = ("fc.weight", "fc.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var")
-    assert read_tensors(program.converted) == set(names)
+    assert program.names.reads == set(names)
 
 
 # -- what a saved result says ---------------------------------------------------------------------------------
@@ -170,25 +168,23 @@ def checks_of(model: nn.Module, folder: Path) -> dict[str, Check]:
     torch.manual_seed(0)
     result = gp.shrink(model, torch.zeros(2, 6), ratio=0.5, importance="random")
     clock = Clock(lambda stage: None)
-    _, checks = onnx_checks.write_checked(result.graph.program, result.model, folder / "model.onnx", clock)
+    _, checks = onnx_checks.write_checked(result.slim, result.model, folder / "model.onnx", clock)
     assert [path.name for path in folder.iterdir()] == ["model.onnx"]
     return {check.name.removeprefix("onnxruntime equals PyTorch, "): check for check in checks}
 
 
 def with_wrong_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on the exporter takes every Relu for an Abs."""
-    right = torch.onnx.export
 
-    def wrong(*args: Any, **kwargs: Any) -> torch.onnx.ONNXProgram:
-        program = right(*args, **kwargs)
-        assert program is not None
-        relus = [node for node in program.model.graph if node.op_type == "Relu"]
+    def wrong(program: Program) -> tuple[Any, Names]:
+        model, names = translate(program)
+        relus = [node for node in model.graph if node.op_type == "Relu"]
         assert relus
         for node in relus:
             node.op_type = "Abs"
-        return program
+        return model, names
 
-    monkeypatch.setattr(torch.onnx, "export", wrong)
+    monkeypatch.setattr(onnx_file, "translate", wrong)
 
 
 def test_an_operator_that_is_wrong_where_weights_are_zero_is_caught(
@@ -276,7 +272,7 @@ def test_integers_are_turned_round_to_see_whether_they_matter(
     ids: list[list[int]], known: bool, tmp_path: Path
 ) -> None:
     model, args = traced(Ids()), (torch.tensor(ids),)
-    file = OnnxProgram.of(model, args, {}, dynamic_batch=True).write(tmp_path / "model.onnx")
+    file = OnnxProgram.of(capture(model, args)).write(tmp_path / "model.onnx")
     for row in parity(file.path, model, (args, {})):
         assert (row.change is not None) == known
         assert not known or row.change > 0.01

@@ -81,7 +81,7 @@ def test_onnx_agrees_at_two_batch_sizes_and_is_not_blind(name: str, tmp_path) ->
     model, image = torchvision_example(name)
     result = gp.shrink(model, image[..., :64, :64], ratio=0.5, importance="random", seed=2)
     clock = Clock(lambda stage: None)
-    written, checks = write_checked(result.graph.program, result.model, tmp_path / "model.onnx", clock)
+    written, checks = write_checked(result.slim, result.model, tmp_path / "model.onnx", clock)
     assert [check.name.removeprefix("onnxruntime equals PyTorch, ") for check in checks] == [
         "batch 1",
         "batch 3",

@@ -63,7 +63,7 @@ def written(graph: gp.DependencyGraph, tmp_path_factory: pytest.TempPathFactory)
     program = graph.program
     assert program.model is not None
     path = tmp_path_factory.mktemp("original") / "original.onnx"
-    return exporting.export_onnx(program.model.eval(), *program.example, path, program.dynamic_batch)
+    return exporting.export_onnx(program, path)
 
 
 @pytest.fixture

@@ -1,0 +1,121 @@
+"""The operators of PyTorch in ONNX: the library that torch's own exporter translates with, called node by node.
+
+Torch offers this library through `torch.onnx.export` only, which traces the whole model anew. What is used of it here
+is private to torch: ``torch.onnx._internal.exporter``, of it ``_registration.ONNXRegistry.from_torchlib`` and its
+``get_decomps`` and ``functions``, ``_building.OpRecorder`` and ``_tensors.SymbolicTensor``. Where a version of torch
+lacks any of them, `library` says so with an ExportError, and the whole model goes through `torch.onnx.export`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+
+from graphprune.ground.errors import ExportError, first_line
+
+__all__ = ["LIBRARY_OPSET", "OPSET", "Library", "Recording", "library"]
+
+OPSET = 20  # what `torch.onnx.export` writes by default
+LIBRARY_OPSET = 18  # what its functions are written in
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The ONNX nodes that a translation made, the functions that they call, and its results."""
+
+    results: Any
+    nodes: list[Any]
+    functions: Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class Library:
+    """Torch's translations; constants are shared by all that are made with one library.
+
+    Attributes:
+        op: the operators of ONNX: ``op.Relu(x)`` within `record` makes a node.
+        parts: operators that were taken apart already, see `taken_apart`.
+    """
+
+    registry: Any
+    recorder: Any
+    symbolic: Any
+    op: Any
+    constants: dict[Any, Any] = field(default_factory=dict)
+    parts: dict[Any, Any] = field(default_factory=dict)
+
+    def function(self, target: Any, is_complex: bool = False) -> Any:
+        """What translates the operator; None if nothing does."""
+        found = [item for item in self.registry.get_decomps(target) if item.is_complex == is_complex]
+        return found[0].onnx_function if found else None
+
+    def aten(self, name: str) -> Any:
+        """What translates ``aten.name``, with its overload; called within `record` it makes nodes."""
+        packet, _, overload = name.partition(".")
+        return self.function(getattr(getattr(torch.ops.aten, packet), overload or "default"))
+
+    def record(self, make: Callable[[], Any]) -> Recording:
+        """Runs ``make``, which calls translations on values, numbers, texts and lists of these.
+
+        Raises:
+            Exception: whatever a translation raises on such arguments.
+        """
+        from onnxscript import evaluator
+
+        recorder = self.recorder(self.op, self.constants)
+        before = dict(self.constants)
+        try:
+            with evaluator.default_as(recorder):
+                results = make()
+        except BaseException:
+            # the constants that it made are in no graph
+            self.constants.clear()
+            self.constants.update(before)
+            raise
+        return Recording(results, recorder.nodes, recorder.functions)
+
+    def value(self, name: str | None = None) -> Any:
+        """A value that translations can compute with."""
+        return self.symbolic(self.op, name=name)
+
+    def decompositions(self) -> dict[Any, Any]:
+        """Operators that torch can take apart, without those that are translated as they are."""
+        return {target: how for target, how in _table().items() if not self.registry.get_decomps(target)}
+
+
+def library() -> Library:
+    """The library of this version of torch, with no constants yet.
+
+    Raises:
+        ExportError: this version has another one.
+    """
+    try:
+        registry, recorder, symbolic = _private()
+        from onnxscript.values import Opset
+
+        return Library(registry, recorder, symbolic, Opset("", OPSET))
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ExportError(
+            f"torch {torch.__version__} keeps its ONNX operators elsewhere: {first_line(error)}",
+            "use a version of torch that graphprune was tested with",
+        ) from error
+
+
+@cache
+def _table() -> dict[Any, Any]:
+    table = {**torch._decomp.decomposition_table, **torch.export.default_decompositions()}
+    return {target: how for target, how in table.items() if hasattr(target, "_schema")}
+
+
+@cache
+def _private() -> tuple[Any, Any, Any]:
+    from torch.onnx._internal.exporter import _building, _registration, _tensors
+
+    registry = _registration.ONNXRegistry.from_torchlib(OPSET)
+    if not registry.get_decomps(torch.ops.aten.relu.default):
+        raise AttributeError("the registry is empty")
+    return registry, _building.OpRecorder, _tensors.SymbolicTensor
