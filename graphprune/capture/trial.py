@@ -16,6 +16,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.describe import within_package
 from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors
 from graphprune.capture.namespaces import followed
@@ -89,7 +90,7 @@ class Trial:
             if not self._fake and "meta" in str(error).lower():
                 self._fake = True
                 return self._tried(sizes, limit)
-            return Ran(problem=what_failed(error), at_once=len(calls.made) <= 1)
+            return Ran(problem=what_failed(error, within_package), at_once=len(calls.made) <= 1)
 
     def _run(self, sizes: Mapping[Place, int], calls: _Calls) -> Ran:
         with left_as_it_was(self._model), unlogged(), self._without_data():
