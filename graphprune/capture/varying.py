@@ -43,8 +43,8 @@ class Vary:
 
     @property
     def above(self) -> int:
-        """The next larger size."""
-        return self.size + self.multiple
+        """A larger size, three multiples away: a size that is one more may be rounded off, as strides do."""
+        return self.size + 3 * self.multiple
 
     def at(self, size: int) -> dict[Place, int]:
         return dict.fromkeys(self.places, size)
@@ -189,7 +189,9 @@ def _vary(places: tuple[Place, ...], size: int, order: int, multiple: int = 1) -
         small = max(size // 2 // multiple, 1) * multiple
         large = 2 * size + multiple * order
         return Vary(places, size, large, small if small != size else large + multiple, multiple)
-    large = 2 * size - 1 - 2 * order if size > 2 * order + 3 else size + 4 + 2 * order
+    # divided by 8 it leaves 3 or 5: what asks for multiples, or rounds a little, does not take it for one
+    odd = 8 * (order // 2) + (3 if order % 2 else 5)
+    large = 2 * size - odd if size > odd else size + 4 + 2 * order
     small = max(size // 2 - order, 2) if size > 3 else size + 1 + order
     return Vary(places, size, large, small if small != size else size + 1)
 
