@@ -230,7 +230,8 @@ class _Search:
 
     def _runs(self, vary: Vary, limit: int = 0) -> bool:
         """Whether the model runs, or its first calls do, where this size alone is another."""
-        sizes = [vary.large] if limit else [vary.large, vary.above]  # the one may be a multiple by chance
+        more = () if limit else (vary.size + steps * vary.multiple for steps in (1, 3, 5))  # one may fit by chance
+        sizes = [vary.large, *more]
         ran = next((r for size in sizes if (r := self.trial.run(vary.at(size), limit)).problem), Ran())
         if ran.problem:
             # of a layer that the input enters at once, as of the number of channels, nothing is to be said

@@ -34,13 +34,14 @@ DYNAMIC: dict[str, Forward] = {
     "division by the batch": lambda m, x: x - x.sum(0, keepdim=True) / x.shape[0],
     "made as large": lambda m, x: torch.cat([x, torch.zeros(x.shape[0], 8)], 0)[: x.shape[0]],
     "rows counted twice": lambda m, x: torch.stack([x, x]).flatten(0, 1).view(2, x.shape[0], 8).sum(0),
+    "one row more": lambda m, x: torch.cat([x, x[:1]])[1:],
+    "half of the rows": lambda m, x: torch.cat([x[: x.shape[0] // 2], x[x.shape[0] // 2 :].relu()]),
+    "batch as a tensor": lambda m, x: x * torch.tensor(x.shape[0]),
 }
 
 STATIC: dict[str, Forward] = {
     "groups of rows": lambda m, x: x.reshape(-1, 2, 8).flip(1).reshape(-1, 8),
-    "one row more": lambda m, x: torch.cat([x, x[:1]])[1:],
-    "half of the rows": lambda m, x: torch.cat([x[: x.shape[0] // 2], x[x.shape[0] // 2 :].relu()]),
-    "batch as a tensor": lambda m, x: x * torch.tensor(x.shape[0]),
+    "a table of the batch": lambda m, x: x * [1.0, 2.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 17.0][x.shape[0]],
 }
 
 
@@ -73,10 +74,12 @@ def test_a_width_that_is_the_first_prime_is_not_the_batch() -> None:
     assert program.values["x"].shape == (1013, 1009)
 
 
-def test_a_model_that_decides_on_the_batch_size_is_refused() -> None:
+def test_a_model_that_decides_on_the_batch_size_refuses_the_other_side() -> None:
     model = Net(lambda m, x: x.tanh() if x.shape[0] == 1 else x)
-    with pytest.raises(gp.VerificationError, match="captured program equals the model, batch 1: FAILED"):
-        gp.shrink(model, torch.zeros(2, 6), ratio=0.5)
+    result = gp.shrink(model, torch.zeros(2, 6), ratio=0.5)
+    assert result.model(torch.zeros(3, 6)).shape == (3, 4)
+    with pytest.raises(gp.InputError, match=r"x\[0\] != 1 \(test_capture_batch.py"):
+        result.model(torch.zeros(1, 6))
 
 
 def test_the_comparison_gives_the_model_its_tensors_back() -> None:
