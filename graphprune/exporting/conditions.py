@@ -1,7 +1,7 @@
 """Conditions on sizes in an ONNX file, which has no exceptions.
 
-Where Python in the model has decided on sizes, or where they must be multiples, a program refuses other sizes. In a file
-each output is then taken out of a list of one by the number 0, or 1 where a condition does not hold, which a
+Where Python in the model has decided on sizes, or where they must be multiples, a program refuses other sizes. In a
+file each output is then taken out of a list of one by the number 0, or 1 where a condition does not hold, which a
 runtime refuses. Sizes that are fixed need none of this: they are in the file's signature.
 """
 
