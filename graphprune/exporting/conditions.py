@@ -66,6 +66,10 @@ def _compared(name: str, negated: bool = False) -> Row:
     return row
 
 
+def _negated(call: Call, value: Any) -> Any:
+    return call.op.Not(value)
+
+
 def _held(call: Call, value: Any, *conditions: Any) -> Any:
     left = [condition for condition in conditions if not isinstance(condition, bool)]
     if not left:
@@ -80,6 +84,7 @@ def _held(call: Call, value: Any, *conditions: Any) -> Any:
 
 CONDITIONS: Mapping[Any, Row] = {
     held: _held,
+    operator.not_: _negated,
     operator.eq: _compared("Equal"),
     operator.ne: _compared("Equal", negated=True),
     operator.lt: _compared("Less"),
