@@ -42,6 +42,7 @@ from graphprune.capture.simplify import (
     remove_dead,
 )
 from graphprune.capture.single import Beside, allow_single
+from graphprune.capture.tables import Tables
 from graphprune.capture.varying import Varying, find_varying, together
 from graphprune.capture.watching import Watch, watched
 from graphprune.ground.dynamic import AUTO, Dynamic
@@ -141,6 +142,7 @@ def _capture(
         runner.describe_at(varying.batch.at(varying.batch.size))
     dimensions = describe_sizes(varying)
     require_dimensions(dimensions, placeholders, sizes)
+    Tables(graph, tensors, runner).require(varying, placeholders, dimensions, sizes)
     stored = fold_parametrised(graph, stored, model)
     lifted = {name: item.tensor for name, item in stored.items() if item.kind == "constant"}
     for name, tensor in fold_constants(graph, lifted).items():

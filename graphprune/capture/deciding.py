@@ -13,7 +13,7 @@ from graphprune.capture.freeing import Sizes
 from graphprune.capture.remembered import Computed, Decision, Leaf, leaves
 from graphprune.ground.arguments import require
 
-__all__ = ["require_decisions", "require_dimensions"]
+__all__ = ["require_decisions", "require_dimensions", "require_that"]
 
 Name = Callable[[fx.Node, int], str]
 
@@ -55,7 +55,7 @@ def require_decisions(decisions: Iterable[Decision], sizes: Sizes, name: Name) -
             shown = _text(compared, lambda leaf: name(sizes.tensors[leaf.ticket], leaf.dim))
             where = f" ({decision.line})" if decision.line else ""
             text = f"the model decides on its sizes, and was captured where {shown}{where}"
-            _require(compared, text, sizes)
+            require_that(compared, text, sizes)
 
 
 def require_dimensions(dimensions: Iterable[Dimension], inputs: list[fx.Node], sizes: Sizes) -> None:
@@ -64,7 +64,7 @@ def require_dimensions(dimensions: Iterable[Dimension], inputs: list[fx.Node], s
         leaf = sizes.leaf(inputs[at.place], at.dim)
         because = f": {at.reason}" if at.reason else ""
         if not at.name:
-            _require(
+            require_that(
                 Computed(operator.eq, (leaf, at.size)),
                 f"{at} must be {at.size}, as at capture{because}",
                 sizes,
@@ -72,10 +72,11 @@ def require_dimensions(dimensions: Iterable[Dimension], inputs: list[fx.Node], s
         elif at.multiple > 1:
             rest = Computed(operator.mod, (leaf, at.multiple))
             text = f"{at} must be a multiple of {at.multiple}{because}"
-            _require(Computed(operator.eq, (rest, 0)), text, sizes)
+            require_that(Computed(operator.eq, (rest, 0)), text, sizes)
 
 
-def _require(condition: Computed, text: str, sizes: Sizes) -> None:
+def require_that(condition: Computed, text: str, sizes: Sizes) -> None:
+    """Puts a condition into the graph, with what is said where it does not hold."""
     node = sizes.node(condition)
     if isinstance(node, fx.Node):
         sizes.insert(require, (node, text), [node]).meta["val"] = None

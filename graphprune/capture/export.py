@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -82,12 +82,16 @@ _REMEDIES = {
 }
 
 
-def what_failed(error: Exception) -> str:
-    """What an error says and the innermost line of the user's code that led to it, in one line."""
+def what_failed(error: Exception, path: Callable[[str], str] = str) -> str:
+    """What an error says and the innermost line of the user's code that led to it, in one line.
+
+    Args:
+        path: how the file is called; `within_package` where others read it on other machines.
+    """
     where = "no line of the model's code is on the stack"
     for frame in traceback.extract_tb(error.__traceback__):
         if is_users(frame.filename):
-            where = f'{frame.filename}:{frame.lineno}: "{frame.line}"'
+            where = f'{path(frame.filename)}:{frame.lineno}: "{frame.line}"'
     return f"{first_line(error)} ({where})"
 
 

@@ -16,11 +16,13 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.describe import within_package
 from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors
+from graphprune.capture.namespaces import followed
 from graphprune.capture.outputs import plain_results
 from graphprune.capture.remembered import user_line
-from graphprune.capture.watching import looked_into, numbers_in
+from graphprune.capture.watching import numbers_in
 from graphprune.ground.unlogged import unlogged
 
 __all__ = ["Place", "Ran", "Trial", "fake_tensors"]
@@ -88,14 +90,14 @@ class Trial:
             if not self._fake and "meta" in str(error).lower():
                 self._fake = True
                 return self._tried(sizes, limit)
-            return Ran(problem=what_failed(error), at_once=len(calls.made) <= 1)
+            return Ran(problem=what_failed(error, within_package), at_once=len(calls.made) <= 1)
 
     def _run(self, sizes: Mapping[Place, int], calls: _Calls) -> Ran:
         with left_as_it_was(self._model), unlogged(), self._without_data():
             args, kwargs = pytree.tree_unflatten(
                 [self._leaf(leaf, place, sizes) for place, leaf in enumerate(self.leaves)], self._structure
             )
-            with looked_into(), calls:
+            with followed(self._model), calls:
                 if self._fake:
                     returned = self._model(*args, **kwargs)
                 else:

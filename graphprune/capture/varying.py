@@ -59,6 +59,8 @@ class Varying:
         tried: the same with two sizes at which the model runs the same operators; they may be nearer.
         fixed: why the others do not vary, where something tells.
         shapes: the shapes that the model returns where all sizes tried are large, and where all are small.
+        united: the same sizes with those taken as one that stand in several inputs and have one size in the example;
+            empty where ``sizes`` are taken so.
     """
 
     sizes: tuple[Vary, ...]
@@ -67,6 +69,7 @@ class Varying:
     tried: tuple[Vary, ...] = ()
     shapes: tuple[tuple[Any, ...], tuple[Any, ...]] = ((), ())
     level: int = 0
+    united: tuple[Vary, ...] = ()
 
     @property
     def batch(self) -> Vary | None:
@@ -75,12 +78,15 @@ class Varying:
         return self.sizes[0] if self.sizes and first in self.sizes[0].places else None
 
     def without(self, reasons: Mapping[Place, str]) -> Varying:
-        """The same with more places fixed, tried again."""
+        """The same with more places fixed, tried again; first those that stand in several inputs become one size."""
+        if any(len(vary.places) > 1 and set(vary.places) & set(reasons) for vary in self.united):
+            return dataclasses.replace(self, sizes=self.united, united=()).settled()
         kept = tuple(vary for vary in self.sizes if not set(vary.places) & set(reasons))
         gone = {place for vary in self.sizes if vary not in kept for place in vary.places}
         why = next(iter(reasons.values()), "")
         fixed = {**self.fixed, **{place: reasons.get(place, why) for place in gone}}
-        return dataclasses.replace(self, sizes=kept, fixed=fixed).settled(self.level)
+        united = tuple(vary for vary in self.united if not set(vary.places) & gone)
+        return dataclasses.replace(self, sizes=kept, fixed=fixed, united=united).settled(self.level)
 
     def nearer(self) -> Varying | None:
         """The same, tried at sizes that are nearer to the example's; None where there are none."""
@@ -102,9 +108,7 @@ class Varying:
         reasons = {
             place: why for vary in vary_tried if (why := _loop(self.trial, vary)) for place in vary.places
         }
-        if not reasons:
-            reasons = {place: "which operators run depends on it" for v in self.sizes for place in v.places}
-        return self.without(reasons)
+        return self.without(reasons or _not_together(self.trial, vary_tried))
 
     def _at(self, level: int, sizes: tuple[Vary, ...] | None = None) -> Varying | None:
         for deeper in range(level, len(_LEVELS) if sizes is None else level + 1):
@@ -123,6 +127,19 @@ def _joint(trial: Trial, sizes: Sequence[Vary]) -> tuple[Ran, Ran] | None:
         return None
     small = trial.run(together(sizes, "small"))
     return None if small.problem else (large, small)
+
+
+def _not_together(trial: Trial, sizes: Sequence[Vary]) -> dict[Place, str]:
+    """Places of the sizes with which the model does not run, or not alike, once those before them vary: and that."""
+    kept: list[Vary] = []
+    reasons: dict[Place, str] = {}
+    for vary in sizes:
+        ran = _joint(trial, [*kept, vary])
+        if ran is not None and ran[0].calls == ran[1].calls:
+            kept.append(vary)
+        else:
+            reasons |= dict.fromkeys(vary.places, "which operators run depends on it")
+    return reasons
 
 
 def _loop(trial: Trial, vary: Vary) -> str:
@@ -188,17 +205,26 @@ class _Search:
             alive, late = self._alone(alive)
             failed += late
         alive = self._agreeing([*alive, *self._rescued(failed, len(classes))])
-        apart = [
-            _vary((place,), vary.size, order)
-            for order, (vary, place) in enumerate(_pairs(alive))
-            if vary.multiple == 1
-        ]
-        if len(apart) > len(alive) and self._run_together(apart, "large", "above"):
-            alive = apart
+        apart = self._apart(alive)
+        united = alive if len(apart) > len(alive) else []
+        alive = apart
         if not alive and not self.trial.usable:  # then the graph alone must show whether the batch varies
             alive = [vary for vary in classes if all(dim == 0 for _, dim in vary.places)][:1]
-        ordered = tuple(sorted(alive, key=lambda vary: vary.places))
-        return Varying(ordered, self.fixed, self.trial).settled()
+        ordered, first = (tuple(sorted(sizes, key=lambda vary: vary.places)) for sizes in (alive, united))
+        return Varying(ordered, self.fixed, self.trial, united=first).settled()
+
+    def _apart(self, classes: list[Vary]) -> list[Vary]:
+        """The same with one size for each input that a size stands in, where the model runs so."""
+        found = classes
+        for vary in classes:
+            orders = range(len(classes) + len(found), len(classes) + len(found) + len(vary.places))
+            singles = [
+                _vary((place,), vary.size, order) for place, order in zip(vary.places, orders, strict=True)
+            ]
+            candidate = [*(other for other in found if other is not vary), *singles]
+            if len(singles) > 1 and vary.multiple == 1 and self._run_together(candidate, "large", "above"):
+                found = candidate
+        return found
 
     def _runs(self, vary: Vary, limit: int = 0) -> bool:
         """Whether the model runs, or its first calls do, where this size alone is another."""
@@ -300,7 +326,3 @@ def _beside(vary: Vary, steps: int) -> int:
 
 
 _LEVELS = (_as_is, _below, _near)
-
-
-def _pairs(classes: Iterable[Vary]) -> list[tuple[Vary, Place]]:
-    return [(vary, place) for vary in classes for place in vary.places]

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
+from graphprune.capture.namespaces import followed
 from graphprune.capture.remembered import Log, Real, Size, plain, size_of
 
-__all__ = ["CALL", "READ", "Watch", "looked_into", "numbers_in", "watched"]
+__all__ = ["CALL", "READ", "Watch", "numbers_in", "watched"]
 
 _library = torch.library.Library("graphprune", "DEF")
 _library.define("read(Tensor x, int ticket) -> ()")
@@ -172,31 +173,13 @@ def _forgotten(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def looked_into() -> Iterator[None]:
-    """Lets a mode see what torch's own Python calls: `torch.nn.functional` would else give itself to it as one call."""
-    asked = [
-        (module, name, vars(module)[name])
-        for module in (torch.nn.functional, torch.functional)
-        for name in vars(module)
-        if name.startswith("has_torch_function")
-    ]
-    for module, name, _ in asked:
-        setattr(module, name, lambda *_: False)
-    try:
-        yield
-    finally:
-        for module, name, function in asked:
-            setattr(module, name, function)
-
-
-@contextlib.contextmanager
 def watched(model: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
     """``model``, whose ``forward`` runs under ``mode``."""
     forward = model.forward
     own = "forward" in vars(model)
 
     def watching(*args: Any, **kwargs: Any) -> Any:
-        with looked_into(), mode:
+        with followed(model), mode:
             return forward(*args, **kwargs)
 
     watching.__wrapped__ = forward  # type: ignore[attr-defined]  # whoever asks for the signature gets the model's

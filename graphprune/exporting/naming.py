@@ -21,7 +21,9 @@ from graphprune.ground.errors import InputError
 __all__ = ["Names", "attribute"]
 
 # Names that generated code needs for itself, so that no input of the model may have them.
-RESERVED = frozenset({"F", "aten", "float", "getattr", "nn", "operator", "put", "self", "slice", "torch"})
+RESERVED = frozenset(
+    {"F", "aten", "float", "getattr", "math", "nn", "operator", "put", "self", "slice", "torch"}
+)
 COUNTING_METHODS = frozenset({"dim", "ndimension", "nelement", "numel", "size"})
 
 

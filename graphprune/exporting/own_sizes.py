@@ -56,17 +56,18 @@ def _whole(name: str) -> Row:
     return row
 
 
-def _real(call: Call, value: Any) -> Any:
+def _float(call: Call, value: Any) -> Any:
     return numbers(call, value, dtype=torch.float64)[0]
 
 
-def _root(call: Call, value: Any) -> Any:
-    return call.op.Sqrt(_real(call, value))
+def _real(name: str) -> Row:
+    """A function of one number in double precision."""
+    return lambda call, value: _typed(getattr(call.op, name)(_float(call, value)), torch.float64)
 
 
 def _truncated(call: Call, value: Any) -> Any:
     """A cast cuts off what is behind the point."""
-    return cast(call.library, value, torch.int64)
+    return cast(call.library, _float(call, value), torch.int64)
 
 
 def _typed(value: Any, dtype: torch.dtype) -> Any:
@@ -93,12 +94,14 @@ SIZES: Mapping[Any, Row] = {
     torch.sym_min: _on_numbers("Min"),
     max: _on_numbers("Max"),
     min: _on_numbers("Min"),
-    float: _real,
-    torch.sym_float: _real,
+    float: _float,
+    torch.sym_float: _float,
     int: _truncated,
     torch.sym_int: _truncated,
-    math.trunc: _truncated,
-    math.sqrt: _root,
     math.ceil: _whole("Ceil"),
     math.floor: _whole("Floor"),
+    math.trunc: _truncated,
+    math.sqrt: _real("Sqrt"),
+    math.log: _real("Log"),
+    math.exp: _real("Exp"),
 }

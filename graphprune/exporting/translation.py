@@ -193,6 +193,8 @@ class _Translator:
         return "" if path in self.containers else path
 
     def _reads_complex(self, node: fx.Node) -> bool:
+        if node.target is torch.ops.aten.sym_size.int:  # the library has it for all tensors alike
+            return False
         forms = [self.forms.get(source) for source in node.all_input_nodes]
         return any(isinstance(form, Form) and form.dtype.is_complex for form in forms)
 

@@ -25,19 +25,10 @@ def checked_sizes(program: Program) -> tuple[Sizes, Sizes]:
 
     Where the program refuses those, since Python in the model decides otherwise there, it is checked as captured.
     """
-    one = {"batch": 1} if _counts_one_example(program) else {}
+    one = program.one_example
     three = {"batch": 3} if program.dynamic_batch else {}
     small = min(program.tried, key=lambda sizes: prod(sizes.values()), default=three)
     return ({} if refuses(program, one) else one), ({} if refuses(program, small) else small)
-
-
-def _counts_one_example(program: Program) -> bool:
-    """Whether its costs are those of one example; where the batch could not be traced as a prime, of all."""
-    return any(
-        program.values[program.inputs[at.place]].shape[at.dim] in program.batch_primes
-        for at in program.dimensions
-        if at.name == "batch"
-    )
 
 
 def distinct(every: Sequence[Sizes]) -> list[Sizes]:

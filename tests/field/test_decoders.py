@@ -108,6 +108,24 @@ def test_any_length(name: str, tmp_path: Path) -> None:
     assert difference(logits(model, inputs), expected) > 1e-2
 
 
+@pytest.mark.parametrize("name", ["llama", "mistral"])
+def test_a_mask_is_as_long_as_the_text(name: str) -> None:
+    """The library looks whether it must be made longer."""
+    model = made(name)
+
+    def masked_call(batch: int, length: int) -> dict[str, Tensor]:
+        mask = torch.ones(batch, length, dtype=torch.int64)
+        mask[0, : length // 3] = 0
+        return {"input_ids": text(batch, length), "attention_mask": mask}
+
+    result = gp.shrink(model, masked_call(2, 8), ratio=0.3, importance="random", outputs=["logits"])
+    masked = zeroed(model, result.plan.kept)
+    assert result.graph.program.sizes == {"batch": 2, "sequence": 8}
+    for length in LENGTHS:
+        inputs = masked_call(3, length)
+        assert difference(logits(masked, inputs), logits(result.model, inputs)) < 1e-5, length
+
+
 def test_the_cache_is_left_out_with_a_note() -> None:
     result = gp.shrink(made("llama"), call("llama", 1, 8), ratio=0.3)
     assert list(result.model(text(2, 5))) == ["logits"]
@@ -121,9 +139,11 @@ def test_the_cache_is_returned_when_it_is_asked_for() -> None:
     assert [tuple(layer["keys"].shape) for layer in layers] == [(2, 2, 5, 8)] * 2
 
 
-def test_learned_positions_end_where_their_table_ends() -> None:
-    result = gp.shrink(made("gpt2"), call("gpt2", 1, 8), ratio=0.3, outputs=["logits"])
-    with pytest.raises((gp.InputError, IndexError)):
+@pytest.mark.parametrize("name", ["gpt2", "bert", "opt"])
+def test_learned_positions_end_where_their_table_ends(name: str) -> None:
+    result = gp.shrink(made(name), call(name, 1, 8), ratio=0.3, outputs=["logits"])
+    assert result.model(text(1, 310))["logits"].shape == (1, 310, WORDS)
+    with pytest.raises(gp.InputError, match=r"input_ids\[1\] must be at most 310"):
         result.model(text(1, 311))
 
 
