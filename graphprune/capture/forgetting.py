@@ -43,7 +43,7 @@ def _forgotten_calls(large: Ran, small: Ran, watch: Watch) -> Iterator[int]:
             len(one) != len(other)
             or len(one) != len(numbers)
             or any(
-                plain(number) is number and number not in watch.log.escaped
+                plain(number) is number and watch.log.origin(number) is None
                 for number, first, second in zip(numbers, one, other, strict=True)
                 if first != second
             )

@@ -175,7 +175,7 @@ def _origins(literals: list[Any], given: tuple[Any, ...], watch: Watch) -> list[
     if whole is not None:
         return [getattr(number, "expression", None) for number in whole]
     known = {plain(number): getattr(number, "expression", None) for number in reversed(given)}
-    return [known[n] if n in known else _escaped(n, watch) for n in literals]
+    return [known[n] if n in known else watch.log.origin(n) for n in literals]
 
 
 def _aligned(literals: list[Any], numbers: list[Any]) -> list[Any] | None:
@@ -183,12 +183,6 @@ def _aligned(literals: list[Any], numbers: list[Any]) -> list[Any] | None:
     given, count = list(map(plain, numbers)), len(literals)
     places = [start for start in range(len(given) - count + 1) if given[start : start + count] == literals]
     return numbers[places[0] : places[0] + count] if len(places) == 1 else None
-
-
-def _escaped(literal: Any, watch: Watch) -> Expression | None:
-    """What a number was computed from that left for code which forgets, as its value tells."""
-    escaped = watch.log.escaped.get(literal) if isinstance(literal, int) and literal > 1 else None
-    return escaped[0] if escaped else None
 
 
 def free_multiples(graph: fx.Graph, sizes: Sizes, size: Leaf, prime: int) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from graphprune.capture.remembered import Real, Size, computed
 
-__all__ = ["followed"]
+__all__ = ["followed", "real_types"]
 
 _TORCHS = (torch.nn.functional, torch.functional)
 _FUNCTIONS = "sqrt log log2 log10 exp pow".split()
@@ -58,7 +58,51 @@ def _remembering(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
+class _Converting(type):
+    """The class of what stands for ``int`` and ``float``: whoever asks for the type gets the answer of the real one."""
+
+    real: type
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, cls.real)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, cls.real)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls.real or other is cls
+
+    def __hash__(cls) -> int:
+        return hash(cls.real)
+
+    def __call__(cls, *args: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], Size | Real):
+            return computed(_CONVERSIONS[cls.real], args, cls.real)
+        return cls.real(*args)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls.real, name)
+
+
+class _Int(metaclass=_Converting):
+    real = int
+
+
+class _Float(metaclass=_Converting):
+    real = float
+
+
+_CONVERSIONS: dict[type, Callable[..., Any]] = {int: math.trunc, float: torch.sym_float}
+
+
+def real_types(value: Any) -> Any:
+    """A type in the arguments of a call, as torch knows it: ``dtype=int``."""
+    return value.real if value in (_Int, _Float) and isinstance(value, _Converting) else value
+
+
 _OURS: dict[str, Any] = {
+    "int": _Int,
+    "float": _Float,
     "len": _length,
     "min": _extreme(min, torch.sym_min),
     "max": _extreme(max, torch.sym_max),

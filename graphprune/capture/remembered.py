@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from graphprune.capture.describe import is_users, within_package
 
 __all__ = [
@@ -83,6 +85,13 @@ class Log:
     def escape(self, number: Any) -> Any:
         self.escaped.setdefault(number.plain, (number.expression, user_line()))
         return number.plain
+
+    def origin(self, number: float) -> Expression | None:
+        """What a plain number was computed from that had escaped, as its value tells; 0 and 1 tell nothing."""
+        if isinstance(number, bool) or number in (0, 1) or number not in self.escaped:
+            return None
+        expression = self.escaped[number][0]
+        return Computed(torch.sym_float, (expression,)) if isinstance(number, float) else expression
 
 
 def evaluate(expression: Any, size: Callable[[Leaf], Any]) -> Any:

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from graphprune.capture.describe import within_package
 from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors
-from graphprune.capture.namespaces import followed
+from graphprune.capture.namespaces import followed, real_types
 from graphprune.capture.outputs import plain_results
 from graphprune.capture.remembered import user_line
 from graphprune.capture.watching import numbers_in
@@ -157,4 +157,4 @@ class _Calls(TorchFunctionMode):
         if self._limit and len(self.made) > self._limit:
             self.line = user_line()
             raise _EnoughError
-        return func(*args, **(kwargs or {}))
+        return func(*map(real_types, args), **{n: real_types(v) for n, v in (kwargs or {}).items()})

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from graphprune.capture.namespaces import followed
+from graphprune.capture.namespaces import followed, real_types
 from graphprune.capture.remembered import Log, Real, Size, plain, size_of
 
 __all__ = ["CALL", "READ", "Watch", "numbers_in", "watched"]
@@ -61,7 +61,7 @@ class Watch(TorchFunctionMode):
         self._noted: dict[int, tuple[Tensor, int]] = {}
 
     def __torch_function__(self, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        args, kwargs = tuple(map(real_types, args)), {n: real_types(v) for n, v in (kwargs or {}).items()}
         numbers = tuple(numbers_in((args, kwargs)))
         self.calls.append((func, numbers))
         if any(func == known for known in _SIZES):

@@ -181,7 +181,9 @@ def _call(name: str, node: fx.Node, values: list[Expression], options: list[Expr
 def _function(name: str) -> str:
     if any(name.startswith(f"torch.ops.aten.{factory}.") for factory in FACTORIES):
         return f"torch.{name.split('.')[3]}"
-    return re.sub(r"^torch\.ops\.(?=aten\.)", "", re.sub(r"^torch\.nn\.functional\.", "F.", name))
+    return re.sub(
+        r"^(torch\.ops\.(?=aten\.)|builtins\.)", "", re.sub(r"^torch\.nn\.functional\.", "F.", name)
+    )
 
 
 def _subscripts(index: Any, printed: Expression) -> list[Expression]:

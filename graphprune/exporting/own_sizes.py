@@ -100,6 +100,7 @@ SIZES: Mapping[Any, Row] = {
     torch.sym_int: _truncated,
     math.ceil: _whole("Ceil"),
     math.floor: _whole("Floor"),
+    round: _whole("Round"),
     math.trunc: _truncated,
     math.sqrt: _real("Sqrt"),
     math.log: _real("Log"),

@@ -213,7 +213,10 @@ def _functions() -> dict[str, Callable[..., Any]]:
     table = {f"operator.{name}": getattr(operator, name) for name in OPERATORS}
     for function in (require, require_same, device_of, read_attribute, count_items):
         table[f"graphprune.{function.__name__}"] = function
-    table |= {f"math.{name}": getattr(math, name) for name in NUMBERS}
+    table |= {f"math.{name}": getattr(math, name) for name in NUMBERS} | {"builtins.round": round}
+    table |= {
+        f"torch.{name}": getattr(torch, name) for name in ("sym_float", "sym_int", "sym_max", "sym_min")
+    }
     for prefix in NAMESPACES:
         space = functools.reduce(getattr, prefix.split(".")[1:], torch)
         for name in sorted(dir(space)):
