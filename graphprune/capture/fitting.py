@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from graphprune.capture.execution import run
+from graphprune.capture.inputs import Inputs
 from graphprune.capture.program import Program
 
-__all__ = ["fitting"]
+__all__ = ["fitting", "fitting_everywhere"]
 
 
 def fitting(program: Program, sizes: Mapping[str, int]) -> list[Any]:
@@ -21,10 +23,28 @@ def fitting(program: Program, sizes: Mapping[str, int]) -> list[Any]:
     they are brought below the least size.
     """
     leaves = program.flat_inputs(*program.example_at(sizes))
-    least = min((size for name, size in sizes.items() if size < program.sizes.get(name, 0)), default=0)
+    least = _least(program, sizes)
     if least and any(map(_counts, leaves)) and not _runs(program, leaves):
         return [leaf % least if _counts(leaf) else leaf for leaf in leaves]
     return leaves
+
+
+def fitting_everywhere(program: Program, every: Iterable[Mapping[str, int]]) -> Inputs:
+    """The example, with integers that fit ``every`` assignment of sizes when its tensors are repeated or cut."""
+    fewer = [sizes for sizes in every if _least(program, sizes)]
+    whole = program.flat_inputs(*program.example)
+    if not any(map(_counts, whole)) or all(
+        _runs(program, program.flat_inputs(*program.example_at(sizes))) for sizes in fewer
+    ):
+        return program.example
+    least = min(_least(program, sizes) for sizes in fewer)
+    found: Inputs = tree_map(lambda leaf: leaf % least if _counts(leaf) else leaf, program.example)
+    return found
+
+
+def _least(program: Program, sizes: Mapping[str, int]) -> int:
+    """The least size that is less than in the example; zero if none is."""
+    return min((size for name, size in sizes.items() if size < program.sizes.get(name, 0)), default=0)
 
 
 def _counts(leaf: Any) -> bool:

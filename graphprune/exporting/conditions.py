@@ -1,7 +1,7 @@
 """Conditions on sizes in an ONNX file, which has no exceptions.
 
-Where Python in the model has decided on sizes, or where they must be multiples, a program refuses other sizes. In a file
-each output is then taken out of a list of one by the number 0, or 1 where a condition does not hold, which a
+Where Python in the model has decided on sizes, or where they must be multiples, a program refuses other sizes. In a
+file each output is then taken out of a list of one by the number 0, or 1 where a condition does not hold, which a
 runtime refuses. Sizes that are fixed need none of this: they are in the file's signature.
 """
 
@@ -66,6 +66,10 @@ def _compared(name: str, negated: bool = False) -> Row:
     return row
 
 
+def _negated(call: Call, value: Any) -> Any:
+    return call.op.Not(value)
+
+
 def _held(call: Call, value: Any, *conditions: Any) -> Any:
     left = [condition for condition in conditions if not isinstance(condition, bool)]
     if not left:
@@ -80,6 +84,7 @@ def _held(call: Call, value: Any, *conditions: Any) -> Any:
 
 CONDITIONS: Mapping[Any, Row] = {
     held: _held,
+    operator.not_: _negated,
     operator.eq: _compared("Equal"),
     operator.ne: _compared("Equal", negated=True),
     operator.lt: _compared("Less"),

@@ -42,13 +42,16 @@ def convert(program: Program, any_batch: bool) -> tuple[Any, Names]:
     args, kwargs = tree_map_only(torch.Tensor, torch.clone, (args, kwargs))
     shapes = torch.export.ShapesCollection()
     leaves = program.flat_inputs(args, kwargs)
+    batches: dict[int, dict[int, Any]] = {}
     for at in program.dimensions:
         if any_batch and at.name == BATCH:
-            shapes[leaves[at.place]] = {at.dim: torch.export.Dim.DYNAMIC}
+            batches.setdefault(at.place, {})[at.dim] = torch.export.Dim.DYNAMIC
+    for place, dynamic in batches.items():
+        shapes[leaves[place]] = dynamic
     with quiet(), torch.no_grad():
         try:
-            dynamic = shapes.dynamic_shapes(module, args, kwargs) if any_batch else None
-            exported = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
+            found = shapes.dynamic_shapes(module, args, kwargs) if any_batch else None
+            exported = torch.export.export(module, args, kwargs, dynamic_shapes=found, strict=False)
         except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
             raise _failure(error, None) from error
         converted = _converted(exported)

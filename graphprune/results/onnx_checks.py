@@ -9,10 +9,12 @@ from tempfile import TemporaryDirectory
 from torch import fx
 
 from graphprune import exporting
+from graphprune.capture.fitting import fitting_everywhere
 from graphprune.capture.program import Program
 from graphprune.exporting import BATCHES, OnnxFile, Parity
 from graphprune.ground.clock import Clock
 from graphprune.verifying import Check, calm
+from graphprune.verifying.samples import refuses
 
 __all__ = ["ONNX_TOLERANCE", "write_checked"]
 
@@ -40,7 +42,8 @@ def write_checked(
     Raises:
         ExportError: the model cannot be exported, or onnxruntime cannot run it.
     """
-    inputs, sizes = program.example, [*BATCHES, *program.tried]
+    sizes = [at for at in (*BATCHES, *program.tried) if not refuses(program, at)]
+    inputs = fitting_everywhere(program, sizes)
     with clock("export"):
         converted = exporting.OnnxProgram.of(program, model)
         written = converted.write(path)

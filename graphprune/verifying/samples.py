@@ -15,7 +15,7 @@ from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
 
-__all__ = ["checked_sizes", "distinct", "random_inputs", "shown"]
+__all__ = ["checked_sizes", "distinct", "random_inputs", "refuses", "shown"]
 
 Sizes = Mapping[str, int]
 
@@ -28,7 +28,7 @@ def checked_sizes(program: Program) -> tuple[Sizes, Sizes]:
     one = program.one_example
     three = {"batch": 3} if program.dynamic_batch else {}
     small = min(program.tried, key=lambda sizes: prod(sizes.values()), default=three)
-    return _unless_refused(program, one), _unless_refused(program, small)
+    return ({} if refuses(program, one) else one), ({} if refuses(program, small) else small)
 
 
 def distinct(every: Sequence[Sizes]) -> list[Sizes]:
@@ -36,8 +36,8 @@ def distinct(every: Sequence[Sizes]) -> list[Sizes]:
     return [sizes for index, sizes in enumerate(every) if sizes not in every[:index]]
 
 
-def _unless_refused(program: Program, sizes: Sizes) -> Sizes:
-    """``sizes``, or none where a condition in the program does not hold at them."""
+def refuses(program: Program, sizes: Sizes) -> bool:
+    """Whether a condition in the program does not hold at these sizes."""
     guards = set(program.graph.find_nodes(op="call_function", target=require))
     try:
         with torch.no_grad():
@@ -48,10 +48,10 @@ def _unless_refused(program: Program, sizes: Sizes) -> Sizes:
                 if not guards:  # all but those on what Python decides stand before the first operator
                     break
     except InputError:
-        return {}
+        return True
     except (RuntimeError, IndexError, TypeError, ValueError):
         pass  # whoever compares will tell
-    return sizes
+    return False
 
 
 def random_inputs(program: Program, seed: int, sizes: Sizes | None = None) -> list[Any]:

@@ -132,7 +132,7 @@ def test_numbers_are_computed_from_sizes(tmp_path: Path) -> None:
     assert errors(program, tmp_path / "model.onnx", sizes) < 1e-5
 
 
-def test_guards_are_left_out(tmp_path: Path) -> None:
+def test_conditions_are_taken_along(tmp_path: Path) -> None:
     program = varying(Segmenter(), IMAGE, HEIGHT)
     graph = program.graph
     height = size_node(graph, 2)
@@ -140,7 +140,7 @@ def test_guards_are_left_out(tmp_path: Path) -> None:
     resize.update_arg(1, [height, 40])
     with graph.inserting_before(resize):
         small = graph.call_function(operator.le, (height, 4))
-        large = graph.call_function(operator.not_, (small,))  # which ONNX has no operator for
+        large = graph.call_function(operator.not_, (small,))
         graph.call_function(require, (large, "x[2] is small"))
     sizes = [{"batch": 1, "height": 32}, {"batch": 2, "height": 35}]
     assert errors(program, tmp_path / "model.onnx", sizes) < 1e-5

@@ -254,12 +254,8 @@ IDIOMS: dict[str, Case] = {
 FIXED_IN_ONNX = frozenset(
     {
         "spatial transformer",
-        "distances of points",
-        "roll by half",
         "pool by a kernel of the size",
-        "eye",
         "triu_indices",
-        "one_hot",
         "interpolate in one dimension",
         "average pool by the size",
         "rows and columns by rectangles",
