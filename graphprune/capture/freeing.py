@@ -213,18 +213,18 @@ def in_multiples(graph: fx.Graph, sizes: Sizes, prime: int) -> bool:
 
     It is not where a row is added to the batch, or half of it is taken.
     """
-    reads = {read for read in sizes.reads.values() if read.meta["val"] % prime == 0}
+    of_batch: set[fx.Node] = set()
     for node in graph.nodes:
-        value = node.meta.get("val")
-        given = [_shape(source) for source in node.all_input_nodes]
-        if node in sizes and isinstance(value, int) and not isinstance(value, bool):
-            if value % prime and reads & set(node.all_input_nodes) and node.op == "call_function":
-                return False
-        elif isinstance(value, Tensor) and any(
-            size % prime == 0 for shape in given for size in shape if size
-        ):
-            new = [size for size in value.shape if size > 1 and all(size not in shape for shape in given)]
-            if new and not any(size % prime == 0 for size in value.shape):
+        sources, value = node.all_input_nodes, node.meta.get("val")
+        if node in sizes:
+            if of_batch & set(sources) or (isinstance(value, int) and value and value % prime == 0):
+                of_batch.add(node)
+        elif isinstance(value, Tensor):
+            given = {size for source in sources for size in _shape(source)}
+            given_sizes = {source.meta["val"] for source in sources if source in of_batch}
+            new = {size for size in value.shape if size > 1 and size % prime} - given
+            whole = any(size % prime == 0 for size in value.shape)
+            if new & given_sizes or (new and not whole and any(size and size % prime == 0 for size in given)):
                 return False
     return True
 

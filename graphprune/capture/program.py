@@ -130,6 +130,14 @@ class Program:
         """Whether the program runs at any batch size."""
         return "batch" in self.sizes
 
+    @property
+    def one_example(self) -> dict[str, int]:
+        """The sizes of a call with one example: none where shapes do not say how they depend on the batch."""
+        shapes = (
+            self.values[self.inputs[at.place]].shape[at.dim] for at in self.dimensions if at.name == "batch"
+        )
+        return {"batch": 1} if next(shapes, 0) in self.batch_primes else {}
+
     def example_at(self, sizes: int | Mapping[str, int]) -> Inputs:
         """The example at other ``sizes``, by name, or with so many examples in it.
 

@@ -20,11 +20,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 from graphprune.capture.layer_specs import PLAIN, RECURRENT, WEIGHTED, LayerSpec
 from graphprune.capture.objects import children, is_object
 from graphprune.capture.operators import arguments, family, module_path
-from graphprune.capture.program import Constant, Program, Stored
+from graphprune.capture.program import Constant, Program
 from graphprune.capture.reading import read_object
-from graphprune.capture.sizes import reads_size, sizes_of_inputs
+from graphprune.capture.registering import container_at, move, register, register_again
+from graphprune.capture.sizes import reads_size, repeated_guards, sizes_of_inputs
 from graphprune.capture.spelling import spell
-from graphprune.ground.arguments import is_constant, require_same, tensor_leaves
+from graphprune.ground.arguments import device_of, is_constant, require_same, tensor_leaves
 
 __all__ = ["raise_program"]
 
@@ -43,7 +44,7 @@ class _Raised(fx.GraphModule):
     def __deepcopy__(self, memo: dict[int, Any]) -> fx.GraphModule:
         copied = super().__deepcopy__(memo)
         type(copied).__name__ = type(self).__name__
-        _register_again(copied, self)
+        register_again(copied, self)
         return copied
 
 
@@ -65,6 +66,7 @@ class _Raiser:
         self.new = fx.Graph()
         self.mapping: dict[fx.Node, Any] = {}
         self.built: set[str] = set()
+        self.devices: dict[torch.device, fx.Node] = {}
         self.constants = {s.name: s.tensor for s in program.stored.values() if s.kind == "constant"}
         places = {(program.inputs[item.place], item.dim): item.name for item in program.dimensions}
         self.size_names = {place: name for place, name in places.items() if name}
@@ -143,14 +145,18 @@ class _Raiser:
         self._inputs()
         # a call of a wrong size is to be refused before some layer stumbles over it
         first = sizes_of_inputs(self.program.graph)
+        self._device()
+        repeated = repeated_guards(self.program.graph)
         for node in dict.fromkeys((*first, *self.program.graph.nodes)):
+            if node in repeated:
+                continue
             if node.op == "get_attr":
                 self._attribute(node)
             elif node.op == "call_function":
                 self.mapping[node] = self._call(node)
         self._output()
         module = _Raised(self.root, self.new, class_name=class_name)
-        _register_again(module, self.root)
+        register_again(module, self.root)
         module.graph.eliminate_dead_code()
         module.recompile()
         return module.eval()
@@ -194,13 +200,13 @@ class _Raiser:
             if user in self.layers:
                 self._ensure(self.layers[user])
         parent, _, name = path.rpartition(".")
-        _register(_container(self.root, parent), name, self.program.stored[path])
+        register(container_at(self.root, parent), name, self.program.stored[path])
         self.mapping[node] = self.new.get_attr(path)
 
     def _call(self, node: fx.Node) -> Any:
         layer = self.layers.get(node)
         if layer is None:
-            return self._item(node) or self._size(node) or spell(self.new, node, self.mapping)
+            return self._item(node) or self._size(node) or self._spelled(node)
         self._ensure(layer)
         given = fx.node.map_arg(self._given(node), self.mapping.__getitem__)
         return layer.spec.results(self.new.call_module(layer.path, given))
@@ -210,6 +216,28 @@ class _Raiser:
         source, index = node.args if node.target is operator.getitem else (None, None)
         results = self.mapping[source] if isinstance(source, fx.Node) else None
         return results[index] if isinstance(results, tuple) and isinstance(index, int) else None
+
+    def _device(self) -> None:
+        """The device of the first tensor, where some operator names it: then its tensors follow the inputs."""
+        leaves = self.program.flat_inputs(*self.program.example)
+        for name, leaf in zip(self.program.inputs, leaves, strict=True):
+            if isinstance(leaf, torch.Tensor):
+                named = [each for n in self.program.graph.nodes for each in tree_leaves((n.args, n.kwargs))]
+                if leaf.device in named:
+                    source = next(n for n in self.mapping if n.name == name)
+                    self.devices[leaf.device] = self.new.create_node(
+                        "call_function", device_of, (self.mapping[source],), name="input_device"
+                    )
+                return
+
+    def _spelled(self, node: fx.Node) -> Any:
+        result = spell(self.new, node, self.mapping)
+        if isinstance(result, fx.Node) and self.devices:
+            result.args, result.kwargs = fx.node.map_aggregate(
+                (result.args, dict(result.kwargs)),
+                lambda leaf: self.devices.get(leaf, leaf) if isinstance(leaf, torch.device) else leaf,
+            )
+        return result
 
     def _size(self, node: fx.Node) -> fx.Node | None:
         """The size of an input's dimension under the name of that dimension, if ``node`` reads it."""
@@ -234,15 +262,15 @@ class _Raiser:
         with torch.device("meta"):
             module: nn.Module = getattr(nn, layer.kind)(**layer.config)
         for local, stored in tensors.items():
-            _register(module, local, stored)
+            register(module, local, stored)
         counter = self.program.stored.get(f"{layer.path}.num_batches_tracked")
         if "num_batches_tracked" in module._buffers:
             device = next((stored.tensor.device for stored in tensors.values()), "cpu")
             zero = torch.tensor(0, device=device)
             module.num_batches_tracked = counter.tensor if counter is not None else zero
-        owner = _container(self.root, parent)
+        owner = container_at(self.root, parent)
         if name in owner._modules:
-            _move(owner.get_submodule(name), module)
+            move(owner.get_submodule(name), module)
         owner.add_module(name, module)
 
     def _output(self) -> None:
@@ -264,39 +292,3 @@ def _rank(bound: Mapping[str, Any]) -> int:
 def _varies(config: Mapping[str, Any]) -> bool:
     """Whether a layer would be built with a size that is known only when it is called."""
     return any(isinstance(leaf, fx.Node) for leaf in tree_leaves(dict(config)))
-
-
-def _register(module: nn.Module, name: str, stored: Stored) -> None:
-    if stored.kind == "parameter":
-        setattr(module, name, stored.tensor)
-    else:
-        module.register_buffer(name, stored.tensor, persistent=stored.persistent)
-
-
-def _register_again(module: nn.Module, root: nn.Module) -> None:
-    """`fx.GraphModule` makes every buffer persistent that the graph reads by name; ``root`` knows better."""
-    saved = root.state_dict(keep_vars=True).keys()
-    for name, tensor in list(module.named_buffers(remove_duplicate=False)):
-        if name not in saved:
-            path, _, local = name.rpartition(".")
-            module.get_submodule(path).register_buffer(local, tensor, persistent=False)
-
-
-def _move(container: nn.Module, layer: nn.Module) -> None:
-    """What stands below a layer's name, or beside its tensors, moves into the layer."""
-    for name, child in container.named_children():
-        layer.add_module(name, child)
-    for name, parameter in container.named_parameters(recurse=False):
-        layer.register_parameter(name, parameter)
-    kept = container.state_dict()
-    for name, buffer in container.named_buffers(recurse=False):
-        layer.register_buffer(name, buffer, persistent=name in kept)
-
-
-def _container(root: nn.Module, path: str) -> nn.Module:
-    """The module at ``path``, with plain containers on the way where there are none."""
-    for name in path.split(".") if path else ():
-        if name not in root._modules:
-            root.add_module(name, nn.Module())
-        root = root._modules[name]  # type: ignore[assignment]
-    return root

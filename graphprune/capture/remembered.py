@@ -24,6 +24,7 @@ __all__ = [
     "Log",
     "Real",
     "Size",
+    "computed",
     "evaluate",
     "leaves",
     "plain",
@@ -176,6 +177,12 @@ class Real(_Number, float):
 def size_of(value: int, ticket: int, dim: int, log: Log) -> Size:
     """The size ``value`` of the tensor that was noted under ``ticket``."""
     return Size(value, Leaf(ticket, dim), log)
+
+
+def computed(function: Callable[..., Any], args: tuple[Any, ...], numbers: Callable[..., Any]) -> Any:
+    """``function`` of numbers of which one remembers; ``numbers`` computes it of plain ones."""
+    log = next(argument.log for argument in args if isinstance(argument, _Number))
+    return _wrapped(log, Computed(function, tuple(map(_expression, args))), numbers(*map(plain, args)))
 
 
 def _wrapped(log: Log, expression: Computed, value: Any) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import fx
 
 from graphprune.ground.arguments import require
 
-__all__ = ["is_guard", "reads_size", "size_nodes", "sizes_of_inputs"]
+__all__ = ["is_guard", "reads_size", "repeated_guards", "size_nodes", "sizes_of_inputs"]
 
 _READ = torch.ops.aten.sym_size.int
 
@@ -44,15 +45,36 @@ def _computes(node: fx.Node, sizes: Collection[fx.Node]) -> bool:
 
 
 def sizes_of_inputs(graph: fx.Graph) -> list[fx.Node]:
-    """Those that are known before anything is computed: what is read of each input, then what is made of it."""
-    known = {node: place for place, node in enumerate(graph.nodes) if node.op == "placeholder"}
-    read: list[tuple[int, int, fx.Node]] = []
-    made = []
+    """Those that are known before anything is computed: sizes, what is made of them, and guards, input by input."""
+    inputs = {node: place for place, node in enumerate(graph.nodes) if node.op == "placeholder"}
+    # the sizes that a node is made of, as (input, dimension)
+    reads: dict[fx.Node, tuple[tuple[int, int], ...]] = {}
     for node in size_nodes(graph):
-        if all(source in known for source in node.all_input_nodes):
-            if reads_size(node):
-                read.append((known[node.args[0]], node.args[1], node))  # type: ignore[arg-type]
-            else:
-                made.append(node)
-            known[node] = len(known)
-    return [node for _, _, node in sorted(read, key=lambda item: item[:2])] + made
+        sources = node.all_input_nodes
+        if reads_size(node) and sources[0] in inputs:
+            reads[node] = ((inputs[sources[0]], node.args[1]),)  # type: ignore[assignment]
+        elif all(source in reads for source in sources):
+            reads[node] = tuple(sorted({place for source in sources for place in reads[source]}))
+    rank = {node: 2 if is_guard(node) else 0 if reads_size(node) else 1 for node in reads}
+    return sorted(reads, key=lambda node: (rank[node], reads[node] if rank[node] != 1 else ()))
+
+
+def repeated_guards(graph: fx.Graph) -> set[fx.Node]:
+    """Guards that demand what one before them demands."""
+    seen: set[Any] = set()
+    found = set()
+    for node in filter(is_guard, graph.nodes):
+        formula = _formula(node.args[0])
+        if formula in seen:
+            found.add(node)
+        seen.add(formula)
+    return found
+
+
+def _formula(value: Any) -> Any:
+    """What a number is computed from, so that two that are computed alike are equal."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_formula, value))
+    if not isinstance(value, fx.Node) or value.op != "call_function":
+        return value
+    return (value.target, *map(_formula, value.args))

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
+from graphprune.capture.operators import arguments
+
 __all__ = ["spell"]
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
@@ -56,17 +58,32 @@ _FUNCTIONS = {
 _PUBLIC = {"aten.layer_norm.default": 5}
 
 
+# upsampling with sizes or factors → the mode of F.interpolate
+_MODES = {
+    **{f"aten.upsample_nearest{rank}d.vec": "nearest" for rank in (1, 2, 3)},
+    **{f"aten._upsample_nearest_exact{rank}d.vec": "nearest-exact" for rank in (1, 2, 3)},
+    "aten.upsample_linear1d.vec": "linear",
+    "aten.upsample_bilinear2d.vec": "bilinear",
+    "aten.upsample_bicubic2d.vec": "bicubic",
+    "aten.upsample_trilinear3d.vec": "trilinear",
+}
+
+
 def spell(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, Any]) -> Any:
     """Adds ``node`` to ``graph`` in its most readable form; ``mapping`` gives the new nodes of its inputs."""
     target = str(node.target)
     given = _without_defaults(node)[: _PUBLIC.get(target)]
     args, kwargs = fx.node.map_arg((given, dict(node.kwargs)), mapping.__getitem__)
+    if kwargs.get("pin_memory") is False:  # it says nothing
+        kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"}
     if target in ("aten.dropout.default", "aten.feature_dropout.default", "aten.alias.default"):
         return args[0]  # a dropout without probability; the others became layers
     if target in _OPERATORS and not kwargs and len(args) == (1 if target == "aten.neg.default" else 2):
         return graph.call_function(_OPERATORS[target], args)
     if target in ("aten.slice.Tensor", "aten.select.int"):
         return _index(graph, node, args)
+    if target in _MODES:
+        return _interpolation(graph, node, mapping)
     if target in _METHODS:
         return graph.call_method(_METHODS[target], args, kwargs)
     return graph.call_function(_FUNCTIONS.get(target, node.target), args, kwargs)
@@ -82,6 +99,19 @@ def _without_defaults(node: fx.Node) -> tuple[Any, ...]:
             break
         args.pop()
     return tuple(args)
+
+
+def _interpolation(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, Any]) -> fx.Node:
+    """``F.interpolate(x, [height, width], mode="bilinear")``."""
+    given = fx.node.map_arg(arguments(node), mapping.__getitem__)
+    options = {
+        "size": given["output_size"],
+        "scale_factor": given["scale_factors"],
+        "mode": None if (mode := _MODES[str(node.target)]) == "nearest" else mode,
+        "align_corners": given.get("align_corners") or None,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    return graph.call_function(F.interpolate, (given["input"],), options)
 
 
 def _index(graph: fx.Graph, node: fx.Node, args: tuple[Any, ...]) -> fx.Node:

@@ -19,9 +19,10 @@ from torch.utils import _pytree as pytree
 from graphprune.capture.describe import within_package
 from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors
+from graphprune.capture.namespaces import followed
 from graphprune.capture.outputs import plain_results
 from graphprune.capture.remembered import user_line
-from graphprune.capture.watching import looked_into, numbers_in
+from graphprune.capture.watching import numbers_in
 from graphprune.ground.unlogged import unlogged
 
 __all__ = ["Place", "Ran", "Trial", "fake_tensors"]
@@ -96,7 +97,7 @@ class Trial:
             args, kwargs = pytree.tree_unflatten(
                 [self._leaf(leaf, place, sizes) for place, leaf in enumerate(self.leaves)], self._structure
             )
-            with looked_into(), calls:
+            with followed(self._model), calls:
                 if self._fake:
                     returned = self._model(*args, **kwargs)
                 else:

@@ -41,6 +41,11 @@ class Vary:
         """Where the graph is traced: not at the size 1, at which much is elided, and Python often decides otherwise."""
         return self.large if self.size == 1 else self.size
 
+    @property
+    def above(self) -> int:
+        """The next larger size."""
+        return self.size + self.multiple
+
     def at(self, size: int) -> dict[Place, int]:
         return dict.fromkeys(self.places, size)
 
@@ -173,7 +178,7 @@ def _vary(places: tuple[Place, ...], size: int, order: int, multiple: int = 1) -
         small = max(size // 2 // multiple, 1) * multiple
         large = 2 * size + multiple * order
         return Vary(places, size, large, small if small != size else large + multiple, multiple)
-    large = 2 * size - 1 - order if size > order + 3 else size + 4 + 2 * order
+    large = 2 * size - 1 - 2 * order if size > 2 * order + 3 else size + 4 + 2 * order
     small = max(size // 2 - order, 2) if size > 3 else size + 1 + order
     return Vary(places, size, large, small if small != size else size + 1)
 
@@ -185,7 +190,7 @@ class _Search:
 
     def search(self, classes: list[Vary]) -> Varying:
         alive, failed = self._alone(classes, _EARLY)
-        if not self._run_together(alive):
+        if not self._run_together(alive, "large", "small"):
             alive, late = self._alone(alive)
             failed += late
         alive = self._agreeing([*alive, *self._rescued(failed, len(classes))])
@@ -206,21 +211,22 @@ class _Search:
                 _vary((place,), vary.size, order) for place, order in zip(vary.places, orders, strict=True)
             ]
             candidate = [*(other for other in found if other is not vary), *singles]
-            if len(singles) > 1 and vary.multiple == 1 and self._run_together(candidate):
+            if len(singles) > 1 and vary.multiple == 1 and self._run_together(candidate, "large", "above"):
                 found = candidate
         return found
 
     def _runs(self, vary: Vary, limit: int = 0) -> bool:
         """Whether the model runs, or its first calls do, where this size alone is another."""
-        ran = self.trial.run(vary.at(vary.large), limit)
+        sizes = [vary.large] if limit else [vary.large, vary.above]  # the one may be a multiple by chance
+        ran = next((r for size in sizes if (r := self.trial.run(vary.at(size), limit)).problem), Ran())
         if ran.problem:
             # of a layer that the input enters at once, as of the number of channels, nothing is to be said
             why = "" if ran.at_once else f"the model does not run at another size: {ran.problem}"
             self.fixed |= {place: why for place in vary.places if place not in self.fixed}
         return not ran.problem
 
-    def _run_together(self, classes: Sequence[Vary]) -> bool:
-        return not self.trial.run(together(classes, "large")).problem
+    def _run_together(self, classes: Sequence[Vary], *which: str) -> bool:
+        return not any(self.trial.run(together(classes, size)).problem for size in which)
 
     def _alone(self, classes: list[Vary], limit: int = 0) -> tuple[list[Vary], list[Vary]]:
         """Those at whose other sizes the model runs, and those at which it fails."""
@@ -269,11 +275,11 @@ class _Search:
 
     def _agreeing(self, classes: list[Vary]) -> list[Vary]:
         """As many of them as run together, the first ones first."""
-        if self._run_together(classes):
+        if self._run_together(classes, "large", "above"):
             return classes
         taken: list[Vary] = []
         for vary in classes:
-            if self._run_together([*taken, vary]):
+            if self._run_together([*taken, vary], "large", "above"):
                 taken.append(vary)
             else:
                 self.fixed |= dict.fromkeys(vary.places, "it does not vary together with other sizes")

@@ -8,6 +8,8 @@ stands before and after the operators that a call made. `graphprune.capture.free
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +18,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
+from graphprune.capture.namespaces import followed
 from graphprune.capture.remembered import Log, Real, Size, plain, size_of
 
-__all__ = ["CALL", "READ", "Watch", "looked_into", "numbers_in", "watched"]
+__all__ = ["CALL", "READ", "Watch", "numbers_in", "watched"]
 
 _library = torch.library.Library("graphprune", "DEF")
 _library.define("read(Tensor x, int ticket) -> ()")
@@ -111,10 +114,7 @@ class Watch(TorchFunctionMode):
             return every[args[1] if len(args) > 1 else kwargs["dim"]]
         if func == Tensor.__len__:
             return every[0] if every else func(*args, **kwargs)
-        product: Any = 1
-        for size in every:
-            product = product * size
-        return product
+        return functools.reduce(operator.mul, every) if every else func(*args, **kwargs)
 
     def _note(self, tensor: Any) -> int:
         """The ticket of a tensor; 0 where the graph does not know it, as within `torch.vmap`."""
@@ -173,31 +173,13 @@ def _forgotten(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def looked_into() -> Iterator[None]:
-    """Lets a mode see what torch's own Python calls: `torch.nn.functional` would else give itself to it as one call."""
-    asked = [
-        (module, name, vars(module)[name])
-        for module in (torch.nn.functional, torch.functional)
-        for name in vars(module)
-        if name.startswith("has_torch_function")
-    ]
-    for module, name, _ in asked:
-        setattr(module, name, lambda *_: False)
-    try:
-        yield
-    finally:
-        for module, name, function in asked:
-            setattr(module, name, function)
-
-
-@contextlib.contextmanager
 def watched(model: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
     """``model``, whose ``forward`` runs under ``mode``."""
     forward = model.forward
     own = "forward" in vars(model)
 
     def watching(*args: Any, **kwargs: Any) -> Any:
-        with looked_into(), mode:
+        with followed(model), mode:
             return forward(*args, **kwargs)
 
     watching.__wrapped__ = forward  # type: ignore[attr-defined]  # whoever asks for the signature gets the model's

@@ -15,7 +15,14 @@ from graphprune.exporting.infix import NEGATED, infix, operand, prefix, sign_of,
 from graphprune.exporting.layout import WIDTH, Bracket, Expression, flat, literal, named, quoted, statement
 from graphprune.exporting.naming import Names
 from graphprune.exporting.targets import function_name
-from graphprune.ground.arguments import OTHER_SIZE, count_items, read_attribute, remedy, require_same
+from graphprune.ground.arguments import (
+    OTHER_SIZE,
+    count_items,
+    device_of,
+    read_attribute,
+    remedy,
+    require_same,
+)
 
 __all__ = ["forward_source"]
 
@@ -24,6 +31,10 @@ METHODS = {
     f"torch.ops.aten.{overload}": overload.partition(".")[0]
     for overload in ("clone.default", "mean.dim", "sum.dim_IntList", "unbind.int")
 }
+
+
+# ATen operators that make tensors from numbers and take what torch's function of that name takes
+FACTORIES = ("arange", "empty", "eye", "full", "linspace", "ones", "scalar_tensor", "zeros")
 
 
 def forward_source(graph: fx.Graph, layers: Collection[str] = ()) -> list[str]:
@@ -102,10 +113,11 @@ def _raised(reason: str) -> list[str]:
     whole = f"            raise ValueError({_text(reason)})"
     if len(whole) <= WIDTH:
         return [whole]
-    parts = textwrap.wrap(
-        reason, WIDTH - 30, drop_whitespace=False, replace_whitespace=False, expand_tabs=False
-    )
-    inner = [f"                {_text(part)}" for part in parts]
+    options = {"drop_whitespace": False, "replace_whitespace": False, "expand_tabs": False}
+    for width in range(WIDTH - 18, 0, -10):  # what is escaped needs more room
+        inner = [f"                {_text(part)}" for part in textwrap.wrap(reason, width, **options)]  # type: ignore[arg-type]
+        if max(map(len, inner)) <= WIDTH:
+            break
     return ["            raise ValueError(", *inner, "            )"]
 
 
@@ -134,6 +146,8 @@ def _expression(node: fx.Node, names: Names) -> Expression:
     if node.op == "call_method":
         return Bracket(f"{operand(flat(values[0]), '.')}.{node.target}(", values[1:] + options, ")")
     assert callable(node.target)
+    if node.target is device_of:
+        return f"{flat(values[0])}.device"
     if sign := sign_of(node):
         return _signed(node, sign, names)
     return _call(function_name(node.target), node, values, options)
@@ -165,6 +179,8 @@ def _call(name: str, node: fx.Node, values: list[Expression], options: list[Expr
 
 
 def _function(name: str) -> str:
+    if any(name.startswith(f"torch.ops.aten.{factory}.") for factory in FACTORIES):
+        return f"torch.{name.split('.')[3]}"
     return re.sub(r"^torch\.ops\.(?=aten\.)", "", re.sub(r"^torch\.nn\.functional\.", "F.", name))
 
 

@@ -15,12 +15,15 @@ from graphprune.capture.sizes import is_guard, reads_size
 from graphprune.exporting.infix import sign_of
 from graphprune.exporting.layout import flat, literal
 from graphprune.exporting.targets import function_name
+from graphprune.ground.arguments import device_of
 from graphprune.ground.errors import InputError
 
 __all__ = ["Names", "attribute"]
 
 # Names that generated code needs for itself, so that no input of the model may have them.
-RESERVED = frozenset({"F", "aten", "float", "getattr", "nn", "operator", "put", "self", "slice", "torch"})
+RESERVED = frozenset(
+    {"F", "aten", "float", "getattr", "math", "nn", "operator", "put", "self", "slice", "torch"}
+)
 COUNTING_METHODS = frozenset({"dim", "ndimension", "nelement", "numel", "size"})
 
 
@@ -118,8 +121,8 @@ class Names:
         """Whether the value is surely a number or a shape, and so named after what it is rather than x."""
         if node.op == "call_method":
             return node.target in COUNTING_METHODS
-        if is_guard(node):
-            return False
+        if is_guard(node) or node.target is device_of:
+            return node.target is device_of
         if node.op != "call_function" or not callable(node.target):
             return False
         name = function_name(node.target)

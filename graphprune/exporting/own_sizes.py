@@ -56,6 +56,17 @@ def _whole(name: str) -> Row:
     return row
 
 
+def _real(name: str) -> Row:
+    """A function of one number in double precision."""
+    return lambda call, value: _typed(
+        getattr(call.op, name)(*numbers(call, value, dtype=torch.float64)), torch.float64
+    )
+
+
+def _truncated(call: Call, value: Any) -> Any:
+    return cast(call.library, numbers(call, value, dtype=torch.float64)[0], torch.int64)
+
+
 def _typed(value: Any, dtype: torch.dtype) -> Any:
     import onnx_ir
 
@@ -82,4 +93,8 @@ SIZES: Mapping[Any, Row] = {
     min: _on_numbers("Min"),
     math.ceil: _whole("Ceil"),
     math.floor: _whole("Floor"),
+    math.trunc: _truncated,
+    math.sqrt: _real("Sqrt"),
+    math.log: _real("Log"),
+    math.exp: _real("Exp"),
 }

@@ -129,6 +129,7 @@ def _preamble(title: str, inputs: Iterable[str], body: str, operators: list[str]
         "",
         "from __future__ import annotations",
         "",
+        *(["import math"] if re.search(r"(?<![.\w])math\.", body) else []),
         *(["import operator"] if uses_operator else []),
         "from pathlib import Path",
         "",

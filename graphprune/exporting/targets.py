@@ -8,6 +8,7 @@ than arithmetic on tensors.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import re
 from collections.abc import Callable, Collection
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 from torch.overrides import get_overridable_functions
 
-from graphprune.ground.arguments import count_items, read_attribute, require, require_same
+from graphprune.ground.arguments import count_items, device_of, read_attribute, require, require_same
 from graphprune.ground.errors import InputError
 
 __all__ = [
@@ -33,6 +34,9 @@ OPERATORS = (
     "abs add and_ eq floordiv ge getitem gt iadd imul invert isub itruediv le lshift lt matmul mod mul ne "
     "neg not_ or_ pos pow rshift sub truediv xor"
 ).split()
+
+# functions of numbers, which are sizes
+NUMBERS = "ceil exp floor log log10 log2 pow sqrt trunc".split()
 
 # Every public tensor function counts as safe if PyTorch itself lists it as overridable (a function *of
 # tensors*); these few take no tensor, or are builtins which that list leaves out.
@@ -207,8 +211,9 @@ def _functions() -> dict[str, Callable[..., Any]]:
         id(function) for functions in get_overridable_functions().values() for function in functions
     }
     table = {f"operator.{name}": getattr(operator, name) for name in OPERATORS}
-    for function in (require, require_same, read_attribute, count_items):
+    for function in (require, require_same, device_of, read_attribute, count_items):
         table[f"graphprune.{function.__name__}"] = function
+    table |= {f"math.{name}": getattr(math, name) for name in NUMBERS}
     for prefix in NAMESPACES:
         space = functools.reduce(getattr, prefix.split(".")[1:], torch)
         for name in sorted(dir(space)):

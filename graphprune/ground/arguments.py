@@ -19,6 +19,7 @@ from graphprune.ground.errors import InputError
 __all__ = [
     "OTHER_SIZE",
     "count_items",
+    "device_of",
     "is_constant",
     "read_attribute",
     "remedy",
@@ -84,6 +85,13 @@ def count_items(value: Any) -> int:
     if has_torch_function((value,)):
         return handle_torch_function(count_items, (value,), value)
     return len(value)
+
+
+def device_of(tensor: torch.Tensor) -> torch.device:
+    """The device of an input, on which a program makes its own tensors too."""
+    if has_torch_function((tensor,)):  # symbolic tracing, which is to keep this call
+        return handle_torch_function(device_of, (tensor,), tensor)
+    return tensor.device
 
 
 def remedy(captured: Any) -> str:

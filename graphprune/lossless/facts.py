@@ -158,7 +158,8 @@ def per_position(mask: Tensor, dim: int) -> Tensor:
 def _reshapes(step: KnownCall) -> bool:
     """Whether sizes among the arguments can only be sizes of the result; elsewhere they are data, as the batch is."""
     shaped = "view _unsafe_view reshape expand broadcast_to repeat unflatten zeros ones new_zeros new_ones"
-    return step.family.removeprefix("aten.") in shaped.split()
+    name = step.family.removeprefix("aten.")
+    return name in shaped.split() or name.startswith("upsample")  # what is the same everywhere stays so
 
 
 def _literal(argument: Any) -> Any:

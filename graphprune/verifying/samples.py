@@ -25,7 +25,7 @@ def checked_sizes(program: Program) -> tuple[Sizes, Sizes]:
 
     Where the program refuses those, since Python in the model decides otherwise there, it is checked as captured.
     """
-    one = {"batch": 1} if program.dynamic_batch else {}
+    one = program.one_example
     three = {"batch": 3} if program.dynamic_batch else {}
     small = min(program.tried, key=lambda sizes: prod(sizes.values()), default=three)
     return _unless_refused(program, one), _unless_refused(program, small)

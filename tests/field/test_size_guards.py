@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,13 @@ FORWARD = """\
         batch, rows, width = x.shape[0], x.shape[2], x.shape[3]
         if rows != 46:
             raise ValueError(
-                "x[2] is fixed at 46, which self.head was made for (net.py:12); capture the model"
-                " again with an example of this size"
+                "x[2] is fixed at 46, which self.head was made for (net.py:12); capture the model again with "
+                "an example of this size"
             )
         if width % 2 != 0:
             raise ValueError(
-                "x[3] must be a multiple of 2, see net.py:9; capture the model again with an "
-                "example of this size"
+                "x[3] must be a multiple of 2, see net.py:9; capture the model again with an example of this "
+                "size"
             )
 """
 BODY = """\
@@ -227,3 +228,29 @@ def test_layers_go_back_into_a_model_with_conditions() -> None:
     net = Net().eval()
     grafted = gp.shrink(sized_graph(net, X, SIZES), None, ratio=0.5).graft()
     assert grafted(X).shape == net(X).shape
+
+
+def test_what_two_conditions_demand_is_checked_once() -> None:
+    again = (operator.eq, (operator.mod, 58, 2), 0, "decided in net.py:7")
+    program = sized_program(Net(), X, replace(SIZES, conditions=[*SIZES.conditions, again]))
+    assert [node.target for node in program.graph.nodes].count(require) == 4
+    raised = raise_program(program)
+    assert [node.args[1] for node in raised.graph.nodes if node.target is require] == [FIXED, COARSE, LONG]
+
+
+class Positions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.place, self.head = nn.Embedding(9, 8), nn.Embedding(50, 8), nn.Linear(8, 4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.embed(ids) + self.place(torch.arange(ids.shape[1], device=ids.device)))
+
+
+@pytest.mark.parametrize("carrier", [name for name in CARRIERS if name != "exported"])
+def test_tensors_made_of_sizes_follow_the_inputs_to_another_device(carrier: str, tmp_path: Path) -> None:
+    graph = sized_graph(Positions(), torch.zeros(2, 46, dtype=torch.int64), Sizes({1: "sequence"}))
+    model = CARRIERS[carrier](gp.shrink(graph, None, ratio=0.5).model, tmp_path)
+    ids = torch.zeros(3, 7, dtype=torch.int64)
+    assert model(ids).shape == (3, 7, 4)
+    assert copy.deepcopy(model).to("meta")(ids.to("meta")).device.type == "meta"

@@ -248,3 +248,13 @@ def test_a_size_of_what_is_pruned_counts_as_before() -> None:
             torch.randn(3, 40, 5),
         )
         assert check.passed, check
+
+
+def test_a_channel_that_is_zero_goes_without_loss_beyond_a_resize_to_any_size() -> None:
+    torch.manual_seed(0)
+    model = Between(lambda m, x, y: F.interpolate(F.max_pool2d(y, 2), size=x.shape[2:]), True, {}).eval()
+    model.first.weight.data[3] = model.first.bias.data[3] = 0
+    result = gp.shrink(sized_graph(model, torch.randn(IMAGE.shape), Sizes(SPACE)), None, lossless=True)
+    assert result.model.first.weight.shape[0] == 11
+    x = torch.randn(3, 5, 40, 62)
+    torch.testing.assert_close(result.model(x), model(x))

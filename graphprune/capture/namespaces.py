@@ -1,0 +1,99 @@
+"""While a model is traced, its modules see functions of Python that pass on what numbers remember.
+
+``min(size, 512)`` would else be a decision, and ``math.sqrt(size)`` or ``len(x)`` a constant. `torch.fx` puts its own
+functions into the globals of modules in the same way. torch's own modules of Python code are among them; they are also
+kept from giving a whole function such as `torch.nn.functional.interpolate` to a mode as one call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.capture.remembered import Real, Size, computed
+
+__all__ = ["followed"]
+
+_TORCHS = (torch.nn.functional, torch.functional)
+_FUNCTIONS = "sqrt log log2 log10 exp pow".split()
+
+
+def _length(value: Any) -> Any:
+    return value.shape[0] if isinstance(value, Tensor) and value.dim() else len(value)
+
+
+def _extreme(function: Callable[..., Any], of_two: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def found(*args: Any, **kwargs: Any) -> Any:
+        items = list(args[0]) if len(args) == 1 else list(args)
+        if kwargs or not any(isinstance(item, Size | Real) for item in items):
+            return function(*args, **kwargs) if len(args) != 1 else function(items, **kwargs)
+        if not all(isinstance(item, int | float) for item in items):
+            return function(items)
+        return functools.reduce(lambda one, other: computed(of_two, (one, other), function), items)
+
+    return found
+
+
+class _Math(ModuleType):
+    """`math`, with functions of one number that remember."""
+
+    def __init__(self) -> None:
+        super().__init__("math")
+        self.__dict__.update(vars(math))
+        for name in _FUNCTIONS:
+            self.__dict__[name] = functools.partial(_remembering, getattr(math, name))
+
+
+def _remembering(function: Callable[..., Any], *args: Any) -> Any:
+    if any(isinstance(argument, Size | Real) for argument in args):
+        return computed(function, args, function)
+    return function(*args)
+
+
+_OURS: dict[str, Any] = {
+    "len": _length,
+    "min": _extreme(min, torch.sym_min),
+    "max": _extreme(max, torch.sym_max),
+}
+
+
+@contextlib.contextmanager
+def followed(model: nn.Module) -> Iterator[None]:
+    """Changes the globals of the modules that the parts of ``model`` are defined in, and puts them back."""
+    names = {type(part).__module__ for part in model.modules()}
+    spaces = [vars(sys.modules[name]) for name in names if name in sys.modules] + [vars(m) for m in _TORCHS]
+    changes = [(space, name, value) for space in spaces for name, value in _changes(space)]
+    before = [(space, name, space.get(name, _ABSENT)) for space, name, _ in changes]
+    for space, name, value in changes:
+        space[name] = value
+    try:
+        yield
+    finally:
+        for space, name, value in before:
+            if value is _ABSENT:
+                space.pop(name, None)
+            else:
+                space[name] = value
+
+
+_ABSENT = object()
+
+
+def _changes(space: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from ((name, value) for name, value in _OURS.items() if name not in space)
+    if space.get("math") is math:
+        yield "math", _Math()
+    if any(space is vars(module) for module in _TORCHS):
+        yield from ((name, _never) for name in space if name.startswith("has_torch_function"))
+
+
+def _never(*_: Any) -> bool:
+    return False

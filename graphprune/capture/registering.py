@@ -1,0 +1,45 @@
+"""Modules, parameters and buffers under dotted names, and buffers that are as persistent as they were."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from graphprune.capture.program import Stored
+
+__all__ = ["container_at", "move", "register", "register_again"]
+
+
+def register(module: nn.Module, name: str, stored: Stored) -> None:
+    if stored.kind == "parameter":
+        setattr(module, name, stored.tensor)
+    else:
+        module.register_buffer(name, stored.tensor, persistent=stored.persistent)
+
+
+def register_again(module: nn.Module, root: nn.Module) -> None:
+    """`fx.GraphModule` makes every buffer persistent that the graph reads by name; ``root`` knows better."""
+    saved = root.state_dict(keep_vars=True).keys()
+    for name, tensor in list(module.named_buffers(remove_duplicate=False)):
+        if name not in saved:
+            path, _, local = name.rpartition(".")
+            module.get_submodule(path).register_buffer(local, tensor, persistent=False)
+
+
+def move(container: nn.Module, layer: nn.Module) -> None:
+    """What stands below a layer's name, or beside its tensors, moves into the layer."""
+    for name, child in container.named_children():
+        layer.add_module(name, child)
+    for name, parameter in container.named_parameters(recurse=False):
+        layer.register_parameter(name, parameter)
+    kept = container.state_dict()
+    for name, buffer in container.named_buffers(recurse=False):
+        layer.register_buffer(name, buffer, persistent=name in kept)
+
+
+def container_at(root: nn.Module, path: str) -> nn.Module:
+    """The module at ``path``, with plain containers on the way where there are none."""
+    for name in path.split(".") if path else ():
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root._modules[name]  # type: ignore[assignment]
+    return root
