@@ -222,16 +222,18 @@ def in_multiples(graph: fx.Graph, sizes: Sizes, prime: int) -> bool:
         elif isinstance(value, Tensor):
             given = {size for source in sources for size in _shape(source)}
             given_sizes = {source.meta["val"] for source in sources if source in of_batch}
-            new = {size for size in value.shape if size > 1 and size % prime} - given
-            whole = any(size % prime == 0 for size in value.shape)
+            shape = _shape(node)
+            new = {size for size in shape if size > 1 and size % prime} - given
+            whole = any(size % prime == 0 for size in shape) or len(shape) < value.dim()
             if new & given_sizes or (new and not whole and any(size and size % prime == 0 for size in given)):
                 return False
     return True
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
+    """The sizes of a tensor but for those that are data, such as how many positions a mask has."""
     value = node.meta.get("val")
-    return tuple(value.shape) if isinstance(value, Tensor) else ()
+    return tuple(size for size in value.shape if isinstance(size, int)) if isinstance(value, Tensor) else ()
 
 
 def settle_constants(graph: fx.Graph, sizes: Sizes, constant: Collection[fx.Node]) -> None:

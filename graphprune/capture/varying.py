@@ -108,9 +108,7 @@ class Varying:
         reasons = {
             place: why for vary in vary_tried if (why := _loop(self.trial, vary)) for place in vary.places
         }
-        if not reasons:
-            reasons = {place: "which operators run depends on it" for v in self.sizes for place in v.places}
-        return self.without(reasons)
+        return self.without(reasons or _not_together(self.trial, vary_tried))
 
     def _at(self, level: int, sizes: tuple[Vary, ...] | None = None) -> Varying | None:
         for deeper in range(level, len(_LEVELS) if sizes is None else level + 1):
@@ -129,6 +127,19 @@ def _joint(trial: Trial, sizes: Sequence[Vary]) -> tuple[Ran, Ran] | None:
         return None
     small = trial.run(together(sizes, "small"))
     return None if small.problem else (large, small)
+
+
+def _not_together(trial: Trial, sizes: Sequence[Vary]) -> dict[Place, str]:
+    """Places of the sizes with which the model does not run, or not alike, once those before them vary: and that."""
+    kept: list[Vary] = []
+    reasons: dict[Place, str] = {}
+    for vary in sizes:
+        ran = _joint(trial, [*kept, vary])
+        if ran is not None and ran[0].calls == ran[1].calls:
+            kept.append(vary)
+        else:
+            reasons |= dict.fromkeys(vary.places, "which operators run depends on it")
+    return reasons
 
 
 def _loop(trial: Trial, vary: Vary) -> str:

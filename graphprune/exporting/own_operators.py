@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from graphprune.exporting.conditions import CONDITIONS
 from graphprune.exporting.own_call import Call, Row
 from graphprune.exporting.own_pooling import POOLING
 from graphprune.exporting.own_sizes import SIZES
+from graphprune.exporting.promotion import cast
 
 __all__ = ["OWN"]
 
@@ -206,6 +208,18 @@ def _folded(call: Call, value: Any) -> Any:
     return made
 
 
+def _put(call: Call, x: Any, indices: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+    """Torch's library writes at places of type int64 only."""
+    import onnx_ir
+
+    narrow = [index is not None and index.dtype == onnx_ir.DataType.INT32 for index in indices]
+    if not any(narrow):
+        return None
+    pairs = zip(indices, narrow, strict=True)
+    places = [cast(call.library, index, torch.int64) if wide else index for index, wide in pairs]
+    return call.aten("index_put.default", x, places, *args, **kwargs)
+
+
 def _unsqueezed(call: Call, value: Any) -> Any:
     import onnx_ir
 
@@ -216,10 +230,13 @@ def _unsqueezed(call: Call, value: Any) -> Any:
 
 OWN: Mapping[Any, Row] = {
     **SIZES,
+    **CONDITIONS,
     **POOLING,
     torch.ops.aten.batch_norm.default: _batch_norm,
     **{getattr(torch.ops.aten.to, name): _to for name in ("dtype", "dtype_layout", "device", "other")},
     torch.ops.aten.diff.default: _differences,
+    torch.ops.aten.index_put.default: _put,
+    torch.ops.aten._unsafe_index_put.default: _put,
     torch.ops.aten.type_as.default: _type_of,
     torch.ops.aten.rsub.Scalar: _reversed_difference,
     torch.ops.aten.rsub.Tensor: _reversed_difference,

@@ -56,15 +56,18 @@ def _whole(name: str) -> Row:
     return row
 
 
+def _float(call: Call, value: Any) -> Any:
+    return numbers(call, value, dtype=torch.float64)[0]
+
+
 def _real(name: str) -> Row:
     """A function of one number in double precision."""
-    return lambda call, value: _typed(
-        getattr(call.op, name)(*numbers(call, value, dtype=torch.float64)), torch.float64
-    )
+    return lambda call, value: _typed(getattr(call.op, name)(_float(call, value)), torch.float64)
 
 
 def _truncated(call: Call, value: Any) -> Any:
-    return cast(call.library, numbers(call, value, dtype=torch.float64)[0], torch.int64)
+    """A cast cuts off what is behind the point."""
+    return cast(call.library, _float(call, value), torch.int64)
 
 
 def _typed(value: Any, dtype: torch.dtype) -> Any:
@@ -91,6 +94,10 @@ SIZES: Mapping[Any, Row] = {
     torch.sym_min: _on_numbers("Min"),
     max: _on_numbers("Max"),
     min: _on_numbers("Min"),
+    float: _float,
+    torch.sym_float: _float,
+    int: _truncated,
+    torch.sym_int: _truncated,
     math.ceil: _whole("Ceil"),
     math.floor: _whole("Floor"),
     math.trunc: _truncated,

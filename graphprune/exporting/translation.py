@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.operators import module_path
 from graphprune.capture.program import Constant, Program
+from graphprune.exporting.conditions import under_conditions
 from graphprune.exporting.decomposition import taken_apart
 from graphprune.exporting.forms import Form, value_forms
 from graphprune.exporting.functional import functional
@@ -24,13 +25,11 @@ from graphprune.exporting.own_call import Call
 from graphprune.exporting.own_operators import OWN
 from graphprune.exporting.promotion import same_types
 from graphprune.exporting.refusals import NO_OPERATOR, quiet, where
-from graphprune.ground.arguments import require
 from graphprune.ground.errors import ExportError, first_line
 
 __all__ = ["translate"]
 
 IR_VERSION = 10  # of the file format, as torch.onnx.export writes it
-_SKIPPED = (require, torch.ops.aten._assert_async.msg, torch.ops.aten._assert_tensor_metadata.default)
 
 
 def translate(program: Program) -> tuple[Any, Names]:
@@ -40,7 +39,7 @@ def translate(program: Program) -> tuple[Any, Names]:
         ExportError: a node has no translation, or the program cannot be an ONNX model as it is.
     """
     with quiet(), torch.no_grad():
-        graph, results = functional(program.graph)
+        graph, results = under_conditions(*functional(program.graph))
         pure = dataclasses.replace(program, graph=graph)
         return _Translator(pure, results, library()).model(), _names(program)
 
@@ -53,6 +52,18 @@ def _names(program: Program) -> Names:
         frozenset(item.name for item in read if item.kind != "constant"),
         {item.name: item.ties for item in read},
     )
+
+
+def _read_nodes(graph: fx.Graph) -> list[fx.Node]:
+    """The operators from which outputs, and conditions on sizes, are computed; see `under_conditions`."""
+    found: set[fx.Node] = set()
+    left = [graph.output_node()]
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left += node.all_input_nodes
+    return [node for node in graph.nodes if node in found and node.op == "call_function"]
 
 
 class _Translator:
@@ -74,7 +85,7 @@ class _Translator:
         from onnxscript import version_converter
 
         inputs, initializers = self._inputs(), self._initializers()
-        self._translate(node for node in self.program.graph.nodes if node.op == "call_function")
+        self._translate(_read_nodes(self.program.graph))
         outputs = self._outputs()
         functions = list(map(_as_function, self.functions.values()))
         domains = {node.domain for node in self.nodes} | {one.domain for one in functions}
@@ -134,7 +145,7 @@ class _Translator:
     # -- nodes --------------------------------------------------------------------------------------------
     def _translate(self, nodes: Iterable[fx.Node], layer: str | None = None) -> None:
         for node in nodes:
-            if node.target in _SKIPPED or not node.users:
+            if not node.users:
                 continue
             form = self.forms.get(node)
             if isinstance(form, int | float | bool):
@@ -182,6 +193,8 @@ class _Translator:
         return "" if path in self.containers else path
 
     def _reads_complex(self, node: fx.Node) -> bool:
+        if node.target is torch.ops.aten.sym_size.int:  # the library has it for all tensors alike
+            return False
         forms = [self.forms.get(source) for source in node.all_input_nodes]
         return any(isinstance(form, Form) and form.dtype.is_complex for form in forms)
 

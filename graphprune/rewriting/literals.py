@@ -144,8 +144,13 @@ def _repeat_interleave(site: _Site) -> Changes:
 
 @_along_dim
 def _split(site: _Site, source: Value, dim: int) -> Changes:
-    """Parts may have become unequal, so this is a call of ``split_with_sizes``."""
-    return {"split_sizes": [site.shape(output)[dim] for output in site.operation.outputs], "dim": dim}
+    """Parts may have become unequal, so this is a call of ``split_with_sizes``. So many equal parts stay so many."""
+    parts = site.operation.outputs
+    sizes = [site.shape(part)[dim] for part in parts]
+    counted = isinstance(site.raw.get("chunks", site.raw.get("sections")), int)
+    if counted and len(set(sizes)) == len({part.shape[dim] for part in parts}) == 1:
+        return {}
+    return {"split_sizes": sizes, "dim": dim}
 
 
 @_along_dim

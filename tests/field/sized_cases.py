@@ -15,7 +15,7 @@ import sized_windows as windows
 import torch
 from torch import Tensor, nn
 
-__all__ = ["CASES", "IDIOMS", "Case"]
+__all__ = ["CASES", "FIXED_IN_ONNX", "IDIOMS", "Case"]
 
 Inputs = tuple[Any, ...]
 Sizes = Mapping[str, tuple[int, ...]]
@@ -181,14 +181,14 @@ CASES: dict[str, Case] = {
     "a loop over steps": Case(series.StepLoop, steps, {"b": BATCH, "t": (8,)}, {"t": (6, 9)}),
     "a loop over unbound steps": Case(series.UnbindLoop, steps, {"b": BATCH, "t": (8,)}, {"t": (6, 9)}),
     "mean by the size": Case(series.MeanBySize, steps, LONG),
-    "square root of the size": Case(series.RootOfSize, steps, LONG),
-    "len and numel": Case(series.Length, steps, LONG),
+    "square root of the size": Case(series.RootOfSize, steps, {"b": BATCH, "t": (8,)}, {"t": (12, 19, 1)}),
+    "numel": Case(series.Count, steps, LONG),
     "halves": Case(series.Halves, steps, {"b": BATCH, "t": (8, 12, 19)}),
     "split by half the size": Case(series.SplitHalf, steps, EVEN, {"t": (9, 19)}),
     "chunks": Case(series.Chunks, steps, {"b": BATCH, "t": (8, 12, 19)}, {"t": (1,)}),
     "shift by one": Case(series.Shift, steps, LONG),
     "chunks of four, padded": Case(series.LocalChunks, steps, LONG),
-    "min and max of a size": Case(series.MinimumSize, steps, LONG),
+    "min and max of a size": Case(series.MinimumSize, steps, {"b": BATCH, "t": (8,)}, {"t": (12, 19, 1)}),
     "linspace, repeat": Case(series.Positions, steps, LONG),
     "audio": Case(series.Audio, wave, {"b": BATCH, "t": (64, 96, 101)}),
     "TCN": Case(series.Tcn, steps_last, LONG),
@@ -209,10 +209,19 @@ CASES: dict[str, Case] = {
 SEVERAL = {"b": BATCH, "t": (8, 12, 19)}
 
 
+WITH_BATCH = (
+    "a comparison of two sizes",
+    "a sorted shape",
+    "bytes",
+    "len",
+    "numel of a part of the shape",
+)
+
+
 def _decided(name: str) -> tuple[Sizes, Sizes]:
     """Any length may be refused, and where the batch is part of the decision, any batch too."""
     lengths = {"t": (12, 19, 5)}
-    if name in ("a comparison of two sizes", "a sorted shape", "bytes"):
+    if name in WITH_BATCH:
         return {"b": (2,), "t": (8,)}, {"b": (1, 3), **lengths}
     return {"b": BATCH, "t": (8,)}, lengths
 
@@ -240,3 +249,20 @@ IDIOMS: dict[str, Case] = {
         for name, idiom in idioms.DECIDED_IMAGES.items()
     },
 }
+
+# models of which a size varies in PyTorch, but is fixed in the ONNX file: there the operator wants it as an attribute
+FIXED_IN_ONNX = frozenset(
+    {
+        "spatial transformer",
+        "distances of points",
+        "roll by half",
+        "pool by a kernel of the size",
+        "eye",
+        "triu_indices",
+        "one_hot",
+        "interpolate in one dimension",
+        "average pool by the size",
+        "rows and columns by rectangles",
+        "a Fourier filter",
+    }
+)

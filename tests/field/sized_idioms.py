@@ -112,6 +112,9 @@ DECIDED: dict[str, Idiom] = {
     "a float": lambda y: y * float(y.shape[1]) + int(y.shape[1] / 3 + 0.5),
     "the bits of a size": lambda y: y * y.shape[1].bit_length(),
     "a size as an index of a tensor": lambda y: y * KNOWN[y.shape[1]],
+    "len": lambda y: y / len(y) + len(y[0]),
+    "numel of a part of the shape": lambda y: y * y.shape[:2].numel(),
+    "a size as an exponent": lambda y: 0.9 ** y.shape[1] * y,
     "divmod": lambda y: y * divmod(y.shape[1], 3)[0] + divmod(y.shape[1], 3)[1],
     "bytes": lambda y: y * (y.nbytes / 1000) + y.stride(0),
     "a sorted shape": lambda y: y * sorted(y.shape[:2])[1],
@@ -120,10 +123,8 @@ DECIDED: dict[str, Idiom] = {
 # what a graph can compute: every length is right
 STEP_IDIOMS: dict[str, Idiom] = {
     "math.prod": lambda y: y * math.prod(y.shape[:2]),
-    "numel of a part of the shape": lambda y: y * y.shape[:2].numel(),
     "a size as a tensor": lambda y: y / torch.tensor(y.shape[1]),
     "a size by full": lambda y: y / torch.full((1,), y.shape[1]),
-    "a size as an exponent": lambda y: 0.9 ** y.shape[1] * y,
     "a size in front": lambda y: y.shape[1] - y + 1 / y.size(dim=1),
     "steps as rows": lambda y: y.view(-1, y.shape[-1]).cumsum(0).view(y.shape),
     "rows of all steps": lambda y: y.reshape(y.shape[0] * y.shape[1], -1).mean(0),

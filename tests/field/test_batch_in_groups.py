@@ -1,4 +1,4 @@
-"""Convolutions with a kernel of their own for each example, which are written as groups: as many as the batch has."""
+"""The batch as a factor of a size: groups of a convolution, one for each example, and parts of what is folded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _full(m: PerExample, y: Tensor, code: Tensor) -> Tensor:
 
 def _inferred(m: PerExample, y: Tensor, code: Tensor) -> Tensor:
     kernels = m.kernels(code).view(-1, *y.shape[1:2], 3, 3)
-    return F.conv2d(y.flatten(0, 1)[None], kernels, padding=1, groups=y.shape[0]).view(-1, 24, 8, 8)
+    return F.conv2d(y.flatten(0, 1)[None], kernels, padding=1, groups=y.shape[0]).view(-1, 24, *y.shape[2:])
 
 
 def _transposed(m: PerExample, y: Tensor, code: Tensor) -> Tensor:
@@ -83,3 +83,32 @@ def test_as_many_groups_as_examples(
 ) -> None:
     result = right_at_batches(PerExample(function, width), IMAGE)
     assert sorted(sizes(result).values()) == found
+
+
+def _halves(m: PerExample, y: Tensor, code: Tensor) -> Tensor:
+    rows = y.flatten(0, 1)
+    return torch.cat([rows, rows.relu()]).chunk(2)[1].view(y.shape)
+
+
+def _thirds(m: PerExample, y: Tensor, code: Tensor) -> Tensor:
+    rows = y.flatten(0, 1)
+    return torch.cat([rows, rows.relu(), rows * 2]).tensor_split(3)[1].view(y.shape)
+
+
+def _repeated(m: PerExample, y: Tensor, code: Tensor) -> Tensor:
+    return y.flatten(0, 1).tile((2, 1, 1)).view(2, *y.shape).sum(0)
+
+
+def _interleaved(m: PerExample, y: Tensor, code: Tensor) -> Tensor:
+    return y.flatten(0, 1).repeat_interleave(2, 0).view(*y.shape[:2], 2, *y.shape[2:]).mean(2)
+
+
+def _made(m: PerExample, y: Tensor, code: Tensor) -> Tensor:
+    b, c, h, w = y.shape
+    return (y.flatten(0, 1) * y.new_full((b * c, 1, w), 2.0) + torch.ones(b * c, h, 1)).view(y.shape)
+
+
+@pytest.mark.parametrize("function", [_halves, _thirds, _repeated, _interleaved, _made])
+def test_the_batch_folded_into_the_channels(function: Callable[[PerExample, Tensor, Tensor], Tensor]) -> None:
+    result = right_at_batches(PerExample(function, 8), IMAGE)
+    assert sorted(sizes(result).values()) == [8, 12]

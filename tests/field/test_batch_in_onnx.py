@@ -109,13 +109,13 @@ IN_ONNX: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "written by expanded mask": _written_by_expanded_mask,
     "masked_fill": lambda m, y: m.inner(y).masked_fill(_rows(y)[:, :, None], 0.5),
     "masked_scatter": lambda m, y: m.inner(y).masked_scatter(_rows(y)[:, :, None].expand_as(y), y.flip(1)),
+    "masked_select": lambda m, y: y + torch.masked_select(m.inner(y), _rows(y)[:, :, None]).mean(),
     "embedding_bag": lambda m, y: y + m.table(_ids(y))[:, None],
     "embedding_bag with offsets": _bag_with_offsets,
     "istft": _inverse_spectrum,
 }
 # for these ONNX may lack an operator
 IN_PYTORCH: dict[str, Callable[[Net, Tensor], Tensor]] = {
-    "masked_select": lambda m, y: y + torch.masked_select(m.inner(y), _rows(y)[:, :, None]).mean(),
     "unique": _unique,
 }
 

@@ -130,9 +130,9 @@ LITERALS: dict[str, tuple[nn.Module, Tensor, dict[int, list[int]], str, list[str
         Between(lambda x: torch.cat([part.tanh() for part in x.chunk(2, 1)], 1), _conv(12)),
         IMAGE,
         {6: [0, 1, 5]},
-        "split_with_sizes",
-        ["split_sizes", "dim"],
-        [[3, 3], 1],
+        "chunk",
+        ["chunks", "dim"],
+        [2, 1],
     ),
     "split in equal parts": (
         Between(lambda x: torch.cat([part.tanh() for part in x.split(5, 1)], 1), _conv(12)),
