@@ -168,12 +168,13 @@ class _Translator:
         if node.target is operator.getitem and isinstance(args[0], list | tuple):
             self.values[node] = args[0][args[1]]
             return
-        function = self.library.function(node.target, self._reads_complex(node))
+        is_complex = self._reads_complex(node)
+        function = self.library.function(node.target, is_complex)
         call = Call(self.library, node, form)
 
         def make() -> Any:
             given, named = same_types(self.library, node, args, kwargs, form)
-            own = OWN.get(node.target)
+            own = None if is_complex else OWN.get(node.target)
             results = None if own is None else own(call, *given, **named)
             return function(*given, **named) if results is None and function else results
 
