@@ -28,6 +28,8 @@ from graphprune.ground.errors import ExportError, first_line
 
 __all__ = ["translate"]
 
+# of complex numbers the library has the second only
+_COMPLEX = {torch.ops.aten.reshape.default: torch.ops.aten.view.default}
 IR_VERSION = 10  # of the file format, as torch.onnx.export writes it
 
 
@@ -169,7 +171,8 @@ class _Translator:
             self.values[node] = args[0][args[1]]
             return
         is_complex = self._reads_complex(node)
-        function = self.library.function(node.target, is_complex)
+        target = _COMPLEX.get(node.target, node.target) if is_complex else node.target
+        function = self.library.function(target, is_complex)
         call = Call(self.library, node, form)
 
         def make() -> Any:
@@ -193,6 +196,8 @@ class _Translator:
         return "" if path in self.containers else path
 
     def _reads_complex(self, node: fx.Node) -> bool:
+        if node.target is torch.ops.aten.sym_size.int:
+            return False
         forms = [self.forms.get(source) for source in node.all_input_nodes]
         return any(isinstance(form, Form) and form.dtype.is_complex for form in forms)
 
