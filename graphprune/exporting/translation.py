@@ -29,7 +29,7 @@ from graphprune.ground.errors import ExportError, first_line
 __all__ = ["translate"]
 
 # of complex numbers the library has the second only
-_COMPLEX = {torch.ops.aten.reshape.default: torch.ops.aten.view.default}
+_COMPLEX: Mapping[Any, Any] = {torch.ops.aten.reshape.default: torch.ops.aten.view.default}
 IR_VERSION = 10  # of the file format, as torch.onnx.export writes it
 
 
