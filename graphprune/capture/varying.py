@@ -230,7 +230,9 @@ class _Search:
 
     def _runs(self, vary: Vary, limit: int = 0) -> bool:
         """Whether the model runs, or its first calls do, where this size alone is another."""
-        more = () if limit else (vary.size + steps * vary.multiple for steps in (1, 3, 5))  # one may fit by chance
+        more = (
+            () if limit else (vary.size + steps * vary.multiple for steps in (1, 3, 5))
+        )  # one may fit by chance
         sizes = [vary.large, *more]
         ran = next((r for size in sizes if (r := self.trial.run(vary.at(size), limit)).problem), Ran())
         if ran.problem:

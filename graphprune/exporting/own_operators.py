@@ -167,15 +167,14 @@ def _each(numbers: Sequence[int], weight: Any) -> list[int]:
 
 
 def _reshape(call: Call, x: Any, shape: Sequence[Any]) -> Any:
-    """A single size that varies follows from the others."""
-    import onnx_ir
-
-    varying = [place for place, size in enumerate(shape) if isinstance(size, onnx_ir.Value)]
-    if len(varying) != 1 or any(size in (-1, 0) for size in shape if isinstance(size, int)):
+    """A single size that varies follows from the others; what follows from them for PyTorch is known already."""
+    sizes = [known if size == -1 else size for size, known in zip(shape, call.form.sizes, strict=True)]
+    varying = [place for place, size in enumerate(sizes) if not isinstance(size, int)]
+    if len(varying) != 1 or 0 in [size for size in sizes if isinstance(size, int)]:
         return None
-    return call.aten(
-        "view.default", x, [-1 if place in varying else size for place, size in enumerate(shape)]
-    )
+    wanted = [-1 if place in varying else size for place, size in enumerate(sizes)]
+    given = [-1 if place in varying else size for place, size in enumerate(x.shape)]
+    return x if wanted == given else call.aten("view.default", x, wanted)
 
 
 def _attention(call: Call, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:

@@ -29,6 +29,8 @@ from graphprune.ground.errors import ExportError, first_line
 
 __all__ = ["translate"]
 
+# of complex numbers the library has the second only
+_COMPLEX: Mapping[Any, Any] = {torch.ops.aten.reshape.default: torch.ops.aten.view.default}
 IR_VERSION = 10  # of the file format, as torch.onnx.export writes it
 
 
@@ -169,12 +171,14 @@ class _Translator:
         if node.target is operator.getitem and isinstance(args[0], list | tuple):
             self.values[node] = args[0][args[1]]
             return
-        function = self.library.function(node.target, self._reads_complex(node))
+        is_complex = self._reads_complex(node)
+        target = _COMPLEX.get(node.target, node.target) if is_complex else node.target
+        function = self.library.function(target, is_complex)
         call = Call(self.library, node, form)
 
         def make() -> Any:
             given, named = same_types(self.library, node, args, kwargs, form)
-            own = OWN.get(node.target)
+            own = None if is_complex else OWN.get(node.target)
             results = None if own is None else own(call, *given, **named)
             return function(*given, **named) if results is None and function else results
 

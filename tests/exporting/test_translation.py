@@ -45,7 +45,8 @@ def filled(y: Tensor) -> Tensor:
 
 def waves(y: Tensor) -> Tensor:
     spectrum = torch.stft(y.flatten(1), 16, window=torch.hann_window(16), return_complex=True)
-    return torch.view_as_real(spectrum * torch.polar(torch.ones(1), torch.ones(1)))
+    turned = (spectrum * torch.polar(torch.ones(1), torch.ones(1))).reshape(len(y), -1)
+    return torch.view_as_real(turned)
 
 
 def attention(y: Tensor, **options: Any) -> Tensor:
