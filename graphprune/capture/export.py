@@ -9,6 +9,7 @@ import contextlib
 import operator
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -43,8 +44,11 @@ def export_program(model: nn.Module, inputs: Inputs, results: Results | None = N
 
 @contextlib.contextmanager
 def left_as_it_was(model: nn.Module) -> Iterator[None]:
-    """``model`` in eval mode, without gradients and fused fast paths; afterwards in the modes it was in."""
-    modes = [(module, module.training) for module in model.modules()]
+    """``model`` in eval mode, without gradients and fused fast paths; afterwards as it was.
+
+    A model may keep what it computes, as tables of positions: what a run without data has left is none of the user's.
+    """
+    before = [(module, _attributes(module)) for module in model.modules()]
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     model.eval()
@@ -53,8 +57,29 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-        for module, mode in modes:
-            module.training = mode
+        for module, attributes in before:
+            _restore(module, attributes)
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """What a module holds, its dicts and lists copied."""
+    return {
+        name: (value, copy(value)) if type(value) in (dict, list) else (value, None)
+        for name, value in vars(module).items()
+    }
+
+
+def _restore(module: nn.Module, attributes: Mapping[str, Any]) -> None:
+    held = vars(module)
+    for name in held.keys() - attributes.keys():
+        del held[name]
+    for name, (value, items) in attributes.items():
+        if items is not None and isinstance(value, dict):
+            value.clear()
+            value.update(items)
+        elif items is not None:
+            value[:] = items
+        held[name] = value
 
 
 def run_once(model: nn.Module, inputs: Inputs) -> None:

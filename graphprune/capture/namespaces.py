@@ -97,7 +97,7 @@ _CONVERSIONS: dict[type, Callable[..., Any]] = {int: math.trunc, float: torch.sy
 
 def real_types(value: Any) -> Any:
     """A type in the arguments of a call, as torch knows it: ``dtype=int``."""
-    return value.real if value in (_Int, _Float) and isinstance(value, _Converting) else value
+    return value.real if isinstance(value, _Converting) else value
 
 
 _OURS: dict[str, Any] = {

@@ -385,3 +385,32 @@ def test_batches_are_repeated_and_cut() -> None:
     assert kwargs["n"] == 4
     assert with_sizes(inputs, first, {"batch": 1})[0][0].tolist() == [0]
     assert with_sizes(inputs, first, {"batch": 3})[0][0] is inputs[0][0]
+
+
+class Keeps(nn.Module):
+    """Keeps the tables that it computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+        self.table: torch.Tensor | None = None
+        self.tables: dict[int, torch.Tensor] = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length = x.shape[1]
+        if self.table is None or self.table.shape[0] < length:
+            self.table = torch.arange(length).float()[:, None]
+        self.tables[int(length)] = self.table
+        self.latest = self.table
+        return self.down(self.up(x) + self.table[:length])
+
+
+def test_a_model_keeps_nothing_of_the_runs_without_data() -> None:
+    model, x = Keeps().eval(), torch.randn(2, 5, 4)
+    program = capture(model, x)
+    assert model.table is None
+    assert not model.tables
+    assert not hasattr(model, "latest")
+    expected = model(x)
+    assert expected.device.type == "cpu"
+    torch.testing.assert_close(raise_program(program)(x), expected)
