@@ -33,6 +33,7 @@ from graphprune.capture.objects import numbered
 from graphprune.capture.operators import draws_random
 from graphprune.capture.outputs import Results, choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
+from graphprune.capture.searching import find_varying
 from graphprune.capture.simplify import (
     fix_squeezes,
     fold_constants,
@@ -43,7 +44,7 @@ from graphprune.capture.simplify import (
 )
 from graphprune.capture.single import Beside, allow_single
 from graphprune.capture.tables import Tables
-from graphprune.capture.varying import Varying, find_varying, together
+from graphprune.capture.varying import Varying, together
 from graphprune.capture.watching import Watch, watched
 from graphprune.ground.dynamic import AUTO, Dynamic
 from graphprune.ground.errors import CaptureError, InputError, first_line

@@ -18,7 +18,8 @@ from torch import Tensor, fx, nn
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture.describe import describe
 from graphprune.capture.program import Program
-from graphprune.capture.varying import Varying, find_varying
+from graphprune.capture.searching import find_varying
+from graphprune.capture.varying import Varying
 from graphprune.ground.arguments import require
 
 __all__ = ["Condition", "Sizes", "sized_graph", "sized_program", "with_nodes"]
