@@ -96,7 +96,8 @@ def measure(name: str, onnx: bool, facts: Facts) -> None:
     if onnx:
         with facts.stage("onnx"):
             compared = _onnx(result)
-        facts(onnx=compared, dimensions=with_onnx(dimensions, compared.pop("shapes", [])))
+        shapes, fixed = compared.pop("shapes", []), compared.pop("fixed", {})
+        facts(onnx=compared, dimensions=with_onnx(dimensions, shapes, fixed))
 
 
 def _export_alone(model: nn.Module, args: Any, kwargs: Any, facts: Facts) -> None:
@@ -138,30 +139,30 @@ def _onnx(result: Result) -> dict[str, Any]:
     """onnxruntime's error on the slim model; where that fails, whether the unpruned model fails too."""
     program = result.graph.program
     try:
-        error, shapes = _onnx_error(result.model, program)
-        return {"error": error, "failure": None, "unpruned": True, "shapes": shapes}
+        return {"failure": None, "unpruned": True, **_onnx_compared(result.model, result.slim)}
     except Exception as error:  # the exporter's errors have no common base class
         failure = _text(error)
     try:
-        _onnx_error(raise_program(program), program)
+        _onnx_compared(raise_program(program), program)
     except Exception as error:  # likewise
         failure = f"exporter fails on the unpruned model too: {_text(error)}"
         return {"error": None, "failure": failure, "unpruned": False}
     return {"error": None, "failure": failure, "unpruned": True}
 
 
-def _onnx_error(model: nn.Module, program: Program) -> tuple[float, list[list[str | int]]]:
-    """Largest relative error at several sizes, on own and random tensors, and the shapes of the file's inputs.
+def _onnx_compared(model: nn.Module, program: Program) -> dict[str, Any]:
+    """Largest relative error at several sizes, on own and random tensors; the shapes of the file's inputs.
 
     Raises where the error is out of bounds.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
-        _, checks = write_checked(program, model, path, Clock(lambda stage: None))
+        written, checks = write_checked(program, model, path, Clock(lambda stage: None))
         shapes = signature(path)
     if failed := [check for check in checks if not check.passed]:
         raise ValueError(f"onnxruntime differs: {failed[0]}")
-    return max(check.figure for check in checks), shapes
+    error = max(check.figure for check in checks)
+    return {"error": error, "shapes": shapes, "fixed": dict(written.fixed)}
 
 
 def _text(error: BaseException) -> str:

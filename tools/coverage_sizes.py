@@ -6,7 +6,7 @@ lengths of tokens and of their mask, are tried together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,12 +82,21 @@ def signature(path: Path) -> list[list[str | int]]:
     return [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inputs]
 
 
-def with_onnx(rows: Sequence[Row], shapes: Sequence[Sequence[str | int]]) -> list[Row]:
-    """The rows, each with what the ONNX file says of it; inputs come in the same order in both."""
+def with_onnx(
+    rows: Sequence[Row], shapes: Sequence[Sequence[str | int]], fixed: Mapping[str, str]
+) -> list[Row]:
+    """The rows, each with what the ONNX file says of it; inputs come in the same order in both.
+
+    Args:
+        fixed: dimensions that vary in PyTorch alone → why.
+    """
     sizes = [size for shape in shapes for size in shape]
     if len(sizes) != len(rows):  # the exporter leaves out what the model does not read
         return list(rows)
-    return [{**row, "onnx": isinstance(size, str)} for row, size in zip(rows, sizes, strict=True)]
+    return [
+        {**row, "onnx": isinstance(size, str), "onnx_reason": fixed.get(row["input"], "")}
+        for row, size in zip(rows, sizes, strict=True)
+    ]
 
 
 def main() -> None:
@@ -135,8 +144,8 @@ def _measured(name: str, onnx: bool) -> list[Row]:
     if onnx:
         with TemporaryDirectory() as folder:
             path = Path(folder, "model.onnx")
-            write_checked(program, raise_program(program), path, Clock(lambda stage: None))
-            rows = with_onnx(rows, signature(path))
+            written, _ = write_checked(program, raise_program(program), path, Clock(lambda stage: None))
+            rows = with_onnx(rows, signature(path), written.fixed)
     return rows
 
 

@@ -168,7 +168,8 @@ def _fixed(row: Record) -> list[list[str]]:
     cells = []
     for item in row.get("dimensions", ()):
         if item["original"] and not all(item.get(key, True) for key in SHARES):
-            reason = "varies in PyTorch, fixed in the ONNX file" if item["name"] else item["reason"]
+            onnx_only = f"fixed in the ONNX file alone: {item.get('onnx_reason') or 'no reason is known'}"
+            reason = onnx_only if item["name"] else item["reason"]
             cells.append(
                 [row["name"], item["input"], str(item["size"]), _line(reason or "no reason is known")]
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -68,10 +69,21 @@ def _rolled(call: Call, x: Any, shifts: Sequence[Any], dims: Sequence[int] = ())
     return x
 
 
+def _split(call: Call, x: Any, size: Any, dim: int = 0) -> Any:
+    """As many pieces as the program has."""
+    if isinstance(size, int) or not isinstance(call.form, list):
+        return None
+    shape = call.op.Constant(value_ints=[1])
+    bounds = [call.op.Reshape(call.op.Mul(*numbers(call, size, n)), shape) for n in range(len(call.form) + 1)]
+    axes = call.op.Constant(value_ints=[dim])
+    return [call.op.Slice(x, start, end, axes) for start, end in pairwise(bounds)]
+
+
 CREATION: Mapping[Any, Row] = {
     torch.ops.aten.eye.default: _eye,
     torch.ops.aten.eye.m: _eye,
     torch.ops.aten.linspace.default: _linspace,
     torch.ops.aten.one_hot.default: _one_hot,
     torch.ops.aten.roll.default: _rolled,
+    torch.ops.aten.split.Tensor: _split,
 }

@@ -19,6 +19,7 @@ MADE: dict[str, Callable[[Tensor], Tensor]] = {
     "eye, not square": lambda y: torch.eye(3, y.shape[1]) @ y,
     "linspace": lambda y: y * torch.linspace(-1, 2, y.shape[1])[:, None],
     "one_hot": lambda y: F.one_hot(torch.arange(y.shape[1]), y.shape[1] + 1).to(y.dtype).T @ y,
+    "split": lambda y: torch.stack(y.split(y.shape[0], 0)),
     "roll": lambda y: y.roll((y.shape[1] // 2, -y.shape[0]), (1, 0)),
 }
 

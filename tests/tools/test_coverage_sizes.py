@@ -73,15 +73,16 @@ def test_the_signature_of_a_file(tmp_path: Path) -> None:
     program.save(tmp_path / "model.onnx")
     assert signature(tmp_path / "model.onnx") == [["rows", 5]]
     rows = [{"input": "x[0]"}, {"input": "x[1]"}]
-    assert [row["onnx"] for row in with_onnx(rows, [["rows", 5]])] == [True, False]
-    assert with_onnx(rows, [["rows"]]) == rows, "an input is not in the file"
+    told = with_onnx(rows, [["rows", 5]], {"x[1]": "why"})
+    assert [(row["onnx"], row["onnx_reason"]) for row in told] == [(True, ""), (False, "why")]
+    assert with_onnx(rows, [["rows"]], {}) == rows, "an input is not in the file"
 
 
 def test_the_page_counts_and_lists(tmp_path: Path) -> None:
     def dimension(dim: int, original: bool, name: str, onnx: bool, reason: str = "") -> dict[str, object]:
         return {
             "input": f"x[{dim}]", "size": 8, "original": original, "name": name, "multiple": 1, "reason": reason,
-            "onnx": onnx,
+            "onnx": onnx, "onnx_reason": "" if onnx else "an attribute",
         }  # fmt: skip
 
     found = [
@@ -95,7 +96,7 @@ def test_the_page_counts_and_lists(tmp_path: Path) -> None:
     assert any("| 2 of 3 (66.7%) | 1 of 3 (33.3%) |" in line for line in lines if line.startswith("| zoo |"))
     assert any("| 2 of 3 | 1 of 3 |" in line for line in lines if line.startswith("| mlp |"))
     listed = lines[lines.index("## Dimensions that the original lets vary") :]
-    assert "| zoo:mlp | x[2] | 8 | varies in PyTorch, fixed in the ONNX file |" in listed
+    assert "| zoo:mlp | x[2] | 8 | fixed in the ONNX file alone: an attribute |" in listed
     assert any(r"| zoo:mlp | x[3] | 8 | a table has 8 rows \| of many words" in line for line in listed)
     assert not any("…" in line for line in listed)
 
