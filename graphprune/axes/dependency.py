@@ -150,7 +150,7 @@ def build_graph(program: Program, strict: bool = False) -> DependencyGraph:
         RuleError: in strict mode, an operator has no rule.
     """
     values: Mapping[str, Value] = program.values
-    names = ["batch"] * program.dynamic_batch + ["data"] * len(program.batch_primes)
+    names = ["batch"] * len(program.one_example) + ["data"] * len(program.batch_primes)
     batch = dict(zip(program.batch_primes, names, strict=False))
     analysis = analyse(program.operations, values, program.inputs, program.output_names, batch, strict)
     parameters = {name for name, item in program.stored.items() if item.kind == "parameter"}
