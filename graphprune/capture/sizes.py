@@ -61,20 +61,15 @@ def sizes_of_inputs(graph: fx.Graph) -> list[fx.Node]:
 
 def repeated_guards(graph: fx.Graph) -> set[fx.Node]:
     """Guards that demand what one before them demands."""
-    seen: set[Any] = set()
+    first: dict[Any, fx.Node] = {}  # what is computed alike has one first node
+    same: dict[fx.Node, fx.Node] = {}
     found = set()
-    for node in filter(is_guard, graph.nodes):
-        formula = _formula(node.args[0])
-        if formula in seen:
-            found.add(node)
-        seen.add(formula)
+    for node in size_nodes(graph):
+        if is_guard(node):
+            formula: Any = (node.target, same.get(node.args[0], node.args[0]))  # type: ignore[arg-type]
+            if formula in first:
+                found.add(node)
+        else:
+            formula = (node.target, fx.node.map_arg(node.args, lambda source: same.get(source, source)))
+        same[node] = first.setdefault(formula, node)
     return found
-
-
-def _formula(value: Any) -> Any:
-    """What a number is computed from, so that two that are computed alike are equal."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_formula, value))
-    if not isinstance(value, fx.Node) or value.op != "call_function":
-        return value
-    return (value.target, *map(_formula, value.args))
