@@ -15,7 +15,11 @@ from graphprune.ground.errors import InputError
 __all__ = ["assignments", "described"]
 
 # what dimensions beyond the first of a tensor of so many dimensions are called
-_FLOATING = {3: ("", "", "length"), 4: ("", "", "height", "width"), 5: ("", "", "depth", "height", "width")}
+_FLOATING = {
+    3: ("", "sequence", "length"),
+    4: ("", "", "height", "width"),
+    5: ("", "", "depth", "height", "width"),
+}
 _SEQUENCES = {2: ("", "sequence")}
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.fx.experimental.symbolic_shapes import is_concrete_int
 from torch.utils import _pytree as pytree
 
 from graphprune.exporting.forms import Form
@@ -73,7 +75,8 @@ def _taken_apart(
     Raises:
         ExportError: torch cannot take it apart, or only for fixed sizes.
     """
-    examples = [_example(forms[source]) for source in sources]
+    run = _run([forms[source] for source in sources])
+    examples = [_example(forms[source], run) for source in sources]
     if not isinstance(node.target, torch._ops.OpOverload) or any(example is None for example in examples):
         raise _refusal(node)
     varying = tuple({dim: torch.export.Dim.AUTO for dim in _varying(forms[source])} for source in sources)
@@ -91,11 +94,27 @@ def _refusal(node: fx.Node, why: str = "") -> ExportError:
     return ExportError(f"ONNX has no operator for {node.target}{where(node)}{why}", NO_OPERATOR)
 
 
-def _example(form: Any) -> torch.Tensor | None:
-    """A tensor as in the last run."""
+def _run(forms: list[Any]) -> int:
+    """The run with the smallest tensors in which no two sizes that vary are equal: some operators are unrolled."""
+    tensors = [form for form in forms if isinstance(form, Form) and form.seen]
+    runs = range(min((len(form.seen) for form in tensors), default=0))
+    columns = {tuple(seen[dim] for seen in form.seen) for form in tensors for dim in _varying(form)}
+
+    def volume(run: int) -> int:
+        return sum(prod(form.seen[run]) for form in tensors)
+
+    for run in sorted(runs, key=volume):
+        sizes = [column[run] for column in columns]
+        if len(set(sizes)) == len(sizes) and all(size > 1 for size in sizes):
+            return run
+    return -1
+
+
+def _example(form: Any, run: int) -> torch.Tensor | None:
+    """A tensor as in that run."""
     if not isinstance(form, Form) or not form.seen:
         return None
-    return torch.empty(form.seen[-1], dtype=form.dtype, device="meta")
+    return torch.empty(form.seen[run], dtype=form.dtype, device="meta")
 
 
 def _varying(form: Form) -> list[int]:
@@ -131,7 +150,7 @@ def _require_free(node: fx.Node, inputs: list[fx.Node], forms: list[Form]) -> No
     for inner, form in zip(inputs, forms, strict=True):
         for dim in _varying(form):
             size, column = inner.meta["val"].shape[dim], tuple(seen[dim] for seen in form.seen)
-            if isinstance(size, int) or columns.setdefault(str(size), column) != column:
+            if is_concrete_int(size) or columns.setdefault(str(size), column) != column:
                 raise _refusal(node, ": what it is made of fits the sizes of the example only")
 
 
