@@ -131,6 +131,12 @@ def free_literals(graph: fx.Graph, watch: Watch) -> Sizes:
     sizes.tensors |= {node.args[1]: node.args[0] for node in graph.nodes if node.target is READ}
     for node, given in list(_in_calls(graph, watch)):
         _free(node, given, sizes, watch)
+    output = graph.output_node()
+
+    def returned(leaf: Any) -> Any:
+        return sizes.node(watch.log.origin(leaf) or leaf) if _is_number(leaf) else leaf
+
+    output.args = fx.node.map_aggregate(output.args, returned)
     for node in list(graph.nodes):
         if node.target in (READ, CALL):
             graph.erase_node(node)

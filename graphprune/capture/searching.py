@@ -71,6 +71,7 @@ class _Search:
         apart = self._apart(alive)
         united = alive if len(apart) > len(alive) else []
         alive = apart
+        alive = [vary for vary in alive if not self._are_channels(vary)]
         if not alive and not self.trial.usable:  # then the graph alone must show whether the batch varies
             alive = [vary for vary in classes if all(dim == 0 for _, dim in vary.places)][:1]
         ordered, first = (tuple(sorted(sizes, key=lambda vary: vary.places)) for sizes in (alive, united))
@@ -88,6 +89,14 @@ class _Search:
             if len(singles) > 1 and vary.multiple == 1 and self._run_together(candidate, "large", "above"):
                 found = candidate
         return found
+
+    def _are_channels(self, vary: Vary) -> bool:
+        """Whether a size is of channels after all: without values, some layers take any number of them."""
+        usual = not any(self.trial.usual_channels(place) for place in vary.places)
+        if usual or self.trial.runs_on_values(vary.at(vary.above)):
+            return False
+        self.fixed |= dict.fromkeys(vary.places, "")
+        return True
 
     def _runs(self, vary: Vary, limit: int = 0) -> bool:
         """Whether the model runs, or its first calls do, where this size alone is another."""

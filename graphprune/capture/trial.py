@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.describe import within_package
 from graphprune.capture.export import left_as_it_was, what_failed
-from graphprune.capture.inputs import Inputs, registered_tensors
+from graphprune.capture.inputs import Inputs, fresh, registered_tensors, with_values
 from graphprune.capture.namespaces import followed, real_types
 from graphprune.capture.outputs import plain_results
 from graphprune.capture.remembered import user_line
@@ -32,7 +32,7 @@ Place = tuple[int, int]  # a leaf of the inputs, and one of its dimensions
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of a run: the shapes of all tensors returned, and the functions called with their numbers.
+    """What came of a run: the shapes of all tensors returned, numbers as they are; functions called with their numbers.
 
     Where it failed, ``problem`` says why. ``at_once`` says that it was the first call that failed.
     """
@@ -73,6 +73,22 @@ class Trial:
         """Whether the model runs without data at all."""
         return not self.run({}).problem
 
+    def usual_channels(self, place: Place) -> bool:
+        """Whether channels usually stand there: in dimension 1 of images and of rows."""
+        leaf, dim = self.leaves[place[0]], place[1]
+        return isinstance(leaf, Tensor) and leaf.is_floating_point() and dim == 1 and leaf.dim() != 3
+
+    def runs_on_values(self, sizes: Mapping[Place, int]) -> bool:
+        """Whether the model runs at ``sizes`` on the example's values, repeated or cut."""
+        given = pytree.tree_unflatten(list(self.leaves), self._structure)
+        args, kwargs = fresh(with_values(given, sizes))
+        try:
+            with left_as_it_was(self._model), unlogged():
+                self._model(*args, **kwargs)
+        except Exception:  # whatever the model raises
+            return False
+        return True
+
     def run(self, sizes: Mapping[Place, int], limit: int = 0) -> Ran:
         """The model with inputs of these sizes. A ``limit`` halts it after so many calls, which is no failure."""
         key = (frozenset(sizes.items()), limit)
@@ -103,7 +119,7 @@ class Trial:
                 else:
                     returned = functional_call(self._model, self._meta, args, kwargs, tie_weights=False)
         leaves = pytree.tree_leaves(plain_results(returned))
-        shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in leaves)
+        shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else _number(leaf) for leaf in leaves)
         return Ran(shapes, tuple(calls.made), tuple(calls.numbers))
 
     def line_of(self, sizes: Mapping[Place, int], call: int) -> str:
@@ -128,6 +144,10 @@ class Trial:
         shape = [sizes.get((place, dim), size) for dim, size in enumerate(leaf.shape)]
         device = leaf.device if self._fake else "meta"
         return torch.empty(shape, dtype=leaf.dtype, device=device)
+
+
+def _number(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, int | float) else None
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 from graphprune.capture.namespaces import followed, real_types
 from graphprune.capture.remembered import Log, Real, Size, plain, size_of
@@ -172,6 +173,11 @@ def _forgotten(value: Any) -> Any:
     return plain(value)
 
 
+def _escaped(leaf: Any) -> Any:
+    """What is returned is a plain number."""
+    return leaf.log.escape(leaf) if isinstance(leaf, Size | Real) else leaf
+
+
 @contextlib.contextmanager
 def watched(model: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
     """``model``, whose ``forward`` runs under ``mode``."""
@@ -180,7 +186,11 @@ def watched(model: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
 
     def watching(*args: Any, **kwargs: Any) -> Any:
         with followed(model), mode:
-            return forward(*args, **kwargs)
+            returned = forward(*args, **kwargs)
+        leaves, structure = pytree.tree_flatten(returned)
+        if not any(isinstance(leaf, Size | Real) for leaf in leaves):
+            return returned
+        return pytree.tree_unflatten([_escaped(leaf) for leaf in leaves], structure)
 
     watching.__wrapped__ = forward  # type: ignore[attr-defined]  # whoever asks for the signature gets the model's
     vars(model)["forward"] = watching

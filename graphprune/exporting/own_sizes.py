@@ -65,6 +65,18 @@ def _real(name: str) -> Row:
     return lambda call, value: _typed(getattr(call.op, name)(_float(call, value)), torch.float64)
 
 
+def _logarithm(base: float) -> Row:
+    """ONNX has the natural one."""
+
+    def row(call: Call, value: Any) -> Any:
+        natural = _typed(call.op.Log(_float(call, value)), torch.float64)
+        return _typed(
+            call.op.Div(*numbers(call, natural, math.log(base), dtype=torch.float64)), torch.float64
+        )
+
+    return row
+
+
 def _truncated(call: Call, value: Any) -> Any:
     """A cast cuts off what is behind the point."""
     return cast(call.library, _float(call, value), torch.int64)
@@ -104,5 +116,7 @@ SIZES: Mapping[Any, Row] = {
     math.trunc: _truncated,
     math.sqrt: _real("Sqrt"),
     math.log: _real("Log"),
+    math.log2: _logarithm(2.0),
+    math.log10: _logarithm(10.0),
     math.exp: _real("Exp"),
 }

@@ -10,25 +10,52 @@ import torch
 from torch import Tensor
 
 from graphprune.capture.execution import Execution
+from graphprune.capture.export import left_as_it_was
 from graphprune.capture.fitting import fitting
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
+from graphprune.ground.unlogged import unlogged
 
 __all__ = ["checked_sizes", "distinct", "random_inputs", "refuses", "shown"]
 
 Sizes = Mapping[str, int]
 
+# operators that run without values where they would not run with them: places beyond the size, channels that do not fit
+_UNCHECKED = {
+    f"aten.{name}"
+    for name in (
+        "index index_put index_select index_add index_copy index_fill gather take scatter scatter_add scatter_reduce "
+        "conv_transpose1d conv_transpose2d conv_transpose3d"
+    ).split()
+}
+
 
 def checked_sizes(program: Program) -> tuple[Sizes, Sizes]:
     """One example of the captured sizes, and the smallest sizes that capture tried: each size has two values.
 
-    Where the program refuses those, since Python in the model decides otherwise there, it is checked as captured.
+    Where the program refuses those, since Python in the model decides otherwise there, or where the model itself does
+    not run, as with a table of places beyond the size, it is checked as captured.
     """
     one = program.one_example
     three = {"batch": 3} if program.dynamic_batch else {}
     small = min(program.tried, key=lambda sizes: prod(sizes.values()), default=three)
-    return ({} if refuses(program, one) else one), ({} if refuses(program, small) else small)
+    first, second = ({} if refuses(program, at) or not _runs(program, at) else at for at in (one, small))
+    return first, second
+
+
+def _runs(program: Program, sizes: Sizes) -> bool:
+    """Whether the model runs at ``sizes``, which capture tried without values; True where there is no model."""
+    unchecked = any(operation.family in _UNCHECKED for operation in program.operations)
+    if program.model is None or not sizes or not unchecked:
+        return True
+    args, kwargs = program.call_of(random_inputs(program, 0, sizes))
+    try:
+        with left_as_it_was(program.model), unlogged():
+            program.model(*args, **kwargs)
+    except Exception:  # whatever the model raises
+        return False
+    return True
 
 
 def distinct(every: Sequence[Sizes]) -> list[Sizes]:

@@ -55,7 +55,8 @@ def test_inspect_tells_operators_without_rule_and_notes(run: Callable[..., Any],
     assert result.exit_code == 0, result.stderr
     said = " ".join(result.stdout.split())
     assert "No rule fits aten.linalg_matrix_exp.default, at linalg_matrix_exp: its axes are pinned" in said
-    assert "Note: captured for this batch size only" in said
+    assert "x (batch, 4, 4)" in said
+    assert "y (1, 4, 4)" in said
     assert "0 groups" in said
 
 

@@ -29,7 +29,7 @@ def varying(model: nn.Module, example: Tensor, names: Mapping[int, str], multipl
         dataclasses.replace(at, name=names[at.dim], multiple=multiple) if at.dim in names else at
         for at in program.dimensions
     )
-    return dataclasses.replace(program, dimensions=dimensions)
+    return dataclasses.replace(program, dimensions=dimensions, tried=())
 
 
 def size_node(graph: fx.Graph, dim: int) -> fx.Node:

@@ -82,14 +82,14 @@ def test_onnx_agrees_at_two_batch_sizes_and_is_not_blind(name: str, tmp_path) ->
     result = gp.shrink(model, image[..., :64, :64], ratio=0.5, importance="random", seed=2)
     clock = Clock(lambda stage: None)
     written, checks = write_checked(result.slim, result.model, tmp_path / "model.onnx", clock)
-    assert [check.name.removeprefix("onnxruntime equals PyTorch, ") for check in checks] == [
-        "batch 1",
-        "batch 3",
-        "random parameters, batch 1",
-        "random parameters, batch 3",
-    ]
+    names = [check.name.removeprefix("onnxruntime equals PyTorch, ") for check in checks]
+    assert names[:2] == ["batch 1", "batch 3"]
+    assert "height" in names[2], "and at other sizes of images"
+    assert names[len(names) // 2 :] == [f"random parameters, {name}" for name in names[: len(names) // 2]]
     assert max(check.figure for check in checks) <= 1e-4
-    assert not any(check.detail for check in checks[2:]), "on random tensors no model may be blind"
+    assert not any(check.detail for check in checks[len(checks) // 2 :]), (
+        "on random tensors no model may be blind"
+    )
     assert written.bytes < 4.2 * result.before.params
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 

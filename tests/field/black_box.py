@@ -147,9 +147,11 @@ def assert_exact(
     """The slim model equals the zeroed original, which in turn is not the original."""
     assert result.verdict.passed
     models = zeroed(model, result.plan.kept), result.model, copy.deepcopy(model).eval()
+    if batch is not None:
+        inputs = result.graph.program.example_at({"batch": batch})
     outputs = []
     for each in models:
-        args, kwargs = fresh(inputs, batch=batch)
+        args, kwargs = fresh(inputs)
         with torch.no_grad():
             outputs.append(each(*args, **kwargs))
     expected, given, whole = outputs

@@ -411,7 +411,9 @@ def test_inputs_that_share_no_first_dimension() -> None:
 
     result = shrunk(TwoSizes(), (torch.zeros(2, 5), torch.zeros(5, 6)))
     assert sizes(result) == {"up.weight:0": 10}
-    assert "do not share a first dimension" in result.graph.program.notes[0]
+    names = {str(at): at.name for at in result.graph.program.dimensions}
+    assert names["x[0]"] == "batch"
+    assert names["x[1]"] == names["table[0]"] != "batch"
 
 
 # -- dtypes -----------------------------------------------------------------------------------------------
@@ -465,7 +467,9 @@ def test_first_dimensions_that_agree_by_chance() -> None:
 
     result = shrunk(Chance(), (torch.zeros(5, 5), torch.zeros(5, 6)))
     assert sizes(result) == {"up.weight:0": 10}
-    assert not result.graph.program.dynamic_batch
+    names = {str(at): at.name for at in result.graph.program.dimensions}
+    assert names["x[0]"] == "batch"
+    assert names["x[1]"] == names["table[0]"] != "batch"
 
 
 class Echo(Layers):
