@@ -19,7 +19,7 @@ from graphprune.capture.deciding import require_decisions, require_dimensions
 from graphprune.capture.describe import describe, source_line
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
-from graphprune.capture.forgetting import forgotten_sizes
+from graphprune.capture.forgetting import forgotten_sizes, tried_runs
 from graphprune.capture.freeing import free_literals, free_multiples, in_multiples, settle_constants
 from graphprune.capture.inputs import (
     Inputs,
@@ -115,7 +115,9 @@ def _capture(
     results = Results()
     prime = choose_prime(model, inputs) if varying.batch else 0
     traced = {**together(varying.sizes, "traced"), **(varying.batch.at(prime) if varying.batch else {})}
-    watch = Watch()
+    watch = Watch(
+        expected=tuple(list(zip(ran.calls, ran.numbers, strict=True)) for ran in tried_runs(varying))
+    )
     with watched(model, watch):
         exported = export_program(model, with_shapes(inputs, traced) if traced else inputs, results)
     if reasons := forgotten_sizes(varying, watch):

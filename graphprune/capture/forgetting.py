@@ -13,12 +13,18 @@ from graphprune.capture.trial import Place, Ran
 from graphprune.capture.varying import Varying, together
 from graphprune.capture.watching import Watch
 
-__all__ = ["forgotten_sizes"]
+__all__ = ["forgotten_sizes", "tried_runs"]
+
+
+def tried_runs(varying: Varying) -> tuple[Ran, Ran]:
+    """The model's runs at the sizes that were tried."""
+    large, small = (varying.trial.run(together(varying.tried, which)) for which in ("large", "small"))
+    return large, small
 
 
 def forgotten_sizes(varying: Varying, watch: Watch) -> dict[Place, str]:
     """The places whose sizes became constants, and why."""
-    large, small = (varying.trial.run(together(varying.tried, which)) for which in ("large", "small"))
+    large, small = tried_runs(varying)
     reasons: dict[Place, str] = {}
     for call in _forgotten_calls(large, small, watch):
         line = varying.trial.line_of(together(varying.tried, "large"), call)
@@ -43,7 +49,7 @@ def _forgotten_calls(large: Ran, small: Ran, watch: Watch) -> Iterator[int]:
             len(one) != len(other)
             or len(one) != len(numbers)
             or any(
-                plain(number) is number and watch.log.origin(number) is None
+                plain(number) is number
                 for number, first, second in zip(numbers, one, other, strict=True)
                 if first != second
             )

@@ -130,7 +130,7 @@ def free_literals(graph: fx.Graph, watch: Watch) -> Sizes:
     sizes = Sizes(graph)
     sizes.tensors |= {node.args[1]: node.args[0] for node in graph.nodes if node.target is READ}
     for node, given in list(_in_calls(graph, watch)):
-        _free(node, given, sizes, watch)
+        _free(node, given, sizes)
     output = graph.output_node()
 
     def returned(leaf: Any) -> Any:
@@ -153,12 +153,12 @@ def _in_calls(graph: fx.Graph, watch: Watch) -> Iterator[tuple[fx.Node, tuple[An
             yield node, given
 
 
-def _free(node: fx.Node, given: tuple[Any, ...], sizes: Sizes, watch: Watch) -> None:
-    if not isinstance(node.target, torch._ops.OpOverload) or not (given or watch.log.escaped):
+def _free(node: fx.Node, given: tuple[Any, ...], sizes: Sizes) -> None:
+    if not isinstance(node.target, torch._ops.OpOverload) or not given:
         return
     arguments = {n: v for n, v in given_arguments(node).items() if n not in _NO_SIZES}
     literals = [leaf for leaf in pytree.tree_leaves(arguments) if _is_number(leaf)]
-    found = _origins(literals, given, watch)
+    found = _origins(literals, given)
     origins = iter(o if o is not None and sizes.before(o, node) else None for o in found)
 
     def replaced(leaf: Any) -> Any:
@@ -175,13 +175,13 @@ def _is_number(leaf: Any) -> bool:
     return isinstance(leaf, int | float) and not isinstance(leaf, bool)
 
 
-def _origins(literals: list[Any], given: tuple[Any, ...], watch: Watch) -> list[Any]:
+def _origins(literals: list[Any], given: tuple[Any, ...]) -> list[Any]:
     """What each of ``literals`` was computed from; None where it is a constant."""
     whole = _aligned(literals, list(given))
     if whole is not None:
         return [getattr(number, "expression", None) for number in whole]
     known = {plain(number): getattr(number, "expression", None) for number in reversed(given)}
-    return [known[n] if n in known else watch.log.origin(n) for n in literals]
+    return [known.get(literal) for literal in literals]
 
 
 def _aligned(literals: list[Any], numbers: list[Any]) -> list[Any] | None:

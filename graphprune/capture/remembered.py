@@ -93,6 +93,13 @@ class Log:
         expression = self.escaped[number][0]
         return Computed(torch.sym_float, (expression,)) if isinstance(number, float) else expression
 
+    def reminded(self, number: float) -> Any:
+        """A number that remembers in the place of a plain one that had escaped; else the plain one."""
+        expression = self.origin(number)
+        if expression is None:
+            return number
+        return (Size if isinstance(number, int) else Real)(number, expression, self)  # type: ignore[arg-type]
+
 
 def evaluate(expression: Any, size: Callable[[Leaf], Any]) -> Any:
     """The value of an expression, or what stands for it, where ``size`` gives that of its leaves."""

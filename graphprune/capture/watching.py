@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,11 +50,14 @@ class Watch(TorchFunctionMode):
         log: decisions, and numbers that escaped.
         given: ticket → the numbers of one call in order: those that remember, and plain ones.
         calls: every call: the function, and its numbers.
+        expected: the same calls at two other sizes. A plain number that differs between them has escaped: it remembers
+            again if a number of its value has.
     """
 
     log: Log = field(default_factory=Log)
     given: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     calls: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
+    expected: tuple[Sequence[tuple[Any, tuple[Any, ...]]], ...] = ()
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -63,7 +66,7 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = tuple(map(real_types, args)), {n: real_types(v) for n, v in (kwargs or {}).items()}
-        numbers = tuple(numbers_in((args, kwargs)))
+        numbers = self._reminded(func, tuple(numbers_in((args, kwargs))))
         self.calls.append((func, numbers))
         if any(func == known for known in _SIZES):
             return self._sizes(func, args, kwargs)
@@ -72,9 +75,24 @@ class Watch(TorchFunctionMode):
         if func in _TENSORS:
             return self._tensor(func, args, kwargs)
         if func in (Tensor.__getitem__, Tensor.__setitem__):
-            args = self._sliced(*args)
-            numbers = tuple(numbers_in(args))
+            sliced = self._sliced(*args)
+            if sliced[0] is not args[0]:
+                args, numbers = sliced, tuple(numbers_in(sliced))
         return self._called(numbers, func, args, kwargs)
+
+    def _reminded(self, func: Any, numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The numbers of the next call, of which those remember that have escaped."""
+        place = len(self.calls)
+        runs = [calls[place] for calls in self.expected if place < len(calls)]
+        if not self.log.escaped or len(runs) < 2 or any(function != func for function, _ in runs):
+            return numbers
+        if any(len(others) != len(numbers) for _, others in runs):
+            return numbers
+        pairs = zip(*(others for _, others in runs), strict=True)
+        return tuple(
+            self.log.reminded(number) if plain(number) is number and one != other else number
+            for number, (one, other) in zip(numbers, pairs, strict=True)
+        )
 
     def _called(self, numbers: tuple[Any, ...], func: Any, args: Any, kwargs: Any) -> Any:
         self._tickets += 1
