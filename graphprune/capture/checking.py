@@ -55,6 +55,7 @@ class Runner:
         self._graph = graph
         self._placeholders = placeholders
         self._traced = traced
+        self._far: dict[frozenset[tuple[Place, int]], Shapes] = {}
 
     @property
     def outputs(self) -> Any:
@@ -64,15 +65,36 @@ class Runner:
     def far(self, varying: Iterable[Vary]) -> Far:
         """Runs at sizes far from one another, whatever Python would decide there."""
         sizes = list(varying)
-        runs = (self.at(together(sizes, which), decide=False) for which in ("large", "small"))
-        return Far(tuple(ran.values for ran in runs), self._placeholders)
+        for which in ("large", "small"):
+            at = together(sizes, which)
+            self._far[frozenset(at.items())] = self.at(at, decide=False)
+        return Far(tuple(ran.values for ran in self._far.values()), self._placeholders)
 
     def at(self, sizes: Mapping[Place, int], decide: bool = True) -> Shapes:
         """At ``sizes``, and elsewhere those of the trace; with ``decide=False`` whatever Python would decide."""
+        known = self._far.get(frozenset(sizes.items()))
+        if known is not None and decide and not known.problem:
+            return self._decided(known)
         on_meta = self._run(sizes, decide)
         if on_meta.problem and not on_meta.decided and "meta" in on_meta.problem.lower():
             return self._run(sizes, decide, fake=True)
         return on_meta
+
+    def _decided(self, known: Shapes) -> Shapes:
+        """A run that was made before Python's decisions stood in the graph, with these."""
+        values = dict(known.values)
+        for node in self._graph.nodes:
+            if node.target is require and not values[node.args[0]]:
+                return Shapes(values, str(node.args[1]), decided=True)
+            if node not in values and node.op == "call_function":
+                args = fx.node.map_aggregate(
+                    node.args, lambda leaf: values[leaf] if isinstance(leaf, fx.Node) else leaf
+                )
+                if node.target is torch.ops.aten.sym_size.int:
+                    values[node] = args[0][args[1]]
+                elif node.target is not require:
+                    values[node] = node.target(*args)
+        return Shapes(values)
 
     def describe_at(self, sizes: Mapping[Place, int]) -> None:
         """Notes in the graph what its nodes give at ``sizes``, where it was traced at others.

@@ -64,10 +64,13 @@ class _Search:
 
     def search(self, classes: list[Vary]) -> Varying:
         alive, failed = self._alone(classes, _EARLY)
-        if not self._run_together(alive, "large", "small"):
+        fit = self._run_together(alive, "large", "small")
+        if not fit:
             alive, late = self._alone(alive)
             failed += late
-        alive = self._agreeing([*alive, *self._rescued(failed, len(classes))])
+        rescued = self._rescued(failed, len(classes))
+        if rescued or not fit:
+            alive = self._agreeing([*alive, *rescued])
         apart = self._apart(alive)
         united = alive if len(apart) > len(alive) else []
         alive = apart

@@ -71,7 +71,8 @@ class Trial:
     @property
     def usable(self) -> bool:
         """Whether the model runs without data at all."""
-        return not self.run({}).problem
+        whole = (ran for (_, limit), ran in self._done.items() if not limit)
+        return any(not ran.problem for ran in whole) or not self.run({}).problem
 
     def usual_channels(self, place: Place) -> bool:
         """Whether channels usually stand there: in dimension 1 of images and of rows."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.namespaces import followed, real_types
-from graphprune.capture.remembered import Log, Real, Size, plain, size_of
+from graphprune.capture.remembered import Expression, Log, Real, Size, leaves, plain, size_of
 
 __all__ = ["CALL", "READ", "Watch", "numbers_in", "watched"]
 
@@ -39,6 +39,7 @@ fx.node.has_side_effect(CALL)
 
 _SHAPE = Tensor.shape.__get__  # type: ignore[attr-defined]
 _SIZES = (_SHAPE, Tensor.size, Tensor.__len__, Tensor.numel, Tensor.nelement, torch.numel)
+_READING = {"__get__", "size", "__len__", "numel", "nelement"}
 _TENSORS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 
 
@@ -63,12 +64,13 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self._tickets = 0
         self._noted: dict[int, tuple[Tensor, int]] = {}
+        self._unmarked: dict[int, Tensor] = {}
 
     def __torch_function__(self, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = tuple(map(real_types, args)), {n: real_types(v) for n, v in (kwargs or {}).items()}
         numbers = self._reminded(func, tuple(numbers_in((args, kwargs))))
         self.calls.append((func, numbers))
-        if any(func == known for known in _SIZES):
+        if getattr(func, "__name__", "") in _READING and any(func == known for known in _SIZES):
             return self._sizes(func, args, kwargs)
         if not any(isinstance(number, Size | Real) for number in numbers):
             return func(*args, **kwargs)
@@ -98,11 +100,24 @@ class Watch(TorchFunctionMode):
         self._tickets += 1
         ticket = self._tickets
         self.given[ticket] = numbers
+        self._mark(number.expression for number in numbers if isinstance(number, Size | Real))
         CALL(ticket)
         try:
             return func(*_forgotten(args), **_forgotten(kwargs))
         finally:
             CALL(-ticket)
+
+    def finish(self) -> None:
+        """Marks the tensors whose sizes were decided on, or escaped."""
+        self._mark(decision.compared for decision in self.log.decisions.values())
+        self._mark(expression for expression, _ in self.log.escaped.values())
+
+    def _mark(self, expressions: Iterable[Expression]) -> None:
+        """Names in the graph the tensors that ``expressions`` are computed from, each where it is first used."""
+        for expression in expressions:
+            for leaf in leaves(expression):
+                if leaf.ticket in self._unmarked:
+                    READ(self._unmarked.pop(leaf.ticket), leaf.ticket)
 
     def _sliced(self, tensor: Tensor, index: Any, *value: Any) -> tuple[Any, ...]:
         """``x[:, :length]`` with the slice taken first: torch elides one that takes all there is when it is traced."""
@@ -144,7 +159,7 @@ class Watch(TorchFunctionMode):
         if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
             return 0
         self._tickets += 1
-        READ(tensor, self._tickets)
+        self._unmarked[self._tickets] = tensor
         self._noted[id(tensor)] = (tensor, self._tickets)  # held, so that no other tensor gets its id
         return self._tickets
 
@@ -197,7 +212,7 @@ def _escaped(leaf: Any) -> Any:
 
 
 @contextlib.contextmanager
-def watched(model: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
+def watched(model: nn.Module, mode: Watch) -> Iterator[None]:
     """``model``, whose ``forward`` runs under ``mode``."""
     forward = model.forward
     own = "forward" in vars(model)
@@ -205,10 +220,11 @@ def watched(model: nn.Module, mode: TorchFunctionMode) -> Iterator[None]:
     def watching(*args: Any, **kwargs: Any) -> Any:
         with followed(model), mode:
             returned = forward(*args, **kwargs)
-        leaves, structure = pytree.tree_flatten(returned)
-        if not any(isinstance(leaf, Size | Real) for leaf in leaves):
-            return returned
-        return pytree.tree_unflatten([_escaped(leaf) for leaf in leaves], structure)
+        flat, structure = pytree.tree_flatten(returned)
+        if any(isinstance(leaf, Size | Real) for leaf in flat):
+            returned = pytree.tree_unflatten([_escaped(leaf) for leaf in flat], structure)
+        mode.finish()
+        return returned
 
     watching.__wrapped__ = forward  # type: ignore[attr-defined]  # whoever asks for the signature gets the model's
     vars(model)["forward"] = watching
