@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from typing import Any
@@ -23,7 +24,7 @@ from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import CaptureError, InputError, first_line
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["UNKNOWN", "copy_graph", "export_program", "left_as_it_was", "run_once", "what_failed"]
+__all__ = ["UNKNOWN", "copy_graph", "export_program", "left_as_it_was", "run_once", "runs", "what_failed"]
 
 
 def export_program(model: nn.Module, inputs: Inputs, results: Results | None = None) -> ExportedProgram:
@@ -62,9 +63,9 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    """What a module holds, its dicts and lists copied."""
+    """What a module holds, its dicts and lists copied, hooks among them."""
     return {
-        name: (value, copy(value)) if type(value) in (dict, list) else (value, None)
+        name: (value, copy(value)) if type(value) in (dict, OrderedDict, list) else (value, None)
         for name, value in vars(module).items()
     }
 
@@ -80,6 +81,17 @@ def _restore(module: nn.Module, attributes: Mapping[str, Any]) -> None:
         elif items is not None:
             value[:] = items
         held[name] = value
+
+
+def runs(model: nn.Module, inputs: Inputs) -> bool:
+    """Whether the model runs on ``inputs``, which it may write into."""
+    args, kwargs = fresh(inputs)
+    try:
+        with left_as_it_was(model), unlogged():
+            model(*args, **kwargs)
+    except Exception:  # whatever the model raises
+        return False
+    return True
 
 
 def run_once(model: nn.Module, inputs: Inputs) -> None:

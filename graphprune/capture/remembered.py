@@ -27,7 +27,6 @@ __all__ = [
     "Real",
     "Size",
     "computed",
-    "evaluate",
     "leaves",
     "plain",
     "size_of",
@@ -99,15 +98,6 @@ class Log:
         if expression is None:
             return number
         return (Size if isinstance(number, int) else Real)(number, expression, self)  # type: ignore[arg-type]
-
-
-def evaluate(expression: Any, size: Callable[[Leaf], Any]) -> Any:
-    """The value of an expression, or what stands for it, where ``size`` gives that of its leaves."""
-    if isinstance(expression, Leaf):
-        return size(expression)
-    if isinstance(expression, Computed):
-        return expression.function(*(evaluate(argument, size) for argument in expression.args))
-    return expression
 
 
 def leaves(expression: Any) -> list[Leaf]:

@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.describe import within_package
-from graphprune.capture.export import left_as_it_was, what_failed
-from graphprune.capture.inputs import Inputs, fresh, registered_tensors, with_values
+from graphprune.capture.export import left_as_it_was, runs, what_failed
+from graphprune.capture.inputs import Inputs, registered_tensors, with_values
 from graphprune.capture.namespaces import followed, real_types
 from graphprune.capture.outputs import plain_results
 from graphprune.capture.remembered import user_line
@@ -82,13 +82,7 @@ class Trial:
     def runs_on_values(self, sizes: Mapping[Place, int]) -> bool:
         """Whether the model runs at ``sizes`` on the example's values, repeated or cut."""
         given = pytree.tree_unflatten(list(self.leaves), self._structure)
-        args, kwargs = fresh(with_values(given, sizes))
-        try:
-            with left_as_it_was(self._model), unlogged():
-                self._model(*args, **kwargs)
-        except Exception:  # whatever the model raises
-            return False
-        return True
+        return runs(self._model, with_values(given, sizes))
 
     def run(self, sizes: Mapping[Place, int], limit: int = 0) -> Ran:
         """The model with inputs of these sizes. A ``limit`` halts it after so many calls, which is no failure."""

@@ -25,12 +25,11 @@ from graphprune.capture.remembered import Expression, Log, Real, Size, leaves, p
 __all__ = ["CALL", "READ", "Watch", "numbers_in", "watched"]
 
 _library = torch.library.Library("graphprune", "DEF")
-_library.define("read(Tensor x, int ticket) -> ()")
-_library.define("call(int ticket) -> ()")
-for _name, _arguments in (("read", 2), ("call", 1)):
-    _nothing = (lambda x, ticket: None) if _arguments == 2 else (lambda ticket: None)
-    torch.library.impl(_library, _name, "CompositeExplicitAutograd")(_nothing)
-    torch.library.register_fake(f"graphprune::{_name}", _nothing, lib=_library)
+for _schema in ("read(Tensor x, int ticket) -> ()", "call(int ticket) -> ()"):
+    _library.define(_schema)
+    _operator = _schema.partition("(")[0]
+    torch.library.impl(_library, _operator, "CompositeExplicitAutograd")(lambda *_: None)
+    torch.library.register_fake(f"graphprune::{_operator}", lambda *_: None, lib=_library)
 
 READ = torch.ops.graphprune.read.default
 CALL = torch.ops.graphprune.call.default
@@ -154,9 +153,7 @@ class Watch(TorchFunctionMode):
         """The ticket of a tensor; 0 where the graph does not know it, as within `torch.vmap`."""
         if id(tensor) in self._noted:
             return self._noted[id(tensor)][1]
-        if type(tensor) is not Tensor and not isinstance(tensor, nn.Parameter | Tensor):
-            return 0
-        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if not isinstance(tensor, Tensor) or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
             return 0
         self._tickets += 1
         self._unmarked[self._tickets] = tensor

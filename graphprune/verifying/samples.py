@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from graphprune.capture.execution import Execution
-from graphprune.capture.export import left_as_it_was
+from graphprune.capture.export import runs
 from graphprune.capture.fitting import fitting
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
-from graphprune.ground.unlogged import unlogged
 
 __all__ = ["checked_sizes", "distinct", "random_inputs", "refuses", "shown"]
 
@@ -49,13 +48,7 @@ def _runs(program: Program, sizes: Sizes) -> bool:
     unchecked = any(operation.family in _UNCHECKED for operation in program.operations)
     if program.model is None or not sizes or not unchecked:
         return True
-    args, kwargs = program.call_of(random_inputs(program, 0, sizes))
-    try:
-        with left_as_it_was(program.model), unlogged():
-            program.model(*args, **kwargs)
-    except Exception:  # whatever the model raises
-        return False
-    return True
+    return runs(program.model, program.call_of(random_inputs(program, 0, sizes)))
 
 
 def distinct(every: Sequence[Sizes]) -> list[Sizes]:

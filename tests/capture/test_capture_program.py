@@ -414,3 +414,27 @@ def test_a_model_keeps_nothing_of_the_runs_without_data() -> None:
     expected = model(x)
     assert expected.device.type == "cpu"
     torch.testing.assert_close(raise_program(program)(x), expected)
+
+
+class Hooks(nn.Module):
+    """Collects what its layers give by hooks that it registers at the first call, as transformers does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: list[torch.Tensor] = []
+        if not hasattr(self, "registered"):
+            self.registered = True
+            self.up.register_forward_hook(lambda module, args, output: self.found.extend([output, output]))
+        self.found = found
+        self.up(x)
+        return self.down(torch.cat(found, -1))
+
+
+def test_hooks_that_a_model_registers_when_it_first_runs_are_not_registered_twice() -> None:
+    model, x = Hooks().eval(), torch.randn(2, 4)
+    program = capture(model, x)
+    assert not model.up._forward_hooks
+    torch.testing.assert_close(raise_program(program)(x), model(x))
