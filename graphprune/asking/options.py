@@ -143,7 +143,11 @@ class Options:
     )
     min_keep: int = option(1, "Units that every group keeps at least.", LIMITS, "N", int)
     protect: Sequence[str] = option(
-        (), "Layers that must not change, such as 'head*'; may be repeated.", LIMITS, "PATTERN", list[str]
+        (),
+        "Layers that must not change, such as 'head*', or names of groups; may be repeated.",
+        LIMITS,
+        "PATTERN",
+        list[str],
     )
     max_ratio: float | str = option(
         1.0, "Share of its units that any group may lose.", LIMITS, "F", str, number=True
@@ -157,6 +161,16 @@ class Options:
         list[str],
         spelled="layer_ratio",
         detail="In Python a dict, by patterns of layers or names of groups, as Sensitivity.ratios gives them.",
+    )
+    ties: Sequence[str | Sequence[str]] = option(
+        (),
+        "Groups that keep the same number of units, which ones each for itself: patterns of layers, or names of "
+        "groups, with commas between them; may be repeated.",
+        LIMITS,
+        "PATTERN,...",
+        list[str],
+        spelled="tie",
+        detail="In Python a list of lists does as well. A tie may be one pattern, such as 'blocks.*.fc1'.",
     )
     repair: bool | Repair = option(
         False,

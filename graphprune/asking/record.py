@@ -47,7 +47,7 @@ def said(value: Any) -> Any:
     """A value as JSON holds it; a function by its name."""
     if callable(value):
         return getattr(value, "__name__", "a function")
-    return list(value) if isinstance(value, tuple) else value
+    return list(map(said, value)) if isinstance(value, tuple) else value
 
 
 def described(criterion: Importance, scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from graphprune.ground.errors import InputError
 from graphprune.ground.options import share
 from graphprune.planning import COSTS, Budget, Constraints, check_ranking
 from graphprune.planning.schedule import check_schedule
+from graphprune.planning.ties import read_ties
 from graphprune.scoring import Criterion, Importance, find_importance
 from graphprune.scoring.criteria import LOSSES
 
@@ -104,6 +105,7 @@ class Request(Options):
             tuple([self.protect] if isinstance(self.protect, str) else self.protect),
             share("max_ratio", self.max_ratio),
             ratios,
+            read_ties(self.ties),
         )
 
     @cached_property

@@ -50,5 +50,7 @@ def spelled(options: Mapping[str, Any]) -> dict[str, Any]:
                 value = [f"{key}={number}" for key, number in value.items()]
             elif isinstance(value, str) and option.typed == list[str]:
                 value = [value]
+            elif option.typed == list[str]:
+                value = [item if isinstance(item, str) else ",".join(item) for item in value]
             found[option.spelled or name] = list(value) if isinstance(value, tuple) else value
     return found

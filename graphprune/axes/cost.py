@@ -23,8 +23,8 @@ class CostFunction(Protocol):
     def value(self, sizes: Mapping[Atom, int]) -> float:
         """The cost at ``sizes``; atoms that are not in it keep their size."""
 
-    def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> float:
-        """By how much the cost changes when ``atom`` alone gets ``size``."""
+    def change(self, sizes: Mapping[Atom, int], to: Mapping[Atom, int]) -> float:
+        """By how much the cost changes when the atoms in ``to``, and no others, get those sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +106,9 @@ class Polynomial:
             total += product
         return total
 
-    def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> float:
-        """By how much the cost changes when ``atom`` alone gets ``size``."""
+    def change(self, sizes: Mapping[Atom, int], to: Mapping[Atom, int]) -> float:
+        """By how much the cost changes when the atoms in ``to``, and no others, get those sizes."""
         sizes = {**self.unit, **sizes}
-        changed = {**sizes, atom: size}
-        return sum(monomial.value(changed) - monomial.value(sizes) for monomial in self.by_atom.get(atom, ()))
+        changed = {**sizes, **to}
+        touched = dict.fromkeys(monomial for atom in to for monomial in self.by_atom.get(atom, ()))
+        return sum(monomial.value(changed) - monomial.value(sizes) for monomial in touched)

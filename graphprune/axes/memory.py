@@ -45,9 +45,9 @@ class PeakMemory:
             changes[last + 1] -= size
         return max(accumulate(changes, initial=0.0))
 
-    def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> float:
-        """By how many bytes the peak changes when ``atom`` alone gets ``size``."""
-        return self.value({**sizes, atom: size}) - self.value(sizes)
+    def change(self, sizes: Mapping[Atom, int], to: Mapping[Atom, int]) -> float:
+        """By how many bytes the peak changes when the atoms in ``to``, and no others, get those sizes."""
+        return self.value({**sizes, **to}) - self.value(sizes)
 
 
 def peak_memory(

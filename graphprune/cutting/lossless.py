@@ -41,7 +41,7 @@ def cut_lossless(graph: DependencyGraph, request: Request, clock: Clock) -> Cut:
             raise PlanError(
                 "other units are dead in this model than in the plan's", "shrink it anew with lossless=True"
             )
-        inner = make_plan(found.graph, found.kept)
+        inner = make_plan(found.graph, found.kept, plan.request)
 
     def equals_original(made: Cut) -> Verdict:
         claim = Claim(made.graph, made.plan, made.slim)

@@ -58,7 +58,7 @@ def find_lossless(graph: DependencyGraph, limits: Mapping[str, Limit]) -> Lossle
     because = WISHED
     if any(mutates(node) for node in program.graph.nodes):
         because = "the model writes in place, so that no value can be followed"
-        limits = {name: Limit(limit.size, limit.step, limit.size) for name, limit in limits.items()}
+        limits = {name: limit.whole() for name, limit in limits.items()}
     removal = find_removal(graph, facts, limits, because)
     excluded: set[tuple[str, int]] = set()
     mergers: list[Merger] = []

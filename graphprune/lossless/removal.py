@@ -24,6 +24,7 @@ from graphprune.planning.masks import Masks
 __all__ = ["WISHED", "Removal", "find_removal"]
 
 WISHED = "align, min_keep or protect ask for it"
+TIED = "another group of its tie keeps as many"
 LAST = "every group keeps a unit"
 
 
@@ -115,15 +116,20 @@ class _Search:
     def respect(self, limits: Mapping[str, Limit], because: str) -> bool:
         """Gives back units where a group would be narrower than it may be; whether any had to be."""
         changed = False
+        left = {name: limit.size - int(self.found.gone[name].sum()) for name, limit in limits.items()}
+        widest: dict[str, int] = {}
         for name, limit in limits.items():
-            gone = self.found.gone[name]
-            left = limit.size - int(gone.sum())
-            allowed = max(-(-left // limit.step) * limit.step, limit.least)
-            back = gone.nonzero().flatten()[: min(allowed, limit.size) - left]
+            tie = limit.tie or name
+            widest[tie] = max(left[name], widest.get(tie, 0))
+        for name, limit in limits.items():
+            gone, wanted = self.found.gone[name], widest[limit.tie or name]
+            allowed = max(-(-wanted // limit.step) * limit.step, limit.least)
+            back = gone.nonzero().flatten()[: min(allowed, limit.size) - left[name]]
             if len(back):
                 changed = True
                 gone[back] = False
                 why = LAST if limit.least == 1 and limit.step == 1 else because
+                why = TIED if wanted > left[name] else why
                 given = self.found.why.setdefault(name, {}).setdefault(why, torch.zeros_like(gone))
                 given[back] = True
         self.masks = self._masks() if changed else self.masks

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.groups import Group
 from graphprune.ground.errors import InputError
 from graphprune.planning.budgets import COSTS, Budget, Target
 from graphprune.planning.constraints import Limit
@@ -51,16 +52,31 @@ def choose(
             f"ranking={ranking!r} has no effect on a ratio", "ask for macs or params, or leave it out"
         )
     known = _checked_scores(graph, scores)
-    limits = {name: limit if name in known else limit.whole() for name, limit in limits.items()}
+    unjudged = {limits[name].tie or name for name in limits if name not in known}
+    limits = {
+        name: limit.whole() if (limit.tie or name) in unjudged else limit for name, limit in limits.items()
+    }
     known |= {name: torch.ones(graph.by_name[name].shape) for name in limits if name not in known}
     if isinstance(budget, Budget) and budget.kind == "ratio":
         left = 1 - budget.value
         sizes = {name: limit.cuttable().near(limit.size * left) for name, limit in limits.items()}
     else:
         targets = [Target(budget, known_costs(graph)[budget.kind])] if isinstance(budget, Budget) else budget
-        ranked = rank(graph, {name: known[name] for name in limits}, targets[0].cost, ranking)
-        sizes = Search(graph.by_name, ranked, limits, targets, even=ranking in EVEN).solve()
+        ties = _ties(graph, limits)
+        ranked = rank(graph, ties, known, targets[0].cost, ranking)
+        first = {name: limits[name] for name in ties}
+        found = Search(ties, ranked, first, targets, even=ranking in EVEN).solve()
+        sizes = {name: found[limit.tie or name] for name, limit in limits.items()}
     return {name: _best(known[name], size) for name, size in sizes.items()}
+
+
+def _ties(graph: DependencyGraph, limits: Mapping[str, Limit]) -> dict[str, tuple[Group, ...]]:
+    """The groups that keep equally many units, by the name of the first; most stand alone."""
+    ties: dict[str, tuple[Group, ...]] = {}
+    for name, limit in limits.items():
+        first = limit.tie or name
+        ties[first] = (*ties.get(first, ()), graph.by_name[name])
+    return ties
 
 
 def _checked_scores(graph: DependencyGraph, scores: Mapping[str, Tensor | None]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a plan must respect besides pins: alignment, least widths, protected layers."""
+"""What a plan must respect besides pins: alignment, least widths, protected layers, ties."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from math import ceil
+from math import ceil, lcm
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.ground.errors import InputError
 from graphprune.planning.alignment import steps
+from graphprune.planning.ties import Ties, find_ties
 
 __all__ = ["Constraints", "Limit", "find_limits"]
 
@@ -26,11 +27,13 @@ class Constraints:
             runtime likes them: these are wishes, halved where a budget cannot be met otherwise or a ratio would take
             nothing.
         min_keep: units that every group keeps at least (for every position of its fibre).
-        protect: patterns (``fnmatch``) of layers none of whose tensors may change.
+        protect: patterns (``fnmatch``) of layers none of whose tensors may change, or names of groups.
         max_ratio: the share of its units that any group may lose.
         ratios: patterns of layers, or names of groups → the share that the groups (that they produce) lose, whatever
             the budget. It covers everything coupled with them, and is as exact as the group's width and ``align``
             permit.
+        ties: sets of groups that keep the same number of units, see `graphprune.planning.ties`. What holds one of them
+            (``protect``, ``ratios``, ``align``) holds all.
 
     Raises:
         InputError: a number is out of range.
@@ -41,6 +44,7 @@ class Constraints:
     protect: Sequence[str] = ()
     max_ratio: float = 1.0
     ratios: Mapping[str, float] = field(default_factory=dict)
+    ties: Sequence[Sequence[str]] = ()
 
     def __post_init__(self) -> None:
         for name in ("align", "min_keep"):
@@ -64,7 +68,8 @@ class Limit:
     """The sizes a group may take: multiples of ``step`` from ``least`` on, or its full ``size``.
 
     With ``fixed`` it takes that one alone, whatever is wanted. With ``floor`` the step is only a wish, and that is the
-    least size whatever the step. With ``most``, which stands in place of the full size, it is no wider than that.
+    least size whatever the step. With ``most``, which stands in place of the full size, it is no wider than that. With
+    ``tie`` it takes the size of that group, whose limit is the same.
     """
 
     size: int
@@ -73,6 +78,7 @@ class Limit:
     fixed: int | None = None
     floor: int | None = None
     most: int | None = None
+    tie: str = ""
 
     def ladder(self) -> Iterator[Limit]:
         """This limit, then with steps of half the width again and again, as far as they are a wish."""
@@ -96,12 +102,12 @@ class Limit:
 
     def whole(self) -> Limit:
         """The limit of a group that nothing may be removed from."""
-        return Limit(self.size, self.step, self.size)
+        return Limit(self.size, self.step, self.size, tie=self.tie)
 
     def at(self, ratio: float) -> Limit:
         """The limit of a group that loses this share."""
         size = self.cuttable().near(self.size * (1 - ratio))
-        return Limit(self.size, self.step, size, size)
+        return Limit(self.size, self.step, size, size, tie=self.tie)
 
     def near(self, wanted: float) -> int:
         """The permitted size nearest to ``wanted``."""
@@ -123,20 +129,28 @@ def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, L
     """The limit of every group.
 
     Raises:
-        InputError: a pattern of ``protect`` or ``ratios`` matches no layer; two ratios fall on one group, or one on a
-            protected group.
+        InputError: a pattern of ``protect``, ``ratios`` or ``ties`` matches no layer; two ratios fall on one group, or
+            one on a protected group; a tie has groups of different sizes.
     """
-    protected = {name for pattern in constraints.protect for name in _groups_of(graph, "protect", pattern)}
-    ratios = _ratios(graph, constraints.ratios)
+    ties = find_ties(graph, constraints.ties, lambda pattern: _groups_of(graph, "ties", pattern, "produces"))
+    protected = {
+        other
+        for pattern in constraints.protect
+        for name in _groups_of(graph, "protect", pattern)
+        for other in ties.get(name, (name,))
+    }
+    ratios = _ratios(graph, constraints.ratios, ties)
     multiples = steps(graph, constraints.align)
     limits = {}
     for group in graph.groups:
         # rounded, since 0.7 of 10 units is a little less than 7
         kept = max(constraints.min_keep, ceil(round(group.size * (1 - constraints.max_ratio), 9)), 1)
         wish = not isinstance(constraints.align, int) and group.name not in protected
-        step = multiples.get(group.atom, 1)
+        tie = ties.get(group.name, ())
+        step = lcm(*(multiples.get(graph.by_name[name].atom, 1) for name in tie or (group.name,)))
         least = min(-(-kept // step) * step, group.size)
-        limit = Limit(group.size, step, least, floor=min(kept, group.size) if wish else None)
+        floor = min(kept, group.size) if wish else None
+        limit = Limit(group.size, step, least, floor=floor, tie=tie[0] if tie else "")
         if group.name in protected:
             limit = limit.whole()
         pattern, ratio = ratios.get(group.name, ("", None))
@@ -159,17 +173,17 @@ def _with_ratio(group: Group, limit: Limit, pattern: str, ratio: float, protecte
     return fixed
 
 
-def _ratios(graph: DependencyGraph, ratios: Mapping[str, float]) -> dict[str, tuple[str, float]]:
+def _ratios(graph: DependencyGraph, ratios: Mapping[str, float], ties: Ties) -> dict[str, tuple[str, float]]:
     """By group, the ratio that falls on it and the pattern that says so: on all groups that a layer produces."""
     found: dict[str, tuple[str, float]] = {}
     for pattern, ratio in ratios.items():
-        groups = [pattern] if pattern in graph.by_name else _groups_of(graph, "ratios", pattern, "produces")
+        groups = _groups_of(graph, "ratios", pattern, "produces")
         if not groups:
             raise InputError(
                 f"ratios has {pattern!r}, and nothing that these layers produce can be removed",
                 "see `graphprune explain` for the reason",
             )
-        for name in groups:
+        for name in (other for group in groups for other in ties.get(group, (group,))):
             other, known = found.setdefault(name, (pattern, ratio))
             if known != ratio:
                 raise InputError(
@@ -180,7 +194,12 @@ def _ratios(graph: DependencyGraph, ratios: Mapping[str, float]) -> dict[str, tu
 
 
 def _groups_of(graph: DependencyGraph, option: str, pattern: str, *roles: str) -> list[str]:
-    """Groups with a member, of one of ``roles`` if any are named, in layers or tensors of that name or below it."""
+    """Groups with a member, of one of ``roles`` if any are named, in layers or tensors of that name or below it.
+
+    The name of a group stands for itself.
+    """
+    if pattern in graph.by_name:
+        return [pattern]
     layers = {name.rpartition(".")[0] for name in graph.tensor_terms} | set(graph.tensor_terms)
     found = {name for name in layers if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
     if not found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +16,10 @@ from graphprune.ground.errors import InputError
 __all__ = ["EVEN", "RANKINGS", "check_ranking", "rank", "structure"]
 
 Ranked = dict[str, Tensor]
+Groups = Mapping[str, tuple[Group, ...]]
 
 
-def _uniform(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Ranked:
+def _uniform(graph: DependencyGraph, groups: Groups, ranked: Ranked, cost: CostFunction) -> Ranked:
     """Each unit by its place in its own group, so that all groups lose the same share."""
     return {
         name: torch.arange(1, len(scores) + 1, dtype=torch.float64) / len(scores)
@@ -25,14 +27,15 @@ def _uniform(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Rank
     }
 
 
-def _isomorphic(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Ranked:
+def _isomorphic(graph: DependencyGraph, groups: Groups, ranked: Ranked, cost: CostFunction) -> Ranked:
     """Each unit by its place among all units of groups of the same structure; all structures lose the same share.
 
     Fang et al., "Isomorphic Pruning for Vision Models" (2024).
     """
     classes: dict[object, list[str]] = {}
     for name in ranked:
-        classes.setdefault(structure(graph, graph.by_name[name]), []).append(name)
+        kinds = tuple(sorted(structure(graph, group) for group in groups[name]))
+        classes.setdefault(kinds, []).append(name)
     places: Ranked = {}
     for names in classes.values():
         pool = torch.cat([ranked[name] for name in names]).sort().values
@@ -41,7 +44,7 @@ def _isomorphic(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> R
     return {name: places[name] for name in ranked}
 
 
-def structure(graph: DependencyGraph, group: Group) -> tuple[object, ...]:
+def structure(graph: DependencyGraph, group: Group) -> tuple[Any, ...]:
     """What must be equal for two groups to be isomorphic: their members' layers, dimensions and roles, not sizes."""
     types = graph.program.module_types
     members = sorted(
@@ -51,7 +54,7 @@ def structure(graph: DependencyGraph, group: Group) -> tuple[object, ...]:
     return (group.fibre is not None, *members)
 
 
-def _per_cost(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Ranked:
+def _per_cost(graph: DependencyGraph, groups: Groups, ranked: Ranked, cost: CostFunction) -> Ranked:
     """Saliency over what one unit of the group costs in the whole model; a group that costs nothing goes last.
 
     Liu et al., "Group Fisher Pruning" (2021), divide by the memory that a channel saves; here it is the cost that has
@@ -67,15 +70,14 @@ def _per_cost(graph: DependencyGraph, ranked: Ranked, cost: CostFunction) -> Ran
                 f"ranking 'per_cost' divides scores, and some of group {name} are negative",
                 "use another normalise than standard",
             )
-        group = graph.by_name[name]
-        price = -cost.change({}, group.atom, group.size - 1)
+        price = -cost.change({}, {group.atom: group.size - 1 for group in groups[name]})
         result[name] = scores / price if price > 0 else torch.full_like(scores, float("inf"))
     return result
 
 
 # name → keys of every group's units, ascending; units with the smallest keys go first
-RANKINGS: dict[str, Callable[[DependencyGraph, Ranked, CostFunction], Ranked]] = {
-    "global": lambda graph, ranked, cost: ranked,
+RANKINGS: dict[str, Callable[[DependencyGraph, Groups, Ranked, CostFunction], Ranked]] = {
+    "global": lambda graph, groups, ranked, cost: ranked,
     "uniform": _uniform,
     "isomorphic": _isomorphic,
     "per_cost": _per_cost,
@@ -92,13 +94,25 @@ def check_ranking(ranking: str) -> None:
         raise InputError(f"unknown ranking {ranking!r}", f"use one of {', '.join(RANKINGS)}")
 
 
-def rank(graph: DependencyGraph, scores: Mapping[str, Tensor], cost: CostFunction, ranking: str) -> Ranked:
+def rank(
+    graph: DependencyGraph, groups: Groups, scores: Mapping[str, Tensor], cost: CostFunction, ranking: str
+) -> Ranked:
     """Keys of the units of every group, ``[size]``, ascending, comparable between groups.
 
-    A fibred group loses one unit of every row at once, so its sorted rows are averaged.
+    A fibred group loses one unit of every row at once, so its sorted rows are averaged. Groups of a tie lose a unit
+    each, the smallest first, so their sorted scores are added.
+
+    Args:
+        groups: those that lose equally many units, by the name of the first.
+        scores: of the units of every group.
     """
-    ranked = {}
-    for name, values in scores.items():
-        ordered = values.double().cpu().sort(dim=-1).values
-        ranked[name] = ordered.mean(0) if ordered.dim() == 2 else ordered
-    return RANKINGS[ranking](graph, ranked, cost)
+    ranked = {
+        name: torch.stack([_ordered(scores[group.name]) for group in tied]).sum(0)
+        for name, tied in groups.items()
+    }
+    return RANKINGS[ranking](graph, groups, ranked, cost)
+
+
+def _ordered(scores: Tensor) -> Tensor:
+    ordered = scores.double().cpu().sort(dim=-1).values
+    return ordered.mean(0) if ordered.dim() == 2 else ordered

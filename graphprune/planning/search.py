@@ -24,21 +24,21 @@ class Search:
     """Finds the largest widths along a ranking that meet all budgets. It only asks that costs be monotone.
 
     Args:
-        groups: the groups of the graph by name.
-        ranked: group → keys of its units, ascending; see `graphprune.planning.ranking`.
-        limits: group → the widths it may take.
+        groups: those that keep equally many units, by the name of the first.
+        ranked: likewise, keys of their units, ascending; see `graphprune.planning.ranking`.
+        limits: likewise, the widths they may take.
         targets: at least one.
         even: the ranking promises equal shares, so that no group gets more than one step back.
     """
 
-    groups: Mapping[str, Group]
+    groups: Mapping[str, tuple[Group, ...]]
     ranked: Mapping[str, Tensor]
     limits: Limits
     targets: Sequence[Target]
     even: bool
 
     def solve(self) -> Sizes:
-        """The sizes of all groups.
+        """The sizes of the groups, by the name of the first.
 
         Widths that are only a wish give way by halves where a budget cannot be reached or met closely with them: first
         for the last steps, in as few groups as need be, then for all groups.
@@ -67,7 +67,7 @@ class Search:
         return sizes
 
     def _by_atom(self, sizes: Mapping[str, int]) -> dict[Atom, int]:
-        return {self.groups[name].atom: size for name, size in sizes.items()}
+        return {group.atom: size for name, size in sizes.items() for group in self.groups[name]}
 
     def _costs(self, sizes: Mapping[str, int]) -> list[tuple[Target, float]]:
         by_atom = self._by_atom(sizes)
@@ -117,11 +117,13 @@ class Search:
         while candidates and all(rest > floor for rest, floor in zip(left, floors, strict=True)):
             name = max(sorted(candidates), key=lambda name: self._next_score(name, sizes[name]))
             larger = limits[name].above(sizes[name])
-            prices = [target.cost.change(by_atom, self.groups[name].atom, larger) for target in self.targets]
+            wider = self._by_atom({name: larger})
+            prices = [target.cost.change(by_atom, wider) for target in self.targets]
             if larger == sizes[name] or any(price > rest for price, rest in zip(prices, left, strict=True)):
                 candidates.discard(name)
                 continue
-            sizes[name] = by_atom[self.groups[name].atom] = larger
+            sizes[name] = larger
+            by_atom |= wider
             left = [rest - price for rest, price in zip(left, prices, strict=True)]
             if self.even:  # or cheap groups would soak up what is left, and stay whole
                 candidates.discard(name)

@@ -61,7 +61,9 @@ def _can_grow(prepared: Prepared, sizes: dict[str, int], shares: dict[str, float
     cost = prepared.cost(sizes)
     for name, size in sizes.items():
         larger = prepared.limits[name].finest().above(size)
-        wider = prepared.cost({**sizes, name: larger})
+        first = prepared.limits[name].tie or name
+        grown = {other: larger for other in sizes if (prepared.limits[other].tie or other) == first}
+        wider = prepared.cost({**sizes, **grown})
         if larger > size and all(wider[kind] * share <= cost[kind] for kind, share in shares.items()):
             return True
     return False

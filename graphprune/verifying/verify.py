@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, fx
@@ -11,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.groups import Group
 from graphprune.capture.operators import family
 from graphprune.capture.program import Program, Stored
 from graphprune.ground.clock import counted, within
@@ -67,6 +69,7 @@ def verify(
     checks = [
         *captured,
         _tensors_as_planned(graph, plan, slim),
+        *_ties_kept(graph, plan),
         _lint(slim),
         _parameters(graph, masks, slim),
         random.check,
@@ -149,6 +152,28 @@ def _tensors_as_planned(graph: DependencyGraph, plan: Plan, slim: Program) -> Ch
         if name not in slim.stored or not same_stored(item, slim.stored[name], planned[name])
     ]
     return Check.without("tensors as planned", wrong)
+
+
+def _ties_kept(graph: DependencyGraph, plan: Plan) -> Iterator[Check]:
+    """Groups that the request ties are equally wide; that tensors follow from groups is another check."""
+    ties = [tie for tie in plan.request.get("ties", ()) if tie]
+    widths = [
+        {plan.sizes.get(group.name, group.size) for group in graph.groups if _is_named(group, tie)}
+        for tie in ties
+    ]
+    wrong = [",".join(tie) for tie, found in zip(ties, widths, strict=True) if len(found) != 1]
+    if ties:
+        yield Check.without("tied groups keep the same number of units", wrong)
+
+
+def _is_named(group: Group, patterns: Sequence[str]) -> bool:
+    """Whether a pattern names the group, or else a layer that produces it."""
+    layers = [name for m in group.members if m.role == "produces" for name in (m.layer, m.tensor)]
+    return any(
+        fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+        for pattern in patterns
+        for name in ([group.name] if ":" in pattern else layers)
+    )
 
 
 def same_stored(before: Stored, after: Stored, planned: Tensor, values: bool = True) -> bool:

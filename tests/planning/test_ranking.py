@@ -88,7 +88,8 @@ def test_sizes_do_not_make_a_structure() -> None:
 def test_per_cost_divides_by_what_one_unit_costs() -> None:
     graph = network()
     scores = magnitudes(graph)
-    keys = rank(graph, scores, graph.macs, "per_cost")
+    alone = {group.name: (group,) for group in graph.groups}
+    keys = rank(graph, alone, scores, graph.macs, "per_cost")
     for group in graph.groups:
         price = graph.cost().macs - graph.cost({group.name: group.size - 1}).macs
         torch.testing.assert_close(keys[group.name], scores[group.name].sort().values / price)

@@ -95,8 +95,8 @@ class SumOfRoots:
     def value(self, sizes: Mapping[Atom, int]) -> float:
         return float(sum({**self.full, **sizes}[atom] ** 0.5 for atom in self.full))
 
-    def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> float:
-        return self.value({**sizes, atom: size}) - self.value(sizes)
+    def change(self, sizes: Mapping[Atom, int], to: Mapping[Atom, int]) -> float:
+        return self.value({**sizes, **to}) - self.value(sizes)
 
 
 @pytest.mark.parametrize("ranking", RANKINGS)

@@ -38,8 +38,8 @@ class InMilliseconds:
     def value(self, sizes: Mapping[Atom, int]) -> float:
         return self.graph.macs.value(sizes) * self.price
 
-    def change(self, sizes: Mapping[Atom, int], atom: Atom, size: int) -> float:
-        return self.graph.macs.change(sizes, atom, size) * self.price
+    def change(self, sizes: Mapping[Atom, int], to: Mapping[Atom, int]) -> float:
+        return self.graph.macs.change(sizes, to) * self.price
 
 
 class Clocked(gp.Profile):
