@@ -154,8 +154,16 @@ def _sizes(program: Program, varying: set[str]) -> tuple[tuple[int | str, ...], 
 
 
 def _tidy(model: Any) -> None:
-    """Name the nodes, and drop the notes, among them those of torch's exporter, which quote local paths and source."""
+    """Name the nodes, and drop the notes, among them those of torch's exporter, which quote local paths and source.
+
+    What a tensor holds says its type and sizes already. Said a second time they are in the way of tools that change
+    the tensor: onnxruntime's quantisation turns weights round, and leaves the second word as it was.
+    """
     name_nodes(model.graph)
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            value.shape, value.type = None, None
+            value.metadata_props.clear()
     values = list(model.graph.inputs)
     _drop_notes(model.graph.metadata_props)
     for node in model.graph.all_nodes():
