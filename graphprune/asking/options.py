@@ -102,12 +102,14 @@ class Options:
     )
     loss: Loss | None = option(
         None,
-        "For an importance that takes gradients: file.py:function of the outputs, or of the outputs and the batch.",
+        "For an importance that takes gradients: file.py:function of the outputs, or of the outputs and the batch (the "
+        "labels, where its second argument is called target or labels).",
         ORDER,
         "FILE",
         TEXT,
-        detail="In Python the function itself: loss(outputs) or loss(outputs, batch) gives a number. Without one, the "
-        "outputs times random signs, see graphprune.calibration.losses.signs_loss.",
+        detail="In Python the function or module itself, such as F.cross_entropy: loss(outputs), loss(outputs, batch) "
+        "or loss(outputs, target) gives a number. Without one, the outputs times random signs, see "
+        "graphprune.calibration.losses.signs_loss.",
     )
     ranking: str = option(
         "global",
@@ -142,17 +144,19 @@ class Options:
         number=True,
     )
     min_keep: int = option(1, "Units that every group keeps at least.", LIMITS, "N", int)
-    protect: Sequence[str] = option(
+    protect: Any = option(
         (),
-        "Layers that must not change, such as 'head*', or names of groups; may be repeated.",
+        "Layers that must not change, such as head (with all that is in it) or 'layer4.*', or names of groups; may be "
+        "repeated.",
         LIMITS,
         "PATTERN",
         list[str],
+        detail="In Python a pattern, a module or parameter of the model, or a list of these.",
     )
     max_ratio: float | str = option(
         1.0, "Share of its units that any group may lose.", LIMITS, "F", str, number=True
     )
-    ratios: Mapping[str, float | str] | None = option(
+    ratios: Mapping[Any, float | str] | None = option(
         None,
         "Share of the units to remove that these layers make, whatever the budget, such as 'layer4*=0.5'; may be "
         "repeated.",
@@ -160,9 +164,10 @@ class Options:
         "PATTERN=F",
         list[str],
         spelled="layer_ratio",
-        detail="In Python a dict, by patterns of layers or names of groups, as Sensitivity.ratios gives them.",
+        detail="In Python a dict, by patterns of layers, modules of the model, or names of groups, as "
+        "Sensitivity.ratios gives them.",
     )
-    ties: Sequence[str | Sequence[str]] = option(
+    ties: Sequence[Any] = option(
         (),
         "Groups that keep the same number of units, which ones each for itself: patterns of layers, or names of "
         "groups, with commas between them; may be repeated.",
@@ -170,7 +175,8 @@ class Options:
         "PATTERN,...",
         list[str],
         spelled="tie",
-        detail="In Python a list of lists does as well. A tie may be one pattern, such as 'blocks.*.fc1'.",
+        detail="In Python a list of lists does as well, and modules of the model. A tie may be one pattern, such as "
+        "'blocks.*.fc1'.",
     )
     repair: bool | Repair = option(
         False,

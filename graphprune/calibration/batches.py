@@ -41,7 +41,8 @@ class Calibration:
         batches: one batch as a tensor, tuple or dict (run in pieces of 32 where the batch size is free), or any
             iterable of batches, each what ``example_inputs`` may be, or a pair of that and labels. A criterion walks
             it once, a repair several times.
-        loss: ``loss(outputs)`` or ``loss(outputs, batch)`` → a number; None takes `signs_loss`.
+        loss: ``loss(outputs)``, ``loss(outputs, batch)`` or ``loss(outputs, target)`` → a number, see `call_loss`; None
+            takes `signs_loss`.
         seed: of the default loss.
     """
 
@@ -55,10 +56,19 @@ class Calibration:
         Raises:
             InputError: there are none, or one does not fit the program.
         """
+        for batch, leaves, _ in self.labelled(program):
+            yield batch, leaves
+
+    def labelled(self, program: Program) -> Iterator[tuple[Any, list[Any], Any]]:
+        """The same with the labels of each batch, None where it has none.
+
+        Raises:
+            InputError: there are none, or one does not fit the program.
+        """
         count = 0
         for batch in counted(_batches(self.batches, program)):
             count += 1
-            yield batch, bind_batch(batch, program, f"calibration batch {count}")[0]
+            yield batch, *bind_batch(batch, program, f"calibration batch {count}")
         if not count:
             raise InputError("the calibration data has no batches", REMEDY)
 
@@ -177,14 +187,14 @@ def gradients(
     sources = {name: tensor for name, tensor in own.items() if tensor.requires_grad}
     generator = torch.Generator().manual_seed(calibration.seed)
     measure = calibration.loss or (lambda outputs: signs_loss(outputs, generator))
-    for batch, leaves in calibration.walk(program):
+    for batch, leaves, labels in calibration.labelled(program):
         execution = Execution(graph or program.graph, own, leaves)
         seen: dict[str, Tensor] = {}
         with torch.enable_grad():
             for node, value in execution:
                 named = named_tensors(node, value).items()
                 seen |= {name: tensor for name, tensor in named if name in wanted and tensor.requires_grad}
-            loss = call_loss(measure, _outputs(program, execution.advance()), batch)
+            loss = call_loss(measure, _outputs(program, execution.advance()), batch, labels)
         found = torch.autograd.grad(loss, [*sources.values(), *seen.values()], allow_unused=True)
         yield Gradients(_paired(sources, found[: len(sources)]), _paired(seen, found[len(sources) :]))
 

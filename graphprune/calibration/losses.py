@@ -17,22 +17,47 @@ __all__ = ["Evaluate", "Loss", "call_loss", "signs_loss"]
 Loss = Callable[..., Tensor]
 # of a model: a number, or a dict whose first value counts; higher is better
 Evaluate = Callable[[nn.Module], Any]
+# what arguments of a loss are called, by torch and by others after it
+_OUTPUT = ("input", "inputs")
+_LABELS = ("target", "targets", "label", "labels")
 
 
-def call_loss(loss: Loss, outputs: Any, batch: Any) -> Tensor:
-    """``loss(outputs, batch)``, or ``loss(outputs)`` where it takes one argument: a tensor of shape ``[]``.
+def call_loss(loss: Loss, outputs: Any, batch: Any, labels: Any = None) -> Tensor:
+    """The loss of one batch: a tensor of shape ``[]``.
+
+    The second argument of the loss says what it takes. One that is called target or labels, as in torch's own losses,
+    takes the labels of the batch, and one of any other name the batch. A loss without a second argument takes the
+    outputs alone.
+
+    Args:
+        loss: a function, or a module such as `torch.nn.CrossEntropyLoss`.
+        outputs: of the model. Where the first argument is called input, as in torch's own losses, it is the tensor
+            in them, if they hold only one.
+        batch: as it was given.
+        labels: those of the batch; None where it has none.
 
     Raises:
-        InputError: it fails, or gives no number that depends on the outputs.
+        InputError: it fails, wants labels that are not there, or gives no number that depends on the outputs.
     """
+    first, second = _arguments(loss)
+    given: Any = batch
+    if second in _LABELS:
+        given, leaves = labels, tensor_leaves(outputs)
+        outputs = leaves[0] if first in _OUTPUT and len(leaves) == 1 else outputs
+        if labels is None:
+            raise InputError(
+                f"the loss takes labels, as its second argument {second!r}, and the batches have none",
+                "give pairs of inputs and labels, or a loss of the outputs alone",
+            )
     try:
-        value = loss(outputs, batch) if _takes_two(loss) else loss(outputs)
+        value = loss(outputs, given) if second else loss(outputs)
     except GraphpruneError:
         raise
     except Exception as error:
         raise InputError(
             f"the loss fails: {type(error).__name__}: {error}",
-            "it is called with the model's outputs, or with them and the batch",
+            "it is called with the model's outputs, or with them and the batch (the labels, where its second "
+            "argument is called target or labels)",
         ) from error
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
         raise InputError(
@@ -42,12 +67,15 @@ def call_loss(loss: Loss, outputs: Any, batch: Any) -> Tensor:
     return value.reshape(())
 
 
-def _takes_two(loss: Loss) -> bool:
+def _arguments(loss: Loss) -> tuple[str, str]:
+    """Names of the two arguments that the loss takes by their places; the second is empty where it takes only one."""
     try:
-        inspect.signature(loss).bind(None, None)
+        signature = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss)
+        bound = signature.bind(None, None).arguments
     except (TypeError, ValueError):
-        return False
-    return True
+        return "", ""
+    first, *others = bound
+    return first, others[0] if others else first
 
 
 def signs_loss(outputs: Any, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@ __all__ = ["call_named", "made_by_factory", "named_in", "read_function", "withou
 
 RETURNS = "return a torch.nn.Module, or (module, example_inputs)"
 FUNCTIONS = {
-    "--loss": "return a number, given the outputs, or the outputs and the batch",
+    "--loss": "return a number, given the outputs, or the outputs and the batch or its labels",
     "--evaluate": "return a number, given the model",
 }
 Function = Callable[..., Any]

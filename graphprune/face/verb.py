@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from torch import nn
 
+from graphprune.asking.naming import SYNONYMS, named
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.ground.errors import InputError
@@ -39,7 +40,7 @@ def takes(
     def decorate(run: Callable[[Model, Any, Request], Result]) -> Verb[P, Result]:
         @wraps(run)
         def verb(model: Model, example_inputs: Any = None, **options: Any) -> Result:
-            return run(model, example_inputs, _asked(options))
+            return run(model, example_inputs, _asked(model, options))
 
         model, inputs, _ = signature(run).parameters.values()
         options = [
@@ -53,14 +54,14 @@ def takes(
     return decorate
 
 
-def _asked(options: dict[str, Any]) -> Request:
+def _asked(model: Model, options: dict[str, Any]) -> Request:
     known = [name for name, _, _ in declarations(Request)]
     for name in options:
         if name not in known:
-            near = get_close_matches(name, known, 1)
+            near = [SYNONYMS[name]] if name in SYNONYMS else get_close_matches(name, known, 1)
             remedy = f"did you mean {near[0]}?" if near else f"use any of {', '.join(known)}"
             raise InputError(f"there is no option {name!r}", remedy)
-    return Request(**options)
+    return Request(**named(model, options))
 
 
 def _documented(text: str) -> str:

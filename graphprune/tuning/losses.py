@@ -49,7 +49,7 @@ class Objective:
 
     Args:
         settings: weights of the parts, and the distance of outputs.
-        loss: of the task, ``loss(outputs)`` or ``loss(outputs, batch)``; None takes cross-entropy where labels are
+        loss: of the task, see `graphprune.calibration.losses.call_loss`; None takes cross-entropy where labels are
             whole numbers and the squared error where they are not, of the only output.
         taps: the layers that are compared.
     """
@@ -73,7 +73,7 @@ class Objective:
         settings, labels = self.settings, batch.labels
         found: dict[str, Tensor] = {}
         if settings.task and self.loss is not None:
-            found["task"] = settings.task * call_loss(self.loss, outputs, batch.given)
+            found["task"] = settings.task * call_loss(self.loss, outputs, batch.given, batch.labels)
         elif settings.task and labels is not None:
             found["task"] = settings.task * _default_loss(outputs, labels)
         if teacher is not None and settings.distillation:
