@@ -17,12 +17,13 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from graphprune.capture.containers import SlimModule, container_at, fill_lists
 from graphprune.capture.layer_specs import PLAIN, RECURRENT, WEIGHTED, LayerSpec
 from graphprune.capture.objects import children, is_object
 from graphprune.capture.operators import arguments, family, module_path
 from graphprune.capture.program import Constant, Program
 from graphprune.capture.reading import read_object
-from graphprune.capture.registering import container_at, move, register, register_again
+from graphprune.capture.registering import move, register
 from graphprune.capture.sizes import reads_size, repeated_guards, sizes_of_inputs
 from graphprune.capture.spelling import spell
 from graphprune.ground.arguments import device_of, is_constant, require_same, tensor_leaves
@@ -36,16 +37,6 @@ def raise_program(program: Program, class_name: str = "SlimModel") -> fx.GraphMo
     Dataclass and mapping outputs come as dicts.
     """
     return _Raiser(program).build(class_name)
-
-
-class _Raised(fx.GraphModule):
-    """A graph module whose copies keep its name and know which buffers are persistent."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> fx.GraphModule:
-        copied = super().__deepcopy__(memo)
-        type(copied).__name__ = type(self).__name__
-        register_again(copied, self)
-        return copied
 
 
 @dataclass(frozen=True)
@@ -155,8 +146,8 @@ class _Raiser:
             elif node.op == "call_function":
                 self.mapping[node] = self._call(node)
         self._output()
-        module = _Raised(self.root, self.new, class_name=class_name)
-        register_again(module, self.root)
+        fill_lists(self.root, self.program.module_types)
+        module = SlimModule(self.root, self.new, class_name)
         module.graph.eliminate_dead_code()
         module.recompile()
         return module.eval()
@@ -200,7 +191,7 @@ class _Raiser:
             if user in self.layers:
                 self._ensure(self.layers[user])
         parent, _, name = path.rpartition(".")
-        register(container_at(self.root, parent), name, self.program.stored[path])
+        register(self._container(parent), name, self.program.stored[path])
         self.mapping[node] = self.new.get_attr(path)
 
     def _call(self, node: fx.Node) -> Any:
@@ -268,10 +259,13 @@ class _Raiser:
             device = next((stored.tensor.device for stored in tensors.values()), "cpu")
             zero = torch.tensor(0, device=device)
             module.num_batches_tracked = counter.tensor if counter is not None else zero
-        owner = container_at(self.root, parent)
+        owner = self._container(parent)
         if name in owner._modules:
             move(owner.get_submodule(name), module)
         owner.add_module(name, module)
+
+    def _container(self, path: str) -> nn.Module:
+        return container_at(self.root, path, self.program.module_types)
 
     def _output(self) -> None:
         results = {n.name: self.mapping[n] for n in self.program.graph.output_node().all_input_nodes}

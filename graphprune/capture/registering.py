@@ -1,4 +1,4 @@
-"""Modules, parameters and buffers under dotted names, and buffers that are as persistent as they were."""
+"""Parameters and buffers of modules, and buffers that are as persistent as they were."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 from graphprune.capture.program import Stored
 
-__all__ = ["container_at", "move", "register", "register_again"]
+__all__ = ["move", "register", "register_again"]
 
 
 def register(module: nn.Module, name: str, stored: Stored) -> None:
@@ -34,12 +34,3 @@ def move(container: nn.Module, layer: nn.Module) -> None:
     kept = container.state_dict()
     for name, buffer in container.named_buffers(recurse=False):
         layer.register_buffer(name, buffer, persistent=name in kept)
-
-
-def container_at(root: nn.Module, path: str) -> nn.Module:
-    """The module at ``path``, with plain containers on the way where there are none."""
-    for name in path.split(".") if path else ():
-        if name not in root._modules:
-            root.add_module(name, nn.Module())
-        root = root._modules[name]  # type: ignore[assignment]
-    return root

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from graphprune.capture.containers import Container, NamedContainer, SlimModule
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.sizes import is_guard
 from graphprune.exporting.inventory import (
@@ -90,7 +91,7 @@ def stored_tensors(model: fx.GraphModule) -> dict[str, torch.Tensor]:
 
 def _module_record(entry: ModuleEntry) -> Json:
     if not entry.is_layer:
-        return {"name": entry.name}
+        return {"name": entry.name, **({"named": True} if isinstance(entry.module, NamedContainer) else {})}
     if entry.same_as is not None:
         return {"name": entry.name, "same_as": entry.same_as}
     return {
@@ -137,9 +138,7 @@ def _target_name(node: fx.Node, model: fx.GraphModule) -> str:
 
 
 def _model(document: Json, value: Values, operators: Collection[str]) -> fx.GraphModule:
-    # Built around an empty graph first: a GraphModule copies only what its graph uses, and unused parameters
-    # must survive too.
-    model = fx.GraphModule(nn.Module(), fx.Graph(), class_name=_identifier(document["class_name"]))
+    model = SlimModule(nn.Module(), fx.Graph(), _identifier(document["class_name"]))
     for record in document["modules"]:
         _add_module(model, record)
     made_by_layers = {
@@ -170,7 +169,7 @@ def _add_module(model: nn.Module, record: Json) -> None:
         keywords = {name: decode(value, {}) for name, value in record["kwargs"].items()}
         module = build_layer(LayerCall(record["class"], positional, keywords))
     else:
-        module = nn.Module()
+        module = NamedContainer() if "named" in record else Container()
     parent.add_module(local, module)
 
 

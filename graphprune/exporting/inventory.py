@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from graphprune.capture.containers import Container, NamedContainer
 from graphprune.capture.inputs import registered_tensors
 from graphprune.exporting.targets import layer_class, layer_class_name
 from graphprune.ground.errors import InputError, first_line
@@ -35,7 +36,16 @@ __all__ = [
 
 # Quotes, backslashes, dots and line breaks would end up inside generated code.
 NAME = re.compile(r"[\w\-+/: ]+(?:\.[\w\-+/: ]+)*")
-CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+CONTAINERS = (
+    nn.Module,
+    nn.Sequential,
+    nn.ModuleList,
+    nn.ModuleDict,
+    nn.ParameterList,
+    nn.ParameterDict,
+    Container,
+    NamedContainer,
+)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ and not an assertion, which `python -O` would drop.
 
 from __future__ import annotations
 
+import warnings
 from numbers import Number
 from typing import Any
 
@@ -58,10 +59,20 @@ def require(holds: bool, message: str) -> None:
     Raises:
         InputError: it does not hold; ``message`` says which input, which sizes are right, and why.
     """
-    if has_torch_function((holds,)):  # symbolic tracing, which is to keep this call
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        assert holds, message  # TorchScript has no errors of other classes
+    elif has_torch_function((holds,)):  # symbolic tracing, which is to keep this call
         handle_torch_function(require, (holds,), holds, message)
-    elif not holds:
+    elif not _holds(holds):
         raise InputError(message, OTHER_SIZE)
+
+
+def _holds(condition: bool) -> bool:
+    """The condition in this call. `torch.jit.trace` records no conditions, and would warn of each."""
+    with warnings.catch_warnings():
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]
+            warnings.simplefilter("ignore")
+        return bool(condition)
 
 
 def read_attribute(value: Any, name: str) -> Any:
@@ -89,6 +100,8 @@ def count_items(value: Any) -> int:
 
 def device_of(tensor: torch.Tensor) -> torch.device:
     """The device of an input, on which a program makes its own tensors too."""
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        return tensor.device
     if has_torch_function((tensor,)):  # symbolic tracing, which is to keep this call
         return handle_torch_function(device_of, (tensor,), tensor)
     return tensor.device
