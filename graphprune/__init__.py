@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from graphprune.probing import Sensitivity
     from graphprune.profiling import Profile, profile
     from graphprune.repair import Repair, RepairReport
-    from graphprune.results.result import Proposal, Result, load
+    from graphprune.results.proposal import Proposal
+    from graphprune.results.result import Result, load
     from graphprune.scoring import Criterion
     from graphprune.tuning import GroupLasso, group_lasso
     from graphprune.verifying import Check, Verdict
@@ -66,7 +67,8 @@ _HOMES = {
     "probing": ("Sensitivity",),
     "profiling": ("Profile", "profile"),
     "repair": ("Repair", "RepairReport"),
-    "results.result": ("Proposal", "Result", "load"),
+    "results.proposal": ("Proposal",),
+    "results.result": ("Result", "load"),
     "scoring": ("Criterion",),
     "tuning": ("GroupLasso", "group_lasso"),
     "verifying": ("Check", "Verdict"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from graphprune.asking.options import AUTO
+from graphprune.asking.options import AUTO, EXPORT_DTYPES
 
 __all__ = ["CONFLICTS", "Conflict"]
 
@@ -26,6 +26,11 @@ CONFLICTS = (
         lambda r: isinstance(r.outputs, str),
         "outputs={0.outputs!r} is a text",
         "give a list of names, such as outputs=['logits']",
+    ),
+    Conflict(
+        lambda r: r.export_dtype is not None and r.export_dtype not in EXPORT_DTYPES,
+        "export_dtype={0.export_dtype!r} is not a type of an ONNX file",
+        f"use one of {', '.join(EXPORT_DTYPES)}",
     ),
     Conflict(
         lambda r: not isinstance(r.trials, int) or r.trials < 0,

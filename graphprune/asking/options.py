@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from graphprune.repair import Repair
     from graphprune.scoring import Importance
 
-__all__ = ["AUTO", "GOAL", "LIMITS", "ORDER", "Option", "Options"]
+__all__ = ["AUTO", "EXPORT_DTYPES", "GOAL", "LIMITS", "ORDER", "Option", "Options"]
 
 AUTO: Literal["auto"] = "auto"
+EXPORT_DTYPES = ("float32", "float16")
 
 # panels of the help; options of ORDER and LIMITS have no effect where a plan is replayed
 GOAL = "What to reach"
@@ -236,6 +237,14 @@ class Options:
         "N",
         int,
         recorded="always",
+    )
+    export_dtype: str | None = option(
+        None,
+        "The type of the ONNX file's numbers, float32 or float16; by default the model's own. onnxruntime computes "
+        "little in bfloat16 and float64.",
+        None,
+        "DTYPE",
+        TEXT,
     )
     threads: int = option(1, "Threads of onnxruntime where it is timed.", None, "N", int, recorded="changed")
     batch: int = option(1, "Examples in a run that is timed.", None, "N", int, recorded="changed")

@@ -37,6 +37,8 @@ def record(request: Request, constraints: Constraints, graph: DependencyGraph) -
     captured: dict[str, Any] = {"outputs": list(graph.program.wanted)} if graph.program.wanted else {}
     if request.wanted_dynamic != Options.dynamic:
         captured["dynamic"] = dynamic_text(request.wanted_dynamic)
+    if request.wanted_export_dtype:
+        captured["export_dtype"] = request.wanted_export_dtype
     if request.is_lossless:
         return {"lossless": True, **limits, **captured, "seed": request.seed}
     budget = {budget.kind: budget.request for budget in request.budgets}

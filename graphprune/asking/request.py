@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from graphprune.asking.conflicts import CONFLICTS
-from graphprune.asking.options import AUTO, Options
+from graphprune.asking.options import AUTO, EXPORT_DTYPES, Options
 from graphprune.ground.dynamic import Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import share
@@ -71,6 +71,12 @@ class Request(Options):
     def wanted_dynamic(self) -> Dynamic:
         """Which sizes may vary: as the plan says where one is replayed and nothing else is said."""
         return read_dynamic(self.plan.dynamic) if self.plan and self.dynamic == AUTO else self.dynamic
+
+    @property
+    def wanted_export_dtype(self) -> str | None:
+        """The type of the ONNX file's numbers: as the plan says where one is replayed and nothing else is said."""
+        known = self.plan.request.get("export_dtype") if self.plan else None
+        return self.export_dtype or (str(known) if known in EXPORT_DTYPES else None)
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, fx
 
 from graphprune import exporting
+from graphprune.asking.options import EXPORT_DTYPES
 from graphprune.capture.inputs import Inputs, registered_tensors
 from graphprune.cli.documents import read_object, read_text
 from graphprune.cli.shapes import restore_inputs
 from graphprune.ground.errors import GraphpruneError, InputError, first_line
 from graphprune.planning import Plan
-from graphprune.results.onnx_checks import ONNX_TOLERANCE
+from graphprune.results.onnx_checks import compare_saved
 from graphprune.results.result import load
 
 __all__ = ["Checks", "Files", "check_files"]
@@ -135,7 +136,8 @@ def _check_parameters(files: Files, checks: Checks) -> None:
 def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
     name = "ONNX file passes the checker"
     if files.report and "onnx_bytes" not in files.reported("after") and not path.exists():
-        checks.skip(name, "the result was saved without one")
+        said = [item.get("why", "") for item in files.report.get("missing", ()) if isinstance(item, Mapping)]
+        checks.skip(name, "; ".join(["the result was saved without one", *map(str, said)]))
         return
     checks.passed(name, lambda: _run_checker(path))
     name = "onnxruntime equals the model"
@@ -143,11 +145,12 @@ def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
         checks.skip(name, "the model or the ONNX file is missing or damaged")
         return
     with checks.attempt(name):
-        args, kwargs = _inputs(path, files.reported("source").get("inputs"))
-        for row in exporting.parity(
-            path, files.model.eval(), (args, kwargs), [{"batch": size} for size in BATCHES]
-        ):
-            checks.add(f"{name}, {row}", row.max_rel <= ONNX_TOLERANCE, "", row.max_rel)
+        inputs = _inputs(path, files.reported("source").get("inputs"))
+        named = (files.report or {}).get("export_dtype")
+        dtype = exporting.named_dtype(str(named)) if named in EXPORT_DTYPES else None
+        sizes = [{"batch": size} for size in BATCHES]
+        for check in compare_saved(path, files.model.eval(), inputs, sizes, dtype):
+            checks.add(check.name, check.passed, check.detail, check.figure)
 
 
 def _run_checker(path: Path) -> None:

@@ -49,6 +49,7 @@ SHAPES = partial(
     typed=list[str],
 )
 DYNAMIC = partial(field, default=(), metadata=Options.__dataclass_fields__["dynamic"].metadata)
+EXPORT_DTYPE = partial(field, default=None, metadata=Options.__dataclass_fields__["export_dtype"].metadata)
 FILE = partial(option, None, shown="FILE")
 WEIGHTS = partial(option, None, shown="W")
 MEAN = partial(option, None, "Of images between 0 and 1, in a folder; by default ImageNet's.", shown="R,G,B")
@@ -135,6 +136,7 @@ class TuneRequest:
     )
     loss: str | None = FILE("file.py:function of the outputs, and the batch; else cross-entropy.")
     asked: Mapping[str, Any] = asked_options(Tuning)
+    export_dtype: str | None = EXPORT_DTYPE()
     batch: int = option(32, "Examples of a step, over all processes.", None, "N")
     checkpoint: Path | None = FILE("From which a stopped run goes on; by default beside the output.")
     augment: bool = option(False, "Crop and mirror the images of a folder at random.")

@@ -59,7 +59,12 @@ def tune(request: TuneRequest) -> None:
         extra = {"source": recorded(source, result.graph, figures.notes), **figures.extra}
         with silence():
             report = tuned.save(
-                request.place, not request.no_latency, progress, extra, settings=_said(request)
+                request.place,
+                not request.no_latency,
+                progress,
+                extra,
+                settings=_said(request),
+                export_dtype=request.export_dtype,
             )
         request.state.unlink(missing_ok=True)
     document = {"directory": str(request.place), **report}

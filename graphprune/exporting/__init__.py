@@ -8,6 +8,7 @@ from __future__ import annotations
 from graphprune.exporting.directory import ensure_writable, rows_to_json, write_directory
 from graphprune.exporting.graph_json import graph_to_json, read_graph
 from graphprune.exporting.layer_times import OTHER, layer_times
+from graphprune.exporting.number_types import finite, floating_dtypes, in_dtype, named_dtype
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
 from graphprune.exporting.parity import BATCHES, Parity, parity, samples
 from graphprune.exporting.runtime import (
@@ -36,12 +37,16 @@ __all__ = [
     "export_onnx",
     "fastest",
     "feeder",
+    "finite",
+    "floating_dtypes",
     "graph_to_json",
+    "in_dtype",
     "latency",
     "layer_times",
     "load_model",
     "make_feed",
     "module_source",
+    "named_dtype",
     "node_times",
     "parity",
     "read_graph",

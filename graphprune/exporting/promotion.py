@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,10 +23,14 @@ _CONVERTING = ("aten._to_copy", "aten.to", "aten.type_as", "aten.clone", "aten.l
 
 
 def same_types(
-    library: Library, node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any], form: Any
+    library: Library,
+    node: fx.Node,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    forms: Mapping[fx.Node, Any],
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments of one type, by casts that are made where the operator converts."""
-    wanted = _wanted(node, form)
+    wanted = _wanted(node, forms)
     if wanted is None:
         return args, dict(kwargs)
     kept = _CONDITIONS.get(_family(node), ())
@@ -45,9 +49,9 @@ def _family(node: fx.Node) -> str:
     return ".".join(str(node.target).split(".")[:2])
 
 
-def _wanted(node: fx.Node, form: Any) -> torch.dtype | None:
+def _wanted(node: fx.Node, forms: Mapping[fx.Node, Any]) -> torch.dtype | None:
     """The type to which the operator converts its arguments; None if it converts none."""
-    family = _family(node)
+    family, form = _family(node), forms.get(node)
     if not isinstance(form, Form) or form.dtype.is_complex or family in _CONVERTING:
         return None
     if family in _JOINING or family in _SUMS:
@@ -58,17 +62,18 @@ def _wanted(node: fx.Node, form: Any) -> torch.dtype | None:
         return form.dtype
     if family.startswith("aten.logical"):
         return torch.bool
-    return _common(node)
+    return _common([forms.get(arg) if isinstance(arg, fx.Node) else arg for arg in node.args[:2]])
 
 
-def _common(node: fx.Node) -> torch.dtype | None:
+def _common(values: Sequence[Any]) -> torch.dtype | None:
     """The type in which a comparison is made."""
-    values = [arg.meta.get("val") if isinstance(arg, fx.Node) else arg for arg in node.args[:2]]
-    numbers = [value for value in values if isinstance(value, torch.Tensor | int | float | bool)]
-    if len(numbers) != 2 or not any(isinstance(value, torch.Tensor) for value in numbers):
+    numbers = [value for value in values if isinstance(value, Form | int | float | bool)]
+    if len(numbers) != 2 or not any(isinstance(value, Form) for value in numbers):
         return None
     one, other = (
-        torch.empty_like(value, device="meta") if isinstance(value, torch.Tensor) else value
+        torch.empty([1] * len(value.sizes), dtype=value.dtype, device="meta")
+        if isinstance(value, Form)
+        else value
         for value in numbers
     )
     return torch.result_type(one, other)

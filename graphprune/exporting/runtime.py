@@ -15,6 +15,7 @@ import numpy
 import torch
 
 from graphprune.capture.inputs import Inputs
+from graphprune.exporting.number_types import EXPORT_DTYPE, type_remedy
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.clock import part
 from graphprune.ground.errors import ExportError, first_line
@@ -79,10 +80,30 @@ def session(model: Path | bytes, threads: int = 1, profile: Path | None = None) 
         source = model if isinstance(model, bytes) else str(model)
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base class
-        what = "a model" if isinstance(model, bytes) else model
-        raise ExportError(
-            f"onnxruntime cannot load {what}: {first_line(error, 300)}", "export the model again"
-        ) from error
+        what = "a model" if isinstance(model, bytes) else model.name
+        cause = first_line(error, 300).replace(str(model), str(what))
+        remedy = type_remedy(_dtypes(model), "export the model again")
+        raise ExportError(f"onnxruntime cannot load {what}: {cause}", remedy) from error
+
+
+def _dtypes(model: Path | bytes) -> set[torch.dtype]:
+    """The floating types of a model's tensors and inputs; none where it cannot be read."""
+    import onnx
+    from onnx_ir import DataType, tensor_adapters
+
+    try:
+        graph = (
+            onnx.load_from_string(model)
+            if isinstance(model, bytes)
+            else onnx.load(model, load_external_data=False)
+        ).graph
+    except Exception:  # of a damaged file, whatever protobuf raises
+        return set()
+    kinds = {tensor.data_type for tensor in graph.initializer} | {
+        value.type.tensor_type.elem_type for value in graph.input
+    }
+    found = (tensor_adapters.to_torch_dtype(DataType(kind)) for kind in kinds)
+    return {dtype for dtype in found if dtype.is_floating_point}
 
 
 def latency(
@@ -186,7 +207,7 @@ def to_numpy(tensor: torch.Tensor) -> numpy.ndarray[Any, Any]:
     except TypeError as error:
         raise ExportError(
             f"onnxruntime cannot be fed {tensor.dtype} from Python",
-            "convert the model to float32 before exporting",
+            EXPORT_DTYPE,
         ) from error
 
 

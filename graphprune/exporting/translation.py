@@ -177,7 +177,7 @@ class _Translator:
         call = Call(self.library, node, form)
 
         def make() -> Any:
-            given, named = same_types(self.library, node, args, kwargs, form)
+            given, named = same_types(self.library, node, args, kwargs, self.forms)
             own = None if is_complex else OWN.get(node.target)
             results = None if own is None else own(call, *given, **named)
             return function(*given, **named) if results is None and function else results

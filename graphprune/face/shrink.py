@@ -15,7 +15,8 @@ from graphprune.face.trace import traced
 from graphprune.face.verb import takes
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import InputError
-from graphprune.results.result import Proposal, Result
+from graphprune.results.proposal import Proposal
+from graphprune.results.result import Result
 from graphprune.searching.auto import prepare_best
 from graphprune.searching.latency import not_slower
 from graphprune.searching.meet import meet
@@ -44,14 +45,14 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
         PlanError: ``plan`` does not fit the model.
         VerificationError: the slim model is not what was asked for; the message names node and group.
     """
-    clock, repairer = Clock(request.progress), repairing(request)
+    clock, repairer, dtype = Clock(request.progress), repairing(request), request.wanted_export_dtype
     # capture the model and solve its axes: what is coupled with what
     graph = traced(model, example_inputs, request.wanted_outputs, request.wanted_dynamic, clock)
 
     if request.is_lossless:
-        return Result.of(cut_lossless(graph, request, clock), clock.seconds)
+        return Result.of(cut_lossless(graph, request, clock), clock.seconds, export_dtype=dtype)
     if request.plan is not None:
-        return Result.of(_replayed(graph, request, repairer, clock), clock.seconds)
+        return Result.of(_replayed(graph, request, repairer, clock), clock.seconds, export_dtype=dtype)
 
     # score the units, and find the limits and costs of every group
     prepared = _prepared(graph, request, repairer, clock)
@@ -65,6 +66,7 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
         profile=prepared.profile,
         threads=timing.threads,
         batch=timing.batch,
+        export_dtype=timing.export_dtype,
     )
 
 

@@ -20,6 +20,7 @@ from graphprune import exporting
 from graphprune.axes.cost import CostFunction, Polynomial
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Term
+from graphprune.capture.program import Program
 from graphprune.exporting import Latency
 from graphprune.ground.clock import Progress
 from graphprune.ground.errors import InputError
@@ -41,6 +42,7 @@ class Profile:
         bytes: its size.
         threads: of onnxruntime.
         batch: examples in one run.
+        export_dtype: the type of the file's numbers; None for the model's own.
     """
 
     graph: DependencyGraph
@@ -48,11 +50,17 @@ class Profile:
     bytes: int
     threads: int
     batch: int
+    export_dtype: str | None = None
+
+    @cached_property
+    def program(self) -> Program:
+        """The model as the file has it."""
+        return exporting.in_dtype(self.graph.program, exporting.named_dtype(self.export_dtype))
 
     @cached_property
     def onnx_bytes(self) -> CostFunction:
         """Bytes of the ONNX file."""
-        return _file_size(self.graph, self.path, self.bytes)
+        return _file_size(self.graph, self.program, self.path, self.bytes)
 
     @cached_property
     def latency(self) -> CostFunction:
@@ -61,12 +69,12 @@ class Profile:
         return latency_cost(self.graph, nodes, self.threads, self.batch)
 
     def _feed(self, path: Path) -> dict[str, Any]:
-        example = self.graph.program.example_at(self.batch)
+        example = self.program.example_at(self.batch)
         return exporting.make_feed(exporting.session(path), *example)
 
     def measure(self, slim: Path, seconds: float = 5.0) -> Latency:
         """Times a slim model's file against the original's, in alternation."""
-        example = self.graph.program.example_at(self.batch)
+        example = self.program.example_at(self.batch)
         return exporting.latency(self.path, slim, example, seconds=seconds, threads=self.threads)
 
     def layers(self, slim: Path) -> dict[str, tuple[float, float]]:
@@ -79,9 +87,20 @@ class Profile:
 
 
 def profile(
-    graph: DependencyGraph, threads: int = 1, batch: int = 1, progress: Progress = lambda stage: None
+    graph: DependencyGraph,
+    threads: int = 1,
+    batch: int = 1,
+    progress: Progress = lambda stage: None,
+    export_dtype: str | None = None,
 ) -> Profile:
     """Exports the original to ONNX, which takes seconds; share the result between requests for one model.
+
+    Args:
+        graph: of the model, from `trace`.
+        threads: of onnxruntime.
+        batch: examples in one run.
+        progress: called with the name of the stage.
+        export_dtype: as for `shrink`.
 
     Raises:
         InputError: threads or batch are not positive, or the model fixes another batch size.
@@ -90,7 +109,7 @@ def profile(
     for name, value in (("threads", threads), ("batch", batch)):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{name}={value!r} is not a positive whole number", f"give {name}=1 or more")
-    program = graph.program
+    program = exporting.in_dtype(graph.program, exporting.named_dtype(export_dtype))
     if batch != 1 and not program.dynamic_batch:
         raise InputError(f"batch={batch}, but the model fixes its batch size", "leave batch out")
     progress("export the original")
@@ -100,12 +119,12 @@ def profile(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    found = Profile(graph, written.path, written.bytes, threads, batch)
+    found = Profile(graph, written.path, written.bytes, threads, batch, export_dtype)
     weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     return found
 
 
-def _file_size(graph: DependencyGraph, path: Path, total: int) -> Polynomial:
+def _file_size(graph: DependencyGraph, program: Program, path: Path, total: int) -> Polynomial:
     """Bytes of the file that a slim model will have, learned from that of the original.
 
     The exporter transposes tensors, folds normalisations into others and leaves zeros out, so the tensors in the file
@@ -113,12 +132,13 @@ def _file_size(graph: DependencyGraph, path: Path, total: int) -> Polynomial:
     operators and names, stays as large as it is.
 
     Args:
+        program: the model as the file has it.
         path: the original's file.
         total: its bytes, with what lies beside it.
     """
     import onnx
 
-    known = _by_content(graph)
+    known = _by_content(graph, program)
     products, prices, rest = [], {}, total
     for tensor in onnx.load(str(path)).graph.initializer:
         array = onnx.numpy_helper.to_array(tensor)
@@ -131,10 +151,10 @@ def _file_size(graph: DependencyGraph, path: Path, total: int) -> Polynomial:
     return Polynomial.of([*products, ("the rest", ())], free, {}, {**prices, "the rest": rest})
 
 
-def _by_content(graph: DependencyGraph) -> Mapping[str, tuple[Term, ...]]:
+def _by_content(graph: DependencyGraph, program: Program) -> Mapping[str, tuple[Term, ...]]:
     found: dict[str, tuple[Term, ...]] = {}
     for name, terms in graph.tensor_terms.items():
-        tensor = graph.program.tensors[name].detach().cpu()
+        tensor = program.tensors[name].detach().cpu()
         if tensor.dtype != torch.bfloat16:  # numpy has none; found by name
             for layout in (tensor, tensor.t()) if tensor.dim() == 2 else (tensor,):
                 found.setdefault(_digest(layout.numpy()), terms)

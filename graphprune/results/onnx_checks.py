@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from torch import fx
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from graphprune import exporting
 from graphprune.capture.fitting import fitting_everywhere
+from graphprune.capture.inputs import Inputs, registered_tensors
 from graphprune.capture.program import Program
+from graphprune.capture.raising import raise_program
 from graphprune.exporting import BATCHES, OnnxFile, Parity
 from graphprune.ground.clock import Clock
+from graphprune.ground.errors import ExportError, first_line
 from graphprune.verifying import Check, calm
+from graphprune.verifying.nodes import coarsest_dtype, outputs_of
+from graphprune.verifying.reference import NodeError, steps
 from graphprune.verifying.samples import refuses
+from graphprune.verifying.tensors import Lazy, in_dtype
 
-__all__ = ["ONNX_TOLERANCE", "write_checked"]
+__all__ = ["ONNX_TOLERANCE", "compare_saved", "write_checked"]
 
-# onnxruntime fuses and reorders float32 arithmetic; relative to the largest value of an output
-ONNX_TOLERANCE = 1e-3
+# relative to the largest value of an output, by the type that the file computes in: onnxruntime fuses and reorders
+# arithmetic, and some of its kernels compute float64 with tables and polynomials for float32
+ONNX_TOLERANCE: Mapping[torch.dtype, float] = {
+    torch.float64: 1e-6,
+    torch.float32: 1e-3,
+    torch.float16: 1e-2,
+    torch.bfloat16: 5e-2,
+}
 # below it an error of a tenth, made where the input comes in, would stay under a tenth of the tolerance
 BLIND = 1e-3
 
@@ -27,7 +42,7 @@ NAME = "onnxruntime equals PyTorch"
 
 
 def write_checked(
-    program: Program, model: fx.GraphModule, path: Path, clock: Clock
+    program: Program, model: fx.GraphModule, path: Path, clock: Clock, dtype: torch.dtype | None = None
 ) -> tuple[OnnxFile, tuple[Check, ...]]:
     """Writes `program` to `path` and compares it, at two batch sizes and all sizes that were tried, in onnxruntime.
 
@@ -35,32 +50,124 @@ def write_checked(
     the same program is written a second time on random parameters and running statistics, compared, and
     deleted. At any time at most one random copy of the weights is held.
 
+    With ``dtype`` the file computes in another type than the model. It is compared with the model as it was captured,
+    run in float64, which knows nothing of the conversion.
+
     Args:
         program: the slim program.
         model: the module that was raised from it, whose tensors count.
+        dtype: of the file's numbers; None for the model's own.
 
     Raises:
         ExportError: the model cannot be exported, or onnxruntime cannot run it.
     """
     sizes = [at for at in (*BATCHES, *program.tried) if not refuses(program, at)]
-    inputs = fitting_everywhere(program, sizes)
+    written_as, module = exporting.in_dtype(program, dtype), model
+    if written_as is not program:
+        module = _cast(raise_program(written_as), model)
+    wide = written_as is not program
+
+    def reference(tensors: Mapping[str, Tensor] | None) -> tuple[nn.Module, Mapping[str, Tensor] | None]:
+        return (_Wide(program, tensors or registered_tensors(model)), None) if wide else (module, tensors)
+
+    inputs = fitting_everywhere(written_as, sizes)
     with clock("export"):
-        converted = exporting.OnnxProgram.of(program, model)
+        converted = exporting.OnnxProgram.of(written_as, module)
         written = converted.write(path)
     with clock("run in onnxruntime"):
-        own = exporting.parity(path, model, inputs, sizes)
+        expected, own_values = reference(None)
+        own = exporting.parity(path, expected, inputs, sizes, tensors=own_values)
     with clock("compare on random weights"), TemporaryDirectory(dir=path.parent) as folder:
-        values = calm(model, exporting.samples(path, inputs, sizes), seed=0)
+        values = calm(module, exporting.samples(path, inputs, sizes), seed=0)
         twin = converted.write(Path(folder, path.name), values)
         del converted
-        random = exporting.parity(twin.path, model, inputs, sizes, tensors=values)
-    note = "" if twin.operators == written.operators else "optimised to other operators than the file"
-    return written, (*_checks(NAME, own), *_checks(f"{NAME}, random parameters", random, note))
+        expected, drawn = reference(values)
+        random = exporting.parity(twin.path, expected, inputs, sizes, tensors=drawn)
+    notes = [] if twin.operators == written.operators else ["optimised to other operators than the file"]
+    limit, other = ONNX_TOLERANCE[coarsest_dtype(written_as)], _other_type(program, dtype) if wide else []
+    checks = (
+        *_checks(NAME, own, limit, other),
+        *_checks(f"{NAME}, random parameters", random, limit, [*other, *notes]),
+    )
+    return written, checks
 
 
-def _checks(name: str, rows: list[Parity], note: str = "") -> Iterator[Check]:
+def compare_saved(
+    path: Path,
+    model: nn.Module,
+    inputs: Inputs,
+    sizes: Sequence[Mapping[str, int]],
+    dtype: torch.dtype | None,
+) -> Iterator[Check]:
+    """Compares a file with the model that was saved beside it, on the model's own tensors.
+
+    Args:
+        inputs: of the model.
+        dtype: that of the file's numbers; None for the model's own.
+
+    Raises:
+        ExportError: onnxruntime cannot run it.
+    """
+    held = {tensor.dtype for tensor in registered_tensors(model).values() if tensor.dtype in ONNX_TOLERANCE}
+    limit = max((ONNX_TOLERANCE[kind] for kind in held | ({dtype} if dtype else set())), default=1e-3)
+    given = tree_map(lambda leaf: in_dtype(leaf, dtype), inputs)
+    rows = exporting.parity(path, model if dtype is None else _Own(model, inputs, dtype), given, sizes)
+    yield from _checks("onnxruntime equals the model", rows, limit, [])
+
+
+class _Own(nn.Module):
+    """A model that is given, and gives, ``dtype`` in the place of the floating types of its own ``inputs``."""
+
+    def __init__(self, model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+        self.leaves, self.structure = tree_flatten(inputs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        leaves = [
+            in_dtype(leaf, own.dtype if isinstance(own, Tensor) else None)
+            for leaf, own in zip(tree_leaves((args, kwargs)), self.leaves, strict=True)
+        ]
+        args, kwargs = tree_unflatten(leaves, self.structure)
+        return tree_map(lambda leaf: in_dtype(leaf, self.dtype), self.model(*args, **kwargs))
+
+
+def _other_type(program: Program, dtype: torch.dtype | None) -> list[str]:
+    model, file = (str(one).removeprefix("torch.") for one in (coarsest_dtype(program), dtype))
+    return [f"the file in {file}, the model's {model} in float64"]
+
+
+def _checks(name: str, rows: Iterable[Parity], limit: float, notes: Iterable[str]) -> Iterator[Check]:
     for row in rows:
         blind = row.change is not None and row.change < BLIND
-        hidden = f"outputs hardly depend on the input: by {row.change:.0e}" if blind else ""
-        detail = "; ".join(filter(None, (hidden, note)))
-        yield Check(f"{name}, {row}", row.max_rel <= ONNX_TOLERANCE, row.max_rel, ONNX_TOLERANCE, detail)
+        hidden = [f"outputs hardly depend on the input: by {row.change:.0e}"] if blind else []
+        yield Check(f"{name}, {row}", row.max_rel <= limit, row.max_rel, limit, "; ".join([*hidden, *notes]))
+
+
+@torch.no_grad()
+def _cast(module: fx.GraphModule, model: nn.Module) -> fx.GraphModule:
+    """``module`` with the values that ``model`` has under the same names, in its own types."""
+    values = registered_tensors(model)
+    for name, tensor in registered_tensors(module).items():
+        given = values[name].detach()
+        tensor.copy_(exporting.finite(given, tensor.dtype) if tensor.is_floating_point() else given)
+    return module
+
+
+class _Wide(nn.Module):
+    """A program with these tensors, computed in float64: a list of its outputs."""
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.program = program
+        held = {name: tensors.get(name, item.tensor).detach() for name, item in program.stored.items()}
+        self.held = Lazy(held, lambda name: in_dtype(held[name], torch.float64))
+
+    def forward(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        leaves = [in_dtype(leaf, torch.float64) for leaf in self.program.flat_inputs(args, kwargs)]
+        try:
+            found = outputs_of(self.program, steps(self.program.graph, self.held, leaves, torch.float64))
+        except NodeError as error:
+            why = first_line(error.__cause__ or error)
+            raise ExportError(f"the model cannot be computed in float64, to compare: {why}") from error
+        return [found[name] for name in self.program.output_names]

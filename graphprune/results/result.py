@@ -1,9 +1,10 @@
-"""What a plan and a shrink return, and the directory that a slim model is saved to and loaded from."""
+"""What a shrink returns, and the directory that a slim model is saved to and loaded from."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -12,14 +13,14 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from graphprune import exporting
+from graphprune.asking.options import EXPORT_DTYPES
 from graphprune.asking.record import as_options
 from graphprune.asking.toml import settings_text, spelled
 from graphprune.axes.dependency import Cost, DependencyGraph
 from graphprune.capture import Program, graft
-from graphprune.capture.dimensions import Dimension
 from graphprune.cutting.cut import Cut
 from graphprune.ground.clock import Clock, Progress
-from graphprune.ground.errors import InputError, VerificationError
+from graphprune.ground.errors import ExportError, InputError, VerificationError
 from graphprune.lossless import LosslessReport
 from graphprune.planning import Budget, Plan
 from graphprune.profiling import Profile, profile
@@ -30,49 +31,12 @@ from graphprune.report.sizes import dimension_rows, input_lines
 from graphprune.results.onnx_checks import write_checked
 from graphprune.verifying import Check, Verdict
 
-__all__ = ["Proposal", "Result", "load"]
+__all__ = ["Result", "load"]
 
 LAYERS_NOTE = (
     "By onnxruntime's profile, the median of some runs. What it fused into a layer's kernel counts with that layer; "
     "'other' is all that belongs to no layer, such as additions, reshapes and the products inside attention."
 )
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A plan that has not been carried out.
-
-    Attributes:
-        plan: what would be kept.
-        before: costs of the original: "macs", "params", "memory" (bytes) and, where a budget asks for them,
-            "onnx_bytes" and "latency" (milliseconds).
-        after: what the plan would leave of them, latency as far as it can be predicted.
-        smallest: the least that the request's constraints allow.
-        widths: group → units before and after.
-        dimensions: those of the inputs; they say which sizes vary.
-    """
-
-    plan: Plan
-    before: Mapping[str, float]
-    after: Mapping[str, float]
-    smallest: Mapping[str, float]
-    widths: Mapping[str, tuple[int, int]]
-    dimensions: tuple[Dimension, ...] = ()
-
-    def __repr__(self) -> str:
-        costs = (f"{kind}={self.before[kind]:,.5g} → {self.after[kind]:,.5g}" for kind in self.after)
-        return f"Proposal({', '.join(costs)}, {self.plan})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `json.dumps`."""
-        return {
-            "request": self.plan.request,
-            "before": dict(self.before),
-            "after": dict(self.after),
-            "smallest": dict(self.smallest),
-            "groups": {name: {"size": size, "kept": kept} for name, (size, kept) in self.widths.items()},
-            "dimensions": dimension_rows(self.dimensions),
-        }
 
 
 @dataclass(frozen=True)
@@ -93,6 +57,7 @@ class Result:
         lossless: of a lossless shrink, what was removed, what is dead and stayed, and why; otherwise None.
         scores: group → score of every unit, None for a group that could not be judged; empty where nothing was scored.
         tuning: of a fine-tuned result, its settings, figures and history; ``verdict`` is of the cut before it.
+        export_dtype: the type of the ONNX file's numbers; None for the model's own.
     """
 
     model: fx.GraphModule
@@ -110,6 +75,7 @@ class Result:
     threads: int = 1
     batch: int = 1
     repair: RepairReport | None = None
+    export_dtype: str | None = None
 
     @classmethod
     def of(cls, cut: Cut, seconds: Mapping[str, float], **more: Any) -> Result:
@@ -144,6 +110,7 @@ class Result:
         extra: Mapping[str, Any] | None = None,
         onnx: bool = True,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        export_dtype: str | None = None,
     ) -> dict[str, Any]:
         """Writes model.onnx, model.safetensors, model.py, plan.json, report.json, report.html and shrink.toml.
 
@@ -151,17 +118,26 @@ class Result:
 
         The ONNX file is checked, and compared with the model in onnxruntime at two batch sizes, on the model's
         tensors and on random ones; with ``latency`` it is timed against the original in alternation. The
-        directory appears when all is done. ``extra`` entries are added to the report. ``onnx=False`` leaves the
-        file and its checks out, for models with an operator that ONNX has not. ``settings`` are options of the
+        directory appears when all is done. ``extra`` entries are added to the report. ``settings`` are options of the
         command line, by command: those of "shrink" are in shrink.toml, and are what the plan records by default.
 
+        A model may have an operator that ONNX has not, or a type that onnxruntime computes nothing in. Then all other
+        files are written, and a warning, the report and its notes say what is missing, why, and what to do. With
+        ``onnx=False`` the file and its checks are left out without a word. ``export_dtype``, "float32" or "float16",
+        is the type of the file's numbers; by default what the shrink was asked for, else the model's own.
+
         Raises:
-            InputError: the directory cannot be written.
-            ExportError: the model cannot be exported.
+            InputError: the directory cannot be written, or ``export_dtype`` is unknown.
             VerificationError: onnxruntime gives other results than PyTorch.
         """
+        if export_dtype not in (None, *EXPORT_DTYPES):
+            raise InputError(
+                f"export_dtype={export_dtype!r} is not a type of an ONNX file",
+                f"use one of {', '.join(EXPORT_DTYPES)}",
+            )
         exporting.ensure_writable(Path(directory))
-        saving = _Saving(self, latency, Clock(progress), {**_report(self), **(extra or {})})
+        chosen = replace(self, export_dtype=export_dtype or self.export_dtype)
+        saving = _Saving(chosen, latency, Clock(progress), {**_report(chosen), **(extra or {})})
         exporting.write_directory(Path(directory), saving.files(onnx, settings or {}))
         return saving.report
 
@@ -225,8 +201,32 @@ class _Saving:
         }
 
     def write_onnx(self, path: Path) -> None:
-        """Writes and checks the file, and times it."""
-        written, checks = write_checked(self.result.slim, self.result.model, path, self.clock)
+        """Writes and checks the file, and times it; or says what there is not, and why."""
+        try:
+            self.write_checked(path)
+        except ExportError as error:
+            for file in path.parent.glob(f"{path.name}*"):  # what had been written before it failed
+                file.unlink()
+            self.missing("no model.onnx was written", error)
+            return
+        if self.latency:
+            try:
+                self.measure(path)
+            except ExportError as error:
+                self.missing("the ONNX file was not timed", error)
+
+    def missing(self, what: str, error: ExportError) -> None:
+        """Notes what is not in the directory."""
+        self.report.setdefault("missing", []).append(
+            {"what": what, "why": error.message, "remedy": error.remedy}
+        )
+        self.report["notes"] = [*self.report["notes"], f"{what}: {error}"]
+        warnings.warn(f"{what}: {error}", stacklevel=5)
+
+    def write_checked(self, path: Path) -> None:
+        """Writes and checks the file."""
+        result, dtype = self.result, exporting.named_dtype(self.result.export_dtype)
+        written, checks = write_checked(result.slim, result.model, path, self.clock, dtype)
         checks = (*checks, *_bytes_met(self.result, written.bytes))
         self.report["verdict"] = self.result.verdict.with_checks(*checks).to_dict()
         if failed := "; ".join(str(check) for check in checks if not check.passed):
@@ -237,15 +237,16 @@ class _Saving:
         self.report["opset"] = written.opset
         if written.fixed:  # sizes that vary in PyTorch
             self.report["onnx_fixed"] = dict(written.fixed)
-        if self.latency:
-            self.measure(path)
+        if result.export_dtype:
+            self.report["export_dtype"] = result.export_dtype
 
     def measure(self, slim: Path) -> None:
         """Times the slim file and the original's in alternation."""
-        result = self.result
+        result, dtype = self.result, self.result.export_dtype
         with self.clock("export the original"):
             batch = result.batch if result.graph.program.dynamic_batch else 1
-            original = result.profile or profile(result.graph, result.threads, batch)
+            known = result.profile if result.profile and result.profile.export_dtype == dtype else None
+            original = known or profile(result.graph, result.threads, batch, export_dtype=dtype)
         with self.clock("time"):
             timed = original.measure(slim)
             layers = original.layers(slim)

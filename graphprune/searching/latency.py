@@ -142,7 +142,9 @@ def run_time(prepared: Prepared, plan: Plan, clock: Clock) -> Latency:
     with TemporaryDirectory(prefix="graphprune-") as folder:
         path = Path(folder, "slim.onnx")
         with clock("export a candidate"):
-            exporting.export_onnx(cut(prepared.graph, plan).slim, path)
+            slim = cut(prepared.graph, plan).slim
+            dtype = exporting.named_dtype(prepared.profile.export_dtype)
+            exporting.export_onnx(exporting.in_dtype(slim, dtype), path)
         with clock("time a candidate"):
             return prepared.profile.measure(path)
 

@@ -123,7 +123,9 @@ def prepare(
     profiled = [budget.kind for budget in request.budgets if budget.profiled]
     if (profiled or request.not_slower) and measured is None:
         with clock("profile the original"):
-            measured = profile(graph, request.threads, request.batch, clock.progress)
+            measured = profile(
+                graph, request.threads, request.batch, clock.progress, request.wanted_export_dtype
+            )
     costs = known_costs(graph) | {kind: getattr(measured, kind) for kind in profiled}
     found = {**record(request, constraints, graph), **described(request.criterion, scores)}
     return Prepared(graph, request, scores, limits, costs, measured, found)
@@ -142,4 +144,8 @@ def _check_profile(measured: Profile, graph: DependencyGraph, request: Request) 
         raise InputError(
             f"threads={timing[0]}, batch={timing[1]} are not those of the profile",
             "profile the model with them",
+        )
+    if request.export_dtype not in (None, measured.export_dtype):
+        raise InputError(
+            f"export_dtype={request.export_dtype!r} is not that of the profile", "profile the model with it"
         )

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import cases_contractions
 import cases_indexing
-import cases_losses
-import cases_matrices
 import cases_pointwise
 import cases_recurrent
 import cases_reductions
@@ -52,8 +50,6 @@ TABLES: dict[str, list[Row]] = {
     for table in (
         cases_pointwise,
         cases_reductions,
-        cases_losses,
-        cases_matrices,
         cases_contractions,
         cases_recurrent,
         cases_indexing,

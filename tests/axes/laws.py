@@ -6,9 +6,8 @@ come from enumerating the units at every position of a term.
 
 from __future__ import annotations
 
-import contextlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, product
@@ -325,12 +324,6 @@ class _Trial:
 
         return self._bound(tensor)
 
-    def ordinary(self) -> Iterator[list[Tensor]]:
-        """The results of all units, and of the removed ones at zero; a matrix of zeros has no inverse."""
-        for zero in (False, True):
-            with contextlib.suppress(RuntimeError):
-                yield _tensors(self.run(self.full(zero)))
-
     def _call(self) -> NewCall:
         """What the package's rewriting makes of the operator."""
         masks = Masks(self.kept, self.fibres)
@@ -370,7 +363,8 @@ def restrictable(bench: Bench, atom: Atom, seeds: Iterable[int]) -> bool:
             given = _tensors(trial.run(trial.cut()))
         except (RuntimeError, IndexError):
             return False
-        if not any(all(map(_is_part, given, whole)) for whole in trial.ordinary()):
+        ordinary = (_tensors(trial.run(trial.full(zero))) for zero in (False, True))
+        if not any(all(map(_is_part, given, whole)) for whole in ordinary):
             return False
     return True
 
@@ -385,7 +379,8 @@ def separable(bench: Bench, kept: Kept, other: Mapping[str, Kept]) -> bool:
         given = trial.rewritten()
     except (RuntimeError, IndexError):
         return False
-    return any(all(map(_is_grid, given, whole)) for whole in trial.ordinary())
+    ordinary = (_tensors(trial.run(trial.full(zero))) for zero in (False, True))
+    return any(all(map(_is_grid, given, whole)) for whole in ordinary)
 
 
 def _is_grid(given: Tensor, whole: Tensor) -> bool:

@@ -225,11 +225,17 @@ def result() -> gp.Result:
     return gp.shrink(Conv(), CONV, ratio=0.5)
 
 
-def test_onnx_says_which_operator_it_has_not(result: gp.Result, tmp_path: Path) -> None:
-    with pytest.raises(gp.ExportError, match=r"ONNX has no operator for userlib\.scale\.default") as caught:
-        result.save(tmp_path / "slim")
-    assert "save(..., onnx=False)" in caught.value.remedy
-    assert not (tmp_path / "slim").exists()
+def test_onnx_says_which_operator_it_has_not_and_the_rest_is_written(
+    result: gp.Result, tmp_path: Path
+) -> None:
+    with pytest.warns(
+        UserWarning, match=r"no model\.onnx was written: ONNX has no operator for userlib\.scale\.default"
+    ):
+        report = result.save(tmp_path / "slim")
+    assert "save(..., onnx=False)" in report["missing"][0]["remedy"]
+    assert not (tmp_path / "slim" / "model.onnx").exists()
+    slim = gp.load(tmp_path / "slim", operators=["userlib::scale"])
+    assert torch.equal(slim(CONV), result.model(CONV))
 
 
 def test_without_onnx_it_is_saved_and_loaded_by_name(result: gp.Result, tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from graphprune.axes.rules import (
     creation,
     indexing,
     joining,
-    losses,
-    matrices,
     pointwise,
     recurrent,
     reductions,
@@ -23,8 +21,6 @@ RULES: Table = merge(
     for module in (
         pointwise,
         reductions,
-        losses,
-        matrices,
         contractions,
         recurrent,
         windows,
