@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from graphprune.probing import Sensitivity
     from graphprune.profiling import Profile, profile
     from graphprune.repair import Repair, RepairReport
+    from graphprune.results.loading import load
     from graphprune.results.proposal import Proposal
-    from graphprune.results.result import Result, load
+    from graphprune.results.result import Result
     from graphprune.scoring import Criterion
     from graphprune.tuning import GroupLasso, group_lasso
     from graphprune.verifying import Check, Verdict
@@ -67,8 +68,9 @@ _HOMES = {
     "probing": ("Sensitivity",),
     "profiling": ("Profile", "profile"),
     "repair": ("Repair", "RepairReport"),
+    "results.loading": ("load",),
     "results.proposal": ("Proposal",),
-    "results.result": ("Result", "load"),
+    "results.result": ("Result",),
     "scoring": ("Criterion",),
     "tuning": ("GroupLasso", "group_lasso"),
     "verifying": ("Check", "Verdict"),

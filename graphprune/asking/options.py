@@ -74,6 +74,15 @@ class Options:
         typed=bool,
         recorded="changed",
     )
+    graft: bool = option(
+        False,
+        "Keep the model's own code running with slim layers, so that the same class comes back: what it reads of sizes "
+        "becomes ties, and widths that it needs stay.",
+        GOAL,
+        typed=bool,
+        recorded="changed",
+        detail="Result.graft then gives the model as its own class; the verdict has the proof.",
+    )
     plan: Plan | None = option(
         None, "Replay a plan (plan.json) instead of meeting a budget.", GOAL, "FILE", TEXT
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from graphprune.capture.capture import capture
 from graphprune.capture.execution import run
-from graphprune.capture.grafting import graft
 from graphprune.capture.inputs import normalise_inputs
 from graphprune.capture.operations import Operation, Value
 from graphprune.capture.program import Program, Stored
@@ -16,7 +15,6 @@ __all__ = [
     "Stored",
     "Value",
     "capture",
-    "graft",
     "normalise_inputs",
     "run",
     "tensor_leaves",

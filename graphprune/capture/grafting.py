@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from graphprune.capture.export import left_as_it_was, what_failed
-from graphprune.capture.inputs import fresh, registered_tensors
-from graphprune.capture.outputs import positions
-from graphprune.capture.program import Program
+from graphprune.capture.inputs import registered_tensors
+from graphprune.capture.objects import children, is_object
 from graphprune.capture.simplify import HOOKED
-from graphprune.ground.arguments import tensor_leaves
-from graphprune.ground.errors import InputError
 
-__all__ = ["graft"]
+__all__ = ["Place", "graft", "shown_place", "whole_numbers"]
+
+# a module's name, then an attribute, then what leads further in: names, keys or numbers
+Place = tuple[Any, ...]
+_DEPTH = 3
 
 # attributes in which torch.nn's layers repeat the shapes of their tensors
 _WIDTHS = (
@@ -26,17 +27,23 @@ _WIDTHS = (
 ).split()
 
 
-def graft(model: nn.Module, slim: fx.GraphModule, program: Program) -> nn.Module:
+def graft(
+    model: nn.Module, slim: fx.GraphModule, numbers: Mapping[Place, int], hollow: bool = False
+) -> nn.Module:
     """A copy of ``model`` whose layers hold the tensors of ``slim``, which are shared, not copied.
 
-    The copy runs the user's own ``forward``, so it can do what no program captures; it must give what ``slim``
-    gives on the example.
+    The copy runs the user's own ``forward``, so it can do what no program captures.
 
-    Raises:
-        InputError: the model's code itself mentions a width, so that it does not run with slim layers.
+    Args:
+        numbers: attributes of the model, or of objects that its modules hold, that have other values in the copy; what
+            layers of `torch.nn` repeat of their tensors' shapes follows by itself.
+        hollow: tensors that ``slim`` has not are without data in the copy.
     """
     tensors, own = registered_tensors(slim), registered_tensors(model)
     memo: dict[int, Any] = {id(own[name]): tensors[name] for name in own if name in tensors}
+    if hollow:
+        others = [tensor for name, tensor in own.items() if name not in tensors]
+        memo |= {id(tensor): torch.empty_like(tensor, device="meta") for tensor in others}
     for module in model.modules():
         # the last result of a hook is kept as a plain attribute, which no copy can be made of
         memo |= {
@@ -51,8 +58,69 @@ def graft(model: nn.Module, slim: fx.GraphModule, program: Program) -> nn.Module
         for width in _WIDTHS:
             if hasattr(layers.get(name), width) and width in vars(module):
                 setattr(module, width, getattr(layers[name], width))
-    _compare(grafted, slim, program)
+    for name in tensors.keys() - own.keys():  # such as a bias that takes what dead units gave
+        path, _, local = name.rpartition(".")
+        owner = grafted.get_submodule(path) if path in layers else None
+        if owner is not None and local in owner._parameters and owner._parameters[local] is None:
+            setattr(owner, local, tensors[name])
+    for (path, *keys), value in numbers.items():
+        _set(grafted.get_submodule(path), keys, value)
     return grafted
+
+
+def whole_numbers(model: nn.Module) -> dict[Place, int]:
+    """Whole numbers above 1 in the attributes of modules, and in what stands in these: lists, dicts, configurations.
+
+    Each object counts once, at the first place where it is found. Layers of `torch.nn` that hold tensors have numbers
+    that follow from these.
+    """
+    found: dict[Place, int] = {}
+    met: set[int] = set()
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if not name.startswith("_") and not (
+                name in _WIDTHS and type(module).__module__.startswith("torch.nn.")
+            ):
+                _walk(value, (path, name), found, met)
+    return found
+
+
+def _walk(value: Any, place: Place, found: dict[Place, int], met: set[int]) -> None:
+    if type(value) is int and value > 1:
+        found[place] = value
+    elif (
+        (is_object(value) or type(value) in (list, tuple, dict))
+        and len(place) <= _DEPTH
+        and id(value) not in met
+    ):
+        met.add(id(value))
+        for key, item in children(value):
+            if isinstance(key, str | int):
+                _walk(item, (*place, key), found, met)
+
+
+def _set(holder: Any, keys: Sequence[Any], value: int) -> None:
+    """Puts ``value`` at the place: a tuple is replaced by another one, all else changes where it stands."""
+    key, *below = keys
+    inside = holder[key] if isinstance(holder, list | dict) else getattr(holder, key)
+    if below and isinstance(inside, tuple):
+        value = tuple(value if place == below[0] else item for place, item in enumerate(inside))  # type: ignore[assignment]
+        below = []
+    if below:
+        _set(inside, below, value)
+    elif isinstance(holder, list | dict):
+        holder[key] = value
+    else:
+        setattr(holder, key, value)
+
+
+def shown_place(place: Place) -> str:
+    """As it is written in Python: ``blocks.0.attention.num_heads``.
+
+    >>> shown_place(("encoder.0", "config", "heads"))
+    'encoder.0.config.heads'
+    """
+    return ".".join(str(part) for part in place if part != "")
 
 
 def _hooks(module: nn.Module) -> dict[int, str]:
@@ -69,6 +137,10 @@ def _plain_weights(path: str, module: nn.Module, tensors: dict[str, torch.Tensor
     """Capture has folded the weights that parametrisations and hooks compute; here they become plain as well."""
     prefix = f"{path}." if path else ""
     if parametrize.is_parametrized(module):
+        # a copy shares the class that has the weight as a property, and that would go from the original too
+        shared = type(module)
+        held = {key: value for key, value in vars(shared).items() if key not in ("__dict__", "__weakref__")}
+        module.__class__ = type(shared.__name__, shared.__bases__, held)
         for local in list(module.parametrizations):  # type: ignore[arg-type]
             if prefix + local in tensors:
                 parametrize.remove_parametrizations(module, local)
@@ -81,22 +153,3 @@ def _plain_weights(path: str, module: nn.Module, tensors: dict[str, torch.Tensor
                 module._buffers.pop(original, None)
             vars(module).pop(local, None)
             setattr(module, local, tensors[prefix + local])
-
-
-def _compare(grafted: nn.Module, slim: fx.GraphModule, program: Program) -> None:
-    remedy = "let that line take the width from its tensors, or use the slim module as it is"
-    args, kwargs = fresh(program.example)
-    with torch.no_grad(), left_as_it_was(grafted):
-        try:
-            given = positions(grafted(*args, **kwargs), program.returned)
-        except Exception as error:  # whatever the user's forward raises
-            raise InputError(
-                f"the model's own forward does not run with slim layers: {what_failed(error)}", remedy
-            ) from error
-        args, kwargs = fresh(program.example)
-        wanted = tensor_leaves(slim(*args, **kwargs))
-    for one, two in zip(given, wanted, strict=True):
-        if one.shape != two.shape or not torch.allclose(
-            one, two, rtol=1e-3, atol=1e-4 * float(two.abs().max())
-        ):
-            raise InputError("the model's own forward computes otherwise with slim layers", remedy)

@@ -18,8 +18,8 @@ from graphprune.cli.documents import read_object, read_text
 from graphprune.cli.shapes import restore_inputs
 from graphprune.ground.errors import GraphpruneError, InputError, first_line
 from graphprune.planning import Plan
+from graphprune.results.loading import load
 from graphprune.results.onnx_checks import compare_saved
-from graphprune.results.result import load
 
 __all__ = ["Checks", "Files", "check_files"]
 

@@ -11,6 +11,7 @@ from torch import fx
 from graphprune.axes.dependency import Cost, DependencyGraph
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
+from graphprune.cutting.fitting import Fit
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import VerificationError
 from graphprune.lossless import LosslessReport
@@ -33,6 +34,7 @@ class Cut:
         verdict: every check that was made; empty where nothing was proved, as for candidates that are only measured.
         repair: what a repair did afterwards.
         lossless: why each unit could go, where nothing but dead ones went.
+        fit: what the user's own class asks of a plan, where it is to come back.
     """
 
     graph: DependencyGraph
@@ -41,6 +43,7 @@ class Cut:
     verdict: Verdict = field(default_factory=lambda: Verdict(()))
     repair: RepairReport | None = None
     lossless: LosslessReport | None = None
+    fit: Fit | None = None
 
     @cached_property
     def module(self) -> fx.GraphModule:

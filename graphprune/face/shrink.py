@@ -9,6 +9,7 @@ from torch import nn
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cutting.cut import Cut, cut, equals_masked
+from graphprune.cutting.grafted import fitted, with_proof
 from graphprune.cutting.lossless import cut_lossless
 from graphprune.cutting.repaired import Repairing, repairing
 from graphprune.face.trace import traced
@@ -49,15 +50,20 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
     # capture the model and solve its axes: what is coupled with what
     graph = traced(model, example_inputs, request.wanted_outputs, request.wanted_dynamic, clock)
 
+    # find what its own code needs, where the same class is to come back
+    graph, request, fit = fitted(graph, request, clock)
+
     if request.is_lossless:
-        return Result.of(cut_lossless(graph, request, clock), clock.seconds, export_dtype=dtype)
+        made = with_proof(cut_lossless(graph, request, clock), fit, request.seed)
+        return Result.of(made, clock.seconds, export_dtype=dtype)
     if request.plan is not None:
-        return Result.of(_replayed(graph, request, repairer, clock), clock.seconds, export_dtype=dtype)
+        made = with_proof(_replayed(graph, request, repairer, clock), fit, request.seed)
+        return Result.of(made, clock.seconds, export_dtype=dtype)
 
     # score the units, and find the limits and costs of every group
     prepared = _prepared(graph, request, repairer, clock)
     # plan, rewrite, raise to layers, verify, repair
-    made = meet(prepared, repairer, clock)
+    made = with_proof(meet(prepared, repairer, clock), fit, request.seed)
     timing = prepared.profile or request
     return Result.of(
         made,
@@ -88,6 +94,7 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
         raise InputError(f"plan makes a plan, and {request.instead[0]} stands for one", "give a budget")
     clock, repairer = Clock(request.progress), repairing(request)
     graph = traced(model, example_inputs, request.outputs, request.dynamic, clock)
+    graph, request, _ = fitted(graph, request, clock)
     prepared = _prepared(graph, request, repairer, clock)
     with clock("plan"):
         made = planned(prepared)

@@ -21,7 +21,8 @@ from graphprune.ground.digest import digest
 from graphprune.ground.errors import BudgetError, GraphpruneError, InputError
 from graphprune.ground.processes import is_first
 from graphprune.planning import Plan
-from graphprune.results.result import Result, load
+from graphprune.results.loading import load
+from graphprune.results.result import Result
 from graphprune.tuning import Watch
 
 __all__ = ["Loop", "Round", "shrink_and_tune"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -17,8 +17,10 @@ from graphprune.asking.options import EXPORT_DTYPES
 from graphprune.asking.record import as_options
 from graphprune.asking.toml import settings_text, spelled
 from graphprune.axes.dependency import Cost, DependencyGraph
-from graphprune.capture import Program, graft
+from graphprune.capture import Program
 from graphprune.cutting.cut import Cut
+from graphprune.cutting.fitting import Fit
+from graphprune.cutting.grafted import own_model
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.errors import ExportError, InputError, VerificationError
 from graphprune.lossless import LosslessReport
@@ -31,7 +33,7 @@ from graphprune.report.sizes import dimension_rows, input_lines
 from graphprune.results.onnx_checks import write_checked
 from graphprune.verifying import Check, Verdict
 
-__all__ = ["Result", "load"]
+__all__ = ["Result"]
 
 LAYERS_NOTE = (
     "By onnxruntime's profile, the median of some runs. What it fused into a layer's kernel counts with that layer; "
@@ -56,6 +58,7 @@ class Result:
         repair: what a repair did and did not do, see `RepairReport`; None where none was asked for.
         lossless: of a lossless shrink, what was removed, what is dead and stayed, and why; otherwise None.
         scores: group → score of every unit, None for a group that could not be judged; empty where nothing was scored.
+        fit: what the model's own class asks of a plan, where ``graft`` was asked for.
         tuning: of a fine-tuned result, its settings, figures and history; ``verdict`` is of the cut before it.
         export_dtype: the type of the ONNX file's numbers; None for the model's own.
     """
@@ -76,6 +79,7 @@ class Result:
     batch: int = 1
     repair: RepairReport | None = None
     export_dtype: str | None = None
+    fit: Fit | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, cut: Cut, seconds: Mapping[str, float], **more: Any) -> Result:
@@ -91,6 +95,7 @@ class Result:
             dict(seconds),
             repair=cut.repair,
             lossless=cut.lossless,
+            fit=cut.fit,
             **more,
         )
 
@@ -144,32 +149,17 @@ class Result:
     def graft(self) -> nn.Module:
         """The user's own module, copied, with the slim layers in the place of its layers.
 
-        For models whose ``forward`` does more than a program can, such as a detector that decides on values: shrink
-        a module that holds the model and runs its network alone, and graft the result.
+        It is of the same class, and shares its tensors with `model`. Attributes that repeat a size, such as
+        ``num_heads``, are found by trying, and set. On random parameters it equals `model` in float64.
+
+        Also for models whose ``forward`` does more than a program can, such as a detector that decides on values:
+        shrink a module that holds the model and runs its network alone, and graft the result.
 
         Raises:
-            InputError: the model's code itself mentions a width, so that it does not run with slim layers.
+            InputError: the model's code itself needs a width that is gone. With ``shrink(..., graft=True)`` that
+                width stays.
         """
-        program = self.graph.program
-        if program.model is None:
-            raise InputError(
-                "there is no module that this result was captured from", "shrink a torch.nn.Module"
-            )
-        return graft(program.model, self.model, program)
-
-
-def load(directory: str | Path, operators: Collection[str] = ()) -> fx.GraphModule:
-    """The slim model that `Result.save` wrote. Neither pickle nor code from the directory is run.
-
-    Args:
-        operators: operators of other libraries than torch that the model may call, as "mylib::scale"; their
-            libraries must be imported. All others are refused.
-
-    Raises:
-        InputError: there is no such model, or the file is damaged or foreign.
-    """
-    path = Path(directory)
-    return exporting.load_model(path / "model.safetensors" if path.is_dir() else path, operators)
+        return own_model(self.graph, self.plan, self.model, self.fit)
 
 
 @dataclass

@@ -59,6 +59,7 @@ def test_a_detector_keeps_its_forward_and_gets_slim_layers() -> None:
     torch.testing.assert_close(slim.network(x), result.model(x))
     assert [len(rows) for rows in slim(x)] == [2, 2]
     assert all(torch.equal(tensor, before[name]) for name, tensor in detector.state_dict().items())
+    assert detector.mix[2].weight.shape == (8, 12, 1, 1)  # still computed by its parametrisation
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Checks the user's own module with slim layers against the slim program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from graphprune.capture import tensor_leaves
+from graphprune.capture.describe import within_package
+from graphprune.capture.execution import default_dtype
+from graphprune.capture.export import left_as_it_was, what_failed
+from graphprune.capture.outputs import positions
+from graphprune.capture.program import Program
+from graphprune.verifying.nodes import TOLERANCE, call_arguments, coarsest_dtype, largest_error
+from graphprune.verifying.samples import checked_sizes, distinct, random_inputs, shown
+from graphprune.verifying.tensors import Lively, in_dtype
+from graphprune.verifying.verdict import Check
+
+__all__ = ["grafted_checks", "outputs_differ"]
+
+# what a forward computes in float32, whatever the dtype of its layers, is equal to that
+WIDE = 1e-6
+Graft = Callable[[fx.GraphModule], nn.Module]
+
+
+def grafted_checks(program: Program, layers: fx.GraphModule, graft: Graft, seed: int) -> Iterator[Check]:
+    """The user's ``forward`` with slim layers equals the slim model, on random parameters and inputs, in float64.
+
+    Where it names dtypes, so that it does not run in float64, it is compared in its own.
+
+    Args:
+        program: the captured model.
+        layers: the slim model.
+        graft: a slim model → the user's own module with its tensors.
+    """
+    wide = deepcopy(layers).double()
+    for sizes in distinct(checked_sizes(program)):
+        name = f"the user's own forward with slim layers equals the slim model{shown(sizes)}"
+        inputs = random_inputs(program, seed, sizes)
+        given = [in_dtype(leaf, torch.float64) for leaf in inputs]
+        with default_dtype(torch.float64):
+            check = _compared(name, program, wide, graft(wide).double(), given, WIDE, seed)
+        if check.figure == float("inf"):
+            again, limit = deepcopy(layers), TOLERANCE[coarsest_dtype(program)]
+            check = _compared(name, program, again, graft(again), inputs, limit, seed)
+        yield check
+
+
+def _compared(
+    name: str,
+    program: Program,
+    layers: fx.GraphModule,
+    grafted: nn.Module,
+    inputs: list[Any],
+    limit: float,
+    seed: int,
+) -> Check:
+    """``grafted`` shares the tensors of ``layers``, which are drawn anew."""
+    values, own = Lively(layers, seed), layers.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for key, tensor in own.items():
+            if tensor.is_floating_point():
+                tensor.copy_(values[key])
+    error, problem = outputs_differ(program, layers, grafted, inputs)
+    return Check(name, error <= limit, error, limit, problem)
+
+
+def outputs_differ(
+    program: Program, layers: nn.Module, grafted: nn.Module, inputs: list[Any]
+) -> tuple[float, str]:
+    """The largest relative error of an output; infinite, with what failed, where the user's forward does not run."""
+    try:
+        args, kwargs = call_arguments(program, inputs)
+        with left_as_it_was(layers):
+            wanted: list[Tensor] = tensor_leaves(layers(*args, **kwargs))
+        args, kwargs = call_arguments(program, inputs)
+        with left_as_it_was(grafted):
+            given = positions(grafted(*args, **kwargs), program.returned)
+    except Exception as error:  # whatever the user's forward raises
+        return float("inf"), what_failed(error, within_package)
+    worst = largest_error(wanted, given)
+    return worst, "" if worst < float("inf") else "its outputs have other shapes"
