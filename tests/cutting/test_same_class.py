@@ -159,7 +159,7 @@ def test_a_saved_result_is_loaded_into_the_class(tmp_path: Path) -> None:
     own: Any = gp.load(tmp_path / "slim", into=other.eval())
     assert (type(own[1]), own[1].heads, own[1].width) == (type(model[1]), 2, 3)  # type: ignore[index]
     torch.testing.assert_close(own(x), result.model(x))
-    with pytest.raises(gp.InputError, match="Sequential has no 0.weight"):
+    with pytest.raises(gp.InputError, match=r"Sequential has no 0\.weight"):
         gp.load(tmp_path / "slim", into=yolo()[0])
     other[0] = nn.Linear(4, 20)  # type: ignore[index]
     with pytest.raises(gp.InputError, match=r"0.weight is \(20, 4\) in Sequential, \("):
