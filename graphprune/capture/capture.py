@@ -131,7 +131,7 @@ def _capture(
         place, dim = varying.batch.places[0]
         free_multiples(graph, sizes, sizes.leaf(placeholders[place], dim), prime)
     relax_views(graph)
-    runner = Runner(graph, placeholders, traced)
+    runner = Runner(graph, placeholders, traced, varying.trial.known)
     far = runner.far(varying.sizes)
     named = partial(far.named, dimensions=describe_sizes(varying))
     require_decisions(watch.log.decisions.values(), sizes, named)

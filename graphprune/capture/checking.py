@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from graphprune.capture.describe import source_line
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.execution import Execution, call_operator
+from graphprune.capture.known import Known
 from graphprune.capture.trial import Place, fake_tensors
 from graphprune.capture.varying import Vary, Varying, together
 from graphprune.ground.arguments import require, tensor_leaves
@@ -49,10 +50,14 @@ class Runner:
 
     Args:
         placeholders: the inputs in order; ``traced`` are the sizes at which the graph was traced.
+        known: what operators gave on the meta device.
     """
 
-    def __init__(self, graph: fx.Graph, placeholders: Sequence[fx.Node], traced: Mapping[Place, int]) -> None:
+    def __init__(
+        self, graph: fx.Graph, placeholders: Sequence[fx.Node], traced: Mapping[Place, int], known: Known
+    ) -> None:
         self._graph = graph
+        self._known = known
         self._placeholders = placeholders
         self._traced = traced
         self._far: dict[frozenset[tuple[Place, int]], Shapes] = {}
@@ -67,7 +72,8 @@ class Runner:
         sizes = list(varying)
         for which in ("large", "small"):
             at = together(sizes, which)
-            self._far[frozenset(at.items())] = self.at(at, decide=False)
+            if frozenset(at.items()) not in self._far:
+                self._far[frozenset(at.items())] = self.at(at, decide=False)
         return Far(tuple(ran.values for ran in self._far.values()), self._placeholders)
 
     def at(self, sizes: Mapping[Place, int], decide: bool = True) -> Shapes:
@@ -119,7 +125,7 @@ class Runner:
         keep: Callable[[fx.Node, Any], Any] = lambda node, value: None,
     ) -> Shapes:
         values: dict[fx.Node, Any] = {}
-        with fake_tensors() if fake else torch.no_grad():
+        with torch.no_grad(), fake_tensors() if fake else self._known:
             execution = self._execution({**self._traced, **sizes}, decide, fake)
             try:
                 for node, value in execution:

@@ -10,7 +10,6 @@ import operator
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from copy import copy
 from typing import Any
 
 import torch
@@ -19,12 +18,22 @@ from torch.export import ExportedProgram
 
 from graphprune.capture.describe import is_users, source_line
 from graphprune.capture.inputs import Inputs, fresh
+from graphprune.capture.lean import export
 from graphprune.capture.outputs import Results
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import CaptureError, InputError, first_line
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["UNKNOWN", "copy_graph", "export_program", "left_as_it_was", "run_once", "runs", "what_failed"]
+__all__ = [
+    "UNKNOWN",
+    "State",
+    "copy_graph",
+    "export_program",
+    "left_as_it_was",
+    "run_once",
+    "runs",
+    "what_failed",
+]
 
 
 def export_program(model: nn.Module, inputs: Inputs, results: Results | None = None) -> ExportedProgram:
@@ -37,19 +46,22 @@ def export_program(model: nn.Module, inputs: Inputs, results: Results | None = N
     """
     with left_as_it_was(model), unlogged(), (results or Results()).plain(model):
         try:
-            return torch.export.export(model, *inputs, strict=False)
+            return export(model, *inputs)
         except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
             remedy = next(remedy for said, remedy in _REMEDIES.items() if said in str(error))
             raise CaptureError(f"the model cannot be captured: {what_failed(error)}", remedy) from error
 
 
 @contextlib.contextmanager
-def left_as_it_was(model: nn.Module) -> Iterator[None]:
+def left_as_it_was(model: nn.Module, state: State | None = None) -> Iterator[None]:
     """``model`` in eval mode, without gradients and fused fast paths; afterwards as it was.
 
     A model may keep what it computes, as tables of positions: what a run without data has left is none of the user's.
+
+    Args:
+        state: as it was, where that was noted before.
     """
-    before = [(module, _attributes(module)) for module in model.modules()]
+    before = state or State(model)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     model.eval()
@@ -58,29 +70,29 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-        for module, attributes in before:
-            _restore(module, attributes)
+        before.restore()
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    """What a module holds, its dicts and lists copied, hooks among them."""
-    return {
-        name: (value, copy(value)) if type(value) in (dict, OrderedDict, list) else (value, None)
-        for name, value in vars(module).items()
-    }
+class State:
+    """What the modules of a model hold, with the items of their dicts and lists, hooks among them."""
 
+    def __init__(self, model: nn.Module) -> None:
+        self._attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
+        held = [value for _, attributes in self._attributes for value in attributes.values()]
+        self._dicts = [(one, dict(one) if one else {}) for one in held if type(one) in (dict, OrderedDict)]
+        self._lists = [(one, list(one)) for one in held if type(one) is list]
 
-def _restore(module: nn.Module, attributes: Mapping[str, Any]) -> None:
-    held = vars(module)
-    for name in held.keys() - attributes.keys():
-        del held[name]
-    for name, (value, items) in attributes.items():
-        if items is not None and isinstance(value, dict):
-            value.clear()
-            value.update(items)
-        elif items is not None:
-            value[:] = items
-        held[name] = value
+    def restore(self) -> None:
+        for held, attributes in self._attributes:
+            for name in held.keys() - attributes.keys():
+                del held[name]
+            held.update(attributes)
+        for one, items in self._dicts:
+            if one or items:
+                one.clear()
+                one.update(items)
+        for one, items in self._lists:
+            one[:] = items
 
 
 def runs(model: nn.Module, inputs: Inputs) -> bool:

@@ -17,8 +17,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.describe import within_package
-from graphprune.capture.export import left_as_it_was, runs, what_failed
+from graphprune.capture.export import State, left_as_it_was, runs, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors, with_values
+from graphprune.capture.known import Known
 from graphprune.capture.namespaces import followed, real_types
 from graphprune.capture.outputs import plain_results
 from graphprune.capture.remembered import user_line
@@ -49,6 +50,9 @@ class Trial:
 
     On the meta device a run costs about a tenth of an export. Where the model asks for values or mixes devices, fake
     tensors are used, which cost about half of one.
+
+    Attributes:
+        known: what operators gave on the meta device.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
@@ -59,6 +63,8 @@ class Trial:
             for path, module in model.named_modules()  # a module once, or its tensors would not be put back
             for name, tensor in registered_tensors(module, recurse=False).items()
         }
+        self.known = Known()
+        self._state = State(model)
         self._fake = False
         self._done: dict[Any, Ran] = {}
 
@@ -104,7 +110,7 @@ class Trial:
             return Ran(problem=what_failed(error, within_package), at_once=len(calls.made) <= 1)
 
     def _run(self, sizes: Mapping[Place, int], calls: _Calls) -> Ran:
-        with left_as_it_was(self._model), unlogged(), self._without_data():
+        with left_as_it_was(self._model, self._state), unlogged(), self._without_data():
             args, kwargs = pytree.tree_unflatten(
                 [self._leaf(leaf, place, sizes) for place, leaf in enumerate(self.leaves)], self._structure
             )
@@ -130,7 +136,7 @@ class Trial:
             with fake_tensors():
                 yield
         else:
-            with torch.device("meta"):
+            with torch.device("meta"), self.known:
                 yield
 
     def _leaf(self, leaf: Any, place: int, sizes: Mapping[Place, int]) -> Any:
