@@ -91,8 +91,8 @@ class State:
             if one or items:
                 one.clear()
                 one.update(items)
-        for one, items in self._lists:
-            one[:] = items
+        for listed, content in self._lists:
+            listed[:] = content
 
 
 def runs(model: nn.Module, inputs: Inputs) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tag, Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,21 +29,27 @@ class Known(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self._known: dict[Any, Any] = {}
-        self._pure: dict[Any, bool] = {}
+        self._kinds: dict[Any, str] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in self._pure:
-            self._pure[func] = _is_pure(func)
-        key = self._key(func, args, kwargs) if self._pure[func] else None
+        if func not in self._kinds:
+            self._kinds[func] = _kind(func)
+        kind = self._kinds[func]
+        key = self._key(func, args, kwargs) if kind else None
         if key is None:
             return func(*args, **kwargs)
         if key not in self._known:
+            before = _described(args[0]) if kind == "in place" else None
             result = func(*args, **kwargs)
-            self._known[key] = _described(result)
+            self._known[key] = described = _described(result)
+            if kind == "in place" and described != before:
+                self._known[key] = None
             return result
         described = self._known[key]
-        return func(*args, **kwargs) if described is None else _made(described)
+        if described is None:
+            return func(*args, **kwargs)
+        return args[0] if kind == "in place" else _made(described)
 
     def _key(self, func: Any, args: Any, kwargs: Any) -> Any:
         """All that the result's shapes depend on; None if that cannot be told."""
@@ -60,12 +66,16 @@ class _UntoldError(Exception):
     """An argument whose every property is not known."""
 
 
-def _is_pure(func: Any) -> bool:
-    """Whether an operator makes tensors of their own, and writes into none."""
+def _kind(func: Any) -> str:
+    """Whether an operator makes tensors of their own ("new"), or gives back what it wrote into; empty for others."""
     if not isinstance(func, OpOverload):  # it runs graphs, as torch.cond does
-        return False
+        return ""
     schema = func._schema
-    return not schema.is_mutable and all(result.alias_info is None for result in schema.returns)
+    if not schema.is_mutable:
+        return "new" if all(result.alias_info is None for result in schema.returns) else ""
+    written = [argument for argument in schema.arguments if argument.alias_info is not None]
+    alone = written == schema.arguments[:1] and len(schema.returns) == 1
+    return "in place" if alone and schema.name.endswith("_") and Tag.inplace_view not in func.tags else ""
 
 
 def _told(value: Any) -> Any:

@@ -49,8 +49,11 @@ class Tables:
         """Puts into the graph that no size reaches beyond a table."""
         if not self._reads or not varying.tried:
             return
-        small, *others = _points(varying.tried)
-        tops = [self._tops(at) for at in (small, *others)]
+        small, *between, large = _points(varying.tried)
+        ends = self._tops(small), self._tops(large)
+        if ends[0] == ends[1] and all(vary.large > vary.small for vary in varying.tried):
+            return  # no index grows with the sizes
+        tops = [ends[0], *map(self._tops, between), ends[1]]
         for number, (node, _, rows) in enumerate(self._reads):
             slopes, first = _line([top[number] for top in tops], varying.tried)
             growing = {vary: slope for vary, slope in zip(varying.tried, slopes, strict=True) if slope > 0}

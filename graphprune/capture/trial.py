@@ -20,6 +20,7 @@ from graphprune.capture.describe import within_package
 from graphprune.capture.export import State, left_as_it_was, runs, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors, with_values
 from graphprune.capture.known import Known
+from graphprune.capture.lean import as_exported
 from graphprune.capture.namespaces import followed, real_types
 from graphprune.capture.outputs import plain_results
 from graphprune.capture.remembered import user_line
@@ -48,8 +49,8 @@ class Ran:
 class Trial:
     """A model that is run at several sizes.
 
-    On the meta device a run costs about a tenth of an export. Where the model asks for values or mixes devices, fake
-    tensors are used, which cost about half of one.
+    On the meta device a run costs about a tenth of an export. Where the model asks for values, it may not ask while it
+    is exported. Where it does, or mixes devices, fake tensors are used, which cost about half of an export.
 
     Attributes:
         known: what operators gave on the meta device.
@@ -65,7 +66,7 @@ class Trial:
         }
         self.known = Known()
         self._state = State(model)
-        self._fake = False
+        self._ways = [self._on_meta, self._as_exported, fake_tensors]
         self._done: dict[Any, Ran] = {}
 
     @property
@@ -104,13 +105,13 @@ class Trial:
         except _EnoughError:
             return Ran()
         except Exception as error:  # whatever the model or an operator raises
-            if not self._fake and "meta" in str(error).lower():
-                self._fake = True
+            if len(self._ways) > 1 and "meta" in str(error).lower():
+                del self._ways[0]
                 return self._tried(sizes, limit)
             return Ran(problem=what_failed(error, within_package), at_once=len(calls.made) <= 1)
 
     def _run(self, sizes: Mapping[Place, int], calls: _Calls) -> Ran:
-        with left_as_it_was(self._model, self._state), unlogged(), self._without_data():
+        with left_as_it_was(self._model, self._state), unlogged(), self._ways[0]():
             args, kwargs = pytree.tree_unflatten(
                 [self._leaf(leaf, place, sizes) for place, leaf in enumerate(self.leaves)], self._structure
             )
@@ -130,14 +131,19 @@ class Trial:
             self._run(sizes, calls)
         return calls.line
 
+    @property
+    def _fake(self) -> bool:
+        return self._ways[0] is fake_tensors
+
     @contextlib.contextmanager
-    def _without_data(self) -> Iterator[None]:
-        if self._fake:
-            with fake_tensors():
-                yield
-        else:
-            with torch.device("meta"), self.known:
-                yield
+    def _on_meta(self) -> Iterator[None]:
+        with torch.device("meta"), self.known:
+            yield
+
+    @contextlib.contextmanager
+    def _as_exported(self) -> Iterator[None]:
+        with self._on_meta(), as_exported():
+            yield
 
     def _leaf(self, leaf: Any, place: int, sizes: Mapping[Place, int]) -> Any:
         if not isinstance(leaf, Tensor):
