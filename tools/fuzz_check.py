@@ -242,7 +242,7 @@ def _runs(module: nn.Module, inputs: Sequence[Tensor]) -> bool:
     try:
         with torch.no_grad():
             module(*copied(inputs))
-    except (RuntimeError, ValueError, IndexError):
+    except (RuntimeError, ValueError, IndexError, AssertionError):
         return False
     return True
 
@@ -257,7 +257,7 @@ def other_size(model: Model, wide: nn.Module, slim: nn.Module, result: gp.Result
     inputs[at] = inputs[at].index_select(dim, index)
     try:
         masked = play(wide, inputs, result.plan.kept)
-    except (RuntimeError, ValueError, IndexError, Unknown):
+    except (RuntimeError, ValueError, IndexError, AssertionError, Unknown):
         return
     try:
         with torch.no_grad():

@@ -119,6 +119,13 @@ def _softmax(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
     return Held(zeroed(func(lowered, *args[1:], **kwargs), m), m.clone(), plain=False)
 
 
+def _gated(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
+    """The first half, each element with a gate of the second."""
+    dim = args[1] if len(args) > 1 else -1
+    first, second = masks[0].chunk(2, dim)
+    return cleared(func(*args, **kwargs), first * second)
+
+
 # --- norms
 
 
@@ -200,7 +207,8 @@ REDUCTIONS: dict[str, Callable[..., Held]] = {
     "logsumexp": _reduction(_log_sum),
     "linalg_vector_norm": _reduction(_norm),
     **dict.fromkeys("_softmax _log_softmax _safe_softmax".split(), _softmax),
-    **dict.fromkeys("max min topk sort argsort argmax argmin cumsum cumprod glu".split(), _along),
+    "glu": _gated,
+    **dict.fromkeys("max min topk sort argsort argmax argmin cumsum cumprod".split(), _along),
 }
 NORMS: dict[str, Callable[..., Held]] = {
     "native_layer_norm": _layer_norm,
