@@ -21,11 +21,11 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from itertools import count
 from math import prod
 
-from graphprune.axes.forest import Axis
+from graphprune.axes.forest import Axis, Undivided
 from graphprune.axes.terms import Atom, Term, product_term, sum_term
 
 __all__ = ["Axis", "Equations"]
@@ -39,10 +39,17 @@ class Equations:
     Args:
         conflict: gives the reason with which axes are pinned whose structures cannot be aligned, as in
             (4 6) = (6 4), where no position of a 4 belongs to one position of the other.
+        undivided: sizes of axes that no alignment divides, as a batch b: both sides of ((b + b) 3) = (b 6) are pinned.
     """
 
-    def __init__(self, conflict: Callable[[], Hashable] = lambda: "incompatible regrouping") -> None:
+    def __init__(
+        self,
+        conflict: Callable[[], Hashable] = lambda: "incompatible regrouping",
+        undivided: Collection[int] = (),
+    ) -> None:
         self._conflict = conflict
+        self._undivided = undivided
+        self._aligning = False
         self._waiting: list[tuple[Axis, Axis, Hashable]] = []
         self._solved: dict[Axis, Term] = {}
         self._pinned_structures: list[Axis] = []
@@ -109,7 +116,9 @@ class Equations:
             if self.pinned(x) or self.pinned(y):
                 self._share_pins(x, y)
                 return
-            self._align(x, y)
+            if not self._aligned(x, y):
+                self._share_pins(x, y, self._conflict())
+                return
             x, y = x.root(), y.root()
             if x is y:
                 return
@@ -128,6 +137,17 @@ class Equations:
         yield from node.pins
         for part in node.parts:
             yield from self._reasons(part)
+
+    def _aligned(self, x: Axis, y: Axis) -> bool:
+        """Aligns two structures; false where an axis is in the way that is not to be divided."""
+        outer, self._aligning = self._aligning, True
+        try:
+            self._align(x, y)
+        except Undivided:
+            return False
+        finally:
+            self._aligning = outer
+        return True
 
     def _align(self, x: Axis, y: Axis) -> None:
         left, right = self.segments(x), self.segments(y)
@@ -238,6 +258,8 @@ class Equations:
     def _divide(self, node: Axis, kind: str, parts: _Pair) -> _Pair:
         """Makes ``node``, which every equation goes on to know, a structure of ``parts``."""
         self._must_be_open()
+        if self._aligning and node.size in self._undivided:
+            raise Undivided
         node.kind, node.parts = kind, parts
         self._note_pins(node)
         return parts

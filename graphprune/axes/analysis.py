@@ -64,7 +64,7 @@ class _Solver:
         self.strict = strict
         self.batch = batch
         self.current: Operation | None = None
-        self.equations = Equations(self._conflict)
+        self.equations = Equations(self._conflict, batch)
         self.dims: dict[str, tuple[Axis, ...]] = {}
         self.calls: list[Call] = []
         self.unruled: dict[str, list[str]] = {}

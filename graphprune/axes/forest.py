@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-__all__ = ["Axis"]
+__all__ = ["Axis", "Undivided"]
+
+
+class Undivided(Exception):
+    """An axis would have to be divided that is not to be."""
 
 
 class Axis:

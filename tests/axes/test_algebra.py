@@ -335,3 +335,23 @@ def test_terms_are_printed_as_einops_would() -> None:
     whole = equations.sum((equations.product((a, equations.sum((b, c)))), b))
     assert str(equations.solve(whole)) == "(a0:2 (a1:3 + a2:4)) + a1:3"
     assert prod(atom.size for atom in atoms(equations.solve(whole))) == 2 * 3 * 4 * 3
+
+
+def test_what_is_not_to_be_divided_is_pinned_where_rows_lie_across_each_other() -> None:
+    """(b + b) 6 = b 12: each row of the first b lies over half a row of the other, and would divide it, and so on."""
+    equations = Equations(lambda: "across", {1009})
+    batch, width, other = (equations.atom(size) for size in (1009, 6, 12))
+    equations.unify(
+        equations.product((equations.sum((batch, batch)), width)), equations.product((batch, other))
+    )
+    terms = [equations.solve(axis) for axis in (batch, width, other)]
+    assert [term.size for term in terms] == [1009, 6, 12]
+    assert isinstance(terms[0], Atom)  # whole
+    assert {atom.pins for term in terms for atom in atoms(term)} == {("across",)}
+
+
+def test_what_is_not_to_be_divided_may_be_cut_by_a_rule() -> None:
+    equations = Equations(undivided={1009})
+    batch = equations.atom(1009)
+    first, rest = equations.cut(batch, 1)
+    assert (first.size, rest.size) == (1, 1008)

@@ -478,3 +478,22 @@ def test_a_frozen_model_without_anything_to_remove_is_returned_as_it_is() -> Non
     assert parameters(result.model) == parameters(model)
     with pytest.raises(BudgetError, match="cannot be reached"):
         gp.shrink(model, torch.zeros(2, 4), params=0.5)
+
+
+class JoinedExamples(nn.Module):
+    """All examples twice, and then every two of them as one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+        self.head = nn.Linear(2 * 4 * 64, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.first(x).relu())
+        return self.head(torch.cat([y, y], 0).reshape(x.shape[0], -1))
+
+
+def test_a_batch_that_is_joined_with_itself_and_regrouped() -> None:
+    """The rows of one batch then lie across those of the other; found by random models."""
+    result = shrunk(JoinedExamples(), IMAGE, batch=5)
+    assert sizes(result) == {"first.weight:0": 8}
