@@ -100,16 +100,13 @@ def run(options: argparse.Namespace) -> int:
     faults = 0
     options.out.parent.mkdir(parents=True, exist_ok=True)
     running = options.out.with_suffix(f".{options.shard.replace('/', '_')}")
-    if running.exists():  # a process that died there
-        line = {
-            "seed": int(running.read_text()),
-            "outcome": "crash",
-            "reason": "the process died",
-            "flags": {},
-        }
-        _append(options.out, line)
+    died, times = map(int, running.read_text().split()) if running.exists() else (-1, 0)
+    if times > 1:  # once, someone may have stopped it
+        _append(
+            options.out, {"seed": died, "outcome": "crash", "reason": "the process died twice", "flags": {}}
+        )
     for seed in wanted(options):
-        running.write_text(str(seed))
+        running.write_text(f"{seed} {times + 1 if seed == died else 1}")
         found = measured(seed, options.every) or {"seed": seed, "outcome": "none", "reason": "", "flags": {}}
         _append(options.out, found)
         if found["outcome"] in ("wrong", "crash", "false refusal") or found["flags"]:

@@ -123,7 +123,11 @@ def _outputs(g: Builder) -> list[str]:
     width, found = g.choice((3, 5, 10)), []
     for name in left:
         if name not in raw:
-            g.attempt(lambda g, name=name: found.append(_vector(g, name, width)))
+
+            def head(g: Builder, name: str = name) -> None:
+                found.append(_vector(g, name, width))
+
+            g.attempt(head)
     found = [name for name in found if name in g.shapes]
     outputs = [*raw]
     while len(found) > 1 and g.chance(0.7):

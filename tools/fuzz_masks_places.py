@@ -114,6 +114,14 @@ def _scatter(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
     return cleared(value, mask)
 
 
+def _scatter_number(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
+    """In place, by which one-hot vectors are made."""
+    target, twin = func(*args, **kwargs), masks[0]
+    twin.mul_(masks[2].amax(args[1], keepdim=True))
+    target.copy_(zeroed(target, twin))
+    return Held(target, twin)
+
+
 def _fill(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
     """In place: what is removed stays so."""
     target, twin = args[0], masks[0]
@@ -184,6 +192,7 @@ PLACES: dict[str, Callable[..., Held]] = {
     **dict.fromkeys("index index_select embedding".split(), _indexed),
     "gather": _gather,
     **dict.fromkeys("scatter scatter_add".split(), _scatter),
+    "scatter_": _scatter_number,
     **dict.fromkeys("fill_ zero_".split(), _fill),
     "copy_": _copy,
     **dict.fromkeys("index_put_ index_put _index_put_impl_".split(), _put),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from fuzz_held import INF, Held, Unknown, cleared, even, safe, zeroed
+from fuzz_held import INF, Held, Unknown, cleared, even, ones, safe, zeroed
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
@@ -126,6 +126,12 @@ def _gated(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
     return cleared(func(*args, **kwargs), first * second)
 
 
+def _extremes(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
+    """By which one-hot vectors check their indices; those of removed rows are 0."""
+    value = func(*args, **kwargs)
+    return Held(value, tree_map_only(Tensor, ones, value))
+
+
 # --- norms
 
 
@@ -208,6 +214,7 @@ REDUCTIONS: dict[str, Callable[..., Held]] = {
     "linalg_vector_norm": _reduction(_norm),
     **dict.fromkeys("_softmax _log_softmax _safe_softmax".split(), _softmax),
     "glu": _gated,
+    "aminmax": _extremes,
     **dict.fromkeys("max min topk sort argsort argmax argmin cumsum cumprod".split(), _along),
 }
 NORMS: dict[str, Callable[..., Held]] = {
