@@ -19,7 +19,7 @@ from graphprune.capture.deciding import require_decisions, require_dimensions
 from graphprune.capture.describe import describe, source_line
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
-from graphprune.capture.forgetting import forgotten_sizes, tried_runs
+from graphprune.capture.forgetting import forgotten_sizes, plain_numbers, tried_runs
 from graphprune.capture.freeing import free_literals, free_multiples, in_multiples, settle_constants
 from graphprune.capture.inputs import (
     Inputs,
@@ -88,10 +88,12 @@ def _capture_any(model: nn.Module, inputs: Inputs, outputs: Sequence[str], dynam
     names = given_names(dynamic, dimensions)
     varying = find_varying(model, inputs, [] if dynamic is False else dimensions, names)
     while True:
+        runs = tried_runs(varying)
+        watch = Watch(expected=tuple(list(zip(ran.calls, ran.numbers, strict=True)) for ran in runs))
         try:
-            return _capture(model, inputs, outputs, varying, partial(described, dimensions, names))
+            return _capture(model, inputs, outputs, varying, watch, partial(described, dimensions, names))
         except DoesNotVaryError as error:
-            varying = varying.without(error.reasons)
+            varying = varying.without(error.reasons, plain_numbers(watch))
         except (CaptureError, RuntimeError) as error:  # or there is no memory for so many examples
             if not varying.sizes:
                 raise
@@ -104,6 +106,7 @@ def _capture(
     inputs: Inputs,
     wanted: Sequence[str],
     varying: Varying,
+    watch: Watch,
     describe_sizes: Callable[[Varying], tuple[Dimension, ...]],
 ) -> Program:
     """The program for the sizes that vary.
@@ -115,9 +118,6 @@ def _capture(
     results = Results()
     prime = choose_prime(model, inputs) if varying.batch else 0
     traced = {**together(varying.sizes, "traced"), **(varying.batch.at(prime) if varying.batch else {})}
-    watch = Watch(
-        expected=tuple(list(zip(ran.calls, ran.numbers, strict=True)) for ran in tried_runs(varying))
-    )
     with watched(model, watch):
         exported = export_program(model, with_shapes(inputs, traced) if traced else inputs, results)
     if reasons := forgotten_sizes(varying, watch):

@@ -6,13 +6,12 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import sympy
 from torch import nn
 
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.inputs import Inputs
 from graphprune.capture.trial import Place, Ran, Trial
-from graphprune.capture.varying import Vary, Varying, together
+from graphprune.capture.varying import Vary, Varying, in_multiples, least_multiple, together
 
 __all__ = ["find_varying"]
 
@@ -44,12 +43,8 @@ def _classes(dimensions: Sequence[Dimension], ties: Mapping[Place, str]) -> list
     return [_vary(places, size, order) for order, (places, size) in enumerate(classes)]
 
 
-def _vary(places: tuple[Place, ...], size: int, order: int, multiple: int = 1) -> Vary:
+def _vary(places: tuple[Place, ...], size: int, order: int) -> Vary:
     """With other sizes that are far from the example's, and differ from class to class."""
-    if multiple > 1:
-        small = max(size // 2 // multiple, 1) * multiple
-        large = 2 * size + multiple * order
-        return Vary(places, size, large, small if small != size else large + multiple, multiple)
     # divided by 8 it leaves 3 or 5: what asks for multiples, or rounds a little, does not take it for one
     odd = 8 * (order // 2) + (3 if order % 2 else 5)
     large = 2 * size - odd if size > odd else size + 4 + 2 * order
@@ -130,35 +125,36 @@ class _Search:
         for vary in failed:
             by_size.setdefault(vary.size, []).extend(vary.places)
         for size, places in by_size.items():
-            left = list(places)
-            for group in _groupings(places):
-                united = _vary(group, size, order + len(found))
-                if set(group) <= set(left) and self._runs(united):
-                    found.append(united)
-                    left = [place for place in left if place not in group]
-            for place in left:
-                other = self._otherwise(_vary((place,), size, order + len(found)))
-                found += [other] if other is not None else []
+            groups = _groupings(places)
+            attempts = [
+                *((self._of_any_size, group) for group in groups if len(places) > 1),
+                *((self._of_multiple, group) for group in groups),
+                *((self._below, group) for group in groups if len(group) == 1),
+            ]
+            for attempt, group in attempts:
+                taken = {place for vary in found for place in vary.places}
+                if not taken & set(group):
+                    other = attempt(_vary(group, size, order + len(found)), len(found))
+                    found += [other] if other is not None else []
         for place in (place for vary in found for place in vary.places):
             self.fixed.pop(place, None)
         return found
 
-    def _otherwise(self, vary: Vary) -> Vary | None:
-        """The size with a multiple that others must be of, or with smaller ones alone."""
+    def _fits(self, vary: Vary, size: int) -> bool:
+        return not self.trial.run(vary.at(size)).problem
 
-        def runs(size: int) -> bool:
-            return not self.trial.run(vary.at(size)).problem
+    def _of_any_size(self, vary: Vary, order: int) -> Vary | None:
+        return vary if self._runs(vary) else None
 
-        order = vary.places[0][1]
-        if vary.size > 1 and runs(2 * vary.size):
-            multiple = vary.size
-            for prime, power in sympy.factorint(vary.size).items():
-                for _ in range(power):
-                    if runs(vary.size + multiple // prime):
-                        multiple //= prime
-            return _vary(vary.places, vary.size, order, multiple)
+    def _of_multiple(self, vary: Vary, order: int) -> Vary | None:
+        """The size with a multiple that others must be of."""
+        multiple = least_multiple(vary.size, lambda size: self._fits(vary, size))
+        return in_multiples(vary, order, multiple) if multiple > 1 else None
+
+    def _below(self, vary: Vary, order: int) -> Vary | None:
+        """The size with smaller ones alone."""
         below = vary.size - 1 - order % 2, vary.size // 2 - order % 2
-        if vary.size > 4 and all(map(runs, below)):
+        if vary.size > 4 and all(self._fits(vary, size) for size in below):
             return dataclasses.replace(vary, large=below[0], small=below[1])
         return None
 
@@ -180,6 +176,5 @@ def _groupings(places: Sequence[Place]) -> list[tuple[Place, ...]]:
     by_dim: dict[int, list[Place]] = {}
     for place in places:
         by_dim.setdefault(place[1], []).append(place)
-    alone = [(place,) for place in places] if len(places) > 1 else []
-    lined = [tuple(group) for group in by_dim.values() if len(group) > 1]
-    return list(dict.fromkeys([*alone, *lined, *([tuple(places)] if len(places) > 1 else [])]))
+    groups = [*((place,) for place in places), *map(tuple, by_dim.values()), tuple(places)]
+    return list(dict.fromkeys(groups))

@@ -27,9 +27,10 @@ from graphprune.capture.remembered import user_line
 from graphprune.capture.watching import numbers_in
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["Place", "Ran", "Trial", "fake_tensors"]
+__all__ = ["Constant", "Place", "Ran", "Trial", "fake_tensors"]
 
 Place = tuple[int, int]  # a leaf of the inputs, and one of its dimensions
+Constant = tuple[int, int]  # a call, and one of its numbers
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,18 @@ class Ran:
     problem: str = ""
     at_once: bool = False
 
+    def number(self, at: Constant) -> Any:
+        """One number of a call; None where there is none."""
+        call, place = at
+        given = self.numbers[call] if call < len(self.numbers) else ()
+        return given[place] if place < len(given) else None
+
 
 class Trial:
     """A model that is run at several sizes.
 
-    On the meta device a run costs about a tenth of an export. Where the model asks for values, it may not ask while it
-    is exported. Where it does, or mixes devices, fake tensors are used, which cost about half of an export.
+    On the meta device a run costs about a tenth of an export. Where the model asks for values even while it is
+    exported, mixes devices, or does not run so, fake tensors are used, which cost about half of an export.
 
     Attributes:
         known: what operators gave on the meta device.
@@ -66,7 +73,8 @@ class Trial:
         }
         self.known = Known()
         self._state = State(model)
-        self._ways = [self._on_meta, self._as_exported, fake_tensors]
+        self._fake = False
+        self._asked = False
         self._done: dict[Any, Ran] = {}
 
     @property
@@ -105,13 +113,26 @@ class Trial:
         except _EnoughError:
             return Ran()
         except Exception as error:  # whatever the model or an operator raises
-            if len(self._ways) > 1 and "meta" in str(error).lower():
-                del self._ways[0]
+            on_meta = not self._fake
+            if on_meta and ("meta" in str(error).lower() or not self._runs_on_meta(limit)):
+                self._fake = True
+            if on_meta and self._fake:
                 return self._tried(sizes, limit)
             return Ran(problem=what_failed(error, within_package), at_once=len(calls.made) <= 1)
 
+    def _runs_on_meta(self, limit: int) -> bool:
+        """Whether the model runs at the example's sizes, asked where a run fails before any got as far as its limit."""
+        done = any(not ran.problem and (limit or not before) for (_, before), ran in self._done.items())
+        if self._asked or done:
+            return True
+        self._asked = True
+        if not self.run({}).problem:
+            return True
+        self._done.clear()
+        return False
+
     def _run(self, sizes: Mapping[Place, int], calls: _Calls) -> Ran:
-        with left_as_it_was(self._model, self._state), unlogged(), self._ways[0]():
+        with left_as_it_was(self._model, self._state), unlogged(), self._without_data():
             args, kwargs = pytree.tree_unflatten(
                 [self._leaf(leaf, place, sizes) for place, leaf in enumerate(self.leaves)], self._structure
             )
@@ -131,18 +152,16 @@ class Trial:
             self._run(sizes, calls)
         return calls.line
 
-    @property
-    def _fake(self) -> bool:
-        return self._ways[0] is fake_tensors
-
     @contextlib.contextmanager
-    def _on_meta(self) -> Iterator[None]:
-        with torch.device("meta"), self.known:
-            yield
-
-    @contextlib.contextmanager
-    def _as_exported(self) -> Iterator[None]:
-        with self._on_meta(), as_exported():
+    def _without_data(self) -> Iterator[None]:
+        """The model takes the way that it takes in torch.export, and keeps nothing for later calls if it asks so."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(as_exported())
+            if self._fake:
+                stack.enter_context(fake_tensors())
+            else:
+                stack.enter_context(torch.device("meta"))
+                stack.enter_context(self.known)
             yield
 
     def _leaf(self, leaf: Any, place: int, sizes: Mapping[Place, int]) -> Any:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphprune.capture.trial import Place, Ran, Trial
+import sympy
 
-__all__ = ["Vary", "Varying", "together"]
+from graphprune.capture.trial import Constant, Place, Ran, Trial
+
+__all__ = ["Vary", "Varying", "in_multiples", "least_multiple", "together"]
+
+
+Constants = Sequence[tuple[Constant, float]]
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Vary:
         size: the example's.
         multiple: other sizes are multiples of it.
         large, small: two other sizes at which the model runs.
+        ends: two sizes in their place at which it goes the same way, if it does so on one side of the example's alone.
     """
 
     places: tuple[Place, ...]
@@ -27,6 +33,7 @@ class Vary:
     large: int
     small: int
     multiple: int = 1
+    ends: tuple[int, int] | None = None
 
     @property
     def traced(self) -> int:
@@ -69,16 +76,45 @@ class Varying:
         first = min(self.trial.places, default=None)
         return self.sizes[0] if self.sizes and first in self.sizes[0].places else None
 
-    def without(self, reasons: Mapping[Place, str]) -> Varying:
-        """The same with more places fixed, tried again; first those that stand in several inputs become one size."""
+    def without(self, reasons: Mapping[Place, str], constants: Constants = ()) -> Varying:
+        """The same with more places fixed, or kept where the model goes the same way, and tried again.
+
+        First those that stand in several inputs become one size.
+
+        Args:
+            constants: numbers of calls that are constants of the graph, with their values.
+        """
         if any(len(vary.places) > 1 and set(vary.places) & set(reasons) for vary in self.united):
             return dataclasses.replace(self, sizes=self.united, united=()).settled()
+        guided = tuple(self._guided(*pair, reasons, constants) for pair in enumerate(self.sizes))
+        if guided != self.sizes:
+            return dataclasses.replace(self, sizes=guided).settled()
         kept = tuple(vary for vary in self.sizes if not set(vary.places) & set(reasons))
         gone = {place for vary in self.sizes if vary not in kept for place in vary.places}
         why = next(iter(reasons.values()), "")
         fixed = {**self.fixed, **{place: reasons.get(place, why) for place in gone}}
         united = tuple(vary for vary in self.united if not set(vary.places) & gone)
         return dataclasses.replace(self, sizes=kept, fixed=fixed, united=united).settled(self.level)
+
+    def _guided(self, order: int, vary: Vary, reasons: Mapping[Place, str], constants: Constants) -> Vary:
+        """The size tried at those others alone at which the model goes the way of the trace, if it is to blame."""
+        blamed = set(vary.places) & set(reasons) and vary.traced == vary.size
+        if not blamed or ((vary.multiple > 1 or vary.ends) and not constants):
+            return vary
+        way = self._traced()
+        if way.problem:
+            return vary
+
+        def holds(size: int) -> bool:
+            ran = self._traced(vary.at(size))
+            return ran.calls == way.calls and all(ran.number(at) == value for at, value in constants)
+
+        multiple = least_multiple(vary.size, holds)
+        if multiple > vary.multiple:
+            return in_multiples(vary, order, multiple)
+        if vary.multiple > 1 or vary.ends:
+            return vary
+        return dataclasses.replace(vary, ends=_ends(vary, order, holds))
 
     def nearer(self) -> Varying | None:
         """The same, tried at sizes that are nearer to the example's; None where there are none."""
@@ -88,28 +124,92 @@ class Varying:
         """With sizes to be tried at which the same operators run; a size is fixed where there are none.
 
         That is so of a loop over it. But a model may also go another way where sizes are very different, as windows
-        that are wider than the image do.
+        that are wider than the image do, and where a multiple is not met, as one that then pads.
         """
         if not self.trial.usable:
             return dataclasses.replace(self, tried=self.sizes)
-        for level in range(first, len(_LEVELS)):
-            found = self._at(level, self.sizes)
-            if found is not None:
-                return found
-        vary_tried = [_LEVELS[-1](vary, order) for order, vary in enumerate(self.sizes)]
-        reasons = {
-            place: why for vary in vary_tried if (why := _loop(self.trial, vary)) for place in vary.places
-        }
-        return self.without(reasons or _not_together(self.trial, vary_tried))
+        found = self._at(first)
+        if found is not None:
+            return found
+        near = [_near(vary, order) for order, vary in enumerate(self.sizes)]
+        reasons = {place: why for vary in near if (why := self._loop(vary)) for place in vary.places}
+        return self.without(reasons or self._not_together(near))
 
-    def _at(self, level: int, sizes: tuple[Vary, ...] | None = None) -> Varying | None:
-        for deeper in range(level, len(_LEVELS) if sizes is None else level + 1):
-            tried = tuple(_LEVELS[deeper](vary, order) for order, vary in enumerate(self.sizes))
+    def _at(self, first: int) -> Varying | None:
+        """The same, tried at the first level from ``first`` on at which the same operators run; None without any."""
+        for level in range(first, len(_LEVELS)):
+            tried = tuple(_LEVELS[level](vary, order) for order, vary in enumerate(self.sizes))
             ran = _joint(self.trial, tried)
-            if ran is not None and ran[0].calls == ran[1].calls:
+            if ran is None or ran[0].calls != ran[1].calls:
+                continue
+            # neighbours may both go another way, as those of a multiple do
+            if _LEVELS[level] is not _near or ran[0].calls == self._traced().calls:
                 shapes = (ran[0].shapes, ran[1].shapes)
-                return dataclasses.replace(self, tried=tried, shapes=shapes, level=deeper)
+                return dataclasses.replace(self, tried=tried, shapes=shapes, level=level)
         return None
+
+    def _loop(self, vary: Vary) -> str:
+        """How the model goes another way at one of the sizes tried than when it is traced."""
+        traced = together(self.sizes, "traced")
+        way = self.trial.run(traced).calls
+        for size in (vary.large, vary.small):
+            at = {**traced, **vary.at(size)}
+            ran = self.trial.run(at)
+            if ran.problem:
+                return f"the model does not run at another size: {ran.problem}"
+            if ran.calls != way:
+                pairs = enumerate(zip(ran.calls, way, strict=False))
+                call = next((n for n, (one, other) in pairs if one != other), min(len(ran.calls), len(way)))
+                line = self.trial.line_of(at, call)
+                return f"which operators run depends on it, as in a loop over it ({line})"
+        return ""
+
+    def _not_together(self, sizes: Sequence[Vary]) -> dict[Place, str]:
+        """Places of the sizes with which the model fails or goes another way, once those before vary: and that."""
+        kept: list[Vary] = []
+        reasons: dict[Place, str] = {}
+        for vary in sizes:
+            ran = _joint(self.trial, [*kept, vary])
+            if ran is not None and ran[0].calls == ran[1].calls == self._traced().calls:
+                kept.append(vary)
+            else:
+                reasons |= dict.fromkeys(vary.places, "which operators run depends on it")
+        return reasons
+
+    def _traced(self, other: Mapping[Place, int] | None = None) -> Ran:
+        """The run at the sizes at which the graph is traced, but for ``other`` ones."""
+        return self.trial.run({**together(self.sizes, "traced"), **(other or {})})
+
+
+def least_multiple(size: int, holds: Callable[[int], bool]) -> int:
+    """The least divisor of ``size`` of which a size must be a multiple so that something ``holds``; 0 without any."""
+    if size < 2 or not holds(2 * size):
+        return 0
+    multiple = size
+    for prime in sympy.primefactors(size):
+        while multiple % prime == 0 and holds(size + multiple // prime):
+            multiple //= prime
+    return multiple
+
+
+def _ends(vary: Vary, order: int, holds: Callable[[int], bool]) -> tuple[int, int] | None:
+    """Two sizes, far apart, on that side of the example's alone on which something ``holds``; None without any."""
+    above, below = holds(vary.size + 1), holds(vary.size - 1)
+    if above == below:
+        return None
+    side, near, far = (1, 1, vary.size) if above else (-1, 1, vary.size // 2)
+    while far - near > 1:
+        middle = (near + far) // 2
+        near, far = (middle, far) if holds(vary.size + side * middle) else (near, middle)
+    one, other = (vary.size + side * step for step in (min(1 + order, near), max(near - order, 1)))
+    return (max(one, other), min(one, other)) if one != other else None
+
+
+def in_multiples(vary: Vary, order: int, multiple: int) -> Vary:
+    """The same tried at other multiples, which differ from order to order."""
+    small = max(vary.size // 2 // multiple, 1) * multiple
+    large = 2 * vary.size + multiple * (order + 1)
+    return Vary(vary.places, vary.size, large, small if small != vary.size else large + multiple, multiple)
 
 
 def _joint(trial: Trial, sizes: Sequence[Vary]) -> tuple[Ran, Ran] | None:
@@ -121,37 +221,14 @@ def _joint(trial: Trial, sizes: Sequence[Vary]) -> tuple[Ran, Ran] | None:
     return None if small.problem else (large, small)
 
 
-def _not_together(trial: Trial, sizes: Sequence[Vary]) -> dict[Place, str]:
-    """Places of the sizes with which the model does not run, or not alike, once those before them vary: and that."""
-    kept: list[Vary] = []
-    reasons: dict[Place, str] = {}
-    for vary in sizes:
-        ran = _joint(trial, [*kept, vary])
-        if ran is not None and ran[0].calls == ran[1].calls:
-            kept.append(vary)
-        else:
-            reasons |= dict.fromkeys(vary.places, "which operators run depends on it")
-    return reasons
-
-
-def _loop(trial: Trial, vary: Vary) -> str:
-    """Where the model goes another way at the one size than at the other."""
-    one, other = (trial.run(vary.at(size)).calls for size in (vary.large, vary.small))
-    if one == other:
-        return ""
-    pairs = enumerate(zip(one, other, strict=False))
-    call = next((n for n, (first, second) in pairs if first != second), min(len(one), len(other)))
-    line = trial.line_of(vary.at(vary.large), call)
-    return f"which operators run depends on it, as in a loop over it ({line})"
-
-
 def together(sizes: Iterable[Vary], which: str) -> dict[Place, int]:
     """All places at their "large" or "small" sizes, or at the example's "size"."""
     return {place: size for vary in sizes for place, size in vary.at(getattr(vary, which)).items()}
 
 
 def _as_is(vary: Vary, order: int) -> Vary:
-    return vary
+    large, small = vary.ends or (vary.large, vary.small)
+    return dataclasses.replace(vary, large=large, small=small)
 
 
 def _below(vary: Vary, order: int) -> Vary:

@@ -11,6 +11,7 @@ import sized_attention as attention
 import sized_idioms as idioms
 import sized_images as images
 import sized_series as series
+import sized_ways as ways
 import sized_windows as windows
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,10 @@ def edged(n: int, e: int) -> Inputs:
 
 def matrix(n: int) -> Inputs:
     return torch.randn(n, 6), torch.rand(n, n)
+
+
+def two_images(b: int, h: int, w: int) -> Inputs:
+    return torch.randn(b, 3, h, w), torch.randn(b, 3, h, w)
 
 
 def timed(b: int, h: int, w: int) -> Inputs:
@@ -202,6 +207,14 @@ CASES: dict[str, Case] = {
     ),
     "graph by a matrix": Case(series.DenseGraph, matrix, {"n": (9, 12, 5)}),
     "a time step": Case(series.Timestep, timed, ANY),
+    "two images of one size": Case(ways.TwoImages, two_images, FOURS, {"h": (34,), "w": (37,)}),
+    "resized to multiples": Case(ways.ResizedToFours, image, FOURS, {"h": (34, 35), "w": (37, 38)}),
+    "padded by the remainder": Case(ways.PaddedByRemainder, image, FOURS, {"h": (33,), "w": (37,)}),
+    "one window": Case(ways.OneWindow, image, {**ANY, "h": (32, 28, 21)}, {"h": (33, 48, 64)}),
+    "large images": Case(ways.LargeImages, image, {**ANY, "w": (32, 48, 41)}, {"w": (31, 16)}),
+    "a table of sizes": Case(
+        ways.TableOfSizes, image, {**ANY, "h": (32,)}, {"h": (31, 30, 28, 24, 15, 33, 48)}
+    ),
     "two batches": Case(series.TwoBatches, pairs, {"i": (4, 7, 1), "t": (6, 9, 2)}),
 }
 
