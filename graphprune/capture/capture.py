@@ -43,6 +43,7 @@ from graphprune.capture.simplify import (
     remove_dead,
 )
 from graphprune.capture.single import Beside, allow_single
+from graphprune.capture.synonyms import spelt_alike
 from graphprune.capture.tables import Tables
 from graphprune.capture.varying import Varying, together
 from graphprune.capture.watching import Watch, watched
@@ -151,6 +152,7 @@ def _capture(
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
+    spelt_alike(graph)
     fix_squeezes(graph, far.varies)
     remove_dead(graph)
     _refuse_random(graph)

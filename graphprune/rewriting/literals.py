@@ -155,8 +155,10 @@ def _split(site: _Site, source: Value, dim: int) -> Changes:
 
 @_along_dim
 def _slice(site: _Site, source: Value, dim: int) -> Changes:
+    """Of ``slice``, whose result is the part, and of ``slice_scatter``, which is given the part."""
     given = {name: site.operation.arguments[name] for name in ("start", "end")}
-    if source.shape[dim] == site.output.shape[dim]:
+    part = site.operation.arguments.get("src", site.output)
+    if source.shape[dim] == part.shape[dim]:
         return {}
     if site.operation.arguments["step"] == 1:
         return {name: site.moved(source, dim, at) for name, at in given.items() if at is not None}
@@ -204,16 +206,16 @@ def _attention(site: _Site) -> Changes:
 _LITERALS: dict[str, _Rule] = {
     f"aten.{name}": rule
     for names, rule in (
-        ("view reshape _unsafe_view unflatten expand broadcast_to layer_norm rms_norm", _shape),
+        ("view reshape _unsafe_view unflatten expand broadcast_to sum_to_size layer_norm rms_norm", _shape),
         ("zeros ones full empty new_zeros new_ones new_full new_empty", _shape),
         ("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", _shape),
         ("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", _shape),
         ("repeat tile", _repeat),
         ("repeat_interleave", _repeat_interleave),
         ("chunk split split_with_sizes tensor_split unsafe_chunk", _split),
-        ("slice", _slice),
+        ("slice slice_scatter", _slice),
         ("narrow", _narrow),
-        ("select", _select),
+        ("select select_scatter", _select),
         ("pad constant_pad_nd", _pad),
         ("scaled_dot_product_attention", _attention),
     )

@@ -8,6 +8,7 @@ asked, since the rule may be wrong.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,8 @@ def _take(value: Tensor, mask: Tensor) -> Tensor:
 
 
 def _put(part: Tensor, landing: Tensor) -> Tensor:
+    """Zeros of the full shape with ``part`` in them; dimensions that ``landing`` lacks follow, and are whole."""
+    landing = _spread(landing, landing.shape + part.shape[landing.dim() :])
     if part.numel() != int(landing.sum()):
         raise RuntimeError(f"a result of {part.numel()} elements for {int(landing.sum())} kept positions")
     return torch.zeros(landing.shape, dtype=part.dtype).masked_scatter_(landing, part)
@@ -94,6 +97,71 @@ def _reduction(given: Arguments, masks: Masks) -> Cut:
     dims = [dims] if isinstance(dims, int) else list(dims)
     landing = mask.any(dims, keepdim=bool(given.get("keepdim", False))) if mask.dim() else mask
     return {**given, "self": _take(given["self"], mask)}, landing
+
+
+def _matrix(given: Arguments, masks: Masks) -> Cut:
+    """The norm of a matrix: of the last two dimensions, if no others are named."""
+    arguments, landing = _reduction({"dim": [-2, -1], **given}, masks)
+    return {**given, "self": arguments["self"]}, landing
+
+
+def _quantile(given: Arguments, masks: Masks) -> Cut:
+    """Several quantiles stand in a first dimension of their own."""
+    arguments, landing = _reduction(given, masks)
+    wanted = given["q"]
+    if not isinstance(wanted, Tensor) or not wanted.dim():
+        return arguments, landing
+    first = masks["q"].reshape(-1, *(1,) * landing.dim())
+    return arguments | {"q": _take(wanted, masks["q"])}, first & landing
+
+
+def _covariance(given: Arguments, masks: Masks) -> Cut:
+    """The rows that are left, with one another; the columns that are left."""
+    mask = masks["self"]
+    rows = mask.any(-1)
+    columns = mask.any(0) if mask.dim() > 1 else mask
+    arguments = {**given, "self": _take(given["self"], mask)} | _along(given, columns, "fweights", "aweights")
+    return arguments, rows[:, None] & rows if mask.dim() > 1 else rows
+
+
+def _matrices(given: Arguments, masks: Masks) -> Cut:
+    """Whole matrices are left out; a matrix of zeros would have no inverse."""
+    first = next(mask for mask in masks.values())
+    lead = first.flatten(-2).any(-1)
+    same = [name for name, mask in masks.items() if mask.shape[: lead.dim()] == lead.shape]
+    return {**given, **{name: _take(given[name], _spread(lead, given[name].shape)) for name in same}}, lead
+
+
+def _spread(mask: Tensor, shape: torch.Size) -> Tensor:
+    """A mask of the first dimensions as one of all."""
+    return mask.reshape(mask.shape + (1,) * (len(shape) - mask.dim())).expand(shape)
+
+
+def _places(given: Arguments, masks: Masks) -> Cut:
+    """A loss: place by place, of tensors that are broadcast; then perhaps reduced to one number."""
+    arguments = {**given, **{name: _take(given[name], mask) for name, mask in masks.items()}}
+    together = functools.reduce(torch.logical_and, masks.values())
+    reduced = given.get("reduction", 1) if "p" not in given or "reduction" in given else 1
+    return arguments, together if reduced == 0 else together.new_ones(())
+
+
+def _vectors(given: Arguments, masks: Masks) -> Cut:
+    """Distances of vectors along the last dimension: nothing is computed of those that are gone."""
+    arguments = {**given, **{name: _take(given[name], mask) for name, mask in masks.items()}}
+    vectors = [mask for name, mask in masks.items() if name != "target"]
+    together = functools.reduce(torch.logical_and, vectors)
+    landing = together.any(-1, keepdim=bool(given.get("keepdim", False)))
+    return arguments, landing if given.get("reduction", 0) == 0 else landing.new_ones(())
+
+
+def _classes(given: Arguments, masks: Masks) -> Cut:
+    """Scores of all classes for the positions that are left."""
+    mask = masks["self"]
+    along = min(mask.dim() - 1, 1)
+    landing = mask.any(along)
+    arguments = {**given, "self": _take(given["self"], mask)}
+    arguments["target"] = _take(given["target"], masks["target"])
+    return arguments, landing if given.get("reduction", 1) == 0 else landing.new_ones(())
 
 
 def _trailing_norm(given: Arguments, masks: Masks) -> Cut:
@@ -169,12 +237,35 @@ def _broadcast_back(mask: Tensor, smaller: Tensor) -> Tensor:
     return mask
 
 
+_REDUCTIONS = (
+    "mean amax amin var std logsumexp prod norm linalg_vector_norm std_mean var_mean all max min aminmax nanmean "
+    "median nanmedian"
+)
+_MATRICES = (
+    "cholesky cholesky_inverse cholesky_solve geqrf linalg_cholesky linalg_cholesky_ex linalg_cond linalg_det "
+    "linalg_eig linalg_eigh linalg_eigvals linalg_eigvalsh linalg_householder_product linalg_inv linalg_inv_ex "
+    "linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve linalg_lu linalg_lu_factor "
+    "linalg_lu_factor_ex linalg_lu_solve linalg_matrix_exp linalg_matrix_power linalg_matrix_rank linalg_pinv "
+    "linalg_qr linalg_slogdet linalg_solve linalg_solve_ex linalg_solve_triangular linalg_svd linalg_svdvals "
+    "_lu_with_info logdet lu_solve lu_unpack ormqr pinverse qr svd triangular_solve"
+)
+_LOSSES = (
+    "mse_loss l1_loss smooth_l1_loss huber_loss kl_div binary_cross_entropy binary_cross_entropy_with_logits "
+    "soft_margin_loss poisson_nll_loss margin_ranking_loss hinge_embedding_loss dist"
+)
+_SCORES = "cross_entropy_loss nll_loss nll_loss2d nll_loss_nd multi_margin_loss multilabel_margin_loss"
+
 _CUTTERS: dict[str, Callable[[Arguments, Masks], Cut]] = {
-    **dict.fromkeys(
-        "mean amax amin var std logsumexp prod norm linalg_vector_norm std_mean var_mean all max min".split(),
-        _reduction,
-    ),
-    **dict.fromkeys("softmax log_softmax _softmax _log_softmax".split(), _pointwise),
+    **dict.fromkeys(_REDUCTIONS.split(), _reduction),
+    **dict.fromkeys(_MATRICES.split(), _matrices),
+    **dict.fromkeys(_LOSSES.split(), _places),
+    **dict.fromkeys(_SCORES.split(), _classes),
+    **dict.fromkeys("pairwise_distance triplet_margin_loss cosine_embedding_loss".split(), _vectors),
+    **dict.fromkeys("quantile nanquantile".split(), _quantile),
+    **dict.fromkeys("cov corrcoef".split(), _covariance),
+    **dict.fromkeys("linalg_matrix_norm nuclear_norm".split(), _matrix),
+    "linalg_norm": _reduction,
+    **dict.fromkeys("softmax log_softmax _softmax _log_softmax renorm".split(), _pointwise),
     **dict.fromkeys(("layer_norm", "rms_norm"), _trailing_norm),
     **dict.fromkeys(("group_norm", "batch_norm", "instance_norm"), _channel_norm),
     "scaled_dot_product_attention": _attention,

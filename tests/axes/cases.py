@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import cases_contractions
 import cases_indexing
+import cases_losses
+import cases_matrices
 import cases_pointwise
 import cases_recurrent
 import cases_reductions
@@ -50,6 +52,8 @@ TABLES: dict[str, list[Row]] = {
     for table in (
         cases_pointwise,
         cases_reductions,
+        cases_losses,
+        cases_matrices,
         cases_contractions,
         cases_recurrent,
         cases_indexing,

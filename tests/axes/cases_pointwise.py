@@ -32,18 +32,31 @@ _UNARY = [
         "floor frac gelu hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu lift_fresh "
         "lift_fresh_copy log_sigmoid mish nan_to_num neg positive reciprocal relu relu6 round selu sgn "
         "sigmoid sign silu sin sinc sinh softplus softshrink special_expit square tan tanh trunc zero cosh _to_copy "
-        "ones_like zeros_like"
+        "ones_like zeros_like digamma lgamma i0 rad2deg signbit special_airy_ai special_bessel_j0 "
+        "special_bessel_j1 special_erfcx special_i0e special_i1 special_i1e special_log_ndtr "
+        "special_modified_bessel_i0 special_modified_bessel_i1 special_ndtr special_spherical_bessel_j0 rrelu "
+        "isneginf isposinf frexp.Tensor"
     ),
-    *unary("acos asin atanh log log10 log1p log2 logit rsqrt sqrt", "unit"),
-    *unary("acosh", "positive"),
+    *unary("acos asin atanh erfinv log log10 log1p log2 logit rsqrt special_entr special_ndtri sqrt", "unit"),
+    *unary(
+        "acosh special_bessel_y0 special_bessel_y1 special_modified_bessel_k0 special_modified_bessel_k1 "
+        "special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1",
+        "positive",
+    ),
+    *unary("mvlgamma", "positive", 2),
+    *rows("polygamma_", on(x("a b c", "positive"), 2)),
+    *rows("polygamma", on(2, x("a b c", "positive"))),
+    *unary("fake_quantize_per_tensor_affine", "normal", 0.1, 3, -128, 127),
+    *rows("fake_quantize_per_channel_affine", on(x("a b"), x("b", "scales"), x("b", "whole"), 1, -2, 2)),
     *unary("logical_not", "booleans"),
     *unary("bitwise_not", "integers"),
-    *unary("dropout feature_dropout alpha_dropout", "normal", 0.5, False),
+    *unary("dropout feature_dropout alpha_dropout feature_alpha_dropout", "normal", 0.5, False),
     *unary("threshold", "normal", 0.1, 20.0),
     *unary("full_like", "normal", 0.5),
     *unary("round.decimals", decimals=1),
     *unary("clamp", "normal", -0.5, 0.5),
     *unary("clamp_max clamp_min", "normal", 0.1),
+    *rows("chalf", on(x("a b"))),
     *unary("bernoulli.p", "normal", 1.0),
     *unary("bernoulli", "certain"),
     *unary("to.dtype", "normal", torch.float32),
@@ -66,6 +79,29 @@ _BINARY = [
     *binary("atan2 fmax fmin hypot logaddexp maximum minimum floor_divide max.other min.other"),
     *binary(overloads("eq ne not_equal", "Tensor"), "coarse"),
     *binary("heaviside", "coarse"),
+    *binary("logaddexp2 special_xlog1py igamma igammac ldexp.Tensor", "unit"),
+    *binary("nextafter", "single"),
+    *binary("isclose", "coarse"),
+    *rows("ldexp_", on(x("a b"), x("b"))),
+    *binary("special_zeta float_power.Tensor_Tensor", "positive"),
+    *rows("float_power.Tensor_Scalar", on(x("a b", "unit"), 2.5)),
+    *rows("float_power.Scalar", on(2.5, x("a b"))),
+    *rows("float_power_.Tensor", on(x("a b", "unit"), x("b"))),
+    *rows("gcd lcm", on(integers("a b", 9), integers("b", 9))),
+    *rows("bitwise_left_shift.Tensor bitwise_right_shift.Tensor", on(integers("a b", 9), integers("b", 3))),
+    *rows("__lshift__.Tensor __rshift__.Tensor", on(integers("a b", 9), integers("b", 3))),
+    *binary(
+        " ".join(
+            f"special_{name}"
+            for name in (
+                *(f"chebyshev_polynomial_{kind}" for kind in "tuvw"),
+                *(f"shifted_chebyshev_polynomial_{kind}" for kind in "tuvw"),
+                *("hermite_polynomial_h", "hermite_polynomial_he"),
+                *("laguerre_polynomial_l", "legendre_polynomial_p"),
+            )
+        ),
+        "coarse",
+    ),
     *binary("logical_and logical_or logical_xor", "booleans"),
     *binary(overloads("bitwise_and bitwise_or bitwise_xor __and__ __or__ __xor__", "Tensor"), "booleans"),
     *binary("pow.Tensor_Tensor xlogy.Tensor", "unit"),

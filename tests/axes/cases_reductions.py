@@ -74,6 +74,7 @@ _ORDERED = [
     *rows("max.dim min.dim median.dim", *_ONE_DIM),
     *rows("argmax argmin", *_ONE_DIM, on(x("a b"))),
     *rows("cumsum cumprod cummax cummin logcumsumexp sort argsort", *_DIM),
+    *rows("msort", on(x("a b c"))),
     *rows("sort", on(x("a b c")), note="last"),
     *rows("sort.stable argsort.stable", on(x("a b c"), stable=True, dim=0)),
     *rows("diff", on(x("a b c")), on(x("a 5 c"), 2, 1), on(x("a b c"), 1, 1, x("a 2 c"), x("a 1 c"))),

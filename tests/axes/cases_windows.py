@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from draws import on, rows, shape, size, x
+from draws import integers, on, rows, shape, size, x
 
 __all__ = ["ROWS"]
 
@@ -31,20 +31,36 @@ _POOLS = [
     *rows("adaptive_avg_pool3d", on(x("b c 4 h w"), [1, size("h"), size("w")]), note="whole"),
 ]
 
+_UNPOOLED = [
+    *rows("max_pool1d_with_indices", on(_ONE, [2])),
+    *rows("max_pool3d_with_indices", on(_THREE, [2, 2, 2])),
+    *rows("max_unpool2d", on(x("b c 2 2"), integers("b c 2 2", 16), [4, 4])),
+    *rows("max_unpool3d", on(x("b c 1 2 2"), integers("b c 1 2 2", 32), [2, 4, 4], [2, 2, 2], [0, 0, 0])),
+    *rows(
+        "fractional_max_pool2d",
+        on(x("b c 12 11"), [2, 2], [3, 3], x("b c 2", "unit")),
+        on(x("c 13 12"), [2, 2], [3, 3], x("1 c 2", "unit")),
+    ),
+    *rows("fractional_max_pool3d", on(x("b c 9 9 9"), [2, 2, 2], [3, 3, 3], x("b c 3", "unit"))),
+    *rows("affine_grid_generator", on(x("2 2 3"), [2, 3, 4, 5], False)),
+]
+
 _REGIONS = torch.tensor(
     [[0, 0.2, 0.5, 4, 5], [1, 1, 1, 5.5, 3], [1, 0, 2, 3, 4], [0, 2, 2, 6, 5]], dtype=torch.float64
 )
 
 _RESIZED = [
     *rows("upsample_linear1d", on(_ONE, [9], False)),
-    *rows("upsample_nearest1d", on(_ONE, [12])),
+    *rows("upsample_nearest1d _upsample_nearest_exact1d", on(_ONE, [12])),
     *rows("upsample_bilinear2d upsample_bicubic2d", on(_TWO, [9, 9], False)),
     *rows("_upsample_bilinear2d_aa _upsample_bicubic2d_aa", on(_TWO, [9, 9], False)),
     *rows("upsample_nearest2d _upsample_nearest_exact2d", on(_TWO, [12, 10])),
     *rows("upsample_nearest2d.vec", on(_TWO, None, [2.0, 2.0])),
     *rows("upsample_bilinear2d.vec", on(_TWO, [9, 9], False, None)),
     *rows("upsample_trilinear3d", on(_THREE, [5, 7, 7], True)),
-    *rows("upsample_nearest3d", on(_THREE, [8, 6, 5])),
+    *rows("upsample_nearest3d _upsample_nearest_exact3d", on(_THREE, [8, 6, 5])),
+    *rows("grid_sampler_2d", on(x("b c 5 6"), x("b 3 4 2"), 0, 0, False)),
+    *rows("grid_sampler_3d", on(x("b c 3 4 5"), x("b 3 2 2 3"), 0, 0, False)),
     *rows(
         "grid_sampler",
         on(x("b c 5 6"), x("b 3 4 2"), 0, 0, False),
@@ -97,8 +113,18 @@ _CREATED = [
     *rows("arange", on(size("a"))),
     *rows("arange.start_step", on(1, 9, 2)),
     *rows("linspace", on(0.0, 1.0, 5)),
+    *rows("range.step", on(1, 9, 2)),
+    *rows("logspace", on(0.0, 1.0, 5)),
+    *rows("bartlett_window blackman_window hamming_window hann_window kaiser_window", on(size("a"))),
+    *rows("tril_indices triu_indices", on(size("a"), size("b"))),
+    *rows("fft_fftfreq fft_rfftfreq", on(size("a"))),
+    *rows("as_strided as_strided_", on(x("3 4"), [2, 2], [4, 1])),
+    *rows("as_strided_scatter", on(x("3 4"), x("2 2"), [2, 2], [4, 1])),
+    *rows("empty_strided", on([2, 3], [3, 1]), random=True),
+    *rows("empty_permuted", on([2, 3], [1, 0]), random=True),
+    *rows("new_empty_strided", on(x("a b"), [2, 3], [3, 1]), random=True),
     *rows("eye", on(size("a"))),
     *rows("eye.m", on(size("a"), size("b"))),
 ]
 
-ROWS = [*_POOLS, *_RESIZED, *_REARRANGED, *_CREATED]
+ROWS = [*_POOLS, *_UNPOOLED, *_RESIZED, *_REARRANGED, *_CREATED]

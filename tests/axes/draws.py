@@ -75,6 +75,26 @@ class Draw:
         """0 or 1, as probabilities."""
         return self.integers(text, 2).double()
 
+    def signs(self, text: str) -> Tensor:
+        """-1 or 1."""
+        return self.integers(text, 2).double() * 2 - 1
+
+    def definite(self, text: str) -> Tensor:
+        """Symmetric matrices with an inverse and a root."""
+        values = self.normal(text)
+        return values @ values.mT + torch.eye(values.shape[-1], dtype=torch.float64)
+
+    def pivots(self, text: str) -> Tensor:
+        """Each row in turn changes places with itself or a later one; rows count from one."""
+        shape = self.shape(text)
+        first = torch.arange(1, shape[-1] + 1)
+        later = torch.rand(shape, generator=self._generator) * (shape[-1] + 1 - first)
+        return (first + later.floor()).int()
+
+    def scales(self, text: str) -> Tensor:
+        """Positive, in single precision."""
+        return self.positive(text).float()
+
     def single(self, text: str) -> Tensor:
         """In single precision."""
         return self.normal(text).float()

@@ -16,6 +16,7 @@ __all__ = [
     "attention",
     "batch_norm",
     "every",
+    "finished",
     "group_norm",
     "instance_norm",
     "largest",
@@ -24,6 +25,7 @@ __all__ = [
     "logsumexp",
     "mean",
     "norm",
+    "over",
     "product",
     "rms_norm",
     "smallest",
@@ -38,7 +40,8 @@ Arguments = dict[str, Any]
 Masks = dict[str, Tensor]
 
 
-def _dims(arguments: Arguments) -> list[int]:
+def over(arguments: Arguments) -> list[int]:
+    """The dimensions that are reduced."""
     dim = arguments.get("dim")
     if isinstance(dim, int):
         return [dim]
@@ -52,14 +55,14 @@ def _moments(x: Tensor, mask: Tensor, dims: list[int]) -> tuple[Tensor, Tensor, 
     return mean, ((x - mean) ** 2 * mask).sum(dims, keepdim=True), count
 
 
-def _finished(result: Tensor, arguments: Arguments) -> Tensor:
+def finished(result: Tensor, arguments: Arguments) -> Tensor:
     """Without the reduced dimensions, unless they are to be kept."""
-    return result if arguments.get("keepdim") else result.squeeze(_dims(arguments))
+    return result if arguments.get("keepdim") else result.squeeze(over(arguments))
 
 
 def mean(arguments: Arguments, masks: Masks) -> Tensor:
-    average, _, _ = _moments(arguments["self"], masks["self"], _dims(arguments))
-    return _finished(average, arguments)
+    average, _, _ = _moments(arguments["self"], masks["self"], over(arguments))
+    return finished(average, arguments)
 
 
 def _correction(arguments: Arguments) -> float:
@@ -68,8 +71,8 @@ def _correction(arguments: Arguments) -> float:
 
 
 def var(arguments: Arguments, masks: Masks) -> Tensor:
-    _, squares, count = _moments(arguments["self"], masks["self"], _dims(arguments))
-    return _finished(squares / (count - _correction(arguments)).clamp(min=0), arguments)
+    _, squares, count = _moments(arguments["self"], masks["self"], over(arguments))
+    return finished(squares / (count - _correction(arguments)).clamp(min=0), arguments)
 
 
 def std(arguments: Arguments, masks: Masks) -> Tensor:
@@ -87,9 +90,9 @@ def std_mean(arguments: Arguments, masks: Masks) -> tuple[Tensor, Tensor]:
 def _extreme(arguments: Arguments, masks: Masks, sign: int) -> Tensor:
     """By sorting, largest first."""
     x = (sign * arguments["self"]).masked_fill(~masks["self"], -inf)
-    for dim in _dims(arguments):
+    for dim in over(arguments):
         x = x.sort(dim, descending=True).values.narrow(dim, 0, 1)
-    return _finished(sign * x, arguments)
+    return finished(sign * x, arguments)
 
 
 def largest(arguments: Arguments, masks: Masks) -> Tensor:
@@ -102,23 +105,23 @@ def smallest(arguments: Arguments, masks: Masks) -> Tensor:
 
 def product(arguments: Arguments, masks: Masks) -> Tensor:
     x = arguments["self"].masked_fill(~masks["self"], 1)
-    for dim in _dims(arguments):
+    for dim in over(arguments):
         factors = x.unbind(dim)
         x = factors[0]
         for factor in factors[1:]:
             x = x * factor
         x = x.unsqueeze(dim)
-    return _finished(x, arguments)
+    return finished(x, arguments)
 
 
 def every(arguments: Arguments, masks: Masks) -> Tensor:
     wrong = (arguments["self"] == 0) & masks["self"]
-    return _finished(wrong.sum(_dims(arguments), keepdim=True) == 0, arguments)
+    return finished(wrong.sum(over(arguments), keepdim=True) == 0, arguments)
 
 
 def logsumexp(arguments: Arguments, masks: Masks) -> Tensor:
-    total = (arguments["self"].exp() * masks["self"]).sum(_dims(arguments), keepdim=True)
-    return _finished(total.log(), arguments)
+    total = (arguments["self"].exp() * masks["self"]).sum(over(arguments), keepdim=True)
+    return finished(total.log(), arguments)
 
 
 def norm(arguments: Arguments, masks: Masks) -> Tensor:
@@ -127,8 +130,8 @@ def norm(arguments: Arguments, masks: Masks) -> Tensor:
     if power == -inf:
         absolute = {**arguments, "self": arguments["self"].abs()}
         return smallest(absolute, masks)
-    total = (arguments["self"].abs() ** power * masks["self"]).sum(_dims(arguments), keepdim=True)
-    return _finished(total ** (1 / power), arguments)
+    total = (arguments["self"].abs() ** power * masks["self"]).sum(over(arguments), keepdim=True)
+    return finished(total ** (1 / power), arguments)
 
 
 def softmax(arguments: Arguments, masks: Masks) -> Tensor:

@@ -6,8 +6,9 @@ come from enumerating the units at every position of a term.
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, product
@@ -324,6 +325,12 @@ class _Trial:
 
         return self._bound(tensor)
 
+    def ordinary(self) -> Iterator[list[Tensor]]:
+        """The results of all units, and of the removed ones at zero; a matrix of zeros has no inverse."""
+        for zero in (False, True):
+            with contextlib.suppress(RuntimeError):
+                yield _tensors(self.run(self.full(zero)))
+
     def _call(self) -> NewCall:
         """What the package's rewriting makes of the operator."""
         masks = Masks(self.kept, self.fibres)
@@ -363,8 +370,7 @@ def restrictable(bench: Bench, atom: Atom, seeds: Iterable[int]) -> bool:
             given = _tensors(trial.run(trial.cut()))
         except (RuntimeError, IndexError):
             return False
-        ordinary = (_tensors(trial.run(trial.full(zero))) for zero in (False, True))
-        if not any(all(map(_is_part, given, whole)) for whole in ordinary):
+        if not any(all(map(_is_part, given, whole)) for whole in trial.ordinary()):
             return False
     return True
 
@@ -379,8 +385,7 @@ def separable(bench: Bench, kept: Kept, other: Mapping[str, Kept]) -> bool:
         given = trial.rewritten()
     except (RuntimeError, IndexError):
         return False
-    ordinary = (_tensors(trial.run(trial.full(zero))) for zero in (False, True))
-    return any(all(map(_is_grid, given, whole)) for whole in ordinary)
+    return any(all(map(_is_grid, given, whole)) for whole in trial.ordinary())
 
 
 def _is_grid(given: Tensor, whole: Tensor) -> bool:

@@ -19,7 +19,16 @@ __all__ = ["Finding", "lawful_pins", "needless_couplings", "needless_pins", "unk
 
 FAILURES = (RuntimeError, IndexError, ValueError, TypeError, AssertionError)
 # an operand of which only the size counts keeps as many units, though it does not matter which
-ONLY_SIZES = ("bernoulli", "bernoulli_", "copy", "copy_", "expand_as", "view_as", "reshape_as")
+ONLY_SIZES = (
+    "bernoulli",
+    "bernoulli_",
+    "copy",
+    "copy_",
+    "expand_as",
+    "view_as",
+    "reshape_as",
+    "slice_scatter",
+)
 # units chosen separately for every example, or positions for every head: such plans are refused, not wrong
 NOT_BY_FIBRE = ("aten.group_norm", "aten.scaled_dot_product_attention")
 

@@ -5,6 +5,8 @@ from graphprune.axes.rules import (
     creation,
     indexing,
     joining,
+    losses,
+    matrices,
     pointwise,
     recurrent,
     reductions,
@@ -21,6 +23,8 @@ RULES: Table = merge(
     for module in (
         pointwise,
         reductions,
+        losses,
+        matrices,
         contractions,
         recurrent,
         windows,

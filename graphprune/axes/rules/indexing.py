@@ -141,6 +141,47 @@ def gather(call: Call) -> None:
             call.pin((axis, other), _BY_DATA)
 
 
+def gather_broadcast(call: Call) -> None:
+    """``take_along_dim``: as `gather`, with sizes of one repeated; without ``dim`` all is one dimension."""
+    source, chosen = call["self"], call["indices"]
+    if call["dim"] is None:
+        call.pin(source.dims, _BY_DATA)
+        call.unify_all(call.output.dims, [call.equations.product(chosen.dims)])
+        return
+    along = _along(call)
+    call.broadcast([chosen], call.output.dims)
+    for place in range(len(source.dims)):
+        if place != along:
+            _land(call, [call.output.dims[place]], (source.dims[place],))
+
+
+def take(call: Call) -> None:
+    """Positions of all that there is, one behind the other."""
+    call.pin(call["self"].dims, _BY_DATA)
+    call.unify_all(call.output.dims, call["index"].dims)
+
+
+def segments(call: Call) -> None:
+    """Runs of positions along ``axis``, each reduced; where they begin and end is data."""
+    source, output, along = call["data"], call.output, call.dimension(call["data"], call["axis"])
+    call.pass_others([along], source, output)
+    rest = (
+        axis
+        for name in ("lengths", "indices", "offsets")
+        for operand in call.operands((name,))
+        for axis in operand.dims
+    )
+    call.pin((source.dims[along], output.dims[along], *rest), "which positions belong together is data")
+
+
+def membership(call: Call) -> None:
+    """Whether each element is among others."""
+    for operand in call.operands(("test_elements",)):
+        call.pin(operand.dims, "every element is compared with all of these")
+    for operand in call.operands(("elements",)):
+        call.unify_all(call.output.dims, operand.dims)
+
+
 def scatter(call: Call) -> None:
     """The reverse of `gather`: ``src`` is written, or added, where the index tensor says."""
     source, chosen, values = call["self"], call["index"], call.get("src")
@@ -188,14 +229,24 @@ RULES: Table = {
     "aten.index": index,
     **each("index_put index_put_", index_put),
     "aten.index_select": index_select,
+    "aten.take_along_dim": gather_broadcast,
+    "aten.take": take,
+    "aten.put": stays(_WRITTEN),
+    "aten.isin": membership,
     **each("index_add index_add_", partial(index_write, True)),
-    **each("index_copy index_copy_ index_fill index_fill_", partial(index_write, False)),
+    **each(
+        "index_copy index_copy_ index_fill index_fill_ index_reduce index_reduce_",
+        partial(index_write, False),
+    ),
     "aten.gather": gather,
     **each("scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_", scatter),
     "aten.one_hot": one_hot,
     **each("searchsorted bucketize", sorted_search),
-    **each("histc bincount", stays("values are counted")),
-    "aten.nonzero": stays("positions are returned"),
+    **each("histc bincount histogram unique_consecutive _unique2 unique_dim", stays("values are counted")),
+    **each("nonzero argwhere nonzero_static", stays("positions are returned")),
+    "aten.segment_reduce": segments,
+    "aten.fill_diagonal_": stays("a diagonal is written"),
+    **each("combinations cartesian_prod", stays("every element is put beside every other")),
     **each(
         "masked_select masked_scatter masked_scatter_",
         stays("elements are taken in order, as many as a mask has"),

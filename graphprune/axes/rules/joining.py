@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
 from graphprune.axes.rules.table import Along, Table, by_argument, each
@@ -31,6 +34,34 @@ def stack(call: Call) -> None:
     call.pin(call.output.dims[along], "tensors are stacked along it")
 
 
+def raised_cat(along: int, new: Callable[[int], Sequence[int]], call: Call) -> None:
+    """``hstack`` and its like: tensors of few dimensions get dimensions of size one, then are joined.
+
+    Args:
+        along: the joined dimension of tensors that have enough dimensions.
+        new: the dimensions of size one that a tensor of so many dimensions gets, in the places they have then.
+    """
+    one = call.equations.atom(1)
+    parts = []
+    for operand in call.operands(("tensors",)):
+        dims = list(operand.dims)
+        for place in new(len(dims)):
+            dims.insert(place, one)
+        parts.append(dims)
+    along = min(along, len(parts[0]) - 1)
+    for dims in parts:
+        call.unify_all(call.output.dims, dims, but=[along])
+    call.unify(call.output.dims[along], call.equations.sum(dims[along] for dims in parts))
+
+
+def block_diagonal(call: Call) -> None:
+    """Matrices along a diagonal: rows are the sum of their rows, columns that of their columns."""
+    one = call.equations.atom(1)
+    parts = [(one,) * (2 - len(operand.dims)) + operand.dims for operand in call.operands(("tensors",))]
+    for result, axes in zip(call.output.dims, zip(*parts, strict=True), strict=True):
+        call.unify(result, call.equations.sum(axes))
+
+
 def split(call: Call) -> None:
     """``chunk`` and ``split``: the dimension is the sum of the parts."""
     source, *places = call.operands()
@@ -45,9 +76,11 @@ def split(call: Call) -> None:
 
 
 def select(call: Call) -> None:
-    """One position is taken: it is a segment of size one, the others stay free."""
+    """One position is taken, or written: it is a segment of size one, the others stay free."""
     source, index = call["self"], call["index"]
-    axis = source.dims[_pass(call, source, call.output)]
+    if "src" in call.arguments:
+        call.unify_all(source.dims, call.output.dims)
+    axis = source.dims[_pass(call, source, call.get("src", call.output))]
     if call.equations.pinned(axis):
         return
     if not isinstance(index, int) or call.varies("index"):
@@ -60,11 +93,13 @@ def select(call: Call) -> None:
 def slice_(call: Call) -> None:
     """``x[start:end:step]``: a segment of the dimension, or with a step the outer factor of ``(n step)``.
 
-    ``x.narrow(dim, start, length)`` is one too.
+    ``x.narrow(dim, start, length)`` is one too, and ``slice_scatter`` writes ``src`` there.
     """
-    source = call["self"]
-    along = _pass(call, source, call.output)
-    axis, result = source.dims[along], call.output.dims[along]
+    source, part = call["self"], call.get("src", call.output)
+    if part is not call.output:
+        call.unify_all(source.dims, call.output.dims)
+    along = _pass(call, source, part)
+    axis, result = source.dims[along], part.dims[along]
     if call.varies("start", "end", "length", "step"):
         call.pin((axis, result), _BY_SIZE)
         return
@@ -102,9 +137,14 @@ def glu(call: Call) -> None:
 RULES: Table = {
     **each("cat concat concatenate", cat),
     "aten.stack": stack,
+    "aten.hstack": partial(raised_cat, 1, lambda rank: [0] * (rank == 0)),
+    "aten.vstack": partial(raised_cat, 0, lambda rank: [0] * max(2 - rank, 0)),
+    "aten.dstack": partial(raised_cat, 2, lambda rank: [[0, 1, 2], [0, 2], [2]][rank] if rank < 3 else []),
+    "aten.column_stack": partial(raised_cat, 1, lambda rank: [0, 1][rank:] if rank < 2 else []),
+    "aten.block_diag": block_diagonal,
     **each("chunk split split_with_sizes tensor_split unsafe_chunk", split),
     "aten.unbind": Along(by_argument("dim", default=0), "each position is taken apart"),
-    "aten.select": select,
-    **each("slice narrow", slice_),
+    **each("select select_scatter", select),
+    **each("slice narrow slice_scatter", slice_),
     "aten.glu": glu,
 }

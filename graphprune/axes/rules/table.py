@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from graphprune.axes.call import Call
 
-__all__ = ["Along", "Dims", "Rule", "Table", "by_argument", "each", "last", "merge", "stays"]
+__all__ = ["Along", "Dims", "Rule", "Stays", "Table", "by_argument", "each", "last", "merge", "stays"]
 
 Rule: TypeAlias = Callable[[Call], None]
 Table: TypeAlias = dict[str, Rule]
@@ -60,9 +60,19 @@ class Along:
             call.lined_up(source, along)
 
 
+@dataclass(frozen=True)
+class Stays:
+    """Nothing may be removed from any of the operator's tensors, for this reason."""
+
+    reason: str
+
+    def __call__(self, call: Call) -> None:
+        call.pin_all(self.reason)
+
+
 def stays(reason: str) -> Rule:
-    """Nothing may be removed from any of the operator's tensors."""
-    return lambda call: call.pin_all(reason)
+    """The rule of an operator whose tensors stay as they are; see `Stays`."""
+    return Stays(reason)
 
 
 def merge(tables: Iterable[Mapping[str, Rule]]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import torch
@@ -83,6 +84,67 @@ def diagonal(call: Call) -> None:
     call.unify_all(source.without(taken), result[:-1])
 
 
+def diagonal_embedding(call: Call) -> None:
+    """The last dimension becomes the rows and the columns of a square; a diagonal beside the main one stays."""
+    source, result = call["self"].dims, call.output
+    placed = call.dimensions(result, [call["dim1"], call["dim2"]])
+    for dim in placed:
+        if call["offset"]:
+            call.pin((source[-1], result.dims[dim]), "a diagonal beside the main one")
+        else:
+            call.unify(result.dims[dim], source[-1])
+    call.unify_all(result.without(placed), source[:-1])
+
+
+def flat_diagonal(call: Call) -> None:
+    """All elements in order are the rows, and the columns, of a square."""
+    elements = call.equations.product(call["self"].dims)
+    for axis in call.output.dims:
+        if call["offset"]:
+            call.pin((elements, axis), "a diagonal beside the main one")
+        else:
+            call.unify(axis, elements)
+
+
+def diagonal_write(call: Call) -> None:
+    """A diagonal is written: ``src`` has its positions in the last dimension."""
+    source, written = call["self"], call["src"]
+    call.unify_all(call.output.dims, source.dims)
+    diagonal(replace(call, outputs=(written,)))
+
+
+def grid(call: Call) -> None:
+    """``meshgrid``: a dimension for each vector, the first two in the other order if images are meant ("xy")."""
+    axes = [operand.dims[0] if operand.dims else call.equations.atom(1) for operand in call["tensors"]]
+    if call.get("indexing") == "xy":
+        axes[:2] = axes[1::-1]
+    for output in call.outputs:
+        call.unify_all(output.dims, axes)
+
+
+def broadcast_together(call: Call) -> None:
+    """All tensors become of one shape."""
+    for output in call.outputs:
+        call.unify_all(output.dims, call.output.dims)
+    call.broadcast(call["tensors"], call.output.dims)
+
+
+def sum_to_size(call: Call) -> None:
+    """The reverse of ``expand``: a dimension that becomes one, or is not there, is summed."""
+    call.broadcast([call.output], call["self"].dims)
+
+
+def quarter_turns(call: Call) -> None:
+    """``rot90``: two dimensions change places, or run backwards, or both."""
+    source, result = call["self"], call.output
+    turned = call.dimensions(source, call["dims"])
+    call.unify_all(result.without(turned), source.without(turned))
+    for dim in turned if call["k"] % 4 else ():
+        call.pin((source.dims[dim], result.dims[dim]), "it runs backwards along this dimension")
+    if not call["k"] % 4:
+        call.unify_all(result.dims, source.dims)
+
+
 def triangle(call: Call) -> None:
     """Keeps a triangle of the last two dimensions, which stay."""
     source = call["self"]
@@ -92,10 +154,18 @@ def triangle(call: Call) -> None:
 
 RULES: Table = {
     **each("permute transpose swapaxes swapdims t numpy_T mT movedim adjoint", permutation),
-    **each("view reshape view_as reshape_as _unsafe_view flatten unflatten unsqueeze squeeze", reshape),
+    **each("view reshape view_as reshape_as _unsafe_view flatten unflatten ravel unsqueeze squeeze", reshape),
+    **each("atleast_1d atleast_2d atleast_3d", reshape),
     **each("expand broadcast_to", broadcast),
     **each("repeat tile", repeat),
     "aten.repeat_interleave": repeat_interleave,
     "aten.diagonal": diagonal,
+    "aten.diag_embed": diagonal_embedding,
+    "aten.diagflat": flat_diagonal,
+    "aten.diagonal_scatter": diagonal_write,
+    "aten.meshgrid": grid,
+    "aten.rot90": quarter_turns,
+    "aten.broadcast_tensors": broadcast_together,
+    "aten.sum_to_size": sum_to_size,
     **each("tril triu", triangle),
 }

@@ -7,7 +7,7 @@ from math import isqrt
 from typing import Any
 
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Along, Dims, Rule, Table, each, last
+from graphprune.axes.rules.table import Along, Dims, Rule, Table, each, last, stays
 from graphprune.axes.signature import Signature
 from graphprune.capture.operations import Size
 
@@ -111,6 +111,26 @@ def roi_align(call: Call) -> None:
     call.lined_up(image, (0, 2, 3))
 
 
+def unpool(spatial: int, call: Call) -> None:
+    """Every value goes back to its place in an image of ``output_size``."""
+    source, output = call["self"], call.output
+    lead = len(source.dims) - spatial
+    call.unify_all(source.dims, call["indices"].dims)
+    call.unify_all(source.dims[:lead], output.dims[:lead])
+    call.pin((*source.dims[lead:], *output.dims[lead:]), "values are put where windows had their largest")
+
+
+def fractional(spatial: int, call: Call) -> None:
+    """Windows at random places; the places are an input, by example and channel."""
+    source, samples = call["self"], call["random_samples"]
+    lead = source.dims[:-spatial]
+    for output in call.outputs:
+        call.unify_all(output.dims[:-spatial], lead)
+        call.pin(output.dims[-spatial:], _SLIDES)
+    call.pin((*source.dims[-spatial:], samples.dims[-1]), _SLIDES)
+    call.unify_all(samples.dims[2 - len(lead) : 2], lead)
+
+
 _POOLS = "max_pool{0}d avg_pool{0}d adaptive_avg_pool{0}d adaptive_max_pool{0}d"
 
 
@@ -119,20 +139,23 @@ def _sliding(dims: Dims) -> Rule:
 
 
 RULES: Table = {
-    **each("upsample_linear1d upsample_nearest1d", _sliding(last(1))),
+    **each("upsample_linear1d upsample_nearest1d _upsample_nearest_exact1d", _sliding(last(1))),
     **each(
         "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d _upsample_nearest_exact2d "
         "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
         _sliding(last(2)),
     ),
-    **each("upsample_trilinear3d upsample_nearest3d", _sliding(last(3))),
+    **each("upsample_trilinear3d upsample_nearest3d _upsample_nearest_exact3d", _sliding(last(3))),
     **{
         name: rule
         for n in (1, 2, 3)
         for name, rule in each(_POOLS.format(n), _sliding(partial(_windows, n))).items()
     },
-    "aten.max_pool2d_with_indices": _sliding(partial(_windows, 2)),
-    "aten.grid_sampler": grid_sampler,
+    **{f"aten.max_pool{n}d_with_indices": _sliding(partial(_windows, n)) for n in (1, 2, 3)},
+    **{f"aten.max_unpool{n}d": partial(unpool, n) for n in (2, 3)},
+    **{f"aten.fractional_max_pool{n}d": partial(fractional, n) for n in (2, 3)},
+    "aten.affine_grid_generator": stays("coordinates of positions"),
+    **each("grid_sampler grid_sampler_2d grid_sampler_3d", grid_sampler),
     **each("pad constant_pad_nd", pad),
     **each("pixel_shuffle pixel_unshuffle", pixel_shuffle),
     "aten.channel_shuffle": Signature("b (g k) s+ -> b (k g) s+", ("self",), {"g": "groups"}),
