@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -108,7 +109,8 @@ def operators_of(name: str) -> list[str]:
     """The operators that an exported graph holds in the place of a function of `MADE`, as "aten.add.Tensor"."""
     function, shapes = MADE[name]
     tensors = tuple(torch.rand(shape) for shape in shapes)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some are deprecated, and public all the same
         graph = torch.export.export(_Called(function), tensors, strict=False).graph
     found = (node.target for node in graph.nodes if isinstance(node.target, torch._ops.OpOverload))
     return list(dict.fromkeys(map(str, found)))
