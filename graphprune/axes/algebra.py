@@ -1,9 +1,9 @@
 """The axis algebra: atoms, products and sums, and the two operations on them, *unify* and *pin*.
 
 Every dimension of every tensor is indexed by an axis. An axis is an atom (a named size), a product of axes
-(outer to inner, einops' ``(h d)``) or a sum, the concatenation of axes (``a + b``). While equations are
-collected an axis is a mutable `Axis` node in a union-find forest; afterwards `Equations.solve` returns frozen
-`Atom`, `Product` and `Sum` terms. Nothing here knows about tensors or torch.
+(outer to inner, einops' ``(h d)``), a sum, the concatenation of axes (``a + b``), or another axis in another order.
+While equations are collected an axis is a mutable `Axis` node in a union-find forest; afterwards `Equations.solve`
+returns frozen `Atom`, `Product`, `Sum` and `Permuted` terms. Nothing here knows about tensors or torch.
 
 Example:
     A fused projection of size 12, read as three parts of two heads of two:
@@ -21,19 +21,20 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
-from itertools import count
-from math import prod
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from itertools import chain, count, product
 
 from graphprune.axes.forest import Axis, Undivided
-from graphprune.axes.terms import Atom, Term, product_term, sum_term
+from graphprune.axes.orders import cycles_by_length, inverse
+from graphprune.axes.structure import Structures
+from graphprune.axes.terms import Atom, Term, permuted_term, product_term, sum_term
 
 __all__ = ["Axis", "Equations"]
 
 _Pair = tuple[Axis, Axis]
 
 
-class Equations:
+class Equations(Structures):
     """A growing set of equations between axes; the first term that is solved closes it.
 
     Args:
@@ -47,65 +48,27 @@ class Equations:
         conflict: Callable[[], Hashable] = lambda: "incompatible regrouping",
         undivided: Collection[int] = (),
     ) -> None:
-        self._conflict = conflict
-        self._undivided = undivided
-        self._aligning = False
+        super().__init__(conflict, undivided)
         self._waiting: list[tuple[Axis, Axis, Hashable]] = []
         self._solved: dict[Axis, Term] = {}
-        self._pinned_structures: list[Axis] = []
         self._numbers = count()
-        self._closed = False
-
-    # -- building -----------------------------------------------------------------------------------------
-    def atom(self, size: int) -> Axis:
-        """A new axis of ``size`` about which nothing is known."""
-        return Axis(size)
-
-    def product(self, parts: Iterable[Axis]) -> Axis:
-        """The axis whose index runs over ``parts``, outer to inner. Parts of size 1 carry nothing."""
-        kept = tuple(part for part in parts if part.size != 1)
-        if len(kept) == 1:
-            return kept[0]
-        return Axis(prod(part.size for part in kept), "product", kept) if kept else Axis(1)
-
-    def sum(self, parts: Iterable[Axis]) -> Axis:
-        """The concatenation of ``parts``. Empty parts carry nothing."""
-        kept = tuple(part for part in parts if part.size != 0)
-        if len(kept) == 1:
-            return kept[0]
-        return Axis(sum(part.size for part in kept), "sum", kept) if kept else Axis(0)
-
-    def pin(self, axis: Axis, reason: Hashable) -> None:
-        """Nothing on ``axis`` may be removed, because of ``reason``: every atom of it is given the reason."""
-        self._must_be_open()
-        for atom in self.atoms(axis):
-            atom.pins[reason] = None
-
-    def atoms(self, axis: Axis) -> Iterator[Axis]:
-        """The atoms that ``axis`` is made of at present, in order; one that stands twice comes twice."""
-        node = axis.root()
-        if node.kind == "atom":
-            yield node
-        for part in node.parts:
-            yield from self.atoms(part)
-
-    def pinned(self, axis: Axis) -> bool:
-        """Whether every position of ``axis`` is known to be pinned."""
-        node = axis.root()
-        return bool(node.pins) or (bool(node.parts) and all(self.pinned(part) for part in node.parts))
+        # (units, place within a cycle): of all places the same units, see `_tie`
+        self.ties: list[tuple[Axis, Axis]] = []
 
     # -- unify --------------------------------------------------------------------------------------------
     def unify(self, first: Axis, second: Axis) -> None:
         """The two axes are indexed by the same thing.
 
         Two atoms become one, and an atom that meets a product or a sum becomes that product or sum. Two products
-        (or sums) are walked from the left, and the larger part is divided: (4 3) = (2 6) makes both (2 2 3).
+        (or sums) are walked from the left, and the larger part is divided: (4 3) = (2 6) makes both (2 2 3). An axis
+        that is another one in another order makes that one this one in the reverse order; one that meets itself in
+        another order ties units, see `_tie`.
 
         Raises:
             ValueError: their sizes differ, which is a mistake of the rule that asks for it.
         """
         self._must_be_open()
-        x, y = first.root(), second.root()
+        x, y = self._opened(first), self._opened(second)
         if x is y:
             return
         if x.size != y.size:
@@ -116,15 +79,65 @@ class Equations:
             if self.pinned(x) or self.pinned(y):
                 self._share_pins(x, y)
                 return
+            if "permuted" in (x.kind, y.kind):
+                self._turn(x, y)
+                return
             if not self._aligned(x, y):
                 self._share_pins(x, y, self._conflict())
                 return
-            x, y = x.root(), y.root()
+            x, y = self._opened(x), self._opened(y)
             if x is y:
                 return
-        y.link = x
-        x.pins.update(y.pins)
-        self._note_pins(x)
+        elif x.kind == "permuted" and x.parts[0].root() is y:
+            self._tie(y, x.order, range(y.size))
+            return
+        self._link(y, x)
+
+    def _turn(self, x: Axis, y: Axis) -> None:
+        """Unifies two structures, one of them a permutation, by turning it round.
+
+        If x is b in some order, then b is y in the reverse order.
+        """
+        if self._alike(x, y):
+            return
+        for one, other in ((x, y), (y, x)):
+            if one.kind == "permuted" and (base := one.parts[0].root()).kind == "atom":
+                if other.kind == "permuted" and other.parts[0].root() is base:
+                    self._tie(base, one.order, other.order)
+                else:
+                    self.unify(base, self.permuted(other, inverse(one.order)))
+                return
+        self._share_pins(x, y, self._conflict())
+
+    def _alike(self, x: Axis, y: Axis) -> bool:
+        """Whether the same units stand at every position of both, those that nothing can remove aside."""
+        return self._units(x) == self._units(y)
+
+    def _units(self, axis: Axis) -> list[tuple[tuple[int, int], ...]]:
+        """The units at every position, of atoms that are not pinned."""
+        node = self._opened(axis)
+        if node.kind == "atom":
+            return [() if node.pins else ((id(node), unit),) for unit in range(node.size)]
+        parts = list(map(self._units, node.parts))
+        if node.kind == "permuted":
+            return [parts[0][place] for place in node.order]
+        if node.kind == "sum":
+            return [units for part in parts for units in part]
+        return [tuple(chain(*units)) for units in product(*parts)]
+
+    def _tie(self, atom: Axis, one: Sequence[int], other: Sequence[int]) -> None:
+        """Units ``one[p]`` and ``other[p]`` of an atom are the same for every p: cycles of units go or stay as one.
+
+        All cycles of a length make the factor of a product; the place within a cycle is pinned.
+        """
+        parts, places = [], list[int]()
+        for cycles in cycles_by_length(one, other):
+            within, count = self.atom(len(cycles[0])), self.atom(len(cycles))
+            self.pin(within, self._conflict())
+            self.ties.append((count, within))
+            parts.append(self.product((within, count)))
+            places += [cycle[step] for step in range(within.size) for cycle in cycles]
+        self._link(atom, self.permuted(self.sum(parts), inverse(places)).root())
 
     def _share_pins(self, x: Axis, y: Axis, *more: Hashable) -> None:
         """Two structures of which one cannot change: the other cannot either, however it is cut."""
@@ -184,97 +197,6 @@ class Equations:
             sizes[side] *= part.size
         self._waiting.append((self.product(runs[0]), self.product(runs[1]), self._conflict()))
 
-    # -- structure ----------------------------------------------------------------------------------------
-    def segments(self, axis: Axis) -> list[Axis]:
-        """``axis`` as a concatenation: the parts of a sum; ((a + b) c) counts as (a c) + (b c)."""
-        node = axis.root()
-        if node.kind == "sum":
-            return [piece for part in node.parts for piece in self.segments(part)]
-        if node.kind == "product":
-            outer, *inner = self._factors(node)
-            pieces = self.segments(outer)
-            if len(pieces) > 1:
-                rest = self.product(inner)
-                joined = (self.product((piece, rest)) for piece in pieces)
-                return [segment for piece in joined for segment in self.segments(piece)]
-        return [node]
-
-    def _factors(self, axis: Axis) -> list[Axis]:
-        node = axis.root()
-        if node.kind != "product":
-            return [node]
-        return [factor for part in node.parts for factor in self._factors(part) if factor.size != 1]
-
-    def cut(self, axis: Axis, offset: int) -> tuple[Axis, Axis]:
-        """``axis`` as ``first + second`` with ``first`` of size ``offset``; atoms split where the cut falls.
-
-        >>> equations = Equations()
-        >>> k, two = equations.atom(3), equations.atom(2)
-        >>> first, second = equations.cut(equations.product((k, two)), 3)
-        >>> print(equations.solve(first), "|", equations.solve(second))
-        a0:1 + a1:1 + a0:1 | a1:1 + a0:1 + a1:1
-        """
-        node = axis.root()
-        if offset in (0, node.size):
-            empty = self.atom(0)
-            return (node, empty) if offset else (empty, node)
-        if node.kind == "atom":
-            return self._divide(node, "sum", (self.atom(offset), self.atom(node.size - offset)))
-        if node.kind == "sum":
-            return self._cut_sum(node, offset)
-        return self._cut_product(node, offset)
-
-    def _cut_sum(self, node: Axis, offset: int) -> tuple[Axis, Axis]:
-        first: list[Axis] = []
-        second: list[Axis] = []
-        for part in node.parts:
-            here = min(max(offset, 0), part.size)
-            before, after = self.cut(part, here)
-            first.append(before)
-            second.append(after)
-            offset -= part.size
-        return self.sum(first), self.sum(second)
-
-    def _cut_product(self, node: Axis, offset: int) -> tuple[Axis, Axis]:
-        """Inside a product the cut falls between rows of the outer factor, or within one of its rows."""
-        outer, *inner = self._factors(node)
-        rest = self.product(inner)
-        row, within = divmod(offset, rest.size)
-        before, after = self.cut(outer, row)
-        if not within:
-            return self.product((before, rest)), self.product((after, rest))
-        _, after = self.cut(after, 1)
-        rest_before, rest_after = self.cut(rest, within)
-        head, tail = (self.product((rows, rest)) if rows.size else rows for rows in (before, after))
-        return self.sum((head, rest_before)), self.sum((rest_after, tail))
-
-    def split(self, axis: Axis, outer_size: int) -> tuple[Axis, Axis]:
-        """``axis`` (an atom or a sum) as the product ``(outer inner)`` with ``outer`` of ``outer_size``."""
-        node = axis.root()
-        inner = self.atom(node.size // outer_size)
-        outer = self.atom(outer_size) if node.kind == "atom" else self._split_segments(node, inner)
-        return self._divide(node, "product", (outer, inner))
-
-    def _divide(self, node: Axis, kind: str, parts: _Pair) -> _Pair:
-        """Makes ``node``, which every equation goes on to know, a structure of ``parts``."""
-        self._must_be_open()
-        if self._aligning and node.size in self._undivided:
-            raise Undivided
-        node.kind, node.parts = kind, parts
-        self._note_pins(node)
-        return parts
-
-    def _split_segments(self, node: Axis, inner: Axis) -> Axis:
-        """Rows of ``inner.size`` taken from a sum: whole multiples inside a segment, or one row over several."""
-        rows: list[Axis] = []
-        rest = node
-        while rest.size:
-            count = max(self.segments(rest)[0].size // inner.size, 1)
-            body, rest = self.cut(rest, count * inner.size)
-            rows.append(self.atom(count))
-            self.unify(body, self.product((rows[-1], inner)))
-        return self.sum(rows)
-
     # -- solving ------------------------------------------------------------------------------------------
     def settle(self) -> None:
         """Aligns again what had to wait, for later equations may have split it; what does not align is pinned."""
@@ -293,13 +215,16 @@ class Equations:
         """The frozen term of ``axis``. The first call closes the equations: nothing can be added to them after it."""
         if not self._closed:
             self._close()
-        node = axis.root()
+        node = self._opened(axis)
         if node not in self._solved:
             if node.kind == "atom":
                 self._solved[node] = Atom(next(self._numbers), node.size, tuple(node.pins))
             else:
                 parts = list(map(self.solve, node.parts))
-                self._solved[node] = product_term(parts) if node.kind == "product" else sum_term(parts)
+                if node.kind == "permuted":
+                    self._solved[node] = permuted_term(parts, node.order)
+                else:
+                    self._solved[node] = product_term(parts) if node.kind == "product" else sum_term(parts)
         return self._solved[node]
 
     def _close(self) -> None:
@@ -309,11 +234,3 @@ class Equations:
             for atom in list(self.atoms(structure)):
                 atom.pins = {**structure.root().pins, **atom.pins}
         self._closed = True
-
-    def _note_pins(self, node: Axis) -> None:
-        if node.pins and node.kind != "atom":
-            self._pinned_structures.append(node)
-
-    def _must_be_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("an equation after the first was solved: add all of them before")

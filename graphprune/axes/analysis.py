@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -145,7 +146,8 @@ class _Solver:
             for call in self.calls
             for axes in call.loops
         )
-        mixed = dict.fromkeys((a.root(), b.root()) for call in self.calls for a, b in call.across)
+        across = chain(self.equations.ties, *(call.across for call in self.calls))
+        mixed = dict.fromkeys((a.root(), b.root()) for a, b in across)
         return Analysis(
             terms,
             loops=tuple(loops),

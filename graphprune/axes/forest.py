@@ -12,14 +12,20 @@ class Undivided(Exception):
 
 
 class Axis:
-    """One node of the forest: an atom, or the root of a product or a sum. Identity is what counts."""
+    """One node of the forest: an atom, or the root of a product, a sum or a permutation. Identity is what counts.
 
-    __slots__ = ("kind", "link", "parts", "pins", "size")
+    Position p of a permutation is position ``order[p]`` of its only part.
+    """
 
-    def __init__(self, size: int, kind: str = "atom", parts: tuple[Axis, ...] = ()) -> None:
+    __slots__ = ("kind", "link", "order", "parts", "pins", "size")
+
+    def __init__(
+        self, size: int, kind: str = "atom", parts: tuple[Axis, ...] = (), order: tuple[int, ...] = ()
+    ) -> None:
         self.size = size
         self.kind = kind
         self.parts = parts
+        self.order = order
         self.link: Axis | None = None
         self.pins: dict[Hashable, None] = {}
 

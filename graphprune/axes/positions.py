@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from graphprune.axes.terms import Atom, Sum, Term, atoms, size_of
+from graphprune.axes.terms import Atom, Permuted, Sum, Term, atoms, size_of
 
 __all__ = ["NOTHING", "by_unit", "index_of", "occurrences", "places", "units_at"]
 
@@ -24,6 +24,9 @@ def occurrences(term: Term, atom: Atom, lengths: Mapping[Atom, int]) -> list[Ten
     """
     if isinstance(term, Atom):
         return [torch.arange(atom.size)] if term is atom else []
+    if isinstance(term, Permuted):
+        order = torch.tensor(term.order)
+        return [units[order] for units in occurrences(term.parts[0], atom, lengths)]
     sizes = [size_of(part, lengths) for part in term.parts]
     found = []
     for index, part in enumerate(term.parts):

@@ -1,7 +1,7 @@
 """Frozen axis terms: what the solved equations say of each dimension, and index arithmetic on them.
 
-A term is an `Atom`, a `Product` (outer to inner) or a `Sum` (first to last). All arithmetic is on plain
-integers and numpy-free; sizes of a plan are given as a mapping from atoms to their new sizes.
+A term is an `Atom`, a `Product` (outer to inner), a `Sum` (first to last) or something `Permuted`. All arithmetic is on
+plain integers and numpy-free; sizes of a plan are given as a mapping from atoms to their new sizes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,19 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Union
 
-__all__ = ["Atom", "Product", "Sum", "Term", "atoms", "product_term", "size_of", "sum_term", "terms_with"]
+__all__ = [
+    "Atom",
+    "Permuted",
+    "Product",
+    "Sum",
+    "Term",
+    "atoms",
+    "permuted_term",
+    "product_term",
+    "size_of",
+    "sum_term",
+    "terms_with",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +63,19 @@ class Sum:
         return " + ".join(map(str, self.parts))
 
 
-Term = Union[Atom, Product, Sum]  # noqa: UP007  (a runtime alias of a forward reference)
+@dataclass(frozen=True, eq=False)
+class Permuted:
+    """The positions of its only part in another order: position p is position ``order[p]`` of it."""
+
+    parts: tuple[Term]
+    order: tuple[int, ...]
+    size: int
+
+    def __str__(self) -> str:
+        return f"permuted({self.parts[0]})"
+
+
+Term = Union[Atom, Product, Sum, Permuted]  # noqa: UP007  (a runtime alias of a forward reference)
 
 
 def product_term(parts: Sequence[Term]) -> Term:
@@ -64,6 +88,12 @@ def sum_term(parts: Sequence[Term]) -> Term:
     """The concatenation of ``parts``, flattened."""
     flat = _flat(Sum, parts)
     return flat[0] if len(flat) == 1 else Sum(flat, sum(part.size for part in flat))
+
+
+def permuted_term(parts: Sequence[Term], order: Sequence[int]) -> Term:
+    """The only part in another order."""
+    (part,) = parts
+    return Permuted((part,), tuple(order), part.size)
 
 
 def _flat(kind: type[Product | Sum], parts: Sequence[Term]) -> tuple[Term, ...]:

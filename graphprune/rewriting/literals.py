@@ -181,6 +181,17 @@ def _select(site: _Site, source: Value, dim: int) -> Changes:
     return {"index": site.moved(source, dim, site.operation.arguments["index"])}
 
 
+def _roll(site: _Site) -> Changes:
+    """As far as there are units left in what goes over the end."""
+    source, shifts = site.argument("self"), list(site.raw["shifts"])
+    for place, dim in enumerate(site.operation.arguments["dims"]):
+        size, by = source.shape[dim], site.operation.arguments["shifts"][place]
+        if site.masks.touches(site.term(source, dim)):
+            left = site.kept_before(source, dim, size)
+            shifts[place] = left - site.kept_before(source, dim, size - by % size)
+    return {"shifts": shifts}
+
+
 def _pad(site: _Site) -> Changes:
     amounts = list(site.raw["pad"])
     for pair in range(len(amounts) // 2):
@@ -215,6 +226,7 @@ _LITERALS: dict[str, _Rule] = {
         ("chunk split split_with_sizes tensor_split unsafe_chunk", _split),
         ("slice slice_scatter", _slice),
         ("narrow", _narrow),
+        ("roll", _roll),
         ("select select_scatter", _select),
         ("pad constant_pad_nd", _pad),
         ("scaled_dot_product_attention", _attention),

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import torch
 from torch import fx
 
-from graphprune.axes.terms import Atom, Product, Sum, Term, size_of
+from graphprune.axes.terms import Atom, Permuted, Product, Sum, Term, size_of
 from graphprune.planning.masks import Masks
 
-__all__ = ["Scaled", "resized", "restored"]
+__all__ = ["Scaled", "reordered", "resized", "restored"]
 
 _Sizes = Mapping[Atom, int]
 _Monomial = tuple[Atom, ...]
@@ -47,6 +48,14 @@ def restored(node: fx.Node, term: Term, masks: Masks) -> Any:
     return _scaled(node, term, masks, masks.sizes, {}) if masks.touches(term) else node
 
 
+def reordered(term: Permuted, masks: Masks) -> tuple[int, ...]:
+    """The order of a permutation of which a part is gone: what is left is counted anew."""
+    (kept, _), (base, _) = masks.opened(term), masks.opened(term.parts[0])
+    kept, base = (mask if mask.dim() == 1 else mask[0] for mask in (kept, base))  # alike in every row
+    counted = base.cumsum(0) - 1
+    return tuple(counted[torch.tensor(term.order)[kept]].tolist())
+
+
 def _scaled(node: fx.Node, term: Term, masks: Masks, before: _Sizes, after: _Sizes) -> Scaled:
     """What ``node``, the size of ``term`` with atoms of sizes ``before``, comes to with those ``after``."""
     old, new = _polynomial(term, masks, before), _polynomial(term, masks, after)
@@ -63,7 +72,7 @@ def _polynomial(term: Term, masks: Masks, sizes: _Sizes) -> Counter[_Monomial]:
         number = masks.touches(term)
         return Counter({(): sizes.get(term, term.size)}) if number else Counter({(term,): 1})
     parts = [_polynomial(part, masks, sizes) for part in term.parts]
-    if isinstance(term, Sum):
+    if isinstance(term, Sum | Permuted):
         return sum(parts, Counter())
     assert isinstance(term, Product)
     product: Counter[_Monomial] = Counter({(): 1})

@@ -13,12 +13,14 @@ from torch import fx
 from graphprune.axes.analysis import Analysis, Loops
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
-from graphprune.axes.terms import Atom, Product, Sum, Term
+from graphprune.axes.terms import Atom, Permuted, Product, Sum, Term
 from graphprune.capture.describe import describe
 from graphprune.capture.operators import call
 from graphprune.capture.program import Program
 from graphprune.capture.sizes import reads_size
-from graphprune.planning.plan import Plan
+from graphprune.planning.masks import Masks
+from graphprune.planning.plan import Plan, make_masks
+from graphprune.rewriting.sizes import reordered
 
 __all__ = ["slim_graph"]
 
@@ -30,7 +32,7 @@ def slim_graph(graph: DependencyGraph, plan: Plan, slim: Program) -> DependencyG
     read as one for what is left of the original. A group of one unit is still one.
     """
     sizes = {graph.by_name[name].atom: kept.shape[-1] for name, kept in plan.groups.items()}
-    resized = _Resized(sizes)
+    resized = _Resized(sizes, make_masks(graph, plan.groups))
     terms = {name: tuple(map(resized, dims)) for name, dims in graph.analysis.terms.items()}
     program = _described(slim, terms)
     return DependencyGraph(
@@ -41,8 +43,9 @@ def slim_graph(graph: DependencyGraph, plan: Plan, slim: Program) -> DependencyG
 class _Resized:
     """Terms with new sizes; equal parts stay equal."""
 
-    def __init__(self, sizes: Mapping[Atom, int]) -> None:
+    def __init__(self, sizes: Mapping[Atom, int], masks: Masks) -> None:
         self.sizes = sizes
+        self.masks = masks
         self.known: dict[Term, Term] = {}
 
     def __call__(self, term: Term) -> Term:
@@ -54,6 +57,8 @@ class _Resized:
         if isinstance(term, Atom):
             return Atom(term.number, self.sizes.get(term, term.size), term.pins)
         parts = tuple(map(self, term.parts))
+        if isinstance(term, Permuted):
+            return Permuted((parts[0],), reordered(term, self.masks), parts[0].size)
         if isinstance(term, Sum):
             return Sum(parts, sum(part.size for part in parts))
         return Product(parts, prod(part.size for part in parts))

@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom
 from graphprune.capture.execution import Execution, call_operator, default_dtype
-from graphprune.capture.operators import given_arguments, mutates
+from graphprune.capture.operators import bound, given_arguments, mutates
 from graphprune.planning.region import Regions
 from graphprune.verifying.restricted import is_restricted, run_restricted
 from graphprune.verifying.tensors import Lazy
@@ -112,7 +112,7 @@ class Reference:
 
     def _restricted(self, node: fx.Node, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The operator on the kept part of its tensors, see `run_restricted`."""
-        nodes, given = given_arguments(node), given_arguments(node, args, kwargs)
+        nodes, given = given_arguments(node), bound(node.target, args, kwargs)  # type: ignore[arg-type]
         masks = {
             name: self.region(nodes[name].name).mask(value.dim()).expand(value.shape)
             for name, value in given.items()

@@ -21,7 +21,7 @@ from torch import Tensor, fx
 
 from graphprune.axes.analysis import Analysis, analyse
 from graphprune.axes.groups import find_groups
-from graphprune.axes.terms import Atom, Product, Term, atoms
+from graphprune.axes.terms import Atom, Permuted, Product, Term, atoms
 from graphprune.capture.describe import describe
 from graphprune.capture.operations import Operation, Value
 from graphprune.planning.masks import Masks
@@ -125,6 +125,8 @@ def coordinates(term: Term) -> list[tuple[Atom, Tensor]]:
     """The unit of every atom at each position of ``term``, -1 where the atom does not stand."""
     if isinstance(term, Atom):
         return [(term, torch.arange(term.size))]
+    if isinstance(term, Permuted):
+        return [(atom, units[list(term.order)]) for atom, units in coordinates(term.parts[0])]
     found: list[tuple[Atom, Tensor]] = []
     start = 0
     for index, part in enumerate(term.parts):

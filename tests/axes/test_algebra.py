@@ -30,6 +30,7 @@ class World:
     claims: list[tuple[str, Axis, tuple[Axis, ...]]] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     pins: list[tuple[Axis, str]] = field(default_factory=list)
+    orders: list[tuple[Axis, Axis, list[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.equations = Equations(self._conflict)
@@ -68,7 +69,9 @@ class Step:
 steps = st.lists(
     st.builds(
         Step,
-        st.sampled_from(["product", "product", "sum", "cut", "split", "unify", "unify", "unify", "pin"]),
+        st.sampled_from(
+            ["product", "product", "sum", "cut", "split", "unify", "unify", "unify", "pin", "permuted"]
+        ),
         st.integers(0, 30),
         st.integers(0, 30),
         st.integers(0, 30),
@@ -106,7 +109,7 @@ def _cut(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> No
 
 def _split(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> None:
     divisors = [size for size in range(2, first.size) if first.size % size == 0]
-    if first.root().kind != "product" and divisors:
+    if world.equations.segments(first)[0].kind != "product" and divisors:
         outer, inner = world.equations.split(first, divisors[offset % len(divisors)])
         world.claim("product", first, outer, inner)
 
@@ -118,11 +121,33 @@ def _unify(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> 
     world.claim("same", first, second)
 
 
+def _permuted(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> None:
+    """By turns: backwards, from another place on, and in any order."""
+    order = list(range(first.size))
+    if offset % 3 == 0:
+        order.reverse()
+    elif offset % 3 == 1:
+        order = order[offset % first.size :] + order[: offset % first.size]
+    else:
+        random.Random(offset).shuffle(order)
+    whole = world.equations.permuted(first, order)
+    world.orders.append((whole, first, order))
+    world.axes += [] if whole in world.axes else [whole]
+
+
 def _pin(world: World, first: Axis, second: Axis, offset: int, flip: bool) -> None:
     world.pin(first)
 
 
-_STEPS = {"product": _product, "sum": _sum, "cut": _cut, "split": _split, "unify": _unify, "pin": _pin}
+_STEPS = {
+    "product": _product,
+    "sum": _sum,
+    "cut": _cut,
+    "split": _split,
+    "unify": _unify,
+    "pin": _pin,
+    "permuted": _permuted,
+}
 
 
 # -- soundness ----------------------------------------------------------------------------------------------
@@ -155,6 +180,9 @@ def test_whatever_is_kept_every_equation_holds(sizes: list[int], program: list[S
     for kind, whole, parts in world.claims:
         ours = [kept_positions(world.equations.solve(part), kept) for part in parts]
         assert torch.equal(kept_positions(world.equations.solve(whole), kept), joined(kind, ours))
+    for whole, part, order in world.orders:
+        ours = kept_positions(world.equations.solve(part), kept)
+        assert torch.equal(kept_positions(world.equations.solve(whole), kept), ours[order])
     for axis, term in terms.items():
         assert term.size == axis.size
         assert torch.equal(masks.of(term), kept_positions(term, kept))

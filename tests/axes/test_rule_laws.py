@@ -32,8 +32,6 @@ def test_rules_of_a_family_are_right(family: str, search: Search) -> None:
 # operators whose pinned axes could lose units, as execution shows
 PINNED_ON_PURPOSE = {
     "aten.cumsum": "what is kept could be summed alone; it would be a statistic that the reference must know",
-    "aten.flip": "the result's axis runs backwards, which is no term of the algebra",
-    "aten.rot90": "the result's axis runs backwards, which is no term of the algebra",
     "aten._grouped_mm": "it has no double precision to be verified in, and takes few widths",
     **dict.fromkeys(
         (

@@ -183,7 +183,7 @@ RULES: Table = {
     "aten.group_norm": _GROUP_NORM,
     # they work along a dimension in its order, or reorder it: no position stands for itself
     **each(
-        "cumsum cumprod cummax cummin sort argsort topk roll flip logcumsumexp diff fft_fftshift fft_ifftshift",
+        "cumsum cumprod cummax cummin sort argsort topk logcumsumexp diff fft_fftshift fft_ifftshift",
         Along(by_argument("dim", "dims", default=-1), "{} orders this dimension"),
     ),
     "aten.msort": Along(_first, "{} orders this dimension"),

@@ -134,17 +134,6 @@ def sum_to_size(call: Call) -> None:
     call.broadcast([call.output], call["self"].dims)
 
 
-def quarter_turns(call: Call) -> None:
-    """``rot90``: two dimensions change places, or run backwards, or both."""
-    source, result = call["self"], call.output
-    turned = call.dimensions(source, call["dims"])
-    call.unify_all(result.without(turned), source.without(turned))
-    for dim in turned if call["k"] % 4 else ():
-        call.pin((source.dims[dim], result.dims[dim]), "it runs backwards along this dimension")
-    if not call["k"] % 4:
-        call.unify_all(result.dims, source.dims)
-
-
 def triangle(call: Call) -> None:
     """Keeps a triangle of the last two dimensions, which stay."""
     source = call["self"]
@@ -164,7 +153,6 @@ RULES: Table = {
     "aten.diagflat": flat_diagonal,
     "aten.diagonal_scatter": diagonal_write,
     "aten.meshgrid": grid,
-    "aten.rot90": quarter_turns,
     "aten.broadcast_tensors": broadcast_together,
     "aten.sum_to_size": sum_to_size,
     **each("tril triu", triangle),

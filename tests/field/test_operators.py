@@ -1,0 +1,187 @@
+"""Operators that public models call between their layers: they prune through, and equal the zeroed original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from at_batches import right_at_batches, right_in_onnx
+from black_box import reproducible  # noqa: F401  (a fixture)
+from torch import Tensor, nn
+
+import graphprune as gp
+
+X = torch.zeros(2, 5, 6)
+
+
+class Net(nn.Module):
+    """Layers that prune, around what a function does with two tensors [batch, 5, 8]."""
+
+    def __init__(self, function: Callable[[Net, Tensor, Tensor], Tensor], width: int = 8) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(6, 8)
+        self.last = nn.Linear(width, 4)
+        self.vector, self.square = nn.Parameter(torch.rand(8)), nn.Parameter(torch.rand(8, 8))
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function(self, self.a(x).tanh(), self.b(x).tanh()))
+
+
+# what removed units at zero leave no trace in; the width of the result; the layers that lose half of their outputs
+_EXACT: dict[str, tuple[Callable[[Net, Tensor, Tensor], Tensor], int, str]] = {
+    "distances": (
+        lambda m, x, y: torch.stack([F.cosine_similarity(x, y, -1), torch.linalg.vecdot(x, y)], -1),
+        2,
+        "ab",
+    ),
+    "products": (
+        lambda m, x, y: torch.tensordot(x, m.square, ([2], [0])) + torch.inner(y, m.square),
+        8,
+        "ab",
+    ),
+    "a chain": (
+        lambda m, x, y: torch.linalg.multi_dot([x.flatten(0, 1), m.square, m.square.T]).view_as(x),
+        8,
+        "a",
+    ),
+    "norms": (lambda m, x, y: torch.linalg.norm(x, dim=-1, keepdim=True) * y, 8, "ab"),
+    "special functions": (
+        lambda m, x, y: x * torch.special.i0e(y) * torch.special.xlog1py(x, y.abs()),
+        8,
+        "ab",
+    ),
+    "other names": (lambda m, x, y: torch.arctan(x).clip(-0.5, 0.5) + torch.negative(y), 8, "ab"),
+    "stacks": (lambda m, x, y: torch.dstack([x, y]), 16, "ab"),
+    "splits": (lambda m, x, y: torch.cat(torch.dsplit(x, [4]), 2) * y, 8, "ab"),
+    "broadcast": (lambda m, x, y: sum(torch.broadcast_tensors(x, m.vector)), 8, "a"),
+    "written": (
+        lambda m, x, y: torch.select_scatter(x, y[:, 0], 1, -1) + torch.slice_scatter(x, y[:, :1], 1, 0, 1),
+        8,
+        "ab",
+    ),
+    "order": (lambda m, x, y: x.kthvalue(2, 1, True).values + y.quantile(0.3, 1, True).expand_as(y), 8, "ab"),
+    "a diagonal": (lambda m, x, y: torch.diag_embed(x).sum(-1) + y, 8, "ab"),
+    "backwards": (lambda m, x, y: x.flip(2) + y, 8, "ab"),
+    "backwards and forwards": (lambda m, x, y: x + x.flip(2) + y, 8, "ab"),
+    "joined backwards": (lambda m, x, y: torch.cat([x, y], 2).flip(2), 16, "ab"),
+    "turned": (lambda m, x, y: torch.rot90(x, 2, [1, 2]) * y, 8, "ab"),
+    "rolled": (lambda m, x, y: x.roll(3, 2) + y, 8, "ab"),
+    "rolled back": (lambda m, x, y: x.roll(-3, -1).roll(3, 2) + y, 8, "ab"),
+}
+
+
+_IN_ONNX = {
+    "products",
+    "norms",
+    "stacks",
+    "splits",
+    "backwards",
+    "backwards and forwards",
+    "turned",
+    "rolled",
+}
+
+
+@pytest.mark.parametrize("name", _EXACT)
+def test_pruned_through(name: str, tmp_path: Path) -> None:
+    function, width, layers = _EXACT[name]
+    model = Net(function, width)
+    result = right_at_batches(model, X, ratio=0.5)
+    for layer in layers:
+        assert result.model.get_parameter(f"{layer}.weight").shape[0] < 8, layer
+    if name in _IN_ONNX:
+        right_in_onnx(model, X, result, tmp_path / "out")
+
+
+# what is defined on the units that are left; the verdict compares it with that
+_STATISTICS: dict[str, tuple[Callable[[Net, Tensor, Tensor], Tensor], int]] = {
+    "losses": (
+        lambda m, x, y: torch.stack(
+            [
+                F.mse_loss(x, y),
+                F.smooth_l1_loss(x, y),
+                F.kl_div(x, y.sigmoid(), reduction="sum"),
+                F.huber_loss(x, y),
+            ]
+        ).expand(x.shape[0], 4),
+        4,
+    ),
+    "distances": (
+        lambda m, x, y: torch.stack(
+            [F.pairwise_distance(x, y), F.triplet_margin_loss(x, y, -x).expand(x.shape[:2])], -1
+        ),
+        2,
+    ),
+    "extremes": (
+        lambda m, x, y: torch.stack([*x.aminmax(dim=-1), y.nanmean(-1), y.quantile(0.4, -1)], -1),
+        4,
+    ),
+    "matrices": (
+        lambda m, x, y: torch.stack([torch.linalg.matrix_norm(x), torch.linalg.matrix_norm(y, "nuc")], -1),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _STATISTICS)
+def test_what_is_defined_on_what_is_left(name: str) -> None:
+    function, width = _STATISTICS[name]
+    result = gp.shrink(Net(function, width), X, ratio=0.5)
+    assert result.verdict.passed
+    assert result.model.a.weight.shape[0] == 4
+
+
+class Pooled(nn.Module):
+    """A decoder that puts values back to where pooling found them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, places = F.max_pool2d(self.down(x).relu(), 2, return_indices=True)
+        return self.up(F.max_unpool2d(y, places, 2))
+
+
+class Bags(nn.Module):
+    """Bags of words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.last = nn.EmbeddingBag(30, 8), nn.Linear(8, 4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.last(self.table(ids).relu())
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "tensor", "dim"),
+    [
+        (Pooled(), torch.zeros(2, 3, 8, 8), "down.weight", 0),
+        (Bags(), torch.randint(30, (3, 5), generator=torch.Generator().manual_seed(0)), "table.weight", 1),
+    ],
+    ids=["unpooling", "bags"],
+)
+def test_layers_that_look_up_and_put_back(model: nn.Module, inputs: Tensor, tensor: str, dim: int) -> None:
+    result = gp.shrink(model, inputs, ratio=0.5)
+    assert result.verdict.passed
+    assert result.model.get_parameter(tensor).shape[dim] == 4
+
+
+def test_a_permutation_keeps_the_same_units() -> None:
+    """Backwards, unit i of the first layer is column 7 - i of the second."""
+    result = gp.shrink(Net(lambda m, x, y: x.flip(2)), X, ratio=0.5)
+    made, read = result.plan.kept["a.weight"][0], result.plan.kept["last.weight"][1]
+    assert torch.equal(made, (7 - read).flip(0))
+    assert result.plan.sizes == {"a.weight:0": 4}
+
+
+def test_units_that_stand_for_each_other_go_together() -> None:
+    result = gp.shrink(Net(lambda m, x, y: x + x.flip(2)), X, ratio=0.5)
+    kept = result.plan.kept["a.weight"][0]
+    assert torch.equal(kept, (7 - kept).flip(0))
+    assert len(kept) == 4
