@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from graphprune.axes.rules import joining, pointwise, views
+from graphprune.axes.rules import joining, orders, pointwise, views
 from graphprune.lossless.facts import PRODUCTS, Fact, KnownCall, Transfer, count, everywhere, factors
 
 __all__ = ["CREATORS", "POINTWISE", "REARRANGED", "WINDOWS", "transfer"]
@@ -20,13 +20,18 @@ __all__ = ["CREATORS", "POINTWISE", "REARRANGED", "WINDOWS", "transfer"]
 CREATORS = frozenset(f"aten.{name}_like" for name in "zeros ones full".split()) | {
     f"aten.new_{name}" for name in "zeros ones full".split()
 }
-POINTWISE = frozenset(pointwise.RULES) - CREATORS - {"aten.empty_like", "aten.bernoulli", "aten.fill"}
+POINTWISE = (
+    frozenset(pointwise.RULES)
+    - CREATORS
+    - {f"aten.{name}" for name in "empty_like bernoulli fill fake_quantize_per_channel_affine".split()}
+)
 REARRANGED = (
     frozenset(views.RULES)
     | (frozenset(joining.RULES) - {"aten.glu"})
     | {f"aten.{name}" for name in "pixel_shuffle pixel_unshuffle channel_shuffle im2col".split()}
     | {f"aten.upsample_nearest{rank}d" for rank in (1, 2, 3)}
-    | {f"aten.{name}" for name in "pad constant_pad_nd flip roll index index_select gather".split()}
+    | frozenset(orders.RULES)
+    | {f"aten.{name}" for name in "pad constant_pad_nd index index_select gather".split()}
 )
 WINDOWS = frozenset(
     f"aten.{name}pool{rank}d" for name in "max_ avg_ adaptive_avg_".split() for rank in (1, 2, 3)
@@ -42,14 +47,20 @@ def transfer(step: KnownCall, result: Any) -> Any:
     return row(step, result) if row else everywhere(result, False)
 
 
-def _pointwise(step: KnownCall, result: Tensor) -> Tensor:
+def _everything(step: KnownCall) -> Tensor:
     """Known where everything at that place is."""
     return reduce(torch.logical_and, (fact.known for fact in step.facts))
 
 
+def _pointwise(step: KnownCall, result: Any) -> Any:
+    """The same for each of the results."""
+    known = _everything(step)
+    return pytree.tree_map(lambda _: known, result)
+
+
 def _product(step: KnownCall, result: Tensor) -> Tensor:
     """Known too where one factor is zero."""
-    known = _pointwise(step, result)
+    known = _everything(step)
     for fact in step.facts:
         known = known | ~fact.nonzero
     return known

@@ -115,15 +115,6 @@ def _quantile(given: Arguments, masks: Masks) -> Cut:
     return arguments | {"q": _take(wanted, masks["q"])}, first & landing
 
 
-def _covariance(given: Arguments, masks: Masks) -> Cut:
-    """The rows that are left, with one another; the columns that are left."""
-    mask = masks["self"]
-    rows = mask.any(-1)
-    columns = mask.any(0) if mask.dim() > 1 else mask
-    arguments = {**given, "self": _take(given["self"], mask)} | _along(given, columns, "fweights", "aweights")
-    return arguments, rows[:, None] & rows if mask.dim() > 1 else rows
-
-
 def _matrices(given: Arguments, masks: Masks) -> Cut:
     """Whole matrices are left out; a matrix of zeros would have no inverse."""
     first = next(mask for mask in masks.values())
@@ -262,7 +253,6 @@ _CUTTERS: dict[str, Callable[[Arguments, Masks], Cut]] = {
     **dict.fromkeys(_SCORES.split(), _classes),
     **dict.fromkeys("pairwise_distance triplet_margin_loss cosine_embedding_loss".split(), _vectors),
     **dict.fromkeys("quantile nanquantile".split(), _quantile),
-    **dict.fromkeys("cov corrcoef".split(), _covariance),
     **dict.fromkeys("linalg_matrix_norm nuclear_norm".split(), _matrix),
     "linalg_norm": _reduction,
     **dict.fromkeys("softmax log_softmax _softmax _log_softmax renorm".split(), _pointwise),

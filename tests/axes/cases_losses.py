@@ -132,11 +132,7 @@ _ORDERED = [
     *rows("quantile.scalar nanquantile.scalar", on(x("a b c"), 0.3, -1), masked=formulas.quantile),
     *rows("kthvalue", on(x("a b c"), 1), on(x("a b c"), 2, 1, True)),
     *rows("mode nanmedian.dim", on(x("a b c"), 1), on(x("a b c"), 0, True)),
-    *rows("cov", on(x("a b")), on(x("a b"), correction=0), least=2, masked=formulas.cov),
-    *rows(
-        "cov", on(x("a b"), aweights=x("b", "positive"), correction=0), least=2, masked=formulas.cov, note="w"
-    ),
-    *rows("corrcoef", on(x("a b")), least=2, masked=formulas.corrcoef),
+    *rows("cov corrcoef", on(x("a b"))),
     *rows("renorm", on(x("a b c"), 2, 1, 0.5), on(x("a b"), 1, -1, 0.5), masked=formulas.renorm),
     *rows("norm_except_dim", on(x("a b c"), 2, 0), on(x("a b c"), 2, 1)),
 ]

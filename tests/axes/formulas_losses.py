@@ -12,9 +12,7 @@ from torch import Tensor
 
 __all__ = [
     "binary_cross_entropy",
-    "corrcoef",
     "cosine_embedding",
-    "cov",
     "cross_entropy",
     "dist",
     "extremes",
@@ -222,29 +220,6 @@ def quantile(arguments: Arguments, masks: Masks) -> Tensor:
         share = float(wanted)
         return _by_rows(lambda values: _at(values, share))(arguments, masks)
     return torch.stack([quantile({**arguments, "q": float(share)}, masks) for share in wanted])
-
-
-def _moments(arguments: Arguments, masks: Masks) -> Tensor:
-    x = arguments["self"]
-    mask = masks["self"].expand(x.shape)
-    columns = mask.any(0)
-    weights = columns.double()
-    for name in ("fweights", "aweights"):
-        if arguments.get(name) is not None:
-            weights = weights * arguments[name]
-    mean = (x * weights).sum(1, keepdim=True) / weights.sum()
-    squares = torch.einsum("ik,jk,k->ij", x - mean, x - mean, weights)
-    return squares / (weights.sum() - arguments.get("correction", 1))
-
-
-def cov(arguments: Arguments, masks: Masks) -> Tensor:
-    return _moments(arguments, masks)
-
-
-def corrcoef(arguments: Arguments, masks: Masks) -> Tensor:
-    covariances = _moments(arguments, masks)
-    spread = covariances.diagonal() ** 0.5
-    return covariances / spread[:, None] / spread
 
 
 def renorm(arguments: Arguments, masks: Masks) -> Tensor:

@@ -148,8 +148,9 @@ class Flipped(nn.Module):
 
 def test_flip_over_channels() -> None:
     result = shrunk(Flipped(), IMAGE)
-    assert sizes(result) == {"second.weight:0": 10}
-    assert pins(result, "first.weight", 0) == {"flip orders this dimension"}
+    assert sizes(result) == {"first.weight:0": 8, "second.weight:0": 10}
+    kept = result.plan.kept
+    assert torch.equal(kept["first.weight"][0], (7 - kept["second.weight"][1]).flip(0))
 
 
 class SelfAttention(nn.Module):

@@ -50,7 +50,13 @@ def forget() -> Iterator[None]:
 
 # at capture, squeeze is told its dimensions; the grouped product has no kernel in float64, where laws are tried;
 # what is random cannot be compared, and what crashes on operands that do not fit cannot be searched for needless pins
-NOT_COMPARABLE = ("aten.squeeze.default", "aten._grouped_mm.default")
+NOT_COMPARABLE = (
+    "aten.squeeze.default",
+    "aten._grouped_mm.default",
+    "aten.fake_quantize_per_channel_affine.default",
+)
+# of matrices that must stay positive, or symmetric, when every number is multiplied with another one
+STRICT = ("cholesky", "logdet", "linalg_ldl", "linalg_eigh", "linalg_eigvalsh")
 
 
 @pytest.mark.parametrize("family", TABLES)
@@ -58,6 +64,7 @@ def test_our_own_rules_pass(family: str) -> None:
     """An error of `check_rule` names the operator, the axis and the figure."""
     for row in TABLES[family]:
         skipped = row.random or row.crashes or row.op in NOT_COMPARABLE or "bernoulli" in row.op
+        skipped = skipped or any(name in row.op for name in STRICT)
         if not skipped and not row.family.endswith("_"):
             args, kwargs = row.make(Draw(4))
             report = gp.check_rule(row.overload, *args, **kwargs)

@@ -74,6 +74,9 @@ CASES: dict[str, tuple[Function, tuple[int, ...], float]] = {
     "linear along channels": (lambda x, w: F.linear(x.permute(0, 2, 3, 1), w), (5, 4), 0),
     "matmul": (lambda x, w: x.flatten(2) @ x.flatten(2).mT, (1,), 1 / 2),
     "einsum": (lambda x, w: torch.einsum("bchw,co->bchwo", x, w), (4, 2), 1 / 2),
+    "one of two results": (lambda x, w: torch.frexp(x)[0], (1,), 1 / 2),
+    "a quarter turn": (lambda x, w: torch.rot90(x, 1, [1, 2]), (1,), 1 / 2),
+    "rolled channels": (lambda x, w: x.roll(1, 1), (1,), 1 / 2),
     "attention": (lambda x, w: F.scaled_dot_product_attention(*[x.flatten(2).mT] * 3), (1,), 1 / 4),
     "an operator without a row": (lambda x, w: torch.cumsum(x, 1), (1,), 0),
 }

@@ -110,6 +110,10 @@ def kron(call: Call) -> None:
     )
     for result, *pair in zip(call.output.dims, left, right, strict=True):
         call.unify(result, call.equations.product(pair))
+    for operand in (call["self"], call["other"]):  # every copy of a tensor has the same units
+        call.across.extend(
+            (axis, other) for axis in operand.dims for other in operand.dims if axis is not other
+        )
 
 
 def trace(call: Call) -> None:

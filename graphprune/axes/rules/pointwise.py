@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphprune.axes.call import Call
-from graphprune.axes.rules.table import Table, each
+from graphprune.axes.rules.table import Table, each, stays
 
 __all__ = ["RULES"]
 
@@ -66,17 +66,10 @@ def prelu(call: Call) -> None:
         call.unify(channels.dims[1], weight.dims[0])
 
 
-def per_channel(call: Call) -> None:
-    """Scales and zero points have one entry per position of ``axis``."""
-    unary(call)
-    channels = call["self"].dims[call.dimension(call["self"], call["axis"])]
-    call.unify_all((call["scale"].dims[0], call["zero_point"].dims[0]), (channels, channels))
-
-
 # an in-place operator, "relu_", writes through the view it is given
 RULES: Table = {
     **each(_UNARY + _in_place(_UNARY) + _UNARY_ONLY, unary),
     **each(_BROADCAST + _in_place(_BROADCAST) + _BROADCAST_ONLY, broadcast),
     "aten.prelu": prelu,
-    "aten.fake_quantize_per_channel_affine": per_channel,
+    "aten.fake_quantize_per_channel_affine": stays("its kernel takes scales in single precision only"),
 }

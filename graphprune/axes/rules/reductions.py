@@ -7,7 +7,7 @@ softmax is a *statistic*: after removing coordinates it is that of the kept ones
 from __future__ import annotations
 
 from graphprune.axes.call import Call, Operand
-from graphprune.axes.rules.table import Along, Table, by_argument, each
+from graphprune.axes.rules.table import Along, Table, by_argument, each, stays
 from graphprune.axes.signature import Signature
 
 __all__ = ["RULES"]
@@ -107,17 +107,6 @@ def renorm(call: Call) -> None:
     call.lined_up(source, _others(call))
 
 
-def covariance(call: Call) -> None:
-    """Every row with every other; an average over the columns."""
-    source = call["self"]
-    rows = source.dims[:-1]
-    for axis in call.output.dims:
-        call.unify(axis, rows[0])
-    for operand in call.operands(("fweights", "aweights")):
-        call.unify(operand.dims[0], source.dims[-1])
-    call.across.extend((source.dims[-1], row) for row in rows)
-
-
 def cross(call: Call) -> None:
     """Vectors of three coordinates along ``dim``, or along the first dimension of that size."""
     given = call.get("dim")
@@ -169,7 +158,7 @@ RULES: Table = {
     "aten.norm_except_dim": Along(_others),
     "aten.renorm": renorm,
     **each("quantile nanquantile", quantile),
-    **each("cov corrcoef", covariance),
+    **each("cov corrcoef", stays("every row is compared with every other; of a single row it is a number")),
     **each("trapezoid cumulative_trapezoid", area),
     # a position of what is left would mean another one
     **each(
