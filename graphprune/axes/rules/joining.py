@@ -31,7 +31,7 @@ def cat(call: Call) -> None:
 def stack(call: Call) -> None:
     """A new dimension with one position per tensor; its positions stay."""
     along = _pass(call, call.output, *call.operands(("tensors",)))
-    call.pin(call.output.dims[along], "tensors are stacked along it")
+    call.pin(call.output.dims[along], "tensors are stacked along it, each made by layers of its own")
 
 
 def raised_cat(along: int, new: Callable[[int], Sequence[int]], call: Call) -> None:

@@ -172,8 +172,11 @@ RULES: Table = {
     "aten.group_norm": _GROUP_NORM,
     # they work along a dimension in its order, or reorder it: no position stands for itself
     **each(
-        "cumsum cumprod cummax cummin sort argsort topk logcumsumexp diff fft_fftshift fft_ifftshift",
+        "cumsum cumprod cummax cummin sort argsort logcumsumexp diff fft_fftshift fft_ifftshift",
         Along(by_argument("dim", "dims", default=-1), "{} orders this dimension"),
+    ),
+    "aten.topk": Along(
+        by_argument("dim", default=-1), "which positions are chosen is data: of fewer, others would be chosen"
     ),
     "aten.msort": Along(_first, "{} orders this dimension"),
     **each(_FOURIER, Along(_transformed, "a Fourier transform mixes this dimension", mixed=True)),
