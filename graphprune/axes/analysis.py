@@ -44,6 +44,7 @@ class Analysis:
             some operator mixes them; see `Call.across`.
         unruled: operators without a rule, with the operations concerned.
         sizes: operation name → its integer arguments that are the sizes of axes.
+        points: value name of a stored vector → the axis whose positions are its numbers.
     """
 
     terms: Mapping[str, tuple[Term, ...]]
@@ -51,6 +52,7 @@ class Analysis:
     across: frozenset[tuple[Atom, Atom]]
     unruled: Mapping[str, tuple[str, ...]]
     sizes: Mapping[str, Mapping[str, Term]] = field(default_factory=dict)
+    points: Mapping[str, Term] = field(default_factory=dict)
 
     @cached_property
     def atoms(self) -> dict[Atom, None]:
@@ -68,6 +70,7 @@ class _Solver:
         self.equations = Equations(self._conflict, batch)
         self.dims: dict[str, tuple[Axis, ...]] = {}
         self.calls: list[Call] = []
+        self.points: dict[str, Axis] = {}
         self.unruled: dict[str, list[str]] = {}
 
     def _conflict(self) -> Reason:
@@ -112,7 +115,7 @@ class _Solver:
         self.current = operation
         arguments = {name: self._bound(value) for name, value in operation.arguments.items()}
         outputs = tuple(map(self.operand, operation.outputs))
-        call = Call(operation, arguments, outputs, self.equations, batch=self.batch)
+        call = Call(operation, arguments, outputs, self.equations, batch=self.batch, points=self.points)
         rule = find_rule(operation.op)
         if rule is None:
             self._refuse(call, f"no rule for {operation.op}", "register a rule for it: graphprune.rule")
@@ -160,6 +163,7 @@ class _Solver:
                 for call in self.calls
                 if call.sizes
             },
+            points={name: solve(axis) for name, axis in self.points.items()},
         )
 
 

@@ -60,6 +60,7 @@ class Call:
             must keep the same units of ``kept``. ``x @ w`` with x[n, i] and w[i, o] sums over i; the units of i
             that are left must be the same in every row n, so the pair is (i, n). A rule appends to it.
         sizes: argument → the axis whose size that integer argument is, such as ``groups``. A rule adds to it.
+        points: stored vector → the axis whose positions are its numbers, see `Value.positions`; one for all calls.
         batch: numbers that stand for a size not known before the model runs, and its name: ``{1009: "batch"}``.
     """
 
@@ -71,6 +72,7 @@ class Call:
     across: list[tuple[Axis, Axis]] = field(default_factory=list)
     sizes: dict[str, Axis] = field(default_factory=dict)
     batch: Mapping[int, str] = field(default_factory=dict)
+    points: dict[str, Axis] = field(default_factory=dict)
 
     # -- what is given ------------------------------------------------------------------------------------
     def __getitem__(self, name: str) -> Any:

@@ -158,7 +158,7 @@ def _capture(
     _refuse_random(graph)
     stored = _used(graph, stored)
     _refuse_keywords(stored)
-    description = describe(graph)
+    description = describe(graph, stored)
     return Program(
         graph=graph,
         stored=stored,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.operations import Operation, Size, Value
 from graphprune.capture.operators import arguments, module_path, mutates
+from graphprune.capture.program import Stored
 
 __all__ = ["Description", "describe", "is_users", "source_line", "within_package"]
 
@@ -44,8 +47,12 @@ class _Sizes:
         return int(expression.xreplace({s: sympy.Integer(p) for s, p in self.symbols.items()}))
 
 
-def describe(graph: fx.Graph) -> Description:
-    """One `Operation` for each operator that makes or writes tensors. Operators that only compute sizes have none."""
+def describe(graph: fx.Graph, stored: Mapping[str, Stored] | None = None) -> Description:
+    """One `Operation` for each operator that makes or writes tensors. Operators that only compute sizes have none.
+
+    Args:
+        stored: the program's tensors by name, which may say positions.
+    """
     sizes = _Sizes()
     values: dict[str, Value] = {}
     results: dict[fx.Node, Any] = {}
@@ -54,6 +61,8 @@ def describe(graph: fx.Graph) -> Description:
         if node.op == "output":
             continue
         result = _values(node.name, node.meta.get("val"), sizes)
+        if isinstance(result, Value) and node.op == "get_attr" and stored is not None:
+            result = replace(result, positions=_positions(node, stored))
         if node.target is operator.getitem and isinstance(results.get(node.args[0]), tuple):
             result = results[node.args[0]][node.args[1]]
         elif node.op == "call_function" and ((outputs := tuple(_flat(result))) or mutates(node)):
@@ -64,6 +73,23 @@ def describe(graph: fx.Graph) -> Description:
             values[node.name] = result
     primes = tuple(dict.fromkeys(sizes.symbols.values()))
     return Description(tuple(operations), values, primes)
+
+
+_READERS = (torch.ops.aten.index.Tensor, torch.ops.aten.index_select.default)
+
+
+def _positions(node: fx.Node, stored: Mapping[str, Stored]) -> tuple[int, ...]:
+    """The numbers of a stored vector that is read as positions, and as nothing else."""
+    item = stored[str(node.target)]
+    tensor = item.tensor
+    whole = tensor.dtype in (torch.int64, torch.int32) and tensor.dim() == 1 and item.kind != "parameter"
+    return tuple(tensor.tolist()) if whole and all(_says_positions(node, user) for user in node.users) else ()
+
+
+def _says_positions(node: fx.Node, user: fx.Node) -> bool:
+    """Whether ``user`` reads other tensors at the numbers of ``node``, along one dimension."""
+    alone = user.all_input_nodes.count(node) == 1 and len(user.all_input_nodes) == 2
+    return alone and user.target in _READERS and user.args[0] is not node
 
 
 def _values(name: str, meta: Any, sizes: _Sizes) -> Any:

@@ -18,11 +18,13 @@ class Value:
 
     ``shape`` holds plain integers. A dimension that depends on the batch size holds a multiple of a large
     prime that stands for it, so that no other factor can be mistaken for the batch (see `Program.batch_primes`).
+    ``positions`` are the numbers of a stored vector from which operators read nothing but positions of a dimension.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    positions: tuple[int, ...] = ()
 
 
 class Size(int):

@@ -152,7 +152,7 @@ def _with_biases(program: Program, biases: Mapping[str, str]) -> Program:
                 held = new.create_node("get_attr", name, name=name.replace(".", "_"))
             held.meta["val"] = torch.empty_like(program.stored[name].tensor, device="meta")
             set_arguments(copy, {"bias": held})
-    description = describe(new)
+    description = describe(new, program.stored)
     attributes = {node.name: str(node.target) for node in new.nodes if node.op == "get_attr"}
     return dataclasses.replace(
         program,

@@ -79,6 +79,7 @@ def _analysis(old: Analysis, terms: Mapping[str, tuple[Term, ...]], resized: _Re
         terms=terms,
         loops=tuple(Loops(loop.operation, loop.layer, tuple(map(resized, loop.terms))) for loop in old.loops),
         across=frozenset((resized.atom(one), resized.atom(other)) for one, other in old.across),
+        points={name: resized(term) for name, term in old.points.items()},
         sizes={
             name: {argument: resized(term) for argument, term in sizes.items()}
             for name, sizes in old.sizes.items()

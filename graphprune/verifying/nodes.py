@@ -74,7 +74,7 @@ def compare_nodes(
     cast = dtype if dtype is torch.float64 else None
     inputs = [in_dtype(leaf, cast) for leaf in inputs]
     reference = Reference(graph, make_masks(graph, claim.plan.groups).kept, inputs)
-    ours = steps(slim.graph, restricted(tensors, claim.plan.kept), inputs, cast)
+    ours = steps(slim.graph, restricted(tensors, graph, claim.plan), inputs, cast)
     limit, worst, at = TOLERANCE[dtype], 0.0, ""
     outputs: dict[str, Tensor] = {}
     batches: dict[int, int] = {}
@@ -143,7 +143,9 @@ def _where(graph: DependencyGraph, node: fx.Node) -> str:
 
 
 def _counts_cut(reference: Reference, node: fx.Node) -> bool:
-    """Whether the node is a size of which a part was removed; what is computed from it is compared."""
+    """Whether the node is a size, or says positions, of which a part was removed; what is computed from it is compared."""
+    if node.name in reference.graph.analysis.points:
+        return True
     return reads_size(node) and not all(
         reference.region(source.name).whole for source in node.all_input_nodes
     )
@@ -189,13 +191,19 @@ def relative_error(expected: Tensor, given: Tensor) -> float:
     return difference / max(scale, torch.finfo(expected.dtype).smallest_normal) if scale else difference
 
 
-def restricted(tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> Lazy:
+def restricted(tensors: Mapping[str, Tensor], graph: DependencyGraph, plan: Plan) -> Lazy:
     """Stored tensors cut to the plan. The indexing is our own, so that a fault of rewriting is no fault here."""
+    masks = make_masks(graph, plan.groups)
+    positions = {graph.program.attributes[name]: term for name, term in graph.analysis.points.items()}
 
     def make(name: str) -> Tensor:
         tensor = tensors[name]
-        for dim, indices in kept.get(name, {}).items():
+        for dim, indices in plan.kept.get(name, {}).items():
             tensor = tensor[tuple([slice(None)] * dim + [indices])]
+        if name in positions and masks.touches(positions[name]):
+            left = masks.of(positions[name]).nonzero().flatten().tolist()
+            numbers = [left.index(number) for number in tensor.tolist()]
+            tensor = torch.tensor(numbers, dtype=tensor.dtype, device=tensor.device)
         return tensor
 
     return Lazy(tensors, make)

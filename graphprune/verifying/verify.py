@@ -79,7 +79,7 @@ def verify(
         return Verdict(tuple(checks))
     checks.append(layers_equal("layers equal the program", program, module, {}, compared))
     checks.append(layers_hold(slim, module))
-    drawn = restricted(_randomised(program, seed, dtype), plan.kept)
+    drawn = restricted(_randomised(program, seed, dtype), graph, plan)
     # fused kernels are not counted on CPU; in float64 there are none for recurrent layers
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         checks.append(random_layers_equal(program, module, drawn, random, dtype))
@@ -145,7 +145,7 @@ def _widest(program: Program) -> torch.dtype:
 
 def _tensors_as_planned(graph: DependencyGraph, plan: Plan, slim: Program) -> Check:
     """Every stored tensor is exactly the planned part of the original, and as trainable, tied and persistent."""
-    planned = restricted(converted(graph.program.stored, None), plan.kept)
+    planned = restricted(converted(graph.program.stored, None), graph, plan)
     wrong = [
         name
         for name, item in graph.program.stored.items()

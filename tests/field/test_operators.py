@@ -173,3 +173,63 @@ def test_units_that_stand_for_each_other_go_together() -> None:
     kept = result.plan.kept["a.weight"][0]
     assert torch.equal(kept, (7 - kept).flip(0))
     assert len(kept) == 4
+
+
+class Indexed(nn.Module):
+    """Channels in an order that the model keeps, and some of them."""
+
+    def __init__(self, run: Callable[[Any, Tensor], Tensor], read: int = 8) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 8)
+        self.last = nn.Linear(read, 4)
+        self.register_buffer("order", torch.tensor([3, 1, 7, 0, 5, 2, 6, 4]))
+        self.register_buffer("some", torch.tensor([6, 1, 4, 2]))
+        self.run = run
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.run(self, self.first(x).tanh()))
+
+
+_INDEXED: dict[str, tuple[Callable[[Any, Tensor], Tensor], int]] = {
+    "in an order": (lambda m, h: h[..., m.order], 8),
+    "selected in an order": (lambda m, h: h.index_select(2, m.order), 8),
+    "twice": (lambda m, h: h[..., m.order] + m.second(h)[..., m.order], 8),
+    "some": (lambda m, h: h[:, :, m.some], 4),
+    "by a list": (lambda m, h: m.second(h)[..., [1, 0, 3, 2, 5, 4, 7, 6]] * 2, 8),
+}
+
+
+@pytest.mark.parametrize("name", _INDEXED)
+def test_channels_at_stored_positions(name: str, tmp_path: Path) -> None:
+    run, read = _INDEXED[name]
+    model = Indexed(run, read)
+    result = right_at_batches(model, X, ratio=0.5)
+    assert result.model.get_parameter("first.weight").shape[0] < 8
+    if name in ("in an order", "some"):
+        right_in_onnx(model, X, result, tmp_path / "out")
+
+
+def test_a_stored_order_counts_what_is_left() -> None:
+    result = gp.shrink(Indexed(_INDEXED["in an order"][0]), X, ratio=0.5)
+    kept = result.plan.kept["first.weight"][0].tolist()
+    expected = [kept.index(unit) for unit in [3, 1, 7, 0, 5, 2, 6, 4] if unit in kept]
+    assert result.model.get_buffer("order").tolist() == expected
+
+
+def test_an_order_that_ties_units() -> None:
+    """Unit i is added to unit ``order[i]``: a cycle of units goes as one, and these are cycles of two."""
+    result = gp.shrink(Indexed(lambda m, h: h + h[..., [1, 0, 3, 2, 5, 4, 7, 6]]), X, ratio=0.5)
+    kept = result.plan.kept["first.weight"][0].tolist()
+    assert len(kept) == 4
+    assert {unit ^ 1 for unit in kept} == set(kept)
+
+
+def test_one_vector_for_dimensions_of_which_one_stays() -> None:
+    """It cannot count anew for one and not for the other."""
+    model = Indexed(lambda m, h: h[..., m.order] + torch.eye(8)[m.order].sum(0))
+    assert gp.shrink(model, X, ratio=0.5).verdict.passed
+
+
+def test_a_vector_that_is_also_a_number_keeps_its_values() -> None:
+    result = gp.shrink(Indexed(lambda m, h: h[..., m.order] + m.order.sum()), X, ratio=0.5)
+    assert result.model.get_buffer("order").tolist() == [3, 1, 7, 0, 5, 2, 6, 4]

@@ -11,6 +11,7 @@ from functools import partial
 
 from graphprune.axes.algebra import Axis
 from graphprune.axes.call import Call, Operand
+from graphprune.axes.rules.orders import chosen
 from graphprune.axes.rules.table import Table, each, stays
 
 __all__ = ["RULES"]
@@ -62,8 +63,20 @@ def _own_axes(call: Call, tensors: Sequence[Operand]) -> _Dims:
 
 def index(call: Call) -> None:
     """Fancy indexing: indexed dimensions stay, the index tensors' own dimensions pass to the result."""
+    given = [(dim, item) for dim, item in enumerate(call["indices"]) if item is not None]
+    if len(given) == 1 and _chosen(call, *given[0]):
+        return
     result, _ = _indexed(call, call["self"], call["indices"])
     _land(call, call.output.dims, result)
+
+
+def _chosen(call: Call, dim: int, positions: Operand) -> bool:
+    """Takes one dimension at positions that are stored, see `chosen`."""
+    source, result = call["self"], call.output
+    if not chosen(call, source.dims[dim], result.dims[dim], positions):
+        return False
+    call.unify_all(result.dims, source.dims, but=[dim])
+    return True
 
 
 def _land(call: Call, axes: Sequence[Axis], places: _Dims) -> None:
@@ -112,6 +125,8 @@ def _along(call: Call) -> int:
 
 def index_select(call: Call) -> None:
     """One dimension indexed by a vector."""
+    if _chosen(call, call.dimension(call["self"], call["dim"]), call["index"]):
+        return
     along = _along(call)
     call.pass_others([along], call["self"], call.output)
     if call["index"].dims:

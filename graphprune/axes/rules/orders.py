@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphprune.axes.algebra import Axis
-from graphprune.axes.call import Call
+from graphprune.axes.call import Call, Operand
 from graphprune.axes.rules.table import Table
 
-__all__ = ["RULES", "reorder"]
+__all__ = ["RULES", "chosen"]
 
 _BY_SIZE = "it is moved as far as the sizes of the inputs say"
 
@@ -19,6 +19,27 @@ def reorder(call: Call, axis: Axis, result: Axis, order: Sequence[int]) -> None:
         call.pin((axis, result), "it is put into another order")
     else:
         call.unify(result, call.equations.permuted(axis, order))
+
+
+def chosen(call: Call, axis: Axis, result: Axis, positions: Operand) -> bool:
+    """Positions of ``axis`` that a stored vector names, each once: the vector loses those that go, and counts anew.
+
+    False where it is not so, or where it makes no difference.
+    """
+    order = positions.value.positions
+    if not order or len(set(order)) < len(order) or min(order) < 0:
+        return False
+    known = call.points.setdefault(positions.value.name, axis)
+    if known is not axis and (known.size != axis.size or call.equations.pinned(axis)):
+        call.pin((known, positions.dims[0]), "one vector says positions of several dimensions")
+    if known.size != axis.size or call.equations.pinned(axis):
+        return False
+    call.unify(known, axis)  # the numbers are counted anew in one way only
+    rest = sorted(set(range(axis.size)) - set(order))
+    part, _ = call.equations.cut(call.equations.permuted(axis, [*order, *rest]), len(order))
+    call.unify(result, part)
+    call.unify(positions.dims[0], part)
+    return True
 
 
 def backwards(call: Call, axis: Axis, result: Axis) -> None:
