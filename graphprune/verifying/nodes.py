@@ -143,7 +143,7 @@ def _where(graph: DependencyGraph, node: fx.Node) -> str:
 
 
 def _counts_cut(reference: Reference, node: fx.Node) -> bool:
-    """Whether the node is a size, or says positions, of which a part was removed; what is computed from it is compared."""
+    """Whether the node counts what was removed, as a size or as positions; what is computed from it is compared."""
     if node.name in reference.graph.analysis.points:
         return True
     return reads_size(node) and not all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -230,6 +231,9 @@ def test_one_vector_for_dimensions_of_which_one_stays() -> None:
     assert gp.shrink(model, X, ratio=0.5).verdict.passed
 
 
-def test_a_vector_that_is_also_a_number_keeps_its_values() -> None:
+def test_a_vector_that_is_also_computed_with_keeps_its_numbers() -> None:
+    """What it reads stays whole then."""
     result = gp.shrink(Indexed(lambda m, h: h[..., m.order] + m.order.sum()), X, ratio=0.5)
-    assert result.model.get_buffer("order").tolist() == [3, 1, 7, 0, 5, 2, 6, 4]
+    assert result.model.get_parameter("first.weight").shape == (8, 6)
+    kept = result.plan.kept["order"][0]
+    assert result.model.get_buffer("order").tolist() == [[3, 1, 7, 0, 5, 2, 6, 4][place] for place in kept]
