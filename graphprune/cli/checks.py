@@ -114,7 +114,7 @@ def _check_shapes(files: Files, checks: Checks) -> None:
         f"{tensor}[{dim}]"
         for tensor, dims in files.plan.kept.items()
         for dim, kept in dims.items()
-        if _size(tensors.get(tensor), dim) != kept.shape[-1]
+        if dim >= 0 and _size(tensors.get(tensor), dim) != kept.shape[-1]
     ]
     checks.add(name, not wrong, ", ".join(wrong[:3]) or f"{len(files.plan.kept)} cut tensors")
 

@@ -19,6 +19,7 @@ from graphprune.ground.errors import PlanError
 from graphprune.planning.composing import composed
 from graphprune.planning.masks import Masks
 from graphprune.planning.optimizer import remap_optimizer
+from graphprune.planning.region import COUNTED
 
 __all__ = ["Plan", "fingerprint", "make_masks", "make_plan"]
 
@@ -31,7 +32,8 @@ class Plan:
 
     Args:
         groups: group name → kept units ``[k]``, or ``[fibre size, k]`` for a fibred group.
-        kept: tensor name → dimension → kept indices ``[n]``; dimensions that stay whole are not listed.
+        kept: tensor name → dimension → kept indices ``[n]``; dimensions that stay whole are not listed. In the place of
+            a dimension, -1 lists the positions that are left of the axis whose positions the tensor's numbers are.
         model: a fingerprint of the tensors the plan was made for.
         request: how the plan was asked for, for the record.
     """
@@ -190,6 +192,9 @@ def make_plan(
         }
         if dims:
             kept[tensor] = dims
+    for value, term in graph.analysis.points.items():
+        if masks.touches(term):
+            kept.setdefault(graph.program.attributes[value], {})[COUNTED] = masks.of(term).nonzero().flatten()
     return Plan(chosen, kept, fingerprint(graph), dict(request or {}))
 
 

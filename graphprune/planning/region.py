@@ -15,17 +15,26 @@ from graphprune.axes.terms import Atom, Term
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 
-__all__ = ["Region", "Regions", "actual_batches", "batch_sizes", "narrowed", "region_of"]
+__all__ = ["COUNTED", "Region", "Regions", "actual_batches", "batch_sizes", "narrowed", "region_of"]
+
+
+# in the place of a dimension, where the numbers of a tensor are positions of an axis that loses some
+COUNTED = -1
 
 
 def narrowed(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     """``tensor`` at the ``kept`` indices of each dimension; dimensions that are not listed stay whole.
 
     Args:
-        kept: dimension → indices ``[n]``, on any device.
+        kept: dimension → indices ``[n]``, on any device; `COUNTED` → the positions that its numbers name, which are
+            counted anew.
     """
     for dim, indices in kept.items():
-        tensor = tensor.index_select(dim, indices.to(tensor.device))
+        indices = indices.to(tensor.device)
+        if dim == COUNTED:
+            tensor = torch.searchsorted(indices, tensor.long()).to(tensor.dtype)
+        else:
+            tensor = tensor.index_select(dim, indices)
     return tensor
 
 

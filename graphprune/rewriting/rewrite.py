@@ -29,31 +29,22 @@ def rewrite(graph: DependencyGraph, plan: Plan) -> Program:
     user's model.
     """
     program = graph.program
-    masks = make_masks(graph, plan.groups)
-    points = {
-        program.attributes[name]: masks.of(term)
-        for name, term in graph.analysis.points.items()
-        if masks.touches(term)
-    }
     read = set(program.attributes.values())
     stored = {
         # a parameter that nothing reads stays the user's own
         name: item
         if item.kind == "parameter" and name not in read
-        else _sliced(item, plan.kept.get(name, {}) if name in read else {}, points.get(name))
+        else _sliced(item, plan.kept.get(name, {}) if name in read else {})
         for name, item in program.stored.items()
     }
-    return dataclasses.replace(program, graph=_new_graph(graph, masks), stored=stored)
+    return dataclasses.replace(
+        program, graph=_new_graph(graph, make_masks(graph, plan.groups)), stored=stored
+    )
 
 
-def _sliced(item: Stored, kept: Mapping[int, Tensor], left: Tensor | None) -> Stored:
-    """The tensor at the ``kept`` indices; a copy even where all of it is kept.
-
-    Where its numbers are positions, they count those that are ``left``.
-    """
+def _sliced(item: Stored, kept: Mapping[int, Tensor]) -> Stored:
+    """The tensor at the ``kept`` indices; a copy even where all of it is kept."""
     tensor = narrowed(item.tensor.detach(), kept) if kept else item.tensor.detach().clone()
-    if left is not None:
-        tensor = (left.cumsum(0) - 1)[tensor.cpu().long()].to(tensor)
     if item.kind == "parameter":
         tensor = nn.Parameter(tensor, requires_grad=item.tensor.requires_grad)
     return dataclasses.replace(item, tensor=tensor)

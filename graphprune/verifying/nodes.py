@@ -17,7 +17,7 @@ from graphprune.capture.sizes import reads_size
 from graphprune.ground.clock import counted
 from graphprune.ground.errors import first_line
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.planning.region import batch_sizes
+from graphprune.planning.region import COUNTED, batch_sizes
 from graphprune.verifying.reference import NodeError, Reference, steps
 from graphprune.verifying.tensors import Lazy, in_dtype
 from graphprune.verifying.verdict import Check
@@ -74,7 +74,7 @@ def compare_nodes(
     cast = dtype if dtype is torch.float64 else None
     inputs = [in_dtype(leaf, cast) for leaf in inputs]
     reference = Reference(graph, make_masks(graph, claim.plan.groups).kept, inputs)
-    ours = steps(slim.graph, restricted(tensors, graph, claim.plan), inputs, cast)
+    ours = steps(slim.graph, restricted(tensors, claim.plan.kept), inputs, cast)
     limit, worst, at = TOLERANCE[dtype], 0.0, ""
     outputs: dict[str, Tensor] = {}
     batches: dict[int, int] = {}
@@ -191,19 +191,17 @@ def relative_error(expected: Tensor, given: Tensor) -> float:
     return difference / max(scale, torch.finfo(expected.dtype).smallest_normal) if scale else difference
 
 
-def restricted(tensors: Mapping[str, Tensor], graph: DependencyGraph, plan: Plan) -> Lazy:
+def restricted(tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> Lazy:
     """Stored tensors cut to the plan. The indexing is our own, so that a fault of rewriting is no fault here."""
-    masks = make_masks(graph, plan.groups)
-    positions = {graph.program.attributes[name]: term for name, term in graph.analysis.points.items()}
 
     def make(name: str) -> Tensor:
         tensor = tensors[name]
-        for dim, indices in plan.kept.get(name, {}).items():
-            tensor = tensor[tuple([slice(None)] * dim + [indices])]
-        if name in positions and masks.touches(positions[name]):
-            left = masks.of(positions[name]).nonzero().flatten().tolist()
-            numbers = [left.index(number) for number in tensor.tolist()]
-            tensor = torch.tensor(numbers, dtype=tensor.dtype, device=tensor.device)
+        for dim, indices in kept.get(name, {}).items():
+            if dim == COUNTED:  # the places of its numbers among those that are left
+                places = {number: place for place, number in enumerate(indices.tolist())}
+                tensor = tensor.new_tensor([places[number] for number in tensor.tolist()])
+            else:
+                tensor = tensor[tuple([slice(None)] * dim + [indices])]
         return tensor
 
     return Lazy(tensors, make)
