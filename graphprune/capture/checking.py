@@ -60,7 +60,7 @@ class Runner:
         self._known = known
         self._placeholders = placeholders
         self._traced = traced
-        self._far: dict[frozenset[tuple[Place, int]], Shapes] = {}
+        self._known_runs: dict[frozenset[tuple[Place, int]], Shapes] = {}
 
     @property
     def outputs(self) -> Any:
@@ -70,27 +70,26 @@ class Runner:
     def far(self, varying: Iterable[Vary]) -> Far:
         """Runs at sizes far from one another, whatever Python would decide there."""
         sizes = list(varying)
-        for which in ("large", "small"):
-            at = together(sizes, which)
-            if frozenset(at.items()) not in self._far:
-                self._far[frozenset(at.items())] = self.at(at, decide=False)
-        return Far(tuple(ran.values for ran in self._far.values()), self._placeholders)
+        runs = {frozenset(at.items()): at for at in (together(sizes, "large"), together(sizes, "small"))}
+        return Far(tuple(self.at(at, decide=False).values for at in runs.values()), self._placeholders)
 
     def at(self, sizes: Mapping[Place, int], decide: bool = True) -> Shapes:
         """At ``sizes``, and elsewhere those of the trace; with ``decide=False`` whatever Python would decide."""
-        known = self._far.get(frozenset(sizes.items()))
-        if known is not None and decide and not known.problem:
-            return self._decided(known)
-        on_meta = self._run(sizes, decide)
-        if on_meta.problem and not on_meta.decided and "meta" in on_meta.problem.lower():
-            return self._run(sizes, decide, fake=True)
-        return on_meta
+        key = frozenset(sizes.items())
+        if key in self._known_runs:
+            return self._completed(self._known_runs[key], decide)
+        ran = self._run(sizes, decide)
+        if ran.problem and not ran.decided and "meta" in ran.problem.lower():
+            ran = self._run(sizes, decide, fake=True)
+        if not ran.problem:
+            self._known_runs[key] = ran
+        return ran
 
-    def _decided(self, known: Shapes) -> Shapes:
-        """A run that was made before Python's decisions stood in the graph, with these."""
+    def _completed(self, known: Shapes, decide: bool) -> Shapes:
+        """A run that was made before there were more sizes and conditions in the graph, with these."""
         values = dict(known.values)
         for node in self._graph.nodes:
-            if node.target is require and not values[node.args[0]]:
+            if decide and node.target is require and not values[node.args[0]]:
                 return Shapes(values, str(node.args[1]), decided=True)
             if node not in values and node.op == "call_function":
                 args = fx.node.map_aggregate(
@@ -99,7 +98,10 @@ class Runner:
                 if node.target is torch.ops.aten.sym_size.int:
                     values[node] = args[0][args[1]]
                 elif node.target is not require:
-                    values[node] = node.target(*args)
+                    try:
+                        values[node] = node.target(*args)
+                    except ArithmeticError as error:
+                        return Shapes(values, f"{first_line(error)} ({node.name})")
         return Shapes(values)
 
     def describe_at(self, sizes: Mapping[Place, int]) -> None:
@@ -167,6 +169,8 @@ class Runner:
 
 
 def _shape(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
     return pytree.tree_map_only(Tensor, lambda tensor: tuple(tensor.shape), value)
 
 
