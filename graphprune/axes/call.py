@@ -114,6 +114,15 @@ class Call:
         numbers = (item for each in given for item in (each if isinstance(each, list | tuple) else [each]))
         return any(isinstance(number, Size) for number in numbers)
 
+    def parts_examples(self, axis: Axis, *places: int) -> bool:
+        """Whether a cut at one of these places of ``axis``, which the batch is a factor of, falls between examples.
+
+        Such a cut has no places at other batch sizes.
+        """
+        return any(
+            axis.size and axis.size % prime == 0 and place % prime for prime in self.batch for place in places
+        )
+
     # -- what a rule says ---------------------------------------------------------------------------------
     def unify(self, first: Axis, second: Axis) -> None:
         """The two axes are one: what is removed from the one is removed from the other.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from keyword import iskeyword
 from typing import Any
@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 
 from graphprune.capture.asked import given_names
 from graphprune.capture.batch import choose_prime
+from graphprune.capture.casting import without_autocast
 from graphprune.capture.checking import Check, DoesNotVaryError, Runner
 from graphprune.capture.deciding import require_decisions, require_dimensions
 from graphprune.capture.describe import describe, source_line
@@ -45,6 +46,7 @@ from graphprune.capture.simplify import (
 from graphprune.capture.single import Beside, allow_single
 from graphprune.capture.synonyms import spelt_alike
 from graphprune.capture.tables import Tables
+from graphprune.capture.unsuited import refuse_unsuited
 from graphprune.capture.varying import Varying, together
 from graphprune.capture.watching import Watch, watched
 from graphprune.ground.dynamic import AUTO, Dynamic
@@ -72,6 +74,7 @@ def capture(
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"{type(model).__name__} is not a torch.nn.Module", "give a module")
+    refuse_unsuited(model)
     inputs = normalise_inputs(example_inputs)
     try:
         return _capture_any(model, inputs, outputs, dynamic)
@@ -119,8 +122,10 @@ def _capture(
     results = Results()
     prime = choose_prime(model, inputs) if varying.batch else 0
     traced = {**together(varying.sizes, "traced"), **(varying.batch.at(prime) if varying.batch else {})}
-    with watched(model, watch):
+    with without_autocast() as casts, watched(model, watch):
         exported = export_program(model, with_shapes(inputs, traced) if traced else inputs, results)
+    if casts:
+        run_once(model, inputs)  # whether dtypes fit without autocast, which no run without data tells
     if reasons := forgotten_sizes(varying, watch):
         raise DoesNotVaryError(reasons)
     stored, first_name = _stored(exported, model)
@@ -176,7 +181,7 @@ def _capture(
         dimensions=dimensions,
         tried=assignments(dimensions, varying, singles),
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
-        notes=(*_batch_note(dimensions), *results.notes(left_out)),
+        notes=(*_batch_note(dimensions), *results.notes(left_out), *_autocast_note(casts)),
         model=model,
     )
 
@@ -187,6 +192,16 @@ def _batch_note(dimensions: Sequence[Dimension]) -> list[str]:
     if first is None or first.name or not first.reason:
         return []
     return [f"captured for this batch size only: {first.reason}"]
+
+
+def _autocast_note(casts: Collection[str]) -> list[str]:
+    """What forward would compute in other dtypes."""
+    if not casts:
+        return []
+    return [
+        f"autocast inside forward ({', '.join(casts)}) is left out: the slim model computes in the dtypes of its "
+        "tensors, and was compared with the model without autocast; call it under torch.autocast for the same"
+    ]
 
 
 def _refuse_keywords(names: Iterable[str]) -> None:

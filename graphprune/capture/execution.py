@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from graphprune.capture.operators import own_memory
 
-__all__ = ["Execution", "call_operator", "default_dtype", "named_tensors", "run"]
+__all__ = ["Call", "Execution", "call_operator", "default_dtype", "named_tensors", "run"]
 
 Call = Callable[[fx.Node, tuple[Any, ...], dict[str, Any]], Any]
 _aten = torch.ops.aten

@@ -16,6 +16,7 @@ import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 
+from graphprune.capture.casting import without_autocast
 from graphprune.capture.describe import is_users, source_line
 from graphprune.capture.inputs import Inputs, fresh
 from graphprune.capture.lean import export
@@ -53,8 +54,8 @@ def export_program(model: nn.Module, inputs: Inputs, results: Results | None = N
 
 
 @contextlib.contextmanager
-def left_as_it_was(model: nn.Module, state: State | None = None) -> Iterator[None]:
-    """``model`` in eval mode, without gradients and fused fast paths; afterwards as it was.
+def left_as_it_was(model: nn.Module, state: State | None = None) -> Iterator[Mapping[str, None]]:
+    """``model`` in eval mode, without gradients, autocast and fused fast paths; afterwards as it was.
 
     A model may keep what it computes, as tables of positions: what a run without data has left is none of the user's.
 
@@ -66,8 +67,8 @@ def left_as_it_was(model: nn.Module, state: State | None = None) -> Iterator[Non
     torch.backends.mha.set_fastpath_enabled(False)
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        with torch.no_grad(), without_autocast() as casts:
+            yield casts
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         before.restore()
@@ -109,14 +110,17 @@ def runs(model: nn.Module, inputs: Inputs) -> bool:
 def run_once(model: nn.Module, inputs: Inputs) -> None:
     """Raises InputError if the model does not run on ``inputs``."""
     args, kwargs = fresh(inputs)
+    casts: Mapping[str, None] = {}
     try:
-        with left_as_it_was(model), unlogged():
+        with left_as_it_was(model) as casts, unlogged():
             model(*args, **kwargs)
     except Exception as error:
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in tensor_leaves(inputs))
         raise InputError(
             f"the model does not run on the example inputs {shapes}: {what_failed(error)}",
-            "check the input shape and type (--input-shape on the command line)",
+            "give the model and its inputs one dtype, as model.float() does: forward runs without its autocast here"
+            if casts
+            else "check the input shape and type (--input-shape on the command line)",
         ) from error
 
 

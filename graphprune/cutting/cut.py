@@ -85,22 +85,29 @@ def cut(
 
 
 def _refusal(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) -> VerificationError:
-    """What failed, where first, and by which group."""
+    """What failed, where first, and by which group.
+
+    A rule is said to be wrong only where two values differ. What could not run says nothing of values.
+    """
     failed = [check for check in verdict.checks if not check.passed]
+    differs = any(check.ran for check in failed)
 
     def fails(names: Sequence[str]) -> bool:
         part = make_plan(graph, {name: plan.groups[name] for name in names})
         return not check_random(graph, part, rewrite(graph, part), seed).passed
 
     names = [name for name, size in plan.sizes.items() if size < graph.by_name[name].size]
-    guilty = guilty_groups(names, fails) if fails(names) else ()
-    what = f"the slim model is not what was asked for: {'; '.join(map(str, failed))}"
-    if not guilty:  # such as a budget that was missed
-        return VerificationError(what, "nothing was written; report the model and the options")
-    return VerificationError(
-        f"{what}; groups {', '.join(guilty[:5])}",
-        "nothing was written; protect these layers, and report the model: a rule is wrong",
-    )
+    guilty = guilty_groups(names, fails) if fails(names) and not fails(()) else ()
+    first = "is not what was asked for" if differs else "cannot be compared with the original"
+    what = f"the slim model {first}: {'; '.join(map(str, failed))}"
+    if guilty:
+        why = "a rule is wrong" if differs else "what is left of it does not run"
+        return VerificationError(
+            f"{what}; groups {', '.join(guilty[:5])}",
+            f"nothing was written; protect these layers, and report the model: {why}",
+        )
+    why = "the model and the options" if differs else "the model: it does not run as the check needs it"
+    return VerificationError(what, f"nothing was written; report {why}")  # such as a budget that was missed
 
 
 def equals_masked(seed: int) -> Proof:

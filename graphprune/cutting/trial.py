@@ -24,8 +24,9 @@ from graphprune.ground.unlogged import unlogged
 from graphprune.planning import Plan, make_plan
 from graphprune.rewriting import rewrite
 from graphprune.verifying import Lively
+from graphprune.verifying.differences import TOLERANCE
 from graphprune.verifying.grafted import outputs_differ
-from graphprune.verifying.nodes import TOLERANCE, coarsest_dtype
+from graphprune.verifying.nodes import coarsest_dtype
 from graphprune.verifying.samples import checked_sizes, random_inputs
 
 __all__ = ["Trials", "numbers_at"]

@@ -19,10 +19,11 @@ from graphprune.exporting.runtime import Array, match_inputs, runner, session, t
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError
 
-__all__ = ["BATCHES", "Parity", "largest_error", "parity", "samples"]
+__all__ = ["BATCHES", "Parity", "Valued", "largest_error", "parity", "samples"]
 
 BATCHES: tuple[Mapping[str, int], ...] = ({"batch": 1}, {"batch": 3})
 _Reference = Callable[[Any], list[Array]]
+Judge = Callable[[Inputs, list[Array], list[Array]], tuple[float, str]]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,15 @@ class Parity:
         change: what other inputs change in the model's outputs, measured as `max_rel` is; None where there are
             no other inputs to try. Where it is tiny, agreement shows little: whatever lies between input and
             output could be wrong.
+        left: `max_rel`, or what `judge` left of it, and its ``note``.
     """
 
     sizes: Mapping[str, int]
     max_abs: float
     max_rel: float
     change: float | None
+    left: float = 0.0
+    note: str = ""
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {size}" for name, size in self.sizes.items()) or "as in the example"
@@ -53,27 +57,26 @@ def parity(
     inputs: Inputs,
     sizes: Sequence[Mapping[str, int]] = BATCHES,
     seed: int = 0,
-    tensors: Mapping[str, Tensor] | None = None,
+    judge: Judge | None = None,
 ) -> list[Parity]:
     """Compare the file in onnxruntime with the model in PyTorch on random inputs.
 
     Args:
         path: an exported file.
-        model: the model it was exported from, in eval mode.
+        model: the model it was exported from, in eval mode; see `Valued` for a file of other values.
         inputs: example arguments and keywords. Floating tensors are replaced by normal random numbers of their
             shape at the sizes, others keep their values, repeated or cut to the sizes.
         sizes: what to compare at, by the names of the file's dimensions; names that it has not are left aside.
         seed: of the random numbers.
-        tensors: values by name in the place of the model's own parameters and buffers, the ones that the file
-            was written with; names that the model lacks are left aside.
+        judge: says what counts of a difference, and why, from the arguments, the model's outputs and the file's.
 
     Raises:
         ExportError: onnxruntime fails on the file, or gives outputs of another number or shape.
     """
     loaded, generator = session(path), torch.Generator().manual_seed(seed)
-    reference = _reference(model, tensors or {})
+    reference = _reference(model)
     return [
-        _compare(loaded, reference, given, at, generator)
+        _compare(loaded, reference, given, at, generator, judge)
         for at, given in _drawn(loaded, inputs, sizes, generator)
     ]
 
@@ -124,21 +127,42 @@ def _renewed(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(tensor.shape, generator=generator).to(tensor)
 
 
-def _reference(model: nn.Module, tensors: Mapping[str, Tensor]) -> _Reference:
-    """The model in PyTorch, on the values it is to have: what it gives for arguments and keywords."""
-    # one name for each tied tensor: a value is wanted once
-    own = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
-    held = {name: tensors[name] for name in own if name in tensors}
+class Valued(nn.Module):
+    """A model with other values in the place of its own parameters and buffers.
+
+    Args:
+        tensors: by name, the ones that a file was written with; names that the model lacks are left aside.
+    """
+
+    def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        # one name for each tied tensor: a value is wanted once
+        own = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
+        self.held = {name: tensors[name] for name in own if name in tensors}
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return functional_call(self.model, self.held, args, kwargs)
+
+
+def _reference(model: nn.Module) -> _Reference:
+    """The model in PyTorch: what it gives for arguments and keywords."""
 
     def outputs(inputs: Any) -> list[Array]:
+        args, kwargs = inputs
         with torch.no_grad():
-            return [to_numpy(tensor) for tensor in tensor_leaves(functional_call(model, held, *inputs))]
+            return [to_numpy(tensor) for tensor in tensor_leaves(model(*args, **kwargs))]
 
     return outputs
 
 
 def _compare(
-    loaded: Any, reference: _Reference, inputs: Any, sizes: Mapping[str, int], generator: torch.Generator
+    loaded: Any,
+    reference: _Reference,
+    inputs: Any,
+    sizes: Mapping[str, int],
+    generator: torch.Generator,
+    judge: Judge | None,
 ) -> Parity:
     found, expected = runner(loaded, *inputs)(), reference(inputs)
     if not expected or len(found) != len(expected):
@@ -150,7 +174,9 @@ def _compare(
         for wanted, output, value in zip(expected, found, loaded.get_outputs(), strict=True)
     ]
     max_abs, max_rel = (max(column) for column in zip(*errors, strict=True))
-    return Parity(sizes, max_abs, max_rel, _change(reference, inputs, expected, generator))
+    left, note = judge(inputs, expected, found) if judge else (max_rel, "")
+    change = _change(reference, inputs, expected, generator)
+    return Parity(sizes, max_abs, max_rel, change, min(left, max_rel), note)
 
 
 def _change(

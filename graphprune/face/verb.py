@@ -14,6 +14,7 @@ from torch import nn
 from graphprune.asking.naming import SYNONYMS, named
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.casting import not_under_autocast
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, helps
 
@@ -40,7 +41,8 @@ def takes(
     def decorate(run: Callable[[Model, Any, Request], Result]) -> Verb[P, Result]:
         @wraps(run)
         def verb(model: Model, example_inputs: Any = None, **options: Any) -> Result:
-            return run(model, example_inputs, _asked(model, options))
+            with not_under_autocast():
+                return run(model, example_inputs, _asked(model, options))
 
         model, inputs, _ = signature(run).parameters.values()
         options = [

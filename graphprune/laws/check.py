@@ -23,7 +23,7 @@ from graphprune.capture.operators import find_operator, overloads_of
 from graphprune.ground.errors import InputError, RuleError, first_line
 from graphprune.laws.trial import FAILURES, LIMIT, Trial, halves
 from graphprune.planning.masks import Masks
-from graphprune.verifying.nodes import relative_error
+from graphprune.verifying.differences import relative_error
 
 __all__ = ["RuleReport", "check_rule"]
 

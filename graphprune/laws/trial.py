@@ -22,7 +22,7 @@ from graphprune.ground.errors import first_line
 from graphprune.planning.masks import Masks
 from graphprune.planning.region import Region, region_of
 from graphprune.rewriting.literals import new_call
-from graphprune.verifying.nodes import TOLERANCE, relative_error
+from graphprune.verifying.differences import TOLERANCE, relative_error
 from graphprune.verifying.restricted import is_restricted, run_restricted
 
 __all__ = ["FAILURES", "LIMIT", "Trial", "halves"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.positions import occurrences
-from graphprune.axes.terms import Atom, Term
+from graphprune.axes.terms import Atom, Product, Term, size_of
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 
@@ -127,8 +127,15 @@ class Regions:
         for term, size in zip(
             self._graph.analysis.terms.get(self._value(name), ()), value.shape, strict=False
         ):
-            if isinstance(term, Atom) and term.size != size:
-                self.masks.lengths[term] = size
+            lengths = self.masks.lengths
+            if size_of(term, lengths) == size or isinstance(term, Product):
+                continue
+            parts = [term] if isinstance(term, Atom) else term.parts
+            # of a size that varies nothing is removed, so which of its parts is how long does not matter
+            varying = [part for part in parts if isinstance(part, Atom) and part not in self.masks.kept]
+            longest = max(varying, key=lambda atom: lengths.get(atom, atom.size), default=None)
+            if longest is not None:
+                lengths[longest] = lengths.get(longest, longest.size) + size - size_of(term, lengths)
 
     def of(self, name: str) -> Region:
         """The kept region of the value ``name``; all of it if it is no tensor."""

@@ -17,11 +17,14 @@ from graphprune.capture.inputs import Inputs, registered_tensors
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
 from graphprune.exporting import BATCHES, OnnxFile, Parity
+from graphprune.exporting.parity import Judge, Valued
+from graphprune.exporting.runtime import Array
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import ExportError, first_line
 from graphprune.verifying import Check, calm
-from graphprune.verifying.nodes import coarsest_dtype, outputs_of
-from graphprune.verifying.reference import NodeError, steps
+from graphprune.verifying.nodes import coarsest_dtype, output_run, outputs_of
+from graphprune.verifying.reference import NodeError, Run
+from graphprune.verifying.rounding import error_beyond_rounding
 from graphprune.verifying.samples import refuses
 from graphprune.verifying.tensors import Lazy, in_dtype
 
@@ -66,25 +69,28 @@ def write_checked(
     if written_as is not program:
         module = _cast(raise_program(written_as), model)
     wide = written_as is not program
+    limit = ONNX_TOLERANCE[coarsest_dtype(written_as)]
 
-    def reference(tensors: Mapping[str, Tensor] | None) -> tuple[nn.Module, Mapping[str, Tensor] | None]:
-        return (_Wide(program, tensors or registered_tensors(model)), None) if wide else (module, tensors)
+    def reference(tensors: Mapping[str, Tensor] | None = None) -> nn.Module:
+        if wide:
+            return _Wide(program, tensors or registered_tensors(model))
+        return Valued(module, tensors) if tensors else module
 
     inputs = fitting_everywhere(written_as, sizes)
     with clock("export"):
         converted = exporting.OnnxProgram.of(written_as, module)
         written = converted.write(path)
     with clock("run in onnxruntime"):
-        expected, own_values = reference(None)
-        own = exporting.parity(path, expected, inputs, sizes, tensors=own_values)
+        judge = _beyond_rounding(written_as, registered_tensors(module), limit)
+        own = exporting.parity(path, reference(), inputs, sizes, judge=judge)
     with clock("compare on random weights"), TemporaryDirectory(dir=path.parent) as folder:
         values = calm(module, exporting.samples(path, inputs, sizes), seed=0)
         twin = converted.write(Path(folder, path.name), values)
         del converted
-        expected, drawn = reference(values)
-        random = exporting.parity(twin.path, expected, inputs, sizes, tensors=drawn)
+        judge = _beyond_rounding(written_as, values, limit)
+        random = exporting.parity(twin.path, reference(values), inputs, sizes, judge=judge)
     notes = [] if twin.operators == written.operators else ["optimised to other operators than the file"]
-    limit, other = ONNX_TOLERANCE[coarsest_dtype(written_as)], _other_type(program, dtype) if wide else []
+    other = _other_type(program, dtype) if wide else []
     checks = (
         *_checks(NAME, own, limit, other),
         *_checks(f"{NAME}, random parameters", random, limit, [*other, *notes]),
@@ -141,7 +147,21 @@ def _checks(name: str, rows: Iterable[Parity], limit: float, notes: Iterable[str
     for row in rows:
         blind = row.change is not None and row.change < BLIND
         hidden = [f"outputs hardly depend on the input: by {row.change:.0e}"] if blind else []
-        yield Check(f"{name}, {row}", row.max_rel <= limit, row.max_rel, limit, "; ".join([*hidden, *notes]))
+        detail = "; ".join(filter(None, [*hidden, *notes, row.note]))
+        yield Check(f"{name}, {row}", row.left <= limit, row.left, limit, detail)
+
+
+def _beyond_rounding(program: Program, tensors: Mapping[str, Tensor], limit: float) -> Judge:
+    """What counts of a difference: where it is over the limit, what the program's own rounding does not explain."""
+    held = Lazy(program.tensors, lambda name: tensors.get(name, program.tensors[name]).detach())
+
+    def left(inputs: Inputs, expected: list[Array], found: list[Array]) -> tuple[float, str]:
+        again = output_run(program, program.graph, held, program.flat_inputs(*inputs))
+        wanted, given = ([torch.as_tensor(array) for array in arrays] for arrays in (expected, found))
+        with torch.no_grad():
+            return error_beyond_rounding(wanted, given, limit, again)
+
+    return left
 
 
 @torch.no_grad()
@@ -166,7 +186,7 @@ class _Wide(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         leaves = [in_dtype(leaf, torch.float64) for leaf in self.program.flat_inputs(args, kwargs)]
         try:
-            found = outputs_of(self.program, steps(self.program.graph, self.held, leaves, torch.float64))
+            found = outputs_of(self.program, Run(self.program.graph, self.held, leaves, torch.float64))
         except NodeError as error:
             why = first_line(error.__cause__ or error)
             raise ExportError(f"the model cannot be computed in float64, to compare: {why}") from error

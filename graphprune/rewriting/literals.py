@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -144,9 +145,16 @@ def _repeat_interleave(site: _Site) -> Changes:
 
 @_along_dim
 def _split(site: _Site, source: Value, dim: int) -> Changes:
-    """Parts may have become unequal, so this is a call of ``split_with_sizes``. So many equal parts stay so many."""
+    """Parts may have become unequal, so this is a call of ``split_with_sizes``. So many equal parts stay so many.
+
+    Where the last part is what is left, which may vary, the others are said by their places, as in ``tensor_split``.
+    """
     parts = site.operation.outputs
     sizes = [site.shape(part)[dim] for part in parts]
+    if isinstance(site.raw.get("indices"), list | tuple):
+        return {"indices": [site.moved(source, dim, at) for at in site.raw["indices"]], "dim": dim}
+    if isinstance(site.raw.get("split_size"), int) and parts[-1].shape[dim] < parts[0].shape[dim]:
+        return {"indices": list(accumulate(sizes[:-1])), "dim": dim}
     counted = isinstance(site.raw.get("chunks", site.raw.get("sections")), int)
     if counted and len(set(sizes)) == len({part.shape[dim] for part in parts}) == 1:
         return {}
@@ -234,9 +242,10 @@ _LITERALS: dict[str, _Rule] = {
     for name in names.split()
 }
 
-# operators that become another one when their literals change
+# an argument → the operator that has it, which a call becomes that gets it
 _BECOMES = {
-    name: torch.ops.aten.split_with_sizes.default for name, rule in _LITERALS.items() if rule is _split
+    "split_sizes": torch.ops.aten.split_with_sizes.default,
+    "indices": torch.ops.aten.tensor_split.indices,
 }
 
 
@@ -257,7 +266,8 @@ def new_call(operation: Operation, raw: Mapping[str, Any], analysis: Analysis, m
             for name, term in sizes.items()
             if masks.touches(term)
         }
-    return NewCall(changes, _BECOMES.get(operation.family) if changes else None)
+    other = _BECOMES.get(next(iter(changes), "")) if operation.family in _LITERALS else None
+    return NewCall(changes, other)
 
 
 def _by_row(site: _Site) -> Changes | None:

@@ -56,11 +56,18 @@ def _collect_fisher(view: View, calibration: Calibration) -> Mapping[str, Sequen
         for group in view.graph.groups:
             masks = list(_mask_gradients(view, group, taps, batch.values))
             if masks:
-                total = torch.stack(masks).sum(0)  # [examples, ...]: coupled layers share one mask
-                rows = len(total)
+                rows = max(map(len, masks))
+                total = torch.stack([_shares(mask, rows) for mask in masks]).sum(
+                    0
+                )  # coupled layers share one
                 sums.add(group.name, total.square().sum(0))
         sums.count += rows
     return {name: [Part("consumes", mean)] for name, mean in sums.means().items()}
+
+
+def _shares(mask: Tensor, examples: int) -> Tensor:
+    """``[examples, …]``; what is of no single example, as the gradient of a weight, is divided among them alike."""
+    return mask if len(mask) == examples else mask.sum(0).expand(examples, *mask.shape[1:]) / examples
 
 
 def _mask_gradients(

@@ -15,8 +15,8 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from graphprune.capture.inputs import Inputs
-from graphprune.verifying.nodes import largest_error
-from graphprune.verifying.tensors import Lively
+from graphprune.verifying.differences import largest_error
+from graphprune.verifying.tensors import Lively, is_inexact
 
 __all__ = ["calm"]
 
@@ -52,7 +52,7 @@ def calm(module: nn.Module, inputs: Sequence[Inputs], seed: int) -> Lively:
 def _growth(module: nn.Module, values: Lively, inputs: Sequence[Inputs]) -> float:
     """The largest relative change of an output, over the relative change of all values that caused it."""
     held = {name: values[name] for name in values.own}
-    dtypes = {tensor.dtype for tensor in held.values() if tensor.is_floating_point()}
+    dtypes = {tensor.dtype for tensor in held.values() if is_inexact(tensor.dtype)}
     if not dtypes:
         return 0.0
     size = ERROR * max(torch.finfo(dtype).eps for dtype in dtypes)
@@ -66,7 +66,7 @@ def _growth(module: nn.Module, values: Lively, inputs: Sequence[Inputs]) -> floa
 
 
 def _shaken(tensor: Tensor, size: float, generator: torch.Generator) -> Tensor:
-    if not tensor.is_floating_point():
+    if not is_inexact(tensor.dtype):
         return tensor
     noise = torch.rand(tensor.shape, generator=generator).sub_(0.5).mul_(2 * size).add_(1)
     return tensor.mul(noise.to(tensor))
@@ -74,4 +74,4 @@ def _shaken(tensor: Tensor, size: float, generator: torch.Generator) -> Tensor:
 
 def _outputs(module: nn.Module, held: dict[str, Tensor], inputs: Sequence[Inputs]) -> list[Tensor]:
     leaves = [leaf for call in inputs for leaf in tree_leaves(functional_call(module, held, *call))]
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and is_inexact(leaf.dtype)]

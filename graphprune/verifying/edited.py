@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,22 +11,23 @@ from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture import tensor_leaves
+from graphprune.capture.execution import call_operator
 from graphprune.capture.export import left_as_it_was
 from graphprune.capture.program import Program
 from graphprune.ground.clock import within
+from graphprune.verifying.differences import TOLERANCE
 from graphprune.verifying.modules import layers_equal, layers_hold
 from graphprune.verifying.nodes import (
-    TOLERANCE,
     Claim,
     Comparison,
     call_arguments,
     coarsest_dtype,
-    largest_error,
     measured,
+    output_run,
     outputs_of,
     restricted,
 )
-from graphprune.verifying.reference import NodeError, steps
+from graphprune.verifying.reference import NodeError, Run
 from graphprune.verifying.samples import checked_sizes, distinct, random_inputs, shown
 from graphprune.verifying.tensors import converted, in_dtype
 from graphprune.verifying.verdict import Check, Verdict
@@ -77,13 +78,14 @@ def _equals_program(
 ) -> Check:
     """Both on the model's own weights, in float64."""
     wide = [in_dtype(leaf, torch.float64) for leaf in inputs]
-    runs = ((program.graph, converted(program.stored, torch.float64)), (slim.graph, tensors))
+    own = converted(program.stored, torch.float64)
+    wanted = output_run(program, program.graph, own, wide, torch.float64)
+    given = output_run(program, slim.graph, tensors, wide, torch.float64)
 
-    def error() -> float:
-        wanted, given = (outputs_of(program, steps(*run, wide, torch.float64)) for run in runs)
-        return largest_error(wanted.values(), [given[output] for output in wanted])
+    def results() -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        return wanted(call_operator), given(call_operator)
 
-    return measured(name, _LIMITS[torch.float64], error)
+    return measured(name, _LIMITS[torch.float64], results, again=wanted)
 
 
 def _equals_model(
@@ -96,9 +98,9 @@ def _equals_model(
         with left_as_it_was(of):
             return tensor_leaves(of(*args, **kwargs))
 
-    return measured(
-        name, _LIMITS[coarsest_dtype(program)], lambda: largest_error(outputs(model), outputs(module))
-    )
+    again = output_run(program, program.graph, converted(program.stored, None), inputs)
+    limit = _LIMITS[coarsest_dtype(program)]
+    return measured(name, limit, lambda: (outputs(model), outputs(module)), again=again)
 
 
 def verify_repaired(
@@ -143,9 +145,13 @@ def _layers(program: Program, module: fx.GraphModule, seed: int) -> Check:
     name = "repaired layers equal the program"
     limit = TOLERANCE[coarsest_dtype(program)]
     inputs = random_inputs(program, seed, checked_sizes(program)[1])
+    own = converted(program.stored, None)
     try:
         with torch.no_grad():
-            outputs = outputs_of(program, steps(program.graph, converted(program.stored, None), inputs))
+            outputs = outputs_of(program, Run(program.graph, own, inputs))
     except NodeError as error:
-        return Check(name, False, float("inf"), limit, f"the program cannot run {error.node.name}")
-    return layers_equal(name, program, module, {}, Comparison(Check(name, True, 0, limit), inputs, outputs))
+        text = f"the program cannot run {error.node.name}"
+        return Check(name, False, float("inf"), limit, text, ran=False)
+    again = output_run(program, program.graph, own, inputs)
+    held = Comparison(Check(name, True, 0, limit), inputs, outputs, again=again)
+    return layers_equal(name, program, module, {}, held)

@@ -16,7 +16,8 @@ from graphprune.capture.export import left_as_it_was, what_failed
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program
-from graphprune.verifying.nodes import TOLERANCE, call_arguments, coarsest_dtype, largest_error
+from graphprune.verifying.differences import TOLERANCE, largest_error
+from graphprune.verifying.nodes import call_arguments, coarsest_dtype
 from graphprune.verifying.samples import checked_sizes, distinct, random_inputs, shown
 from graphprune.verifying.tensors import Lively, in_dtype
 from graphprune.verifying.verdict import Check

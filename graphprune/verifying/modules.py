@@ -16,22 +16,15 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from graphprune.capture import tensor_leaves
-from graphprune.capture.execution import default_dtype, run
+from graphprune.capture.execution import Call, Execution, call_operator, default_dtype
 from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program
-from graphprune.verifying.nodes import (
-    TOLERANCE,
-    Comparison,
-    call_arguments,
-    coarsest_dtype,
-    largest_error,
-    measured,
-)
-from graphprune.verifying.reference import widened
+from graphprune.verifying.differences import TOLERANCE
+from graphprune.verifying.nodes import Comparison, call_arguments, coarsest_dtype, measured
 from graphprune.verifying.samples import shown
-from graphprune.verifying.tensors import Lively
+from graphprune.verifying.tensors import Lively, widened
 from graphprune.verifying.verdict import Check
 
 __all__ = ["captured_equals_model", "layers_equal", "layers_hold", "random_layers_equal"]
@@ -52,15 +45,18 @@ def captured_equals_model(
     own = {n: t if program.stored[n].kind == "parameter" else t.clone() for n, t in random.items()}
     limit = TOLERANCE[coarsest_dtype(program)]
 
-    def error() -> float:
+    def captured(call: Call = call_operator) -> list[Tensor]:
+        run = Execution(program.graph, {**program.tensors, **random}, inputs, call)
+        return tensor_leaves(run.advance())
+
+    def results() -> tuple[list[Tensor], list[Tensor]]:
         args, kwargs = call_arguments(program, inputs)
         with left_as_it_was(model), _holding(model, program, own):
             wanted = positions(model(*args, **kwargs), program.returned)
-        given = run(program.graph, {**program.tensors, **random}, inputs)
-        return largest_error(wanted, tensor_leaves(given))
+        return wanted, captured()
 
-    check = measured(name, limit, error)
-    if check.passed or check.detail:
+    check = measured(name, limit, results, again=captured)
+    if check.passed or not check.ran:
         return check
     why = "Python in the model decides on sizes or on values, or capture is wrong"
     return replace(check, detail=why)
@@ -100,12 +96,12 @@ def layers_equal(
     held |= {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
     expected = [compared.outputs[name] for name in program.output_names if name in program.values]
 
-    def error() -> float:
+    def results() -> tuple[list[Tensor], list[Tensor]]:
         args, kwargs = call_arguments(program, compared.inputs)
         given = functional_call(module, held, args, kwargs, tie_weights=True)
-        return largest_error(expected, [tensor.detach() for tensor in tensor_leaves(given)])
+        return expected, [tensor.detach() for tensor in tensor_leaves(given)]
 
-    return measured(name, compared.check.limit, error, "the layers")
+    return measured(name, compared.check.limit, results, "the layers", compared.again)
 
 
 def random_layers_equal(

@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.execution import named_tensors
+from graphprune.capture.execution import Call, call_operator, named_tensors
 from graphprune.capture.inputs import Inputs
 from graphprune.capture.program import Program
-from graphprune.capture.sizes import reads_size
 from graphprune.ground.clock import counted
 from graphprune.ground.errors import first_line
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import COUNTED, batch_sizes
-from graphprune.verifying.reference import NodeError, Reference, steps
-from graphprune.verifying.tensors import Lazy, in_dtype
+from graphprune.verifying.differences import TOLERANCE
+from graphprune.verifying.faults import Errors, Fault, LastCall, counts_cut
+from graphprune.verifying.reference import NodeError, Reference, Run
+from graphprune.verifying.rounding import ROUNDS, Again, Trials, described, error_beyond_rounding, shaking
+from graphprune.verifying.tensors import Lazy, in_dtype, is_inexact
 from graphprune.verifying.verdict import Check
 
 __all__ = [
-    "TOLERANCE",
     "Claim",
     "Comparison",
     "call_arguments",
     "coarsest_dtype",
     "compare_nodes",
-    "largest_error",
     "measured",
+    "output_run",
     "outputs_of",
-    "relative_error",
     "restricted",
 ]
-
-# relative to the largest value of the same tensor; accumulation in another order is all that may differ
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
 @dataclass(frozen=True)
@@ -58,49 +56,110 @@ class Comparison:
         inputs: the leaves of the call.
         outputs: what the slim program returned, by name; empty if the check failed.
         batches: the size that stood in the place of each batch prime; empty if the check failed.
+        again: the same run with its operators called in another way, and its outputs in their order.
+        sure: False where rounding may be all that differs, which takes more runs to tell.
     """
 
     check: Check
     inputs: list[Any]
     outputs: dict[str, Tensor] = field(default_factory=dict)
     batches: dict[int, int] = field(default_factory=dict)
+    again: Again | None = None
+    sure: bool = True
 
 
 def compare_nodes(
-    name: str, claim: Claim, tensors: Mapping[str, Tensor], inputs: list[Any], dtype: torch.dtype
+    name: str,
+    claim: Claim,
+    tensors: Mapping[str, Tensor],
+    inputs: list[Any],
+    dtype: torch.dtype,
+    rounds: Sequence[int] = ROUNDS,
 ) -> Comparison:
-    """Every node of the slim program equals the kept part of the same node of the masked original."""
-    graph, slim = claim.graph, claim.slim
+    """Every node of the slim program equals the kept part of the same node of the masked original.
+
+    A node that differs by more than the tolerance of ``dtype`` is right if it makes the same of the same inputs, and if
+    rounding alone takes it as far: that of its inputs, or, in so many trials of the whole run as ``rounds`` says, that
+    of all before it. From there the slim program goes on with the original's value, so that all that follows is
+    compared as strictly as ever.
+    """
     cast = dtype if dtype is torch.float64 else None
     inputs = [in_dtype(leaf, cast) for leaf in inputs]
+    compared = _compared(name, claim, tensors, inputs, dtype)
+    for trials in rounds:
+        if compared.sure:
+            break
+        compared = _compared(name, claim, tensors, inputs, dtype, trials)
+    return compared
+
+
+def _compared(
+    name: str,
+    claim: Claim,
+    tensors: Mapping[str, Tensor],
+    inputs: list[Any],
+    dtype: torch.dtype,
+    trials: int = 0,
+) -> Comparison:
+    """One run of both, beside so many ``trials``."""
+    graph, slim = claim.graph, claim.slim
+    cast = dtype if dtype is torch.float64 else None
     reference = Reference(graph, make_masks(graph, claim.plan.groups).kept, inputs)
-    ours = steps(slim.graph, restricted(tensors, claim.plan.kept), inputs, cast)
+    theirs, last = LastCall(), LastCall()
+    shaken = Trials(reference.run(tensors, cast, partial(shaking, seed)) for seed in range(trials))
+    again = output_run(graph.program, slim.graph, restricted(tensors, claim.plan.kept), inputs, cast)
+    ours = Run(slim.graph, restricted(tensors, claim.plan.kept), inputs, cast, last.of())
+    values = iter(ours)
     limit, worst, at = TOLERANCE[dtype], 0.0, ""
+    errors = Errors(reference, limit)
     outputs: dict[str, Tensor] = {}
     batches: dict[int, int] = {}
 
-    def failed(error: float, detail: str) -> Comparison:
-        return Comparison(Check(name, False, error, limit, detail), inputs)
+    def failed(error: float, detail: str, ran: bool = True, sure: bool = True) -> Comparison:
+        return Comparison(Check(name, False, error, limit, detail, ran), inputs, sure=sure)
 
     node = next(iter(slim.graph.nodes))
     try:
         with torch.no_grad():
-            for node, expected in counted(reference.steps(tensors, cast), len(slim.graph.nodes)):
-                given = next(value for other, value in ours if other.name == node.name)
-                error = 0.0 if _counts_cut(reference, node) else _error(reference, node.name, expected, given)
+            for node, expected in counted(reference.run(tensors, cast, theirs.of), len(slim.graph.nodes)):
+                moved = shaken.values()
+                given = next(value for other, value in values if other.name == node.name)
+                error = 0.0 if counts_cut(reference, node) else errors(node.name, expected, given)
                 if not error <= limit:
-                    return failed(error, f"first difference at {_where(graph, node)}")
+                    fault, left = errors.of_node(node.name, expected, given, last, theirs, cast)
+                    if fault is Fault.INPUTS and trials:
+                        left = errors(node.name, expected, given, moved)
+                    if not left <= limit:
+                        sure = fault is Fault.NODE
+                        return failed(error, f"first difference at {_where(graph, node)}", sure=sure)
+                    error = left
+                    shaken.go_on_with(node.name, expected)
+                    ours.go_on_with(node.name, errors.taken(node.name, expected))
                 if error > worst:
                     worst, at = error, f"worst at {_where(graph, node)}"
                 outputs |= _returned(graph.program, node, given)
                 batches |= batch_sizes(graph.program, node.name, expected)
+            if errors.sensitive:
+                outputs = dict(zip(_tensor_names(graph.program), again(call_operator), strict=True))
     except NodeError as error:
         side = "the slim program" if error.node.graph is slim.graph else "the original itself"
         why = first_line(error.__cause__ or error)
-        return failed(float("inf"), f"{side} cannot run {_where(graph, error.node)}: {why}")
+        return failed(float("inf"), f"{side} cannot run {_where(graph, error.node)}: {why}", ran=False)
     except (RuntimeError, KeyError, StopIteration, ValueError):
-        return failed(float("inf"), f"the slim program has nothing to compare with {_where(graph, node)}")
-    return Comparison(Check(name, True, worst, limit, at), inputs, outputs, batches)
+        text = f"the slim program has nothing to compare with {_where(graph, node)}"
+        return failed(float("inf"), text, ran=False)
+    detail = "; ".join(filter(None, (at, _note(graph, errors.sensitive))))
+    return Comparison(Check(name, True, worst, limit, detail), inputs, outputs, batches, again)
+
+
+def _note(graph: DependencyGraph, sensitive: Mapping[str, float]) -> str:
+    """Which nodes differ by what rounding moves them; empty if none."""
+    if not sensitive:
+        return ""
+    name, moved = next(iter(sensitive.items()))
+    node = next(node for node in graph.program.graph.nodes if node.name == name.partition(".")[0])
+    more = f", and {len(sensitive) - 1} more" if len(sensitive) > 1 else ""
+    return f"{described(_where(graph, node), moved)}{more}"
 
 
 def outputs_of(program: Program, run: Iterable[tuple[fx.Node, Any]]) -> dict[str, Tensor]:
@@ -108,19 +167,52 @@ def outputs_of(program: Program, run: Iterable[tuple[fx.Node, Any]]) -> dict[str
     return {name: item for node, value in run for name, item in _returned(program, node, value).items()}
 
 
+def output_run(
+    program: Program,
+    graph: fx.Graph,
+    tensors: Mapping[str, Tensor],
+    inputs: list[Any],
+    dtype: torch.dtype | None = None,
+) -> Again:
+    """Runs of ``graph``, whose outputs are named as those of ``program``; the tensors among these in their order."""
+
+    def run(call: Call) -> list[Tensor]:
+        found = outputs_of(program, Run(graph, tensors, inputs, dtype, call))
+        return [found[name] for name in _tensor_names(program)]
+
+    return run
+
+
+def _tensor_names(program: Program) -> list[str]:
+    return [name for name in program.output_names if name in program.values]
+
+
 def _returned(program: Program, node: fx.Node, value: Any) -> dict[str, Tensor]:
     named = named_tensors(node, value).items()
     return {name: item for name, item in named if name in program.output_names}
 
 
-def measured(name: str, limit: float, error: Callable[[], float], who: str = "one of them") -> Check:
-    """The check that ``error`` is within the limit. It has failed, too, if the two that it compares cannot run."""
+def measured(
+    name: str,
+    limit: float,
+    results: Callable[[], tuple[Sequence[Tensor], Sequence[Tensor]]],
+    who: str = "one of them",
+    again: Again | None = None,
+) -> Check:
+    """The check that expected and given ``results`` differ by no more than the limit.
+
+    It has failed, too, if the two that it compares cannot run.
+
+    Args:
+        again: the expected results from a program that runs as it is told, see `moved_outputs`. Where there is one,
+            results may differ by more than the limit, by as much as rounding alone moves them.
+    """
     try:
         with torch.no_grad():
-            found = error()
+            found, detail = error_beyond_rounding(*results(), limit, again)
     except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as failure:
-        return Check(name, False, float("inf"), limit, f"{who} cannot run: {first_line(failure)}")
-    return Check(name, found <= limit, found, limit)
+        return Check(name, False, float("inf"), limit, f"{who} cannot run: {first_line(failure)}", ran=False)
+    return Check(name, found <= limit, found, limit, detail)
 
 
 def call_arguments(program: Program, inputs: list[Any]) -> Inputs:
@@ -129,8 +221,8 @@ def call_arguments(program: Program, inputs: list[Any]) -> Inputs:
 
 
 def coarsest_dtype(program: Program) -> torch.dtype:
-    """The coarsest floating dtype of the model's tensors."""
-    floating = [item.tensor.dtype for item in program.stored.values() if item.tensor.is_floating_point()]
+    """The coarsest floating dtype of the model's tensors; of complex ones that of their parts."""
+    floating = [t.dtype.to_real() for t in program.tensors.values() if is_inexact(t.dtype)]
     return min(floating, key=lambda dtype: torch.finfo(dtype).bits, default=torch.float32)
 
 
@@ -140,55 +232,6 @@ def _where(graph: DependencyGraph, node: fx.Node) -> str:
         return node.name
     place = f" of {operation.layer}" if operation.layer else ""
     return f"{operation.op}{place} ({operation.source or node.name})"
-
-
-def _counts_cut(reference: Reference, node: fx.Node) -> bool:
-    """Whether the node counts what was removed, as a size or as positions; what is computed from it is compared."""
-    if node.name in reference.graph.analysis.points:
-        return True
-    return reads_size(node) and not all(
-        reference.region(source.name).whole for source in node.all_input_nodes
-    )
-
-
-def _error(reference: Reference, name: str, expected: Any, given: Any) -> float:
-    """The largest `relative_error` of what a node makes, on the part that is kept."""
-    if isinstance(expected, tuple | list):
-        pairs = enumerate(zip(expected, given, strict=True))
-        return max((_error(reference, f"{name}.{index}", *pair) for index, pair in pairs), default=0.0)
-    if not isinstance(expected, Tensor):
-        return 0.0 if expected == given else float("inf")  # numbers, computed from sizes
-    return relative_error(reference.region(name).take(expected), given)
-
-
-def largest_error(expected: Iterable[Tensor], given: Iterable[Tensor]) -> float:
-    """The largest `relative_error` of pairs of tensors."""
-    return max((relative_error(*pair) for pair in zip(expected, given, strict=True)), default=0.0)
-
-
-def relative_error(expected: Tensor, given: Tensor) -> float:
-    """``max |given - expected| / max |expected|``, infinite where shapes, or what is not finite, differ."""
-    if expected.shape != given.shape:
-        return float("inf")
-    if expected.is_complex() and given.is_complex():
-        expected, given = (
-            torch.view_as_real(expected.resolve_conj()),
-            torch.view_as_real(given.resolve_conj()),
-        )
-    if not expected.is_floating_point():
-        return 0.0 if torch.equal(expected, given) else float("inf")
-    finite = torch.isfinite(expected)
-    if not torch.equal(finite, torch.isfinite(given)):
-        return float("inf")
-    if not torch.allclose(expected[~finite], given[~finite], equal_nan=True):
-        return float("inf")
-    if not finite.any():
-        return 0.0
-    expected, given = expected[finite], given[finite]
-    scale = float(expected.abs().max())
-    difference = float((given - expected).abs().max())
-    # below the smallest normal number digits are lost, in float16 already under 6e-5
-    return difference / max(scale, torch.finfo(expected.dtype).smallest_normal) if scale else difference
 
 
 def restricted(tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> Lazy:

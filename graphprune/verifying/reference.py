@@ -14,13 +14,13 @@ from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom
-from graphprune.capture.execution import Execution, call_operator, default_dtype
+from graphprune.capture.execution import Call, Execution, call_operator, default_dtype
 from graphprune.capture.operators import bound, given_arguments, mutates
 from graphprune.planning.region import Regions
 from graphprune.verifying.restricted import is_restricted, run_restricted
-from graphprune.verifying.tensors import Lazy
+from graphprune.verifying.tensors import Lazy, widened
 
-__all__ = ["NodeError", "Reference", "steps", "widened"]
+__all__ = ["NodeError", "Reference", "Run"]
 
 
 class NodeError(RuntimeError):
@@ -31,14 +31,8 @@ class NodeError(RuntimeError):
         super().__init__(node.name)
 
 
-def steps(
-    graph: fx.Graph,
-    tensors: Mapping[str, Tensor],
-    inputs: list[Any],
-    dtype: torch.dtype | None = None,
-    call: Callable[[fx.Node, tuple[Any, ...], dict[str, Any]], Any] = call_operator,
-) -> Iterator[tuple[fx.Node, Any]]:
-    """Runs ``graph`` and gives every node with its value, see `Execution`.
+class Run:
+    """A run of ``graph``, node by node with its value, see `Execution`.
 
     With ``dtype`` every other floating dtype that an operator names, or takes where it names none, is replaced by it.
 
@@ -46,23 +40,34 @@ def steps(
         NodeError: a node cannot be run.
     """
 
-    def called(*given: Any) -> Any:
-        with default_dtype(dtype):  # not around the whole run, which halts while others run
-            return call(*given)
+    def __init__(
+        self,
+        graph: fx.Graph,
+        tensors: Mapping[str, Tensor],
+        inputs: list[Any],
+        dtype: torch.dtype | None = None,
+        call: Call = call_operator,
+    ) -> None:
+        def called(*given: Any) -> Any:
+            with default_dtype(dtype):  # not around the whole run, which halts while others run
+                return call(*given)
 
-    execution = Execution(
-        graph, tensors, inputs, called if dtype else call, lambda leaf: widened(leaf, dtype)
-    )
-    try:
-        yield from execution
-    except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        raise NodeError(execution.node) from error
+        self._execution = Execution(
+            graph, tensors, inputs, called if dtype else call, lambda leaf: widened(leaf, dtype)
+        )
+        self._named = {node.name: node for node in graph.nodes}
+        self._in_place = any(mutates(node) for node in graph.nodes)
 
+    def __iter__(self) -> Iterator[tuple[fx.Node, Any]]:
+        try:
+            yield from self._execution
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            raise NodeError(self._execution.node) from error
 
-def widened(argument: Any, dtype: torch.dtype | None) -> Any:
-    """``dtype`` in the place of any other floating dtype; anything else as it is."""
-    floating = isinstance(argument, torch.dtype) and argument.is_floating_point
-    return dtype if dtype is not None and floating else argument
+    def go_on_with(self, name: str, value: Any) -> None:
+        """Other nodes read ``value`` in the place of what the node made; not where a part of it may be written into."""
+        if self._named[name] in self._execution.environment and not self._in_place:
+            self._execution.environment[self._named[name]] = value
 
 
 class Reference:
@@ -81,14 +86,17 @@ class Reference:
         self._operations = {operation.name: operation for operation in graph.program.operations}
         self._in_place = any(mutates(node) for node in graph.program.graph.nodes)
 
-    def steps(
-        self, tensors: Mapping[str, Tensor], dtype: torch.dtype | None
-    ) -> Iterator[tuple[fx.Node, Any]]:
-        """Every node with its masked value."""
+    def run(
+        self,
+        tensors: Mapping[str, Tensor],
+        dtype: torch.dtype | None,
+        changed: Callable[[Call], Call] = lambda call: call,
+    ) -> Run:
+        """Every node with its masked value; ``changed`` makes another way to call an operator of the one given."""
         graph = self.graph.program.graph
         regions = {str(n.target): self.region(n.name) for n in graph.nodes if n.op == "get_attr"}
         zeroed = Lazy(tensors, lambda name: regions[name].zero(tensors[name]))
-        return steps(graph, zeroed, self.inputs, dtype, self._call)
+        return Run(graph, zeroed, self.inputs, dtype, changed(self._call))
 
     def _call(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         operation = self._operations.get(node.name)

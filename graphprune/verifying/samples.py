@@ -15,6 +15,7 @@ from graphprune.capture.fitting import fitting
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
+from graphprune.verifying.tensors import drawn_like, is_inexact
 
 __all__ = ["checked_sizes", "distinct", "random_inputs", "refuses", "shown"]
 
@@ -75,12 +76,12 @@ def refuses(program: Program, sizes: Sizes) -> bool:
 
 
 def random_inputs(program: Program, seed: int, sizes: Sizes | None = None) -> list[Any]:
-    """The example inputs at ``sizes``, by name, with floating tensors drawn anew; see `fitting` for integers."""
+    """The example inputs at ``sizes``, by name, inexact tensors drawn anew; see `fitting` for integers."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(leaf: Any) -> Any:
-        if isinstance(leaf, Tensor) and leaf.is_floating_point():
-            return torch.randn(leaf.shape, generator=generator).to(leaf.dtype)
+        if isinstance(leaf, Tensor) and is_inexact(leaf.dtype):
+            return drawn_like(leaf, generator).to(leaf.dtype)
         return leaf
 
     return [draw(leaf) for leaf in fitting(program, sizes or {})]

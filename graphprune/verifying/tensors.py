@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.program import Stored
 
-__all__ = ["Lazy", "Lively", "converted", "in_dtype", "randomised"]
+__all__ = ["Lazy", "Lively", "converted", "drawn_like", "in_dtype", "is_inexact", "randomised", "widened"]
+
+_COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 class Lazy(Mapping[str, Tensor]):
@@ -35,14 +37,31 @@ class Lazy(Mapping[str, Tensor]):
         return len(self.names)
 
 
+def is_inexact(dtype: torch.dtype) -> bool:
+    """Whether numbers of ``dtype``, real or complex, are rounded."""
+    return dtype.is_floating_point or dtype.is_complex
+
+
+def widened(argument: Any, dtype: torch.dtype | None) -> Any:
+    """``dtype`` in the place of any other floating one, and its complex fellow in that of a complex one."""
+    if dtype is None or not isinstance(argument, torch.dtype) or not is_inexact(argument):
+        return argument
+    return _COMPLEX[dtype] if argument.is_complex else dtype
+
+
 def in_dtype(leaf: Any, dtype: torch.dtype | None) -> Any:
-    """A floating tensor in ``dtype``; anything else as it is, and everything without a dtype."""
-    floating = dtype is not None and isinstance(leaf, Tensor) and leaf.is_floating_point()
-    return leaf.to(dtype) if floating else leaf
+    """A floating or complex tensor in ``dtype``, see `widened`; anything else as it is."""
+    return leaf.to(widened(leaf.dtype, dtype)) if isinstance(leaf, Tensor) else leaf
+
+
+def drawn_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal random numbers, complex ones for a complex tensor: of its shape, on the CPU in single precision."""
+    dtype = torch.complex64 if tensor.is_complex() else torch.float32
+    return torch.randn(tensor.shape, generator=generator, dtype=dtype)
 
 
 def converted(stored: Mapping[str, Stored], dtype: torch.dtype | None) -> Lazy:
-    """Stored tensors, the floating ones in ``dtype``; None keeps theirs."""
+    """Stored tensors, the floating and complex ones in ``dtype``, see `in_dtype`; None keeps theirs."""
     return Lazy(stored, lambda name: in_dtype(stored[name].tensor.detach(), dtype))
 
 
@@ -69,7 +88,7 @@ def randomised(
         generator = torch.Generator().manual_seed(seeds[name])
         if name.endswith("running_var"):
             return torch.rand(like.shape, generator=generator) + 0.5
-        values = torch.randn(like.shape, generator=generator)
+        values = drawn_like(like, generator)
         if name.endswith("running_mean"):
             return values.mul_(0.3)
         if like.dim() < 2:
@@ -79,9 +98,9 @@ def randomised(
     def make(name: str) -> Tensor:
         item = stored[name]
         running = name.endswith(("running_mean", "running_var"))
-        if not item.tensor.is_floating_point() or not (item.kind == "parameter" or running):
+        if not is_inexact(item.tensor.dtype) or not (item.kind == "parameter" or running):
             return own[name]
-        return drawn(name, item.tensor).to(item.tensor.device, dtype or item.tensor.dtype)
+        return drawn(name, item.tensor).to(item.tensor.device, widened(item.tensor.dtype, dtype))
 
     return Lazy(stored, make)
 

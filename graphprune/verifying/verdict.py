@@ -11,13 +11,17 @@ __all__ = ["Check", "Verdict"]
 
 @dataclass(frozen=True)
 class Check:
-    """One check: the ``figure`` found, the ``limit`` it had to keep, and where it failed if it did."""
+    """One check: the ``figure`` found, the ``limit`` it had to keep, and where it failed if it did.
+
+    ``ran`` is False where what it compares could not be computed, so that nothing is known to differ.
+    """
 
     name: str
     passed: bool
     figure: float
     limit: float
     detail: str = ""
+    ran: bool = True
 
     @classmethod
     def without(cls, name: str, wrong: Sequence[str]) -> Check:

@@ -18,6 +18,7 @@ import graphprune as gp
 from graphprune.capture import Program, capture
 from graphprune.exporting import OnnxProgram, onnx_file, parity
 from graphprune.exporting.initializers import Names, replace_initializers
+from graphprune.exporting.parity import Valued
 from graphprune.exporting.translation import translate
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import ExportError, VerificationError
@@ -69,7 +70,7 @@ def test_the_twin_agrees_with_the_model_on_the_same_values(name: str, tmp_path: 
     file = program.write(tmp_path / "model.onnx")
     twin = program.write(tmp_path / "twin.onnx", drawn)
     assert twin.operators == file.operators
-    rows = parity(twin.path, model, (case.args, case.kwargs), tensors=drawn)
+    rows = parity(twin.path, Valued(model, drawn), (case.args, case.kwargs))
     assert [row.sizes for row in rows] == [{"batch": 1}, {"batch": 3}]
     assert all(row.max_rel < TOLERANCE and row.change > 1e-2 for row in rows)
     # the values do matter, and the model has kept its own
@@ -92,7 +93,7 @@ def test_a_twin_with_one_wrong_tensor_is_caught(name: str, tmp_path: Path) -> No
         values += 0.3 * numpy.abs(values).max()
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         onnx.save(wrong, tmp_path / "wrong.onnx")
-        rows = parity(tmp_path / "wrong.onnx", model, (case.args, case.kwargs), tensors=drawn)
+        rows = parity(tmp_path / "wrong.onnx", Valued(model, drawn), (case.args, case.kwargs))
         assert max(row.max_rel for row in rows) > onnx_checks.ONNX_TOLERANCE[torch.float32], tensor.name
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,9 @@ import torch.nn.functional as F
 from at_batches import right_at_batches
 from black_box import reproducible, sizes  # noqa: F401  (one is a fixture)
 from torch import Tensor, nn
+
+import graphprune as gp
+from graphprune.exporting.runtime import runner, session
 
 IMAGE = torch.zeros(2, 3, 8, 8)
 
@@ -83,6 +88,30 @@ def test_as_many_groups_as_examples(
 ) -> None:
     result = right_at_batches(PerExample(function, width), IMAGE)
     assert sorted(sizes(result).values()) == found
+
+
+@pytest.mark.parametrize("function", [_full, _modulated])
+def test_as_many_groups_as_examples_in_every_form(
+    function: Callable[[PerExample, Tensor, Tensor], Tensor], tmp_path: Path
+) -> None:
+    """Read back from its folder, written as Python, and in onnxruntime."""
+    model = PerExample(function)
+    result = right_at_batches(model, IMAGE)
+    result.save(tmp_path / "slim", latency=False)
+    x = torch.randn(2, 3, 8, 8)
+    (found,) = runner(session(tmp_path / "slim" / "model.onnx"), (x,), {})()  # groups are a constant in ONNX
+    with torch.no_grad():
+        torch.testing.assert_close(torch.as_tensor(found), result.model(x), rtol=1e-4, atol=1e-4)
+    spec = importlib.util.spec_from_file_location("slim_model", tmp_path / "slim" / "model.py")
+    assert spec
+    assert spec.loader
+    written = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(written)
+    for other in (gp.load(tmp_path / "slim"), written.load()):
+        for batch in (1, 3, 5):
+            x = torch.randn(batch, 3, 8, 8)
+            with torch.no_grad():
+                torch.testing.assert_close(other(x), result.model(x))
 
 
 def _halves(m: PerExample, y: Tensor, code: Tensor) -> Tensor:

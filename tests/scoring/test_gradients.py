@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.calibration.losses import signs_loss
+from graphprune.scoring.gradients import _shares
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -89,6 +90,35 @@ def test_fisher_is_the_squared_gradient_of_a_mask() -> None:
     found = scores("residual", "fisher::none", [x[:2], x[2:]])["stem.weight:0"]
     torch.testing.assert_close(found, total / 5, rtol=1e-4, atol=0)
     assert len(graph.by_name["stem.weight:0"].members) > 4
+
+
+class Modulated(nn.Module):
+    """A weight that is scaled for each example: readers of a unit have the batch, or, as ``weight[None]``, have not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.styles, self.head = nn.Linear(3, 8), nn.Linear(4, 8), nn.Linear(6, 2)
+        self.weight = nn.Parameter(torch.randn(6, 8))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        kernels = self.weight[None] * self.styles(w)[:, None]
+        return self.head((kernels @ self.first(x).relu()[:, :, None])[:, :, 0])
+
+
+@pytest.mark.parametrize("importance", ["fisher", "auto"])
+def test_what_is_of_no_single_example_is_divided_among_all(importance: str) -> None:
+    torch.manual_seed(0)
+    model, batch = Modulated(), (torch.randn(5, 3), torch.randn(5, 4))
+    result = gp.shrink(model, batch, ratio=0.5, importance=importance, calibration=[batch])
+    assert result.after.params < result.before.params
+    assert result.verdict.passed
+
+
+def test_shares_add_up() -> None:
+    alone, whole = torch.rand(5, 8), torch.rand(1, 8)
+    assert _shares(alone, 5) is alone
+    torch.testing.assert_close(_shares(whole, 5), whole.expand(5, 8) / 5)
+    torch.testing.assert_close(_shares(torch.stack([whole[0]] * 3), 5).sum(0), 3 * whole[0])
 
 
 @every_model

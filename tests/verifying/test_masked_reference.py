@@ -12,7 +12,7 @@ from graphprune.capture.program import Stored
 from graphprune.planning.masks import Masks
 from graphprune.planning.region import region_of
 from graphprune.verifying import Check, Verdict, guilty_groups
-from graphprune.verifying.nodes import relative_error
+from graphprune.verifying.differences import relative_error
 from graphprune.verifying.restricted import is_restricted, run_restricted
 from graphprune.verifying.tensors import converted, randomised
 

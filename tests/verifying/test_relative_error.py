@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graphprune.verifying.nodes import relative_error
+from graphprune.verifying.differences import relative_error
 
 ONE = torch.tensor([1.0, -4.0])
 

@@ -12,6 +12,7 @@ from graphprune.axes.rules.table import Along, Table, by_argument, each
 __all__ = ["RULES"]
 
 _BY_SIZE = "it is cut at a place that depends on the sizes of the inputs"
+_BETWEEN = "it is cut between examples of the batch"
 
 
 def _pass(call: Call, source: Operand, *others: Operand, default: int = 0) -> int:
@@ -86,7 +87,11 @@ def select(call: Call) -> None:
     if not isinstance(index, int) or call.varies("index"):
         call.pin(axis, "one position is selected by data")
         return
-    _, rest = call.equations.cut(axis, index % axis.size)
+    place = index % axis.size
+    if call.parts_examples(axis, place, place + 1):
+        call.pin(axis, _BETWEEN)
+        return
+    _, rest = call.equations.cut(axis, place)
     call.equations.cut(rest, 1)
 
 
@@ -110,9 +115,13 @@ def slice_(call: Call) -> None:
     if call.equations.pinned(axis) or not isinstance(start, int):
         call.pin((axis, result), "a part is taken")
     elif step == 1:
-        _, rest = call.equations.cut(axis, slice(start, None).indices(axis.size)[0])
-        part, _ = call.equations.cut(rest, result.size)
-        call.unify(result, part)
+        first = slice(start, None).indices(axis.size)[0]
+        if call.parts_examples(axis, first, first + result.size):
+            call.pin((axis, result), _BETWEEN)
+            return
+        _, rest = call.equations.cut(axis, first)
+        taken, _ = call.equations.cut(rest, result.size)
+        call.unify(result, taken)
     else:
         _stride(call, axis, result, step)
 
