@@ -140,7 +140,7 @@ class Options:
     )
     evaluate: Evaluate | None = option(
         None,
-        "For trials: a function of the model that gives a number, higher is better.",
+        "How trials judge models: a function of the model that gives a number, higher is better.",
         ORDER,
         detail="It takes the place of the outputs' relative distance.",
     )

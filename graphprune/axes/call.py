@@ -11,6 +11,8 @@ from graphprune.capture.operations import Operation, Size, Value
 
 __all__ = ["Call", "Misfit", "Operand", "Reason"]
 
+ADDED = 2  # to a size that stands for others, as where a class token is joined to a batch of tokens
+
 
 class Misfit(ValueError):
     """A rule asks for what the sizes of a call do not allow: the cause, and what the rule's author can do."""
@@ -218,10 +220,15 @@ class Call:
         return next(places, "an axis")
 
     def shown(self, size: int) -> str:
-        """``size`` in a message, with the name of what it stands for: "batch", "2·batch"."""
+        """``size`` in a message, with the name of what it stands for: "batch", "2·batch", "batch+1".
+
+        More is not added, and nothing taken away: 1024 would be taken for a batch of 1009 and 15.
+        """
         for prime, name in self.batch.items():
-            if size and size % prime == 0:
-                return name if size == prime else f"{size // prime}·{name}"
+            times, more = divmod(size, prime)
+            if times and (not more or (more <= ADDED and times <= ADDED)):
+                said = name if times == 1 else f"{times}·{name}"
+                return f"{said}+{more}" if more else said
         return str(size)
 
     def shapes(self) -> str:

@@ -120,6 +120,8 @@ def _apply(signature: Signature, call: Call) -> None:
         )
     present = [pair for pair in zip(operands, signature.parsed, strict=True) if isinstance(pair[0], Operand)]
     for operand, tokens in present:
+        binding.look_ahead(operand, tokens)
+    for operand, tokens in present:
         binding.match(operand, tokens)
     names = [set(_names([tokens])) for _, tokens in present]
     results = len(call.outputs)
@@ -144,6 +146,16 @@ class _Binding:
         self.several: dict[str, tuple[Axis, ...]] = {}
         self.sizes = {name: self._integer(argument) for name, argument in signature.sizes.items()}
         self.seen: dict[str, Axis] = {}
+        self.ahead: dict[str, Axis] = {}
+
+    def look_ahead(self, operand: Operand, tokens: tuple[str, ...]) -> None:
+        """Notes the dimensions that a name has for itself: a product before them may need to know their sizes."""
+        many = next((place for place, token in enumerate(tokens) if token.endswith(_MANY)), len(tokens))
+        behind = len(tokens) - many - 1
+        pairs = [*zip(tokens[:many], operand.dims, strict=False)]
+        if behind > 0:
+            pairs += zip(tokens[-behind:], operand.dims[-behind:], strict=False)
+        self.ahead |= {name: axis for name, axis in pairs if " " not in name and axis.size > 1}
 
     def _integer(self, argument: str) -> int:
         value = self.call[argument]
@@ -273,6 +285,17 @@ class _Binding:
 
     def _factors(self, names: list[str], whole: Axis) -> list[Axis]:
         """Axes of a product's factors; the one size that is not known follows from the others."""
+        unknown = [name for name in names if name not in self.sizes]
+        for name in unknown if len(unknown) > 1 else ():
+            if name in self.ahead:
+                self.sizes[name], self.seen[name] = self.ahead[name].size, self.ahead[name]
+        unknown = [name for name in names if name not in self.sizes]
+        if len(unknown) > 1:
+            raise Misfit(
+                f"nothing says how {self.call.place(whole)} of size {self.call.shown(whole.size)} is divided among "
+                f"{' and '.join(map(repr, unknown))}",
+                "name the arguments that give the sizes in sizes=, for all factors but one",
+            )
         for name in names:
             known = prod(self.sizes[other] for other in names if other in self.sizes)
             if name not in self.sizes and known and whole.size % known == 0:

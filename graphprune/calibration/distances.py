@@ -38,6 +38,11 @@ DISTANCES: Mapping[str, tuple[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
 }
 
 
+# changes whenever the same outputs would give another figure, so that figures of two definitions are never mixed.
+# 2: each output's own ratio, averaged; 1 (unwritten) pooled the squares of all outputs
+DEFINITION = 2
+
+
 class Difference:
     """The difference of two models' outputs, summed up over batches and over all processes.
 
@@ -89,7 +94,8 @@ class Distance:
             for index, leaf in enumerate(leaves)
             if isinstance(leaf, Tensor)
         }
-        self.head = {"distance": distance, "baseline": 0.0, "data": " ".join(from_all(digest(tensors)[:16]))}
+        data = " ".join(from_all(digest(tensors)[:16]))
+        self.head = {"distance": distance, "definition": DEFINITION, "baseline": 0.0, "data": data}
 
     def __call__(self, slim: Program) -> float:
         difference = Difference(self.distance)

@@ -111,7 +111,8 @@ def _batch_norm(a: Arguments) -> Config | None:
 def _embedding(a: Arguments) -> Config:
     count, width = a["weight"].shape
     padding = a["padding_idx"] if a["padding_idx"] >= 0 else None
-    return {"num_embeddings": count, "embedding_dim": width, "padding_idx": padding}
+    gradients = {name: a[name] for name in ("scale_grad_by_freq", "sparse")}
+    return {"num_embeddings": count, "embedding_dim": width, "padding_idx": padding, **gradients}
 
 
 def _by_rank(name: str) -> Callable[[Arguments], str]:

@@ -94,7 +94,11 @@ class ShrinkRequest:
         "NAME=V",
         list[str],
     )
-    evaluate: str | None = FILE("Its evaluation: file.py:function of the model.", ROUNDS)
+    evaluate: str | None = FILE(
+        "How models are judged, by --trials and after the training of every round: file.py:function of the model that "
+        "gives a number.",
+        ROUNDS,
+    )
     min_metric: float | None = option(
         None, "Stop where the figure falls below F; the round before is kept.", ROUNDS, "F"
     )

@@ -152,7 +152,10 @@ def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
     """The data and the loss that were named. Files are run where they are named."""
     images = image_options(request.mean, request.std)
     calibration = read_calibration(request.asked.get("calibration"), source.inputs, images)
-    return {"calibration": calibration, "loss": read_function("--loss", request.asked.get("loss"))}
+    found = {"calibration": calibration, "loss": read_function("--loss", request.asked.get("loss"))}
+    if request.evaluate and not request.tune:  # for trials; a loop takes it for them and for its rounds
+        found["evaluate"] = read_function("--evaluate", request.evaluate)
+    return found
 
 
 def _shrunk(

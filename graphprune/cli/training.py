@@ -132,9 +132,11 @@ def check_training(request: ShrinkRequest) -> None:
         InputError: a setting is unknown or no number; there is no ``--tune``.
     """
     parse_tuning(request.tuning)
-    if not request.tune and (request.tuning or request.evaluate or request.min_metric is not None):
+    if not request.tune and (request.tuning or request.min_metric is not None):
+        raise InputError("--tuning and --min-metric have no effect without --tune", "say --tune DATA")
+    if request.evaluate and not request.tune and not request.asked.get("trials"):
         raise InputError(
-            "--tuning, --evaluate and --min-metric have no effect without --tune", "say --tune DATA"
+            "--evaluate has no effect without --tune or --trials", "say --tune DATA, or --trials N"
         )
 
 

@@ -14,7 +14,9 @@ import torch
 from graphprune.exporting.conditions import CONDITIONS
 from graphprune.exporting.own_call import Call, Row
 from graphprune.exporting.own_creation import CREATION
+from graphprune.exporting.own_order import ORDER
 from graphprune.exporting.own_pooling import POOLING
+from graphprune.exporting.own_recurrent import RECURRENT
 from graphprune.exporting.own_sizes import SIZES
 from graphprune.exporting.promotion import cast
 
@@ -233,6 +235,8 @@ OWN: Mapping[Any, Row] = {
     **CONDITIONS,
     **POOLING,
     **CREATION,
+    **ORDER,
+    **RECURRENT,
     torch.ops.aten.batch_norm.default: _batch_norm,
     **{getattr(torch.ops.aten.to, name): _to for name in ("dtype", "dtype_layout", "device", "other")},
     torch.ops.aten.diff.default: _differences,

@@ -67,7 +67,8 @@ INTERNAL_ATEN = frozenset(
     "_fused_rms_norm _linalg_det _linalg_eigh _linalg_svd _local_scalar_dense _log_softmax "
     "_native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward _prelu_kernel "
     "_safe_softmax _scaled_dot_product_attention_math _scaled_dot_product_flash_attention_for_cpu "
-    "_shape_as_tensor _softmax _stack _to_copy _trilinear _unsafe_index _unsafe_masked_index _unsafe_view "
+    "_shape_as_tensor _softmax _stack _to_copy _trilinear _unique _unique2 _unsafe_index "
+    "_unsafe_masked_index _unsafe_view "
     "_upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d "
     "_upsample_nearest_exact3d _weight_norm _weight_norm_interface".split()
 )

@@ -89,7 +89,8 @@ def shrink_and_tune(
     Args:
         model: as for `shrink`.
         example_inputs: as for `shrink`.
-        loader: as for `tune`, in every round; so are ``settings``, ``evaluate`` and ``watch``.
+        loader: as for `tune`, in every round; so are ``settings`` and ``watch``.
+        evaluate: as for `tune`, in every round; where there are ``trials``, it judges these too.
         rounds: how many; the budget is met after the last.
         min_metric: the smallest figure of ``evaluate`` that is good enough (the largest one, where lower is better).
             A round that misses it ends the loop, and the one before it is the result.
@@ -107,6 +108,13 @@ def shrink_and_tune(
     if min_metric is not None and evaluate is None:
         raise InputError("min_metric is given, and no evaluation", "give evaluate, a function of the model")
     settings, place = settings or Tuning(), None if directory is None else Path(directory)
+    if options.get("trials") and evaluate is not None:
+        if settings.lower_is_better:
+            raise InputError(
+                "trials look for the highest figure, and lower_is_better is set",
+                "let evaluate give the negative figure, or leave trials out",
+            )
+        options["evaluate"] = evaluate
     training = partial(tune, loader=loader, settings=settings, loss=task_loss, evaluate=evaluate, watch=watch)
     made = _Rounds(training, settings, min_metric, place, extra, progress)
     more: dict[str, Any] = {"rounds": rounds, "between": made.after} if rounds > 1 else {}

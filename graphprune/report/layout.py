@@ -46,9 +46,11 @@ def drawn(network: nx.DiGraph) -> Row:
     guests: dict[int, list[int]] = {}
     for node, host in hosts.items():
         guests.setdefault(host, []).append(node)
-    coarse = nx.DiGraph((hosts[a], hosts[b]) for a, b in network.edges if hosts[a] != hosts[b])
-    if not coarse:
+    if not guests:
         return {"bars": [], "lines": [], "width": 0, "height": 0, "column": 0}
+    coarse = nx.DiGraph()
+    coarse.add_nodes_from(guests)
+    coarse.add_edges_from((hosts[a], hosts[b]) for a, b in network.edges if hosts[a] != hosts[b])
     places, routes = layered(coarse)
     columns = 1 + max(column for column, _ in places.values())
     grid = _Grid(places, {host: len(nodes) for host, nodes in guests.items()}, columns)
@@ -174,7 +176,9 @@ def layered(graph: nx.DiGraph) -> tuple[dict[int, Place], dict[Edge, list[Place]
     places: dict[int, Place] = {}
     routes: dict[Edge, list[Place]] = {}
     left = 0.0
-    for found, width, height, links in from_edges(_routed(graph), vertex_spacing=1, dummy_vertices=True):
+    chosen = _routed(graph)
+    components = from_edges(chosen, vertex_spacing=1, dummy_vertices=True) if chosen else ()
+    for found, width, height, links in components:
         here = {node: (left + x, round(height - y)) for node, (x, y) in found}
         places |= {node: place for node, place in here.items() if node in graph}
         onward = {start: end for start, end in links if start not in graph}
@@ -183,7 +187,9 @@ def layered(graph: nx.DiGraph) -> tuple[dict[int, Place], dict[Edge, list[Place]
                 end, passed = _followed(step, onward)
                 routes[start, end] = [here[node] for node in passed]
         left += width + 1
-    return places, routes
+    # layers of which all that follows stands under them are joined to nothing, and each has a column
+    alone = [node for node in graph if node not in places]
+    return places | {node: (left + column, 0) for column, node in enumerate(alone)}, routes
 
 
 def _in_rows(graph: nx.DiGraph) -> dict[int, Place]:

@@ -72,7 +72,15 @@ SIGNATURES = [
         "'s+' stands for 2 (x[1], x[2]) and for 1 (weight[0]) dimensions",
         MANY,
     ),
+    ("b c s, c -> c b s", {}, ((BATCH + 1, 5, 4), (5,)), "'c' is 5 at x[1], and batch+1 at return[0]", DIFFER),
     # products
+    (
+        "b (g k) s, c -> b (k g) s",
+        {},
+        ((BATCH, 6, 4), (5,)),
+        "nothing says how x[1] of size 6 is divided among 'g' and 'k'",
+        "name the arguments that give the sizes in sizes=, for all factors but one",
+    ),
     (
         "b (g c) s, c -> b (c g) s",
         {"sizes": {"g": "times"}},
@@ -125,7 +133,7 @@ def test_a_signature_that_does_not_fit(text: str, options: Any, given: Any, caus
     with pytest.raises(gp.RuleError) as caught:
         analysed(*given)
     x, weight = (", ".join(str(size).replace(str(BATCH), "batch") for size in shape) for shape in given[:2])
-    x = x.replace(str(2 * BATCH), "2·batch")
+    x = x.replace(str(2 * BATCH), "2·batch").replace(str(BATCH + 1), "batch+1")
     where = f"(at block.scale: x ({x}), weight ({weight}), return ({x}))"
     assert caught.value.message == (
         f"the rule for misfits.scale.default does not fit: in {text!r}, {cause} {where}"

@@ -200,3 +200,33 @@ def test_our_table_stays_as_it_is() -> None:
         assert before == RULES
         assert find_rule("rules.scale.default") is not None
     assert find_rule("rules.scale.default") is None
+
+
+@torch.library.custom_op("rules::parts", mutates_args=())
+def parts(x: Tensor, groups: int) -> Tensor:
+    return x.unflatten(1, (groups, -1)).clone()
+
+
+@parts.register_fake
+def _(x: Tensor, groups: int) -> Tensor:
+    return torch.empty_like(x.unflatten(1, (groups, -1)))
+
+
+class Divided(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = torch.nn.Linear(3, 8), torch.nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(torch.ops.rules.parts(self.one(x), 2)).sum(1)
+
+
+def test_sizes_of_factors_follow_from_where_they_stand_alone() -> None:
+    """Of "(g k)" neither is known when the operand is read; the output says that g is 2 and k is 4."""
+    gp.rule("rules::parts", "b (g k) -> b g k")
+    graph = gp.trace(Divided(), torch.randn(2, 3), strict=True)
+    found = {
+        group.atom.size: [(member.tensor, member.dim) for member in group.members] for group in graph.groups
+    }
+    assert ("two.weight", 1) in found[4]
+    assert found[2] == [("one.weight", 0), ("one.bias", 0)]

@@ -409,3 +409,18 @@ def test_standard_layers_come_back_as_themselves(index: int) -> None:
     for name, value in vars(layer).items():
         if not name.startswith("_") and name not in ("inplace", "output_size", "return_indices"):
             assert _plain(getattr(back, name)) == _plain(value), name
+
+
+def test_an_embedding_keeps_how_its_gradient_is_made() -> None:
+    """A sparse one has a sparse gradient, and one by frequency divides it by how often a row was read."""
+    tokens = torch.tensor([[0, 1, 1], [2, 1, 0]])
+    for options in ({"sparse": True}, {"scale_grad_by_freq": True}):
+        torch.manual_seed(0)
+        layer = nn.Sequential(nn.Embedding(5, 4, **options), nn.Linear(4, 2)).eval()
+        raised = raise_program(capture(layer, tokens))
+        back, own = raised.get_submodule("0"), layer[0]
+        assert (back.sparse, back.scale_grad_by_freq) == (own.sparse, own.scale_grad_by_freq)
+        for model in (layer, raised):
+            model(tokens).square().sum().backward()
+        assert back.weight.grad.is_sparse == own.sparse
+        torch.testing.assert_close(back.weight.grad.to_dense(), own.weight.grad.to_dense())

@@ -58,6 +58,10 @@ def test_two_rounds(run: Callable[..., Any], tmp_path: Path) -> None:
     ("options", "said"),
     [
         (("--macs", 0.5, "--min-metric", 0.9), "have no effect without --tune"),
+        (
+            ("--macs", 0.5, "--evaluate", "net.py:accuracy"),
+            "--evaluate has no effect without --tune or --trials",
+        ),
         (("--lossless", "--tune", "zoo:digits"), "--tune goes with a budget that is met"),
         (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "speed=3"), "--tuning 'speed=3' is no setting"),
         (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "lr=fast"), "lr=fast does not fit"),
@@ -79,3 +83,10 @@ def test_settings_of_every_kind() -> None:
         epochs=3, lr=1e-4, freeze_norms=True, feature_layers=("a*", "b"), steps=7, precision="bf16"
     )
     assert options == DataOptions(batch=8, mean=(0.5, 0.5, 0.5))
+
+
+def test_trials_are_judged_by_the_evaluation(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "judge.py").write_text("def judge(model):\n    return type(model).__name__\n")
+    options = ("--macs", 0.5, "--trials", 2, "--evaluate", f"{tmp_path / 'judge.py'}:judge")
+    said = refused("shrink", "zoo:mlp", "--weights", "none", *options, "-o", tmp_path / "slim")
+    assert "evaluate returns str, not a number" in said

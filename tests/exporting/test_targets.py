@@ -34,6 +34,8 @@ NAMED = [
     (torch.ops.aten.gelu.default, "torch.ops.aten.gelu.default"),
     (torch.ops.aten.sym_size.int, "torch.ops.aten.sym_size.int"),
     (torch.ops.aten.conv2d.padding, "torch.ops.aten.conv2d.padding"),
+    (torch.ops.aten._unique2.default, "torch.ops.aten._unique2.default"),
+    (torch.ops.aten.unique_dim.default, "torch.ops.aten.unique_dim.default"),
     (torch.ops.aten._softmax.default, "torch.ops.aten._softmax.default"),
     (torch.ops.aten.div.Tensor_mode, "torch.ops.aten.div.Tensor_mode"),
 ]

@@ -201,3 +201,21 @@ def test_without_fast_sugiyama_rows_alone_are_drawn(monkeypatch: pytest.MonkeyPa
     places, routes = layered(nx.DiGraph([(0, 1), (0, 2), (1, 3), (2, 3)]))
     assert places == {0: (0.5, 0), 1: (0.0, 1), 2: (1.0, 1), 3: (0.5, 2)}
     assert routes == {}
+
+
+def test_a_layer_whose_norm_is_all_that_follows_is_drawn_beside_the_rest() -> None:
+    """A part of the network that comes down to one place, as where nothing reads it, or where it reads no input."""
+    network = nx.DiGraph([(0, 1), (2, 3)])
+    for node in network:
+        network.nodes[node].update(width=[4, 2], tensors=["w"], macs=[node % 2 == 0 and 1, 0])
+        network.nodes[node].update(name=f"layer{node}", kind="Linear", params=[1, 1])
+    network.nodes[1].update(macs=[1, 1])
+    picture = drawn(network)
+    bars = {bar["id"]: bar for bar in picture["bars"]}
+    assert set(bars) == {0, 1, 2, 3}
+    assert bars[3]["centre"] == bars[2]["centre"]
+    assert bars[3]["top"] > bars[2]["top"]
+    assert bars[2]["centre"] > bars[0]["centre"]
+    assert all(bar["b0"] >= 0 and bar["b1"] <= picture["width"] for bar in bars.values())
+    alone = network.subgraph([2, 3])
+    assert {bar["id"] for bar in drawn(alone)["bars"]} == {2, 3}

@@ -1,0 +1,75 @@
+"""Operators that torch's library lacks: medians, distances of pairs, and plain recurrent layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graphprune.capture import capture
+from graphprune.exporting import export_onnx, parity
+from graphprune.exporting.translation import translate
+
+ORDER: dict[str, Callable[[Tensor], Tensor]] = {
+    "median of all": lambda y: y.median().expand(len(y)),
+    "median along an odd number": lambda y: y[:, :, :5].median(-1).values,
+    "median along an even number": lambda y: y.median(1, keepdim=True).values,
+    "place of the median": lambda y: y.median(-1).indices,
+    "distances": lambda y: torch.cdist(y, y.flip(1) + 1),
+    "distances by 1": lambda y: torch.cdist(y, y[:, :2] - 1, p=1.0),
+    "distances by 3": lambda y: torch.cdist(y, y.roll(1, 0) + 2, p=3.0),
+    "distances by the largest": lambda y: torch.cdist(y, y + 1, p=float("inf")),
+    "distances to what is stored": lambda y: torch.cdist(y, torch.arange(12.0).view(2, 6)),
+}
+
+
+class Rows(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.fc(x)
+        return {name: compute(y) for name, compute in ORDER.items()}
+
+
+class Recurrent(nn.Module):
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(5, 7, **options)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        output, last = self.rnn(x)
+        return output, last
+
+
+def check(model: nn.Module, x: Tensor, path: Path, limit: float = 1e-5) -> None:
+    program = capture(model.eval(), x)
+    translate(program)  # not torch's exporter
+    file = export_onnx(program, path)
+    assert not file.fixed
+    sizes = [dict(program.sizes), *program.tried, {"batch": 1}]
+    rows = parity(file.path, model, program.example, sizes)
+    assert len(rows) >= 2
+    assert max(row.max_rel for row in rows) < limit
+
+
+def test_medians_and_distances(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    check(Rows(), torch.randn(3, 4, 6), tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_first": True},
+        {"num_layers": 2, "bidirectional": True, "batch_first": True},
+        {"nonlinearity": "relu", "bias": False},
+    ],
+)
+def test_recurrent_layers(options: dict[str, object], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    check(Recurrent(**options), torch.randn(2, 3, 5), tmp_path / "model.onnx")
