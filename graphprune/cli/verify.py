@@ -9,6 +9,7 @@ from rich.text import Text
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import registered_tensors
+from graphprune.cli.budgets import check_budgets
 from graphprune.cli.checks import Checks, Files, check_files
 from graphprune.cli.failures import complain
 from graphprune.cli.original import original, unknown_original
@@ -83,8 +84,11 @@ def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress
     if files.report and "tuning" in files.report:
         checks.skip(REPLAY, "the tensors were fine-tuned after the cut")
         return
+    before = len(checks.rows)
     with checks.attempt(REPLAY):
         _replay(files, graph, source.seed, checks, progress)
+    if checks.rows[before]["passed"] is not False:
+        check_budgets(files, graph, request.directory, checks)
 
 
 def _replay(files: Files, graph: DependencyGraph, seed: int, checks: Checks, progress: Stages) -> None:

@@ -68,7 +68,7 @@ def test_everything_passes(verified: Verified, result_folder: Path) -> None:
 def test_table(run: Callable[..., Any], result_folder: Path) -> None:
     result = run("verify", result_folder)
     assert result.exit_code == 0
-    assert "Verified: 10 passed, 0 failed, 1 not checked" in result.stdout
+    assert "Verified: 11 passed, 0 failed, 1 not checked" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
     quiet = run("verify", result_folder, "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
@@ -220,3 +220,23 @@ def test_a_result_that_was_saved_without_onnx(verified: Verified, tmp_path: Path
     code, rows = verified(tmp_path / "slim")
     assert code == 4
     assert rows["ONNX file passes the checker"]["passed"] is False
+
+
+def test_a_plan_that_misses_its_budget(
+    verified: Verified, run: Callable[..., Any], slim: Path, tmp_path: Path
+) -> None:
+    """The files agree with one another, but not with what the plan says that it was made for."""
+    for kind, said, passes in (
+        ("ratio", 0.5, True),
+        ("ratio", 0.1, False),
+        ("macs", 0.1, False),
+        ("params", 0.99, True),
+    ):
+        plan = json.loads((slim / "plan.json").read_text())
+        plan["request"]["budget"] = {kind: said}
+        plan["request"].pop("multiples", None)
+        plan["request"]["align"] = 1
+        (slim / "plan.json").write_text(json.dumps(plan))
+        code, rows = verified(slim)
+        assert rows[f"{kind} budget of the plan is met"]["passed"] is passes, (kind, said)
+        assert code == (0 if passes else 4)
