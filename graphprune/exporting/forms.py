@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.execution import Execution, call_operator
 from graphprune.capture.inputs import with_sizes
+from graphprune.capture.operators import bound
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import ExportError, first_line
@@ -28,6 +29,7 @@ Size = int | str | None  # fixed, an input's dimension by its name, or whatever 
 # what is the same at all of them does not depend on the size
 _SHIFTS = (1, 4, 1021)
 _READING = (torch.ops.aten.sym_size.int,)
+_RECURRENT = tuple(getattr(torch.ops.aten, name).input for name in "lstm gru rnn_tanh rnn_relu".split())
 _NUMBERS: Mapping[type, torch.dtype] = {int: torch.int64, float: torch.float64, bool: torch.bool}
 _DATA = (5, 7, 11, 13, 17, 19)  # sizes that only data can tell, by the number of the run
 
@@ -118,6 +120,8 @@ def _values(program: Program, sizes: Mapping[str, int], data: int) -> dict[fx.No
     def call(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if node.target is require:
             return None
+        if node.target in _RECURRENT:
+            return _recurrent(**bound(node.target, args, kwargs))
         if node.target is torch.ops.aten.index.Tensor:
             args = (args[0], known.without_masks(args[1]))
         try:
@@ -132,6 +136,13 @@ def _values(program: Program, sizes: Mapping[str, int], data: int) -> dict[fx.No
 
     with torch.device("meta"), torch.no_grad():
         return dict(Execution(program.graph, tensors, program.flat_inputs(*inputs), call, moved))
+
+
+def _recurrent(input: Tensor, hx: Any, bidirectional: bool, **_: Any) -> tuple[Tensor, ...]:
+    """What a recurrent layer gives: on the meta device it would run step by step, a minute for a deep model."""
+    states = hx if isinstance(hx, list | tuple) else [hx]
+    width = states[0].shape[-1] * (1 + bidirectional)
+    return input.new_empty(*input.shape[:-1], width), *map(torch.empty_like, states)
 
 
 class _Described:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.capture import capture
+from graphprune.capture.execution import Execution
 from graphprune.exporting import export_onnx, parity
+from graphprune.exporting.forms import value_forms
 from graphprune.exporting.translation import translate
 
 ORDER: dict[str, Callable[[Tensor], Tensor]] = {
@@ -73,3 +75,21 @@ def test_medians_and_distances(tmp_path: Path) -> None:
 def test_recurrent_layers(options: dict[str, object], tmp_path: Path) -> None:
     torch.manual_seed(0)
     check(Recurrent(**options), torch.randn(2, 3, 5), tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("options", [{}, {"batch_first": True, "bidirectional": True, "num_layers": 2}])
+def test_sizes_of_recurrent_layers_are_those_of_a_run(
+    kind: type[nn.RNNBase], options: dict[str, object]
+) -> None:
+    program = capture(kind(5, 7, **options).eval(), torch.randn(2, 4, 5))
+    forms = value_forms(program)
+    inputs = program.flat_inputs(*program.example)
+    (found,) = [
+        (forms[node], value)
+        for node, value in Execution(program.graph, program.tensors, inputs)
+        if str(node.target).endswith(".input")
+    ]
+    sizes, values = found
+    assert [form.seen[0] for form in sizes] == [tuple(value.shape) for value in values]
+    assert [form.dtype for form in sizes] == [value.dtype for value in values]
