@@ -121,7 +121,7 @@ def _values(program: Program, sizes: Mapping[str, int], data: int) -> dict[fx.No
         if node.target is require:
             return None
         if node.target in _RECURRENT:
-            return _recurrent(**bound(node.target, args, kwargs))
+            return _recurrent(**bound(node.target, args, kwargs))  # type: ignore[arg-type]
         if node.target is torch.ops.aten.index.Tensor:
             args = (args[0], known.without_masks(args[1]))
         try:
