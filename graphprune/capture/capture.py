@@ -40,6 +40,7 @@ from graphprune.capture.simplify import (
     fold_constants,
     fold_parametrised,
     functionalise,
+    make_differentiable,
     relax_views,
     remove_dead,
 )
@@ -157,6 +158,7 @@ def _capture(
     for name, tensor in fold_constants(graph, lifted).items():
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
+    make_differentiable(graph)
     spelt_alike(graph)
     fix_squeezes(graph, far.varies)
     remove_dead(graph)

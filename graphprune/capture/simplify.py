@@ -25,6 +25,7 @@ __all__ = [
     "fold_constants",
     "fold_parametrised",
     "functionalise",
+    "make_differentiable",
     "relax_views",
     "remove_dead",
 ]
@@ -205,6 +206,39 @@ def functionalise(graph: fx.Graph) -> None:
         node.target = functional
         for user in [user for user in target.users if position.get(user, 0) > position[node]]:
             user.replace_input_with(target, node)
+
+
+_LIKE = ("aten.empty_like", "aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.clone")
+
+
+def make_differentiable(graph: fx.Graph) -> None:
+    """Replaces functional operators that have no derivative, though the in-place ones that they stand for have one."""
+    for node in list(graph.nodes):
+        if (replaced := _DIFFERENTIABLE.get(family(node))) is not None:
+            node.target, node.args = replaced(node)
+            node.kwargs = {}
+
+
+def _copied(node: fx.Node) -> tuple[Any, tuple[Any, ...]]:
+    """``copy(self, src)`` is ``src`` in the dtype and shape of ``self``."""
+    target, source = node.args[:2]
+    assert isinstance(target, fx.Node)
+    assert isinstance(source, fx.Node)
+    same = family(target) in _LIKE and target.args[0] is source and not target.kwargs.get("dtype")
+    for function in () if same else (torch.ops.aten.type_as.default, torch.ops.aten.expand_as.default):
+        with node.graph.inserting_before(node):
+            made = node.graph.call_function(function, (source, target))
+        value = source.meta["val"] if made.target is torch.ops.aten.type_as.default else node.meta["val"]
+        made.meta = {**node.meta, "val": value.to(node.meta["val"].dtype)}
+        source = made
+    return torch.ops.aten.clone.default, (source,)
+
+
+# of all operators with an in-place twin, those whose twin alone has a derivative
+_DIFFERENTIABLE: Mapping[str, Callable[[fx.Node], tuple[Any, tuple[Any, ...]]]] = {
+    "aten.copy": _copied,
+    "aten.zero": lambda node: (torch.ops.aten.zeros_like.default, node.args[:1]),
+}
 
 
 def _functional(node: fx.Node) -> Any:

@@ -27,7 +27,14 @@ from graphprune.verifying.samples import shown
 from graphprune.verifying.tensors import Lively, widened
 from graphprune.verifying.verdict import Check
 
-__all__ = ["captured_equals_model", "layers_equal", "layers_hold", "random_layers_equal"]
+__all__ = [
+    "captured_equals_model",
+    "holding",
+    "layers_equal",
+    "layers_hold",
+    "random_layers_equal",
+    "widened_layers",
+]
 
 
 def captured_equals_model(
@@ -51,7 +58,7 @@ def captured_equals_model(
 
     def results() -> tuple[list[Tensor], list[Tensor]]:
         args, kwargs = call_arguments(program, inputs)
-        with left_as_it_was(model), _holding(model, program, own):
+        with left_as_it_was(model), holding(model, program, own):
             wanted = positions(model(*args, **kwargs), program.returned)
         return wanted, captured()
 
@@ -63,7 +70,7 @@ def captured_equals_model(
 
 
 @contextmanager
-def _holding(model: nn.Module, program: Program, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+def holding(model: nn.Module, program: Program, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """The user's module with ``tensors`` in the place of its own, which come back whatever happens.
 
     Not `torch.func.functional_call`: it leaves a module that is registered twice with what it was lent.
@@ -118,7 +125,7 @@ def random_layers_equal(
         compared: the program's results on them.
         dtype: float64, or the model's own where an operator has no kernel for that.
     """
-    wide = _widened_layers(module, dtype) if dtype is torch.float64 else module
+    wide = widened_layers(module, dtype) if dtype is torch.float64 else module
     first = {name: item.name for item in program.stored.values() for name in item.names}
     held = dict(wide.named_parameters()) | dict(wide.named_buffers())
     tensors = {name: drawn[first[name]] for name in held if name in first}
@@ -126,7 +133,7 @@ def random_layers_equal(
         return layers_equal("layers equal the program, random parameters", program, wide, tensors, compared)
 
 
-def _widened_layers(layers: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
+def widened_layers(layers: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
     """The same layers, with ``dtype`` in the place of the floating dtypes that their graph names."""
     graph = deepcopy(layers.graph)
     for node in graph.nodes:

@@ -93,10 +93,22 @@ class Reference:
         changed: Callable[[Call], Call] = lambda call: call,
     ) -> Run:
         """Every node with its masked value; ``changed`` makes another way to call an operator of the one given."""
-        graph = self.graph.program.graph
-        regions = {str(n.target): self.region(n.name) for n in graph.nodes if n.op == "get_attr"}
-        zeroed = Lazy(tensors, lambda name: regions[name].zero(tensors[name]))
-        return Run(graph, zeroed, self.inputs, dtype, changed(self._call))
+        return self.run_of(self.zeroed(tensors), dtype, changed)
+
+    def zeroed(self, tensors: Mapping[str, Tensor]) -> Lazy:
+        """Stored tensors with everything that is removed set to zero."""
+        nodes = self.graph.program.graph.find_nodes(op="get_attr")
+        regions = {str(node.target): self.region(node.name) for node in nodes}
+        return Lazy(regions, lambda name: regions[name].zero(tensors[name]))
+
+    def run_of(
+        self,
+        zeroed: Mapping[str, Tensor],
+        dtype: torch.dtype | None,
+        changed: Callable[[Call], Call] = lambda call: call,
+    ) -> Run:
+        """The same with stored tensors that are `zeroed` already."""
+        return Run(self.graph.program.graph, zeroed, self.inputs, dtype, changed(self._call))
 
     def _call(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         operation = self._operations.get(node.name)

@@ -17,7 +17,7 @@ from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
 from graphprune.verifying.tensors import drawn_like, is_inexact
 
-__all__ = ["checked_sizes", "distinct", "random_inputs", "refuses", "shown"]
+__all__ = ["Sizes", "checked_sizes", "distinct", "random_inputs", "refuses", "shown"]
 
 Sizes = Mapping[str, int]
 

@@ -21,14 +21,20 @@ _COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torc
 
 
 class Lazy(Mapping[str, Tensor]):
-    """Tensors by name; ``make`` gives the tensor of a name each time that it is read."""
+    """Tensors by name; ``make`` gives the tensor of a name when it is read.
+
+    The last one is kept, since two programs that are compared read each tensor one after the other.
+    """
 
     def __init__(self, names: Iterable[str], make: Callable[[str], Tensor]) -> None:
         self.names = tuple(names)
         self.make = make
+        self._last: tuple[str, Tensor] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.make(name)
+        if self._last is None or self._last[0] != name:
+            self._last = (name, self.make(name))
+        return self._last[1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

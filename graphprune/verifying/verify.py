@@ -17,6 +17,7 @@ from graphprune.capture.program import Program, Stored
 from graphprune.ground.clock import counted, within
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
+from graphprune.verifying.gradients import gradients_equal
 from graphprune.verifying.modules import (
     captured_equals_model,
     layers_equal,
@@ -83,6 +84,7 @@ def verify(
     # fused kernels are not counted on CPU; in float64 there are none for recurrent layers
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         checks.append(random_layers_equal(program, module, drawn, random, dtype))
+    checks.append(gradients_equal(claim, module, seed, dtype, one))
     checks.append(_macs(graph, masks, counter.get_total_flops() // 2, random.batches))
     return Verdict(tuple(checks))
 
