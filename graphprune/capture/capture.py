@@ -34,6 +34,7 @@ from graphprune.capture.objects import numbered
 from graphprune.capture.operators import draws_random
 from graphprune.capture.outputs import Results, choose_outputs, output_structure
 from graphprune.capture.program import Program, Stored
+from graphprune.capture.recast import casts_of
 from graphprune.capture.searching import find_varying
 from graphprune.capture.simplify import (
     fix_squeezes,
@@ -123,6 +124,7 @@ def _capture(
     results = Results()
     prime = choose_prime(model, inputs) if varying.batch else 0
     traced = {**together(varying.sizes, "traced"), **(varying.batch.at(prime) if varying.batch else {})}
+    watch.casts = casts_of(varying, traced)
     with without_autocast() as casts, watched(model, watch):
         exported = export_program(model, with_shapes(inputs, traced) if traced else inputs, results)
     if casts:
@@ -183,7 +185,12 @@ def _capture(
         dimensions=dimensions,
         tried=assignments(dimensions, varying, singles),
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
-        notes=(*_batch_note(dimensions), *results.notes(left_out), *_autocast_note(casts)),
+        notes=(
+            *_batch_note(dimensions),
+            *results.notes(left_out),
+            *_autocast_note(casts),
+            *([watch.casts.note] if watch.casts and watch.casts.note else []),
+        ),
         model=model,
     )
 

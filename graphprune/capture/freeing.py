@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.dtypes import DtypeRead
 from graphprune.capture.operators import given_arguments, set_arguments
-from graphprune.capture.remembered import Computed, Expression, Leaf, leaves, plain
-from graphprune.capture.watching import CALL, READ, Watch
+from graphprune.capture.remembered import Computed, DtypeOf, Expression, Leaf, leaves, plain
+from graphprune.capture.watching import ALIAS, CALL, READ, Watch
+from graphprune.ground.arguments import dtype_of
 
 __all__ = ["Sizes", "free_literals", "free_multiples", "in_multiples", "settle_constants"]
 
@@ -35,6 +37,7 @@ class Sizes:
         self.tensors: dict[int, fx.Node] = {}
         self.reads: dict[tuple[fx.Node, int], fx.Node] = {}
         self.computed: dict[Computed, fx.Node] = {}
+        self.dtypes: dict[DtypeOf, fx.Node] = {}
         # what is put behind a node stands before what was put there earlier: (5,) < (5, -2) < (5, -2, -3) < (5, -1)
         self._places: dict[fx.Node, tuple[int, ...]] = {node: (n,) for n, node in enumerate(graph.nodes)}
         self._inputs = [node for node in graph.nodes if node.op == "placeholder"]
@@ -52,6 +55,10 @@ class Sizes:
 
     def node(self, expression: Any) -> Any:
         """The node that computes ``expression``; a plain number as it is."""
+        if isinstance(expression, DtypeOf):
+            if expression not in self.dtypes:
+                self.dtypes[expression] = self._made(dtype_of, (self.tensors[expression.ticket],))
+            return self.dtypes[expression]
         if isinstance(expression, Leaf):
             key = (self.tensors[expression.ticket], expression.dim)
             if key not in self.reads:
@@ -138,7 +145,9 @@ def free_literals(graph: fx.Graph, watch: Watch) -> Sizes:
 
     output.args = fx.node.map_aggregate(output.args, returned)
     for node in list(graph.nodes):
-        if node.target in (READ, CALL):
+        if node.target is ALIAS:  # it kept a tensor apart from what a cast gave back
+            node.replace_all_uses_with(node.args[0])
+        if node.target in (READ, CALL, ALIAS):
             graph.erase_node(node)
     return sizes
 
@@ -156,6 +165,10 @@ def _in_calls(graph: fx.Graph, watch: Watch) -> Iterator[tuple[fx.Node, tuple[An
 def _free(node: fx.Node, given: tuple[Any, ...], sizes: Sizes) -> None:
     if not isinstance(node.target, torch._ops.OpOverload) or not given:
         return
+    dtypes = {item.plain: item.expression for item in given if isinstance(item, DtypeRead)}
+    given = tuple(item for item in given if not isinstance(item, DtypeRead))
+    named = {n: v for n, v in given_arguments(node).items() if isinstance(v, torch.dtype) and v in dtypes}
+    set_arguments(node, {n: sizes.node(dtypes[v]) for n, v in named.items() if sizes.before(dtypes[v], node)})
     arguments = {n: v for n, v in given_arguments(node).items() if n not in _NO_SIZES}
     literals = [leaf for leaf in pytree.tree_leaves(arguments) if _is_number(leaf)]
     found = _origins(literals, given)

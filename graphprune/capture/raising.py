@@ -23,7 +23,7 @@ from graphprune.capture.objects import children, is_object
 from graphprune.capture.operators import arguments, family, module_path
 from graphprune.capture.program import Constant, Program
 from graphprune.capture.reading import read_object
-from graphprune.capture.registering import move, register
+from graphprune.capture.registering import bits_of, move, register
 from graphprune.capture.sizes import reads_size, repeated_guards, sizes_of_inputs
 from graphprune.capture.spelling import spell
 from graphprune.ground.arguments import device_of, is_constant, require_same, tensor_leaves
@@ -31,12 +31,16 @@ from graphprune.ground.arguments import device_of, is_constant, require_same, te
 __all__ = ["raise_program"]
 
 
-def raise_program(program: Program, class_name: str = "SlimModel") -> fx.GraphModule:
+def raise_program(program: Program, class_name: str = "SlimModel", as_bits: bool = True) -> fx.GraphModule:
     """``program`` as a module: same calling convention, same names, trainable, in eval mode.
 
     Dataclass and mapping outputs come as dicts.
+
+    Args:
+        as_bits: constants are buffers of integers, which no cast of the module changes: the model computed them in
+            their own dtype, and does so when it is cast.
     """
-    return _Raiser(program).build(class_name)
+    return _Raiser(program, as_bits).build(class_name)
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,9 @@ class _Layer:
 
 
 class _Raiser:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, as_bits: bool) -> None:
         self.program = program
+        self.as_bits = as_bits
         self.root = nn.Module()
         self.new = fx.Graph()
         self.mapping: dict[fx.Node, Any] = {}
@@ -191,8 +196,12 @@ class _Raiser:
             if user in self.layers:
                 self._ensure(self.layers[user])
         parent, _, name = path.rpartition(".")
-        register(self._container(parent), name, self.program.stored[path])
-        self.mapping[node] = self.new.get_attr(path)
+        stored = self.program.stored[path]
+        bits = bits_of(stored.tensor) if self.as_bits and stored.kind == "constant" else None
+        register(self._container(parent), name, stored if bits is None else stored.with_tensor(bits))
+        read = self.new.get_attr(path)
+        dtype = stored.tensor.dtype
+        self.mapping[node] = read if bits is None else self.new.call_method("view", (read, dtype))
 
     def _call(self, node: fx.Node) -> Any:
         layer = self.layers.get(node)

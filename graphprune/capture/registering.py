@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from graphprune.capture.program import Stored
 
-__all__ = ["move", "register", "register_again"]
+__all__ = ["bits_of", "move", "register", "register_again"]
+
+
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def bits_of(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The same memory as integers; None for a tensor that casting a module leaves as it is, or of 16 bytes a number."""
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.itemsize not in _BITS:
+        return None
+    return tensor.detach().view(_BITS[tensor.itemsize])
 
 
 def register(module: nn.Module, name: str, stored: Stored) -> None:

@@ -22,6 +22,7 @@ from graphprune.capture.describe import is_users, within_package
 
 __all__ = [
     "Decision",
+    "DtypeOf",
     "Expression",
     "Log",
     "Real",
@@ -40,6 +41,13 @@ class Leaf:
 
     ticket: int
     dim: int
+
+
+@dataclass(frozen=True)
+class DtypeOf(Leaf):
+    """The dtype of a tensor."""
+
+    dim: int = -1
 
 
 @dataclass(frozen=True)

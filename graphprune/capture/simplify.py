@@ -35,8 +35,6 @@ _ORIGINAL = re.compile(r"(?P<layer>.*?)\.?parametrizations\.(?P<name>\w+)\.(orig
 HOOKED = ("orig", "mask", "g", "u", "v")
 _HOOKED = re.compile(rf"(?P<layer>.*?)\.?(?P<name>\w+)_({'|'.join(HOOKED)})")
 
-_CREATORS = ("aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty")
-
 
 def fold_constants(graph: fx.Graph, constants: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Computes what depends on constants alone, such as a causal mask, and stores the results in its place.
@@ -52,7 +50,7 @@ def fold_constants(graph: fx.Graph, constants: Mapping[str, Tensor]) -> dict[str
         if node.op == "get_attr":
             known[node] = constants[str(node.target)]
         else:
-            known[node] = call(node, lambda source: known[source] if source in known else _like(source))
+            known[node] = call(node, known.__getitem__)
     folded: dict[str, Tensor] = {}
     for node, value in known.items():
         read = [user for user in node.users if user not in known]
@@ -86,8 +84,6 @@ def _is_constant(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
         return False
     if not name.startswith("aten.") and not isinstance(node.meta.get("val"), Tensor):
         return False
-    if name in _CREATORS:
-        return all(source in known for source in node.all_input_nodes if source is not node.args[0])
     return all(source in known for source in node.all_input_nodes)
 
 
@@ -97,12 +93,6 @@ def _has_symbols(value: Any) -> bool:
     if isinstance(value, Tensor):
         return any(not isinstance(size, int) for size in value.shape)
     return not isinstance(value, int | float | bool | None)
-
-
-def _like(node: fx.Node) -> Tensor:
-    """All that a creator takes from its first argument is dtype and device."""
-    value = node.meta["val"]
-    return torch.empty((), dtype=value.dtype, device=value.device)
 
 
 def _held(graph: fx.Graph, node: fx.Node, name: str) -> fx.Node:

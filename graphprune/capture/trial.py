@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from graphprune.capture.remembered import user_line
 from graphprune.capture.watching import numbers_in
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["Constant", "Place", "Ran", "Trial", "fake_tensors"]
+__all__ = ["Calls", "Constant", "Place", "Ran", "Trial", "fake_tensors"]
 
 Place = tuple[int, int]  # a leaf of the inputs, and one of its dimensions
 Constant = tuple[int, int]  # a call, and one of its numbers
@@ -94,6 +95,36 @@ class Trial:
         leaf, dim = self.leaves[place[0]], place[1]
         return isinstance(leaf, Tensor) and leaf.is_floating_point() and dim == 1 and leaf.dim() != 3
 
+    @property
+    def whole(self) -> Ran | None:
+        """A run to the end, at some sizes; None where there is none."""
+        done = (ran for (_, limit), ran in self._done.items() if not limit and not ran.problem)
+        return next(done, None) if self.usable else None
+
+    @property
+    def floating(self) -> set[torch.dtype]:
+        """The floating dtypes of the model's tensors and inputs."""
+        tensors = [*self._meta.values(), *self.leaves]
+        return {item.dtype for item in tensors if isinstance(item, Tensor) and item.is_floating_point()}
+
+    def runs_in(self, dtype: torch.dtype, sizes: Mapping[Place, int], calls: Calls) -> bool:
+        """Whether the model runs with all floating tensors in ``dtype``; ``calls`` notes what it calls."""
+        if self._fake:
+            return False
+
+        def cast(leaf: Any) -> Any:
+            floating = isinstance(leaf, Tensor) and leaf.is_floating_point()
+            return torch.empty_like(leaf, dtype=dtype, device="meta") if floating else leaf
+
+        other = copy(self)
+        other.leaves = [cast(leaf) for leaf in self.leaves]
+        other._meta = {name: cast(tensor) for name, tensor in self._meta.items()}
+        try:
+            other._run(sizes, calls)
+        except Exception:  # whatever the model or an operator raises in that dtype
+            return False
+        return True
+
     def runs_on_values(self, sizes: Mapping[Place, int]) -> bool:
         """Whether the model runs at ``sizes`` on the example's values, repeated or cut."""
         given = pytree.tree_unflatten(list(self.leaves), self._structure)
@@ -107,7 +138,7 @@ class Trial:
         return self._done[key]
 
     def _tried(self, sizes: Mapping[Place, int], limit: int) -> Ran:
-        calls = _Calls(limit)
+        calls = Calls(limit)
         try:
             return self._run(sizes, calls)
         except _EnoughError:
@@ -131,7 +162,7 @@ class Trial:
         self._done.clear()
         return False
 
-    def _run(self, sizes: Mapping[Place, int], calls: _Calls) -> Ran:
+    def _run(self, sizes: Mapping[Place, int], calls: Calls) -> Ran:
         with left_as_it_was(self._model, self._state), unlogged(), self._without_data():
             args, kwargs = pytree.tree_unflatten(
                 [self._leaf(leaf, place, sizes) for place, leaf in enumerate(self.leaves)], self._structure
@@ -147,7 +178,7 @@ class Trial:
 
     def line_of(self, sizes: Mapping[Place, int], call: int) -> str:
         """The user's line that makes call number ``call``."""
-        calls = _Calls(call)
+        calls = Calls(call)
         with contextlib.suppress(Exception, _EnoughError):
             self._run(sizes, calls)
         return calls.line
@@ -172,6 +203,9 @@ class Trial:
         return torch.empty(shape, dtype=leaf.dtype, device=device)
 
 
+_DEVICE = Tensor.device.__get__
+
+
 def _number(leaf: Any) -> Any:
     return leaf if isinstance(leaf, int | float) else None
 
@@ -187,7 +221,7 @@ class _EnoughError(BaseException):
     """Halts a run."""
 
 
-class _Calls(TorchFunctionMode):
+class Calls(TorchFunctionMode):
     """Notes which functions of torch are called; halts at call number ``limit``."""
 
     def __init__(self, limit: int = 0) -> None:
@@ -198,6 +232,8 @@ class _Calls(TorchFunctionMode):
         self._limit = limit
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func == _DEVICE:  # which a tensor that is traced tells without asking torch
+            return func(*args)
         self.made.append(func)
         self.numbers.append(tuple(numbers_in((args, kwargs or {}))))
         if self._limit and len(self.made) > self._limit:

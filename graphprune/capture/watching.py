@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.dtypes import Casts, DtypeRead
 from graphprune.capture.namespaces import followed, real_types
 from graphprune.capture.remembered import Expression, Log, Real, Size, leaves, plain, size_of
 
@@ -36,9 +37,13 @@ CALL = torch.ops.graphprune.call.default
 fx.node.has_side_effect(READ)
 fx.node.has_side_effect(CALL)
 
+_DTYPE = Tensor.dtype
 _SHAPE = Tensor.shape.__get__  # type: ignore[attr-defined]
 _SIZES = (_SHAPE, Tensor.size, Tensor.__len__, Tensor.numel, Tensor.nelement, torch.numel)
 _READING = {"__get__", "size", "__len__", "numel", "nelement"}
+ALIAS = torch.ops.aten.alias.default
+# a cast that changes nothing gives back its tensor, which the graph would then know as the cast's result
+_CASTS = {getattr(Tensor, name) for name in "to type type_as float double half bfloat16".split()}
 _TENSORS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 
 
@@ -52,12 +57,14 @@ class Watch(TorchFunctionMode):
         calls: every call: the function, and its numbers.
         expected: the same calls at two other sizes. A plain number that differs between them has escaped: it remembers
             again if a number of its value has.
+        casts: the same calls in another dtype.
     """
 
     log: Log = field(default_factory=Log)
     given: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     calls: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
     expected: tuple[Sequence[tuple[Any, tuple[Any, ...]]], ...] = ()
+    casts: Casts | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -69,12 +76,15 @@ class Watch(TorchFunctionMode):
         args, kwargs = tuple(map(real_types, args)), {n: real_types(v) for n, v in (kwargs or {}).items()}
         numbers = self._reminded(func, tuple(numbers_in((args, kwargs))))
         self.calls.append((func, numbers))
+        numbers = self._followed(func, args, kwargs, numbers)
         if getattr(func, "__name__", "") in _READING and any(func == known for known in _SIZES):
             return self._sizes(func, args, kwargs)
-        if not any(isinstance(number, Size | Real) for number in numbers):
-            return func(*args, **kwargs)
+        if func in _CASTS and isinstance(args[0], Tensor) and args[0].is_floating_point():
+            args = (ALIAS(args[0]), *args[1:])
+        if not any(isinstance(number, Size | Real | DtypeRead) for number in numbers):
+            return self._cast(func, args, kwargs) if func in _TENSORS else func(*args, **kwargs)
         if func in _TENSORS:
-            return self._tensor(func, args, kwargs)
+            return self._cast(func, args, kwargs, numbers)
         if func in (Tensor.__getitem__, Tensor.__setitem__):
             sliced = self._sliced(*args)
             if sliced[0] is not args[0]:
@@ -95,11 +105,32 @@ class Watch(TorchFunctionMode):
             for number, (one, other) in zip(numbers, pairs, strict=True)
         )
 
+    def _followed(self, func: Any, args: Any, kwargs: Any, numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The numbers of the last call, of which limits of dtypes remember, and the dtypes in it that do."""
+        if self.casts is None:
+            return numbers
+        place = len(self.calls) - 1
+        if getattr(func, "__self__", None) is _DTYPE:
+            self.casts.read(place, func, self._note(args[0]), func(*args))
+        numbers = self.casts.limits_read(place, func, numbers, self.log)
+        return (*numbers, *self.casts.dtypes_read(place, func, (*args, *kwargs.values())))
+
+    def _cast(self, func: Any, args: Any, kwargs: Any, numbers: tuple[Any, ...] = ()) -> Tensor:
+        """A tensor of numbers; one that takes its dtype from another tensor does so in the graph."""
+        remembers = any(isinstance(number, Size | Real) for number in numbers)
+        made: Tensor = self._tensor(func, args, kwargs) if remembers else func(*args, **kwargs)
+        read = [number for number in numbers if isinstance(number, DtypeRead)]
+        if read:
+            return self._called(tuple(read), Tensor.to, (ALIAS(made), made.dtype), {})
+        if func == Tensor.new_tensor and kwargs.get("dtype") is None and made.is_floating_point():
+            return ALIAS(made).type_as(args[0])
+        return made
+
     def _called(self, numbers: tuple[Any, ...], func: Any, args: Any, kwargs: Any) -> Any:
         self._tickets += 1
         ticket = self._tickets
         self.given[ticket] = numbers
-        self._mark(number.expression for number in numbers if isinstance(number, Size | Real))
+        self._mark(number.expression for number in numbers if isinstance(number, Size | Real | DtypeRead))
         CALL(ticket)
         try:
             return func(*_forgotten(args), **_forgotten(kwargs))

@@ -35,7 +35,7 @@ def convert(program: Program, any_batch: bool) -> tuple[Any, Names]:
     Raises:
         ExportError: the program does not run at any batch size, or has an operation that cannot be exported.
     """
-    module = raise_program(program)
+    module = raise_program(program, as_bits=False)
     # at least two samples: torch.export takes a size of 1 for a constant
     args, kwargs = program.example_at({BATCH: max(2, program.sizes[BATCH])}) if any_batch else program.example
     # torch.export would guard on the sizes of a view's base
@@ -56,7 +56,8 @@ def convert(program: Program, any_batch: bool) -> tuple[Any, Names]:
             raise _failure(error, None) from error
         converted = _converted(exported)
     _name_batch(converted.model)
-    return converted.model, Names(_read_tensors(converted))
+    constants = {name for name, item in program.stored.items() if item.kind == "constant"}
+    return converted.model, Names(_read_tensors(converted) - constants)
 
 
 def _converted(exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:

@@ -19,6 +19,8 @@ from graphprune.ground.arguments import (
     OTHER_SIZE,
     count_items,
     device_of,
+    dtype_of,
+    limit_of,
     read_attribute,
     remedy,
     require_same,
@@ -146,8 +148,10 @@ def _expression(node: fx.Node, names: Names) -> Expression:
     if node.op == "call_method":
         return Bracket(f"{operand(flat(values[0]), '.')}.{node.target}(", values[1:] + options, ")")
     assert callable(node.target)
-    if node.target is device_of:
-        return f"{flat(values[0])}.device"
+    if node.target in (device_of, dtype_of):
+        return f"{flat(values[0])}.{'device' if node.target is device_of else 'dtype'}"
+    if node.target is limit_of:
+        return f"torch.finfo({flat(values[0])}).{node.args[1]}"
     if sign := sign_of(node):
         return _signed(node, sign, names)
     return _call(function_name(node.target), node, values, options)

@@ -53,7 +53,7 @@ def replace_initializers(graph: Any, names: Names, tensors: Mapping[str, torch.T
         found = next((other for other in names.of(name) if other in tensors), None)
         if found is None and name in names.reads:
             raise ExportError(f"there is no value for the tensor {name!r} of the ONNX program", REPORT)
-        if found is None:
+        if found is None or name not in names.reads:  # a constant, which the module holds as integers
             continue
         value = onnx_ir.tensor(stored_form(tensors[found]), name=name)
         there, given = _form(initializer.const_value), _form(value)

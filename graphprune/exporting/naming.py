@@ -15,7 +15,7 @@ from graphprune.capture.sizes import is_guard, reads_size
 from graphprune.exporting.infix import sign_of
 from graphprune.exporting.layout import flat, literal
 from graphprune.exporting.targets import function_name
-from graphprune.ground.arguments import device_of
+from graphprune.ground.arguments import device_of, dtype_of, limit_of
 from graphprune.ground.errors import InputError
 
 __all__ = ["Names", "attribute"]
@@ -121,8 +121,8 @@ class Names:
         """Whether the value is surely a number or a shape, and so named after what it is rather than x."""
         if node.op == "call_method":
             return node.target in COUNTING_METHODS
-        if is_guard(node) or node.target is device_of:
-            return node.target is device_of
+        if is_guard(node) or node.target in (device_of, dtype_of, limit_of):
+            return not is_guard(node)
         if node.op != "call_function" or not callable(node.target):
             return False
         name = function_name(node.target)

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.program import Program, Stored
+from graphprune.exporting.fixed_dtypes import with_fixed_dtypes
 
 __all__ = ["EXPORT_DTYPE", "finite", "floating_dtypes", "in_dtype", "named_dtype", "type_remedy"]
 
@@ -47,6 +48,7 @@ def in_dtype(program: Program, dtype: torch.dtype | None) -> Program:
     names = {} if dtype is None else _renamed(floating_dtypes(program) - {dtype}, dtype)
     if not names or dtype is None:
         return program
+    program = with_fixed_dtypes(program)
 
     def tensor(leaf: Tensor) -> Tensor:
         return finite(leaf.detach(), names[leaf.dtype]) if leaf.dtype in names else leaf

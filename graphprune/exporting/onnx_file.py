@@ -18,6 +18,7 @@ from torch import nn
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.program import Program
 from graphprune.exporting.conversion import convert
+from graphprune.exporting.fixed_dtypes import with_fixed_dtypes
 from graphprune.exporting.initializers import Names, replace_initializers
 from graphprune.exporting.layer_times import name_nodes, note_layers
 from graphprune.exporting.refusals import UNKNOWN, quiet
@@ -129,6 +130,7 @@ def _translated(program: Program) -> OnnxProgram:
     Raises:
         ExportError: the reason why there is no translation, where torch's exporter has none either.
     """
+    program = with_fixed_dtypes(program)
     try:
         return OnnxProgram(*translate(program), _sizes(program, set(program.sizes)))
     except ExportError as error:

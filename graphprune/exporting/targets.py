@@ -18,7 +18,15 @@ import torch
 from torch import nn
 from torch.overrides import get_overridable_functions
 
-from graphprune.ground.arguments import count_items, device_of, read_attribute, require, require_same
+from graphprune.ground.arguments import (
+    count_items,
+    device_of,
+    dtype_of,
+    limit_of,
+    read_attribute,
+    require,
+    require_same,
+)
 from graphprune.ground.errors import InputError
 
 __all__ = [
@@ -212,7 +220,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         id(function) for functions in get_overridable_functions().values() for function in functions
     }
     table = {f"operator.{name}": getattr(operator, name) for name in OPERATORS}
-    for function in (require, require_same, device_of, read_attribute, count_items):
+    for function in (require, require_same, device_of, dtype_of, limit_of, read_attribute, count_items):
         table[f"graphprune.{function.__name__}"] = function
     table |= {f"math.{name}": getattr(math, name) for name in NUMBERS} | {"builtins.round": round}
     table |= {

@@ -18,10 +18,13 @@ from torch.utils._pytree import tree_leaves
 from graphprune.ground.errors import InputError
 
 __all__ = [
+    "LIMITS",
     "OTHER_SIZE",
     "count_items",
     "device_of",
+    "dtype_of",
     "is_constant",
+    "limit_of",
     "read_attribute",
     "remedy",
     "require",
@@ -105,6 +108,29 @@ def device_of(tensor: torch.Tensor) -> torch.device:
     if has_torch_function((tensor,)):  # symbolic tracing, which is to keep this call
         return handle_torch_function(device_of, (tensor,), tensor)
     return tensor.device
+
+
+LIMITS = ("min", "max", "eps", "smallest_normal", "resolution")
+
+
+def dtype_of(tensor: torch.Tensor) -> torch.dtype:
+    """The dtype of a tensor, in which a program makes others too."""
+    if has_torch_function((tensor,)):  # symbolic tracing, which is to keep this call
+        return handle_torch_function(dtype_of, (tensor,), tensor)
+    return tensor.dtype
+
+
+def limit_of(dtype: torch.dtype, name: str) -> float:
+    """``torch.finfo(dtype).min``, or another limit of a floating dtype.
+
+    Raises:
+        InputError: it is no floating dtype, or has no such limit.
+    """
+    if has_torch_function((dtype,)):
+        return handle_torch_function(limit_of, (dtype,), dtype, name)
+    if name not in LIMITS or not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InputError(f"{dtype} has no limit {name!r}", "cast the model to a floating dtype")
+    return float(getattr(torch.finfo(dtype), name))
 
 
 def remedy(captured: Any) -> str:

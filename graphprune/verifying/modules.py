@@ -149,6 +149,19 @@ def layers_hold(slim: Program, module: nn.Module) -> Check:
     wrong = [
         name
         for name, tensor in registered_tensors(module).items()
-        if known.get(name) is not tensor and not (name.endswith("num_batches_tracked") and name not in known)
+        if not _holds(known.get(name), tensor)
+        and not (name.endswith("num_batches_tracked") and name not in known)
     ]
     return Check.without("layers hold the planned tensors", wrong)
+
+
+def _holds(wanted: Tensor | None, tensor: Tensor) -> bool:
+    """Whether it is the very tensor, or its memory as integers."""
+    if (
+        wanted is None
+        or tensor.is_floating_point()
+        or not (wanted.is_floating_point() or wanted.is_complex())
+    ):
+        return wanted is tensor
+    same = wanted.data_ptr() == tensor.data_ptr() and wanted.shape == tensor.shape
+    return same and wanted.itemsize == tensor.itemsize
