@@ -76,6 +76,7 @@ class Trial:
         self._state = State(model)
         self._fake = False
         self._asked = False
+        self._is_cast = False
         self._done: dict[Any, Ran] = {}
 
     @property
@@ -109,14 +110,13 @@ class Trial:
 
     def runs_in(self, dtype: torch.dtype, sizes: Mapping[Place, int], calls: Calls) -> bool:
         """Whether the model runs with all floating tensors in ``dtype``; ``calls`` notes what it calls."""
-        if self._fake:
-            return False
 
         def cast(leaf: Any) -> Any:
             floating = isinstance(leaf, Tensor) and leaf.is_floating_point()
-            return torch.empty_like(leaf, dtype=dtype, device="meta") if floating else leaf
+            return torch.empty_like(leaf, dtype=dtype) if floating else leaf
 
         other = copy(self)
+        other._is_cast = True
         other.leaves = [cast(leaf) for leaf in self.leaves]
         other._meta = {name: cast(tensor) for name, tensor in self._meta.items()}
         try:
@@ -167,11 +167,16 @@ class Trial:
             args, kwargs = pytree.tree_unflatten(
                 [self._leaf(leaf, place, sizes) for place, leaf in enumerate(self.leaves)], self._structure
             )
+            device = next(leaf.device for leaf in self.leaves if isinstance(leaf, Tensor))
+            held = {
+                name: torch.empty_like(tensor, device=device) if self._fake else tensor
+                for name, tensor in (self._meta if self._is_cast or not self._fake else {}).items()
+            }
             with followed(self._model), calls:
-                if self._fake:
+                if self._fake and not self._is_cast:
                     returned = self._model(*args, **kwargs)
                 else:
-                    returned = functional_call(self._model, self._meta, args, kwargs, tie_weights=False)
+                    returned = functional_call(self._model, held, args, kwargs, tie_weights=False)
         leaves = pytree.tree_leaves(plain_results(returned))
         shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else _number(leaf) for leaf in leaves)
         return Ran(shapes, tuple(calls.made), tuple(calls.numbers))
