@@ -19,9 +19,9 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from graphprune.capture.dtypes import Casts, DtypeRead
+from graphprune.capture.dtypes import Casts, DtypeRead, dtypes_in
 from graphprune.capture.namespaces import followed, real_types
-from graphprune.capture.remembered import Expression, Log, Real, Size, leaves, plain, size_of
+from graphprune.capture.remembered import DtypeOf, Expression, Log, Real, Size, leaves, plain, size_of
 
 __all__ = ["CALL", "READ", "Watch", "numbers_in", "watched"]
 
@@ -107,6 +107,11 @@ class Watch(TorchFunctionMode):
 
     def _followed(self, func: Any, args: Any, kwargs: Any, numbers: tuple[Any, ...]) -> tuple[Any, ...]:
         """The numbers of the last call, of which limits of dtypes remember, and the dtypes in it that do."""
+        if func == Tensor.to and not any(dtypes_in((*args[1:], *kwargs.values()))):
+            given = [leaf for leaf in (*args[1:], *kwargs.values()) if isinstance(leaf, Tensor)]
+            source = (given or args)[0]  # `x.to(device)` keeps its dtype, `x.to(other)` takes that of `other`
+            if source.is_floating_point() and (ticket := self._note(source)):
+                return (*numbers, DtypeRead(source.dtype, DtypeOf(ticket)))
         if self.casts is None:
             return numbers
         place = len(self.calls) - 1
