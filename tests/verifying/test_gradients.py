@@ -161,7 +161,6 @@ class Unlearnable(nn.Module):
         lambda y: y.argmax(-1),
         lambda y: y.detach(),
         lambda y: (y > 0).float(),
-        torch.no_grad()(lambda y: y * 2),
     ],
 )
 def test_a_model_that_cannot_be_differentiated_is_told_so(of: Callable[[Tensor], Tensor]) -> None:
