@@ -157,7 +157,12 @@ def _beyond_rounding(program: Program, tensors: Mapping[str, Tensor], limit: flo
 
     def left(inputs: Inputs, expected: list[Array], found: list[Array]) -> tuple[float, str]:
         again = output_run(program, program.graph, held, program.flat_inputs(*inputs))
-        wanted, given = ([torch.as_tensor(array) for array in arrays] for arrays in (expected, found))
+        wanted = [torch.as_tensor(array) for array in expected]
+        # the file may be of a smaller type than what it is compared with
+        given = [
+            in_dtype(torch.as_tensor(array), one.dtype if one.is_floating_point() else None)
+            for array, one in zip(found, wanted, strict=True)
+        ]
         with torch.no_grad():
             return error_beyond_rounding(wanted, given, limit, again)
 
