@@ -99,7 +99,7 @@ class Varying:
     def _guided(self, order: int, vary: Vary, reasons: Mapping[Place, str], constants: Constants) -> Vary:
         """The size tried at those others alone at which the model goes the way of the trace, if it is to blame."""
         blamed = set(vary.places) & set(reasons) and vary.traced == vary.size
-        if not blamed or ((vary.multiple > 1 or vary.ends) and not constants):
+        if not blamed or (vary.ends and not constants):
             return vary
         way = self._traced()
         if way.problem:
@@ -109,10 +109,10 @@ class Varying:
             ran = self._traced(vary.at(size))
             return ran.calls == way.calls and all(ran.number(at) == value for at, value in constants)
 
-        multiple = least_multiple(vary.size, holds)
+        multiple = least_multiple(vary.size, holds) if vary.multiple == 1 or constants else 0
         if multiple > vary.multiple:
             return in_multiples(vary, order, multiple)
-        if vary.multiple > 1 or vary.ends:
+        if vary.ends:
             return vary
         return dataclasses.replace(vary, ends=_ends(vary, order, holds))
 
@@ -194,15 +194,20 @@ def least_multiple(size: int, holds: Callable[[int], bool]) -> int:
 
 def _ends(vary: Vary, order: int, holds: Callable[[int], bool]) -> tuple[int, int] | None:
     """Two sizes, far apart, on that side of the example's alone on which something ``holds``; None without any."""
-    above, below = holds(vary.size + 1), holds(vary.size - 1)
+    step = vary.multiple
+    above, below = holds(vary.size + step), vary.size > step and holds(vary.size - step)
     if above == below:
         return None
-    side, near, far = (1, 1, vary.size) if above else (-1, 1, vary.size // 2)
+    near, far = (1, vary.size // step) if above else (1, vary.size // step // 2)
+    step = step if above else -step
     while far - near > 1:
         middle = (near + far) // 2
-        near, far = (middle, far) if holds(vary.size + side * middle) else (near, middle)
-    one, other = (vary.size + side * step for step in (min(1 + order, near), max(near - order, 1)))
-    return (max(one, other), min(one, other)) if one != other else None
+        near, far = (middle, far) if holds(vary.size + step * middle) else (near, middle)
+    if near < 2:
+        return None
+    most = max(near - order, 2)
+    one, other = (vary.size + step * steps for steps in (min(1 + order, most - 1), most))
+    return max(one, other), min(one, other)
 
 
 def in_multiples(vary: Vary, order: int, multiple: int) -> Vary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -67,14 +68,17 @@ def test_the_least_multiple_is_found() -> None:
     assert least_multiple(12, lambda size: size == 12) == 0
 
 
-def test_sizes_of_two_images_are_one_multiple() -> None:
+@pytest.mark.parametrize("least", [8, 32])
+def test_sizes_of_two_images_are_one_multiple(least: int) -> None:
+    """Also where the example is the smallest at which the model runs."""
+
     class Stereo(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(16, 4, 1)
 
         def forward(self, one: Tensor, two: Tensor) -> Tensor:
-            if one.shape != two.shape or one.shape[2] % 8 or one.shape[3] % 4:
+            if one.shape[2] < least or one.shape != two.shape or one.shape[2] % 8 or one.shape[3] % 4:
                 raise ValueError("of one size, and multiples")
             return self.b(torch.cat([self.a(one).relu(), self.a(two).relu()], 1))
 
