@@ -32,6 +32,8 @@ def casts_of(varying: Varying, traced: Mapping[Place, int]) -> Casts | None:
             continue
         calls = _Dtypes()
         if trial.runs_in(dtype, traced, calls):
+            if tuple(calls.made) != own.calls:
+                own = trial.run(traced)  # a loop over a size has another length there
             if tuple(calls.made) == own.calls:
                 note = (
                     f"the model itself computes otherwise in {differs}: cast to it, the slim model does not"
