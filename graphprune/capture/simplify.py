@@ -131,7 +131,7 @@ def fold_parametrised(graph: fx.Graph, stored: Mapping[str, Stored], model: nn.M
             held[weight] = _held(graph, node, weight)
         for user in used:
             user.replace_input_with(node, held[weight])
-    _erase_unread(graph, values)
+    remove_dead(graph)
     read = {node.target for node in graph.nodes if node.op == "get_attr"}
     return {n: item for n, item in stored.items() if n in read or weights.get(n) not in folded} | folded
 
