@@ -164,7 +164,8 @@ def _tidy(model: Any) -> None:
     name_nodes(model.graph)
     for graph in model.graphs():
         for value in graph.initializers.values():
-            value.shape, value.type = None, None
+            if not value.is_graph_output():
+                value.shape, value.type = None, None
             value.metadata_props.clear()
     values = list(model.graph.inputs)
     _drop_notes(model.graph.metadata_props)

@@ -32,7 +32,7 @@ from graphprune.verifying.verdict import Check
 
 __all__ = ["gradients_equal"]
 
-NAME = "gradients equal the masked original's, random parameters"
+NAME = "gradients equal those of the masked original, random parameters"
 # a backward run holds all activations, and the weights in float64
 LARGEST = 200_000_000
 # Gradients run through every operator, but are taken by so many parameters: every vector, and as many matrices, drawn

@@ -202,13 +202,15 @@ def test_export_and_verification_failures_have_their_own_codes(
     from graphprune import exporting
     from graphprune.ground.errors import ExportError, VerificationError
 
-    for error in (ExportError("no such operator", "leave it out"), VerificationError("wrong", "report it")):
+    wrong, lacking = VerificationError("wrong", "report it"), ExportError("no such operator", "leave it out")
+    for error, place in ((wrong, "export_onnx"), (lacking, "save_model")):
 
         def fail(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr(exporting, "export_onnx", fail)
-        line = refused("shrink", "zoo:mlp", "--macs", 0.5, "-o", out, code=error.exit_code)
+        with monkeypatch.context() as patch:
+            patch.setattr(exporting, place, fail)
+            line = refused("shrink", "zoo:mlp", "--macs", 0.5, "-o", out, code=error.exit_code)
         assert line == str(error)
 
 

@@ -90,6 +90,7 @@ def test_macs_align_min_keep_and_protect(shrunk: Callable[..., dict[str, Any]]) 
         "protect": ["stem*", "blocks.2.conv1"],
         "max_ratio": 1.0,
         "ratios": {},
+        "ties": [],
         "ranking": "global",
         "seed": 0,
     }

@@ -533,7 +533,7 @@ def test_wrong_layers(label: str, name: str) -> None:
         "layers equal the program",
         "layers equal the program, random parameters",
         "layers hold the planned tensors",
-        "gradients equal the masked original's, random parameters",
+        "gradients equal those of the masked original, random parameters",
         "multiply-accumulates as predicted",
     }
 
