@@ -22,6 +22,17 @@ from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program
 from graphprune.ground.errors import InputError, first_line
 from graphprune.planning.plan import make_masks
+from graphprune.verifying.backward import (
+    Gradients,
+    Laid,
+    as_given,
+    backward,
+    copied,
+    is_smooth,
+    learning,
+    leaves_of,
+    numbered,
+)
 from graphprune.verifying.differences import TOLERANCE
 from graphprune.verifying.modules import holding, widened_layers
 from graphprune.verifying.nodes import Claim, outputs_of, restricted
@@ -43,12 +54,6 @@ _VECTOR = 20_000
 # many times what changing every parameter by the limit's hundredth does
 _SHAKEN = 1000
 _FAILURES = (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError, NodeError, InputError)
-
-Gradients = dict[str, Tensor]
-
-
-class _NoGradientError(RuntimeError):
-    """A run cannot be differentiated; says why."""
 
 
 @dataclass(frozen=True)
@@ -73,34 +78,35 @@ class _Run:
 
     def original(self) -> Gradients:
         """Of the masked original, cut to what is kept."""
-        inputs = _given(self.inputs)
+        inputs = as_given(self.inputs)
         masks = make_masks(self.claim.graph, self.claim.plan.groups)
         reference = Reference(self.claim.graph, masks.kept, inputs)
-        tensors = _leaves(reference.zeroed(self.tensors), self.chosen)
+        tensors = leaves_of(reference.zeroed(self.tensors), self.chosen)
         cast = self.dtype if self.dtype is torch.float64 else None
-        with torch.enable_grad():
+        with torch.enable_grad(), Laid():
             outputs = outputs_of(self.program, reference.run_of(tensors, cast))
             kept = [
                 reference.region(name).take(outputs[name])
                 for name in self.program.output_names
                 if name in outputs
             ]
-            found = _backward(kept, {**_learning(tensors), **_numbered(inputs)}, self.seed)
+            found = backward(kept, {**learning(tensors), **numbered(inputs)}, self.seed)
         cut = restricted(found, self.claim.plan.kept)
         return {name: cut[name] for name in found}
 
     def slim(self, by: float = 0.0) -> Gradients:
         """Of the slim model's layers, every parameter multiplied by up to ``1 + by``."""
         cut = restricted(self.tensors, self.claim.plan.kept)
-        tensors, inputs = _leaves(cut, self.chosen, by), _given(self.inputs)
+        tensors, inputs = leaves_of(cut, self.chosen, by), as_given(self.inputs)
         first = {name: item.name for item in self.program.stored.values() for name in item.names}
         every = [*self.module.named_parameters(), *self.module.named_buffers()]
         held = {name: tensors[first[name]] for name, _ in every if name in first}
         held |= {name: held[name].clone() for name, _ in self.module.named_buffers() if name in held}
-        args, kwargs = self.program.call_of(_copied(inputs))
-        with torch.enable_grad(), default_dtype(self.dtype if self.dtype is torch.float64 else None):
+        args, kwargs = self.program.call_of(copied(inputs))
+        wide = self.dtype if self.dtype is torch.float64 else None
+        with torch.enable_grad(), default_dtype(wide), Laid():
             outputs = functional_call(self.module, held, args, kwargs, tie_weights=True)
-            return _backward(tensor_leaves(outputs), {**_learning(tensors), **_numbered(inputs)}, self.seed)
+            return backward(tensor_leaves(outputs), {**learning(tensors), **numbered(inputs)}, self.seed)
 
 
 def gradients_equal(
@@ -134,6 +140,8 @@ def gradients_equal(
         try:
             return _compared(run, expected, run.slim(), limit)
         except _FAILURES as error:
+            if reason := _own_reason(run, at):
+                return _not_compared(limit, f"the model cannot be differentiated: {reason}")
             detail = f"the slim model cannot be differentiated: {_reason(error)}"
             return Check(NAME, False, float("inf"), limit, detail)
     return _undifferentiable(run, sizes, why, limit)
@@ -163,30 +171,37 @@ def _compared(run: _Run, expected: Gradients, given: Gradients, limit: float) ->
 
 def _undifferentiable(run: _Run, sizes: Sizes, why: str, limit: float) -> Check:
     """The masked original cannot be differentiated: the slim model can, or the user's model cannot be either."""
+    own = ""
     try:
         run.slim()
     except _FAILURES as error:
         reason = _reason(error)
     else:
         return _not_compared(limit, f"the masked original cannot be differentiated: {why}")
-    if (model := run.program.model) is not None:
-        try:
-            _differentiate(run.program, model, random_inputs(run.program, run.seed, sizes))
-        except _FAILURES as error:
-            reason = _reason(error)
-        else:
-            detail = f"the model can be differentiated, the slim model cannot: {reason}"
-            return Check(NAME, False, float("inf"), limit, detail)
-    return _not_compared(limit, f"the model cannot be differentiated: {reason}")
+    if run.program.model is not None and not (own := _own_reason(run, sizes)):
+        detail = f"the model can be differentiated, the slim model cannot: {reason}"
+        return Check(NAME, False, float("inf"), limit, detail)
+    return _not_compared(limit, f"the model cannot be differentiated: {own or reason}")
+
+
+def _own_reason(run: _Run, sizes: Sizes) -> str:
+    """Why the user's own model cannot be differentiated; empty if it can, or if there is none."""
+    if (model := run.program.model) is None:
+        return ""
+    try:
+        _differentiate(run.program, model, random_inputs(run.program, run.seed, sizes))
+    except _FAILURES as error:
+        return _reason(error)
+    return ""
 
 
 def _differentiate(program: Program, model: nn.Module, inputs: Sequence[Any]) -> None:
-    tensors, leaves = _leaves(converted(program.stored, None), _chosen(program, 0)), _given(inputs)
+    tensors, leaves = leaves_of(converted(program.stored, None), _chosen(program, 0)), as_given(inputs)
     used = {name: tensors[name] for name in set(program.attributes.values())}
-    args, kwargs = program.call_of(_copied(leaves))
+    args, kwargs = program.call_of(copied(leaves))
     with left_as_it_was(model), holding(model, program, used), torch.enable_grad():
         outputs = positions(model(*args, **kwargs), program.returned)
-        _backward(outputs, {**_learning(used), **_numbered(leaves)}, 0)
+        backward(outputs, {**learning(used), **numbered(leaves)}, 0)
 
 
 def _chosen(program: Program, seed: int, left: float = DIFFERENTIATED) -> set[str]:
@@ -195,7 +210,7 @@ def _chosen(program: Program, seed: int, left: float = DIFFERENTIATED) -> set[st
     sizes = {
         name: item.tensor.numel()
         for name, item in program.stored.items()
-        if name in used and item.kind == "parameter" and _is_smooth(item.tensor)
+        if name in used and item.kind == "parameter" and is_smooth(item.tensor)
     }
     chosen = {name for name, size in sizes.items() if size <= _VECTOR}
     for name in random.Random(seed).sample(list(sizes), len(sizes)):
@@ -215,66 +230,6 @@ def _smaller(program: Program, sizes: Sizes) -> Iterator[Sizes]:
         if program.sizes and less != {**program.sizes, **sizes} and not refuses(program, less):
             yield less
     yield sizes
-
-
-def _backward(outputs: Sequence[Tensor], leaves: Gradients, seed: int) -> Gradients:
-    """The gradients of a random combination of ``outputs``; zeros where one does not depend on a leaf."""
-    followed: list[Tensor] = []
-    weights: list[Tensor] = []
-    for place, output in enumerate(outputs):
-        if output.requires_grad:
-            plain = torch.view_as_real(output.resolve_conj()) if output.is_complex() else output
-            generator = torch.Generator().manual_seed(seed * 1_009 + place)
-            followed.append(plain)
-            drawn = torch.randn(plain.shape, generator=generator, dtype=torch.float64)
-            weights.append(drawn.to(plain.dtype))
-    if not followed:
-        raise _NoGradientError("nothing that it returns has a derivative")
-    found = torch.autograd.grad(followed, list(leaves.values()), weights, allow_unused=True)
-    return {
-        name: torch.zeros_like(leaf) if gradient is None else gradient
-        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
-    }
-
-
-def _leaves(tensors: Mapping[str, Tensor], chosen: Collection[str], by: float = 0.0) -> Gradients:
-    """The ``chosen`` ones to be differentiated by, changed by up to the part ``by`` of them; others as they are."""
-    generator = torch.Generator().manual_seed(0)
-    found: Gradients = {}
-    for name in tensors:
-        tensor = tensors[name].detach()
-        if name in chosen:
-            if by:
-                tensor = tensor * (
-                    1 + by * (2 * torch.rand(tensor.shape, generator=generator) - 1).to(tensor)
-                )
-            tensor.requires_grad_()
-        found[name] = tensor
-    return found
-
-
-def _given(inputs: Sequence[Any]) -> list[Any]:
-    return [
-        leaf.detach().clone().requires_grad_() if isinstance(leaf, Tensor) and _is_smooth(leaf) else leaf
-        for leaf in inputs
-    ]
-
-
-def _copied(inputs: Sequence[Any]) -> list[Any]:
-    """Copies, which may be written into, through which gradients flow."""
-    return [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in inputs]
-
-
-def _numbered(inputs: Sequence[Any]) -> Gradients:
-    return _learning({f"input {place}": leaf for place, leaf in enumerate(inputs)})
-
-
-def _learning(values: Mapping[str, Any]) -> Gradients:
-    return {n: leaf for n, leaf in values.items() if isinstance(leaf, Tensor) and leaf.requires_grad}
-
-
-def _is_smooth(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _difference(expected: Tensor, given: Tensor) -> float:
