@@ -35,7 +35,7 @@ def objects() -> Mapping[str, Any]:
     [
         ("DependencyGraph", "(Net, operators=3, axes=4, groups=1, params=83, macs=72, varying=[batch])"),
         ("Program", "(Net, operators=3, inputs=1, stored=4, varying=[batch])"),
-        ("Result", "(params=83 → 43, macs=72 → 36, checks=12 of 12 passed)"),
+        ("Result", "(params=83 → 43, macs=72 → 36, checks=13 of 13 passed)"),
         ("Plan", "({'ratio': 0.5}, groups=1, kept_units=4, cut_tensors=3)"),
         ("Sensitivity", "(l2, groups=1, points=1)"),
     ],
