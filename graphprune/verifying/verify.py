@@ -213,11 +213,14 @@ def _parameters(graph: DependencyGraph, masks: Masks, slim: Program) -> Check:
 
 
 # counted by the polynomial, not by torch's counter; an einsum is, where it comes to a matrix product
+_UNCOUNTED_ATEN = (
+    "bilinear mv dot vdot outer cdist addbmm addmv addr conv_tbc linalg_vecdot cosine_similarity"
+)
 _UNCOUNTED = (
-    *(f"aten.{name}." for name in "bilinear mv dot vdot outer cdist".split()),
+    *(f"aten.{name}." for name in _UNCOUNTED_ATEN.split()),
     "transformers.grouped_mm_fallback.",
 )
-_SOMETIMES_COUNTED = ("aten.einsum.",)
+_SOMETIMES_COUNTED = ("aten.einsum.", "aten.inner.", "aten.tensordot.", "aten.linalg_multi_dot.")
 
 
 def _macs(graph: DependencyGraph, masks: Masks, counted: int, batches: dict[int, int]) -> Check:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from graphprune.capture import capture
 from graphprune.capture.execution import Execution
 from graphprune.exporting import export_onnx, parity
+from graphprune.exporting.fixed_dtypes import with_fixed_dtypes
 from graphprune.exporting.forms import value_forms
 from graphprune.exporting.translation import translate
 
@@ -50,7 +51,7 @@ class Recurrent(nn.Module):
 
 def check(model: nn.Module, x: Tensor, path: Path, limit: float = 1e-5) -> None:
     program = capture(model.eval(), x)
-    translate(program)  # not torch's exporter
+    translate(with_fixed_dtypes(program))  # not torch's exporter
     file = export_onnx(program, path)
     assert not file.fixed
     sizes = [dict(program.sizes), *program.tried, {"batch": 1}]
