@@ -102,9 +102,9 @@ class _Run:
         every = [*self.module.named_parameters(), *self.module.named_buffers()]
         held = {name: tensors[first[name]] for name, _ in every if name in first}
         held |= {name: held[name].clone() for name, _ in self.module.named_buffers() if name in held}
-        args, kwargs = self.program.call_of(copied(inputs))
         wide = self.dtype if self.dtype is torch.float64 else None
         with torch.enable_grad(), default_dtype(wide), Laid():
+            args, kwargs = self.program.call_of(copied(inputs))
             outputs = functional_call(self.module, held, args, kwargs, tie_weights=True)
             return backward(tensor_leaves(outputs), {**learning(tensors), **numbered(inputs)}, self.seed)
 
@@ -198,8 +198,8 @@ def _own_reason(run: _Run, sizes: Sizes) -> str:
 def _differentiate(program: Program, model: nn.Module, inputs: Sequence[Any]) -> None:
     tensors, leaves = leaves_of(converted(program.stored, None), _chosen(program, 0)), as_given(inputs)
     used = {name: tensors[name] for name in set(program.attributes.values())}
-    args, kwargs = program.call_of(copied(leaves))
     with left_as_it_was(model), holding(model, program, used), torch.enable_grad():
+        args, kwargs = program.call_of(copied(leaves))
         outputs = positions(model(*args, **kwargs), program.returned)
         backward(outputs, {**learning(used), **numbered(leaves)}, 0)
 
