@@ -131,6 +131,8 @@ class Varying:
         found = self._at(first)
         if found is not None:
             return found
+        if not self.sizes:  # it does not run on the example: the export says why
+            return dataclasses.replace(self, tried=())
         near = [_near(vary, order) for order, vary in enumerate(self.sizes)]
         reasons = {place: why for vary in near if (why := self._loop(vary)) for place in vary.places}
         return self.without(reasons or self._not_together(near))
