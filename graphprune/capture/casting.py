@@ -1,4 +1,7 @@
-"""Autocast, switched off: a program computes in the dtypes of its tensors, and can be trained, cast and exported so."""
+"""Autocast, switched off: a program computes in the dtypes of its tensors, and can be trained, cast and exported so.
+
+So is a caller's inference mode: what is made under it can never be differentiated.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch import nn
 
-__all__ = ["not_under_autocast", "without_autocast"]
+__all__ = ["not_under_autocast", "not_under_modes", "without_autocast"]
 
 _open: list[dict[str, None]] = []
 
@@ -47,3 +51,22 @@ def not_under_autocast() -> Iterator[None]:
             if torch.is_autocast_enabled(device):
                 off.enter_context(torch.autocast(device, enabled=False))
         yield
+
+
+@contextmanager
+def not_under_modes(model: Any) -> Iterator[None]:
+    """Whatever the caller does under `torch.autocast` or `torch.inference_mode` is done without either.
+
+    But for a ``model`` that was made in inference mode: it can be captured nowhere else.
+    """
+    with ExitStack() as off:
+        off.enter_context(not_under_autocast())
+        # leaving inference mode turns gradients on, which a caller's no_grad is to keep off
+        if torch.is_inference_mode_enabled() and not _is_inference(model):
+            off.enter_context(torch.inference_mode(False))
+        yield
+
+
+def _is_inference(model: Any) -> bool:
+    tensors = (*model.parameters(), *model.buffers()) if isinstance(model, nn.Module) else ()
+    return any(tensor.is_inference() for tensor in tensors)

@@ -129,6 +129,8 @@ UNKNOWN = "not a known type"  # in what torch.export says of an output
 # what torch.export says → what the user can do about it
 _REMEDIES = {
     "no fake impl": "say what shapes that operator returns: torch.library.register_fake",
+    "on inference tensor": "the model was made in torch.inference_mode, so it cannot be trained: give "
+    "copy.deepcopy(model), copied outside it",
     UNKNOWN: "return tensors, tuples or dicts, or name the class to torch.export.register_dataclass",
     "": "write that line without a Python decision on tensor values (compute both sides and choose with "
     "torch.where), or shrink a module that runs the network without it, and use Result.graft",

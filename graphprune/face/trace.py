@@ -10,7 +10,7 @@ from torch import nn
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import capture
 from graphprune.capture.asked import is_as_asked
-from graphprune.capture.casting import not_under_autocast
+from graphprune.capture.casting import not_under_modes
 from graphprune.ground.clock import Clock
 from graphprune.ground.dynamic import AUTO, Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
@@ -42,7 +42,7 @@ def trace(
         CaptureError: the model cannot be captured; the message names the line.
         RuleError: in strict mode, an operator has no rule.
     """
-    with not_under_autocast():
+    with not_under_modes(model):
         return build_graph(capture(model, example_inputs, outputs, read_dynamic(dynamic)), strict)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from graphprune.asking.naming import SYNONYMS, named
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.casting import not_under_autocast
+from graphprune.capture.casting import not_under_modes
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, helps
 
@@ -41,7 +41,7 @@ def takes(
     def decorate(run: Callable[[Model, Any, Request], Result]) -> Verb[P, Result]:
         @wraps(run)
         def verb(model: Model, example_inputs: Any = None, **options: Any) -> Result:
-            with not_under_autocast():
+            with not_under_modes(model.program.model if isinstance(model, DependencyGraph) else model):
                 return run(model, example_inputs, _asked(model, options))
 
         model, inputs, _ = signature(run).parameters.values()

@@ -111,10 +111,26 @@ def test_a_model_that_is_called_in_training_mode_is_captured_in_eval_mode() -> N
 
 def test_shrinking_under_no_grad_and_inference_mode_callers() -> None:
     model = randomise(Net())
-    with torch.no_grad():
-        result = gp.shrink(model, IMAGE, ratio=0.5)
-    assert result.model.conv.weight.requires_grad
-    assert not result.model.last.weight.requires_grad
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            result = gp.shrink(model, IMAGE.clone(), ratio=0.5)
+        assert result.model.conv.weight.requires_grad
+        assert not result.model.conv.weight.is_inference()
+        assert not result.model.last.weight.requires_grad
+        (check,) = (check for check in result.verdict.checks if check.name.startswith("gradients"))
+        assert check.passed
+        assert "not compared" not in check.detail
+
+
+def test_a_model_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        model = randomise(Net())
+        inside = gp.shrink(model, IMAGE.clone(), ratio=0.5)
+    with pytest.raises(gp.CaptureError, match=r"made in torch\.inference_mode.*copy\.deepcopy"):
+        gp.shrink(model, IMAGE, ratio=0.5)
+    outside = gp.shrink(copy.deepcopy(model), IMAGE, ratio=0.5)
+    assert outside.plan.to_json() == inside.plan.to_json()
+    assert not outside.model.conv.weight.is_inference()
 
 
 def test_shrinking_twice_gives_the_same_twice() -> None:
