@@ -223,7 +223,7 @@ def reads(step: KnownCall, first: Sequence[Tensor], second: Sequence[Tensor], wa
     for mask, other in zip(first, second, strict=True):
         if not (mask.any() and other.any()):
             continue
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             ones = torch.ones(mask.shape, requires_grad=True)
             terms = count(step, ones, other.float())
             (slope,) = torch.autograd.grad(terms, ones, wanted.float().expand(terms.shape))
