@@ -20,7 +20,7 @@ from graphprune.capture.deciding import require_decisions, require_dimensions
 from graphprune.capture.describe import describe, source_line
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
-from graphprune.capture.forgetting import forgotten_sizes, plain_numbers, tried_runs
+from graphprune.capture.forgetting import forgotten_sizes, plain_numbers, tried_runs, unguarded_sizes
 from graphprune.capture.freeing import free_literals, free_multiples, in_multiples, settle_constants
 from graphprune.capture.inputs import (
     Inputs,
@@ -147,6 +147,8 @@ def _capture(
     settle_constants(graph, sizes, far.constant(sizes.reads))
     remove_dead(graph)
     varying = Check(runner, returned, exported.call_spec.out_spec.num_leaves).settle(varying)
+    if reasons := unguarded_sizes(varying, watch, runner):
+        raise DoesNotVaryError(reasons)
     tensors = {name: item.tensor for name, item in stored.items()}
     singles = allow_single(Beside(graph, tensors, model, inputs, returned), runner, varying)
     if varying.batch and not in_multiples(graph, sizes, prime):

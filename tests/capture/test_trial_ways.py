@@ -86,3 +86,19 @@ def test_sizes_of_two_images_are_one_multiple(least: int) -> None:
     assert program.sizes == {"batch": 2, "height": 32, "width": 24}
     multiples = {dimension.name: dimension.multiple for dimension in program.dimensions}
     assert multiples == {"batch": 1, "": 1, "height": 8, "width": 4}
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_one_way_on_one_side_alone_is_not_taken_for_another_at_all_sizes(in_loop: bool) -> None:
+    """From 8 to 15 the size has four bits; beyond them no decision that can be followed falls otherwise."""
+
+    class Bits(Small):
+        def forward(self, x: Tensor) -> Any:
+            bits = x.shape[1].bit_length()
+            for _ in range(bits if in_loop else 0):
+                x = x * 0.5
+            return super().forward(x * bits)
+
+    sequence = gp.trace(Bits().eval(), torch.randn(2, 8, 6)).program.dimensions[1]
+    assert not sequence.name
+    assert "cannot be followed" in sequence.reason

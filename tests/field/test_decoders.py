@@ -95,7 +95,9 @@ def test_any_length(name: str, tmp_path: Path) -> None:
     result.save(tmp_path / "slim", latency=False)
     masked = zeroed(model, result.plan.kept)
     assert {"batch", "sequence"} <= set(result.graph.program.sizes)
-    assert not result.graph.program.notes
+    of_dtype = "the model itself computes otherwise in float16"  # T5 clamps in that dtype alone
+    notes = result.graph.program.notes
+    assert all(name == "t5" and note.startswith(of_dtype) for note in notes), notes
     loaded = gp.load(tmp_path / "slim")
     for length in LENGTHS:
         inputs = call(name, 3, length)
