@@ -3,8 +3,8 @@
 The numbers that a model's calls are given are compared between two sizes at which it ran. One that differs must have
 been remembered while the model was traced. Else it is a constant of the graph, and the size that it came from is fixed.
 
-A size may also have been tried only where the model goes the way of the trace: at multiples, on one side, or nearby. Then
-the graph must refuse the sizes at which the model goes another way: a decision that was noted falls otherwise there.
+A size may also have been tried only where the model goes the way of the trace: at multiples, on one side, or nearby.
+Then the graph must refuse the sizes at which the model goes another way: a noted decision falls otherwise there.
 """
 
 from __future__ import annotations
@@ -73,22 +73,25 @@ def plain_numbers(watch: Watch) -> list[tuple[Constant, float]]:
 
 def unguarded_sizes(varying: Varying, watch: Watch, runner: _Runner) -> dict[Place, str]:
     """The places of sizes with which the model goes another way where the graph runs as it is, and why."""
+    if not varying.sizes or not varying.trial.usable:
+        return {}
     example = together(varying.sizes, "traced")
     reasons: dict[Place, str] = {}
+    way = varying.trial.run(example)
+    constants = [(at, number) for at, number in plain_numbers(watch) if way.number(at) == number]
+    if list(way.calls) != [function for function, _ in watch.calls]:
+        constants = []  # torch.export went another way
+    # sizes far away may both go one way, and the trace between them another
+    near = varying.level > 0 or _parting(way, tried_runs(varying)[0], []) >= 0
     for vary in varying.sizes:
-        if vary.multiple > 1 or vary.ends or varying.level:
-            way = varying.trial.run(example)
-            constants = [(at, number) for at, number in plain_numbers(watch) if way.number(at) == number]
-            if list(way.calls) != [function for function, _ in watch.calls]:
-                constants = []  # torch.export went another way
-            for size in _others(vary):
-                at = {**example, **vary.at(size)}
-                call = _parting(way, varying.trial.run(at), constants)
-                if call >= 0 and not runner.at(at).problem:
-                    line = varying.trial.line_of(at, call)
-                    why = f"the model goes another way at {size}, which cannot be followed ({line})"
-                    reasons |= dict.fromkeys(vary.places, why)
-                    break
+        for size in _others(vary) if near or vary.multiple > 1 or vary.ends else ():
+            at = {**example, **vary.at(size)}
+            call = _parting(way, varying.trial.run(at), constants)
+            if call >= 0 and not runner.at(at).problem:
+                line = varying.trial.line_of(at, call)
+                why = f"the model goes another way at {size}, which cannot be followed ({line})"
+                reasons |= dict.fromkeys(vary.places, why)
+                break
     return reasons
 
 
