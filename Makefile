@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 OUT ?= out/efficientnet_lite0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types docs clean
+.PHONY: help setup demo test thorough lint types docs clean
 
 help: ## Show what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -28,8 +28,11 @@ demo: setup ## Shrink a real pretrained EfficientNet-Lite0, verified, refit it w
 
 # one thread a process: threads of torch would fight over the cores with the other test process
 # (onnxruntime takes as many as its sessions are told)
-test: setup lint types ## Lint, check types and run all tests
+test: setup lint types ## Lint, check types and run the tests
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+thorough: setup ## Run the tests of large models too
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 lint: setup ## Lint and check the formatting
 	$(BIN)/ruff check .

@@ -48,8 +48,6 @@ PINNED_ON_PURPOSE = {
         (f"aten.{name}" for name in "linalg_pinv pinverse linalg_svdvals linalg_matrix_rank".split()),
         "rows of zeros change no singular value; a matrix is taken as a whole",
     ),
-    "aten.cov": "rows could go until one is left, of which the covariance is a number",
-    "aten.corrcoef": "rows could go until one is left, of which the correlation is a number",
     "aten.fake_quantize_per_channel_affine": "it has no double precision to be verified in",
     "aten.pdist": "a choice of rows is a choice of pairs, which is no term of the algebra",
     "aten.combinations": "a choice of elements is a choice of pairs, which is no term of the algebra",

@@ -45,7 +45,7 @@ PASSED: dict[str, Case] = {
     "adaptive pool": ("aten.adaptive_avg_pool2d.default", (IMAGE, [Size(4), Size(4)]), set()),
     "upsample": ("aten.upsample_bilinear2d.vec", (IMAGE, [Size(9), Size(9)], False, None), set()),
     "index_select": ("aten.index_select.default", (X, 1, torch.tensor([0, 2])), set()),
-    "roll": ("aten.roll.default", (X, [Size(2)], [1]), set()),
+    "roll": ("aten.roll.default", (X, [Size(2)], [1]), {"self[1]", "return[1]"}),
     "full": ("aten.new_full.default", (X, [Size(3), 2], 1.0), set()),
 }
 
