@@ -135,6 +135,7 @@ class Structures:
     def cut(self, axis: Axis, offset: int) -> tuple[Axis, Axis]:
         """``axis`` as ``first + second`` with ``first`` of size ``offset``; atoms split where the cut falls.
 
+        >>> from graphprune.axes.algebra import Equations
         >>> equations = Equations()
         >>> k, two = equations.atom(3), equations.atom(2)
         >>> first, second = equations.cut(equations.product((k, two)), 3)

@@ -82,7 +82,9 @@ def test_zoo_is_exact_at_half_of_every_group(entry: Entry) -> None:
     assert_exact(result)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", pytest.param("googlenet", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v2", pytest.param("googlenet", marks=pytest.mark.thorough)]
+)
 def test_onnx_agrees_at_two_batch_sizes_and_is_not_blind(name: str, tmp_path) -> None:
     model, image = torchvision_example(name)
     result = gp.shrink(model, image[..., :64, :64], ratio=0.5, importance="random", seed=2)
