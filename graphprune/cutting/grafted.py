@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import fx, nn
 
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.grafting import graft, shown_place, whole_numbers
+from graphprune.capture.grafting import Place, graft, shown_place, whole_numbers
 from graphprune.capture.inputs import registered_tensors
 from graphprune.cutting.cut import Cut
 from graphprune.cutting.fitting import Fit, find_fit, kind_of
@@ -98,7 +99,7 @@ def put_into(model: nn.Module, layers: fx.GraphModule, plan: Plan) -> nn.Module:
             "this slim model was not made to fit into a class", "shrink with graft=True, or --graft"
         )
     slim, own, known = registered_tensors(layers), registered_tensors(model), whole_numbers(model)
-    numbers = {tuple(place): value for *place, value in plan.request[ATTRIBUTES]}
+    numbers = _recorded(plan.request[ATTRIBUTES])
     places = [shown_place(place) for place in numbers if place not in known]
     kind, strange = type(model).__name__, [*(name for name in slim if name not in own), *places]
     if strange:
@@ -113,6 +114,22 @@ def put_into(model: nn.Module, layers: fx.GraphModule, plan: Plan) -> nn.Module:
                 f"{name} is {shape} in {kind}, {tuple(tensor.shape)} in the slim model", REMEDY_MODEL
             )
     return graft(model, layers, numbers)
+
+
+def _recorded(given: Any) -> dict[Place, int]:
+    """Attributes and their values as a plan has them, which may come from anyone."""
+    rows = given if isinstance(given, list) else [given]
+    for row in rows:
+        parts = row if isinstance(row, list) else []
+        if (
+            len(parts) < 3
+            or any(type(part) not in (str, int) for part in parts)
+            or type(parts[-1]) is not int
+        ):
+            raise InputError(
+                f"the plan's {ATTRIBUTES} hold {row!r}, which is no place with a whole number", REMEDY_MODEL
+            )
+    return {tuple(place): value for *place, value in rows}
 
 
 def own_model(

@@ -13,7 +13,8 @@ __all__ = ["ORDER"]
 
 
 def _median(call: Call, x: Any) -> Any:
-    return call.op.Squeeze(_lower_median(call, call.op.Reshape(x, [-1]), 0)[0], [0])
+    flat = call.op.Reshape(x, [-1])
+    return call.op.Squeeze(_lower_median(call, flat, 0, x.dtype.is_floating_point())[0], [0])
 
 
 def _median_along(call: Call, *args: Any, **kwargs: Any) -> Any:
@@ -21,17 +22,23 @@ def _median_along(call: Call, *args: Any, **kwargs: Any) -> Any:
     x, dim = given["self"], given["dim"]
     if not len(x.shape):
         return None
-    found = _lower_median(call, x, dim % len(x.shape))
+    found = _lower_median(call, x, dim % len(x.shape), x.dtype.is_floating_point())
     return found if given["keepdim"] else [call.op.Squeeze(one, [dim]) for one in found]
 
 
-def _lower_median(call: Call, x: Any, dim: int) -> list[Any]:
-    """The last of the smaller half, of which an odd number has one more, and its place."""
+def _lower_median(call: Call, x: Any, dim: int, floating: bool) -> list[Any]:
+    """The last of the smaller half, of which an odd number has one more, or the first NaN; and its place."""
     op = call.op
     size = op.Shape(x, start=dim, end=dim + 1)
     half = op.Div(op.Add(size, op.Constant(value_ints=[1])), op.Constant(value_ints=[2]))
     smallest = op.TopK(x, half, axis=dim, largest=0, sorted=1)
-    return [op.Slice(one, [-1], [2**63 - 1], [dim]) for one in smallest]
+    found = [op.Slice(one, [-1], [2**63 - 1], [dim]) for one in smallest]
+    if not floating:
+        return found
+    # the first NaN is the median, where there is one
+    place = op.ArgMax(op.CastLike(op.IsNaN(x), x), axis=dim, keepdims=1)
+    first = op.GatherElements(x, place, axis=dim)
+    return [op.Where(op.IsNaN(first), *pair) for pair in zip((first, place), found, strict=True)]
 
 
 def _distances(call: Call, *args: Any, **kwargs: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,13 @@ def test_a_saved_result_is_loaded_into_the_class(tmp_path: Path) -> None:
     other[0] = nn.Linear(4, 20)  # type: ignore[index]
     with pytest.raises(gp.InputError, match=r"0.weight is \(20, 4\) in Sequential, \("):
         gp.load(tmp_path / "slim", into=other)
+    path = tmp_path / "slim/plan.json"
+    for wrong in (7, [7], [["1", "heads", "2"]], [["1", ["heads"], 2]], [["heads", 2]]):
+        plan = json.loads(path.read_text())
+        plan["request"]["attributes"] = wrong
+        path.write_text(json.dumps(plan))
+        with pytest.raises(gp.InputError, match="which is no place with a whole number"):
+            gp.load(tmp_path / "slim", into=model)
     gp.shrink(model, x, ratio=0.5).save(tmp_path / "plain", latency=False, onnx=False)
     with pytest.raises(gp.InputError, match="was not made to fit into a class"):
         gp.load(tmp_path / "plain", into=model)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from graphprune.capture import capture
 from graphprune.capture.execution import Execution
-from graphprune.exporting import export_onnx, parity
+from graphprune.exporting import export_onnx, parity, session
 from graphprune.exporting.fixed_dtypes import with_fixed_dtypes
 from graphprune.exporting.forms import value_forms
 from graphprune.exporting.translation import translate
@@ -63,6 +63,22 @@ def check(model: nn.Module, x: Tensor, path: Path, limit: float = 1e-5) -> None:
 def test_medians_and_distances(tmp_path: Path) -> None:
     torch.manual_seed(0)
     check(Rows(), torch.randn(3, 4, 6), tmp_path / "model.onnx")
+
+
+class Medians(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.median(), *x.median(-1), *x.median(1, keepdim=True)
+
+
+def test_the_median_of_what_is_no_number(tmp_path: Path) -> None:
+    x = torch.randn(3, 4, 6)
+    x[1, 2, 3], x[1, 2, 5], x[2, 0, 0], x[0, 0, 1] = torch.nan, torch.nan, torch.inf, -torch.inf
+    program = capture(Medians().eval(), torch.randn(3, 4, 6))
+    file = export_onnx(program, tmp_path / "model.onnx")
+    for given in (x, x[:1]):
+        found = session(file.path).run(None, {file.input_names[0]: given.numpy()})
+        for expected, value in zip(Medians()(given), found, strict=True):
+            torch.testing.assert_close(torch.from_numpy(value), expected, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from graphprune.axes.call import Call
 from graphprune.axes.rules.reductions import matrix_norm
 from graphprune.axes.rules.table import Table, each, stays
 
-__all__ = ["RULES", "WHOLE"]
+__all__ = ["RULES"]
 
 
 def whole(tail: int, reason: str, call: Call) -> None:
@@ -32,7 +32,7 @@ def powers(call: Call) -> None:
 
 
 # one matrix at a time, whatever the others are
-WHOLE = (
+_WHOLE = (
     "cholesky cholesky_inverse cholesky_solve geqrf linalg_cholesky linalg_cholesky_ex linalg_cond linalg_det "
     "linalg_eig linalg_eigh linalg_eigvals linalg_eigvalsh linalg_householder_product linalg_inv linalg_inv_ex "
     "linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve linalg_lu linalg_lu_factor "
@@ -44,7 +44,7 @@ WHOLE = (
 _WINDOWS = "a Fourier transform mixes this dimension, window by window"
 
 RULES: Table = {
-    **each(WHOLE, partial(whole, 2, "a matrix is taken as a whole")),
+    **each(_WHOLE, partial(whole, 2, "a matrix is taken as a whole")),
     **each("linalg_vander vander", powers),
     "aten.stft": partial(whole, 1, _WINDOWS),
     "aten.istft": partial(whole, 2, _WINDOWS),
