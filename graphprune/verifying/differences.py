@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ def relative_error(expected: Tensor, given: Tensor) -> float:
     expected, given = _real(expected), _real(given)
     if not expected.is_floating_point():
         return 0.0 if torch.equal(expected, given) else float("inf")
+    if not expected.numel():
+        return 0.0
+    apart = _largest(given - expected)
+    if isfinite(apart):  # then all of both is finite
+        return apart / _unit(expected)
     finite = torch.isfinite(expected)
     if not torch.equal(finite, torch.isfinite(given)):
         return float("inf")
@@ -92,11 +98,19 @@ def _real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
+def _largest(tensor: Tensor) -> float:
+    """The largest magnitude of real numbers; NaN where one is."""
+    least, most = torch.aminmax(tensor)
+    return float(torch.maximum(-least, most))
+
+
 def _unit(expected: Tensor) -> float:
     """The largest finite value, to which errors are relative; one, where that is zero."""
     if not expected.is_floating_point():
         return 1.0
-    finite = expected[expected.isfinite()]
-    scale = float(finite.abs().max()) if finite.numel() else 0.0
+    scale = _largest(expected) if expected.numel() else 0.0
+    if not isfinite(scale):
+        finite = expected[expected.isfinite()]
+        scale = _largest(finite) if finite.numel() else 0.0
     # below the smallest normal number digits are lost, in float16 already under 6e-5
     return max(scale, torch.finfo(expected.dtype).smallest_normal) if scale else 1.0
