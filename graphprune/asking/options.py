@@ -217,6 +217,7 @@ class Options:
         None,
         "Called with the result of every round but the last, to train its model.",
         ROUNDS,
+        recorded="changed",
         detail="It trains in place, or returns a model or result of the same shapes; the next round starts from these "
         "weights. Every round is then checked against its own start, and the whole plan against the original on random "
         "parameters.",

@@ -17,6 +17,7 @@ from graphprune.scoring import Criterion, Importance, PeerImportance
 __all__ = ["as_call", "as_options", "described", "record"]
 
 Record = Mapping[str, Any]
+OBJECTS = ("calibration", "loss", "between")  # recorded by their names alone
 
 
 def record(request: Request, constraints: Constraints, graph: DependencyGraph) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def as_options(request: Record) -> dict[str, Any]:
     return {
         name: given[name]
         for name, default, _ in declarations(Options)
-        if name in given and name not in ("calibration", "loss") and given[name] != default
+        if name in given and name not in OBJECTS and given[name] != default
     }
 
 
@@ -84,5 +85,5 @@ def as_call(request: Record) -> str:
     "graphprune.shrink(model, example_inputs, macs=0.5, importance='l1', align=8, calibration=...)"
     """
     words = [f"{name}={value!r}" for name, value in as_options(request).items()]
-    words += [f"{name}=..." for name in ("calibration", "loss") if request.get(name)]
+    words += [f"{name}=..." for name in OBJECTS if request.get(name)]
     return f"graphprune.shrink(model, example_inputs, {', '.join(words)})"

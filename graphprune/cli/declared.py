@@ -21,11 +21,12 @@ import typer
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import Option, declarations
 
-__all__ = ["DISPLAY", "asked_options", "changed", "command_line", "run_settings", "takes"]
+__all__ = ["DISPLAY", "REPLACED", "asked_options", "changed", "command_line", "run_settings", "takes"]
 
 Request = TypeVar("Request")
 ASKED = "asked"
-DISPLAY = "What is shown"  # a panel of the help: options on which no result depends
+# panels of the help: options on which no result depends, so that no file gives them
+DISPLAY, REPLACED = UNRECORDED = ("What is shown", "What is replaced")
 
 
 def asked_options(options: type) -> Any:
@@ -97,7 +98,7 @@ def changed(request: Any, *panels: str) -> list[str]:
 
 
 def run_settings(request: Any) -> dict[str, Any]:
-    """What a run depends on, by name: all but what is shown of it."""
+    """What a run depends on, by name: all but what is shown of it, and what it may replace."""
     return {entry.name: _number(value) if entry.option.number else value for entry, value in _values(request)}
 
 
@@ -114,10 +115,10 @@ def command_line(request: Any, command: str) -> str:
 
 
 def _values(request: Any) -> Iterator[tuple[_Entry, Any]]:
-    """What a run depends on, all but what is shown of it, each with what was said of it."""
+    """What a run depends on, each with what was said of it."""
     said = {**vars(request), **vars(request).get(ASKED, {})}
     for entry in _entries(type(request)):
-        if entry.option.panel != DISPLAY:
+        if entry.option.panel not in UNRECORDED:
             value = said.get(entry.name, entry.default)
             yield entry, list(value) if isinstance(value, tuple) else value
 
@@ -151,7 +152,7 @@ def _config(entries: Iterable[_Entry]) -> Parameter:
     kinds = {
         entry.name: float | entry.typed if entry.option.number else entry.typed
         for entry in entries
-        if entry.option.panel != DISPLAY
+        if entry.option.panel not in UNRECORDED
     }
 
     def read(context: typer.Context, path: Path | None) -> Path | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
-from graphprune.cli.declared import DISPLAY, asked_options
+from graphprune.cli.declared import DISPLAY, REPLACED, asked_options
 from graphprune.cli.model_names import complete_model
 from graphprune.ground.options import option, share
 
@@ -55,6 +55,12 @@ WEIGHTS = partial(option, None, shown="W")
 MEAN = partial(option, None, "Of images between 0 and 1, in a folder; by default ImageNet's.", shown="R,G,B")
 STD = partial(option, None, "Likewise.", shown="R,G,B")
 NO_LATENCY = partial(option, False, "Do not time the models in onnxruntime.")
+FORCE = partial(
+    option,
+    False,
+    "Replace an earlier result in the directory even if its training, or files of yours, are lost with it.",
+    REPLACED,
+)
 JSON = partial(option, False, "Print one JSON document and nothing else on stdout.", DISPLAY)
 QUIET = partial(option, False, "Show neither progress nor tables.", DISPLAY, short="-q")
 
@@ -106,6 +112,7 @@ class ShrinkRequest:
     input_shape: Sequence[str] = SHAPES()
     dry_run: bool = option(False, "Show the plan and what is in reach; cut and write nothing.")
     no_latency: bool = NO_LATENCY()
+    force: bool = FORCE()
     json: bool = JSON()
     quiet: bool = QUIET()
 
@@ -148,6 +155,7 @@ class TuneRequest:
     std: str | None = STD()
     workers: int = option(0, "Processes that read images.", None, "N")
     no_latency: bool = NO_LATENCY()
+    force: bool = FORCE()
     json: bool = JSON()
     quiet: bool = QUIET()
 

@@ -101,7 +101,7 @@ def _checked(request: ShrinkRequest) -> dict[str, Any]:
     if request.output is not None:
         if request.dry_run:
             raise InputError("--dry-run writes nothing to --output", "leave one of them out")
-        exporting.ensure_writable(request.output)
+        exporting.ensure_writable(request.output, force=request.force)
     return options
 
 
@@ -183,6 +183,7 @@ def _shrunk(
         progress=progress,
         extra={**rounds, **origin(result, figures.notes), **figures.extra},
         settings={"shrink": run_settings(request)},
+        force=request.force,
     )
 
 

@@ -48,7 +48,7 @@ def tune(request: TuneRequest) -> None:
     Tuning(**request.asked)  # what is out of range is refused before the long work
     _data_options(request)
     with stages(request.quiet or not first) as progress:
-        exporting.ensure_writable(request.place)
+        exporting.ensure_writable(request.place, force=request.force)
         result, source, evaluate = _prepared(request, progress)
         figures = Figures(evaluate if first else None, progress)
         figures.add("before", "original", source.model)
@@ -65,6 +65,7 @@ def tune(request: TuneRequest) -> None:
                 extra,
                 settings=_said(request),
                 export_dtype=request.export_dtype,
+                force=request.force,
             )
         request.state.unlink(missing_ok=True)
     document = {"directory": str(request.place), **report}

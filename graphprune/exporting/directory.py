@@ -5,118 +5,137 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from graphprune.ground.drafts import drafted, put
 from graphprune.ground.errors import InputError
+from graphprune.ground.files import flush, writing
 
 __all__ = ["ensure_writable", "rows_to_json", "write_directory"]
 
 # One of these, being a JSON object, marks a directory as a result of ours.
-MARKERS = ("report.json", "plan.json")
+REPORT, PLAN = "report.json", "plan.json"
 
 # What a result may hold besides the files now being written. Anything else is the user's, and replacing the
 # directory would delete it: `--output .` in a project folder that holds a plan must not cost the project.
 RESULT_FILES = frozenset(
     {
-        *MARKERS,
-        "README.md",
+        REPORT,
+        PLAN,
         "__pycache__",
-        "graph.json",
         "model.onnx",
         "model.onnx.data",
         "model.py",
         "model.safetensors",
-        "original.onnx",
-        "original.onnx.data",
         "report.html",
-        "report.md",
-        "report.txt",
         "shrink.toml",
         "tune.toml",
-        "slim.onnx",
-        "slim.onnx.data",
     }
 )
 
 OTHER_PLACE = "choose a new or empty directory"
+FORCE = f"{OTHER_PLACE}, or replace it with --force (force=True)"
 
 
-def ensure_writable(target: Path, names: Iterable[str] = ()) -> None:
+def ensure_writable(target: Path, names: Iterable[str] = (), force: bool = False) -> None:
     """Refuse early, before long work, what `write_directory` would refuse; changes nothing.
 
     Args:
         target: the directory to be written. It may be missing, and so may its parents.
         names: further file names that a replaced result may hold, beside `RESULT_FILES`.
+        force: an earlier result may be replaced even if it is lost with that.
 
     Raises:
-        InputError: `target` is a file, or a directory with contents that are not an earlier result; or its
-            parent is not a directory in which files can be made.
+        InputError: `target` is a file, or a directory with contents that are not an earlier result; or one whose
+            result was trained, or that holds other files, and ``force`` is not given; or its parent is not a
+            directory in which files can be made.
     """
-    with _readable_errors(target):
+    with writing(target):
         place = target.resolve()
         if place.exists():
-            _check_replaceable(place, RESULT_FILES.union(names))
+            _check_replaceable(place, RESULT_FILES.union(names), force)
         ancestor = next(parent for parent in place.parents if parent.exists())
-    with _readable_errors(ancestor), tempfile.TemporaryDirectory(dir=ancestor, prefix=".graphprune."):
+    with writing(ancestor), drafted(ancestor / place.name):
         pass
 
 
-def write_directory(target: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
-    """Write a directory of files all at once: into a temporary sibling, which is then renamed.
+def write_directory(target: Path, writers: Mapping[str, Callable[[Path], None]], force: bool = False) -> None:
+    """Write a directory of files all at once: as a draft beside it, which then takes its place.
 
     On any exception, and on an interrupt, `target` is as it was before. An earlier result at `target` is
-    replaced.
+    replaced. What becomes of a run that is killed, see `graphprune.ground.drafts`.
 
     Args:
         target: the directory; missing parents are made.
         writers: relative file name → function that writes the file at the path it is given. They run in order
             and in one directory, so that a writer may read what an earlier one wrote, or write more files.
+        force: as for `ensure_writable`.
 
     Raises:
-        InputError: as `ensure_writable`, or a name leads out of the directory. What a writer raises is
-            raised.
+        InputError: as `ensure_writable`, or a name leads out of the directory, or the disk is full. What a writer
+            raises is raised.
     """
-    ensure_writable(target, {Path(name).parts[0] for name in writers if Path(name).parts})
+    names = {Path(name).parts[0] for name in writers if Path(name).parts}
+    ensure_writable(target, names, force)
     place = target.resolve()
-    with _parents(place):
-        draft = _sibling(place)
-        try:
-            for name, write in writers.items():
-                write(_inside(draft, name))
-            with _readable_errors(place.parent):
-                # a temporary directory, and what safetensors writes, let nobody else read
-                draft.chmod(0o777 & ~_umask())
-                for file in draft.iterdir():
-                    file.chmod((0o777 if file.is_dir() else 0o666) & ~_umask())
-                _swap(draft, place)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    with _parents(place), writing(place.parent), drafted(place) as draft, writing(target, draft):
+        draft.mkdir()
+        for name, write in writers.items():
+            write(_inside(draft, name))
+        _open_to_others(draft)
+        flush(draft)
+        if place.exists():  # by now another run may have put something there
+            _check_replaceable(place, RESULT_FILES.union(names), force)
+        put(draft, place)
 
 
-def _check_replaceable(place: Path, names: frozenset[str]) -> None:
+def _open_to_others(draft: Path) -> None:
+    """As any folder is: what safetensors writes lets nobody else read."""
+    mask = _umask()
+    for file in [draft, *draft.iterdir()]:
+        file.chmod((0o777 if file.is_dir() else 0o666) & ~mask)
+
+
+def _check_replaceable(place: Path, names: frozenset[str], force: bool) -> None:
     if not place.is_dir():
         raise InputError(f"{place} is a file", OTHER_PLACE)
-    found = sorted(entry.name for entry in place.iterdir())
+    found = sorted(place.iterdir())
     if not found:
         return
-    if not any(_is_object(place / marker) for marker in MARKERS):
+    if not any(_read_object(place / marker) is not None for marker in (REPORT, PLAN)):
         raise InputError(f"{place} is not empty and no earlier result", OTHER_PLACE)
-    if foreign := [name for name in found if name not in names]:
-        raise InputError(
-            f"{place} holds {foreign[0]!r} beside an earlier result, which is to be replaced",
-            "move it away, or " + OTHER_PLACE,
-        )
+    foreign = [entry for entry in found if entry.name not in names]
+    for entry in foreign:
+        if not force or entry.is_dir():
+            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+            remedy = f"move it away, or {OTHER_PLACE if entry.is_dir() else FORCE}"
+            raise InputError(
+                f"{place} holds {entry.name!r}{more} beside an earlier result: it would be lost", remedy
+            )
+    if not force and (training := _training(place)):
+        raise InputError(f"{place} holds a model that was {training}: that would be lost", FORCE)
 
 
-def _is_object(path: Path) -> bool:
+def _training(place: Path) -> str:
+    """What was done to a result that its shrink.toml does not do again in a moment; empty for nothing."""
+    report = _read_object(place / REPORT) or {}
+    tuning, loop, request = (report.get(name) for name in ("tuning", "loop", "request"))
+    if isinstance(loop, dict) and isinstance(loop.get("rounds"), list):
+        return f"fine-tuned in {len(loop['rounds'])} rounds"
+    if isinstance(tuning, dict):
+        return f"fine-tuned for {tuning.get('steps')} steps"
+    return "trained between rounds" if isinstance(request, dict) and request.get("between") else ""
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object that a file holds; None where it holds none."""
     try:
-        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
-        return False
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -127,36 +146,12 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _swap(draft: Path, place: Path) -> None:
-    """Put `draft` at `place`; what was there is set aside first, and put back if that fails."""
-    if not place.exists():
-        draft.rename(place)
-        return
-    aside = _sibling(place)
-    try:
-        place.rename(aside / "old")
-        draft.rename(place)
-    except BaseException:
-        if not place.exists():
-            (aside / "old").rename(place)
-        raise
-    finally:
-        if place.exists():  # or else the earlier result is still in there
-            shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sibling(place: Path) -> Path:
-    """A new directory beside `place`, on the same disk, so that renaming is one step."""
-    with _readable_errors(place.parent):
-        return Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-
-
 @contextlib.contextmanager
 def _parents(place: Path) -> Iterator[None]:
     """Make the missing parents of `place`, and take them away again if the body fails."""
     missing = [parent for parent in place.parents if not parent.exists()]
     try:
-        with _readable_errors(place.parent):
+        with writing(place.parent):
             place.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
@@ -164,16 +159,6 @@ def _parents(place: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 parent.rmdir()
         raise
-
-
-@contextlib.contextmanager
-def _readable_errors(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"nothing can be written in {place}: {error.strerror or error}", "choose a writable directory"
-        ) from error
 
 
 def _umask() -> int:

@@ -24,6 +24,7 @@ from graphprune.exporting.layer_times import name_nodes, note_layers
 from graphprune.exporting.refusals import UNKNOWN, quiet
 from graphprune.exporting.translation import translate
 from graphprune.ground.errors import ExportError, first_line
+from graphprune.ground.files import writing
 
 __all__ = ["OnnxFile", "OnnxProgram", "check_file", "export_onnx"]
 
@@ -95,8 +96,8 @@ class OnnxProgram:
                 dtypes. Each is read once per name.
 
         Raises:
-            ExportError: a tensor that the model reads cannot be replaced, the file cannot be written, or it
-                does not pass ONNX's checker.
+            InputError: the file cannot be written.
+            ExportError: a tensor that the model reads cannot be replaced, or the file does not pass ONNX's checker.
         """
         with quiet(), torch.no_grad():
             draft = torch.onnx.ONNXProgram(self.model.clone(), None)
@@ -105,12 +106,8 @@ class OnnxProgram:
             note_layers(draft.model.graph)
             draft.optimize()
             _tidy(draft.model)
-            try:
+            with writing(path):
                 draft.save(path)
-            except OSError as error:
-                raise ExportError(
-                    f"{path} cannot be written: {error.strerror}", "choose a writable place"
-                ) from error
             del draft  # checking loads the file
             return replace(check_file(path, self.sizes), fixed=self.fixed)
 

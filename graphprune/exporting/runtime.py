@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from graphprune.exporting.number_types import EXPORT_DTYPE, type_remedy
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.clock import part
 from graphprune.ground.errors import ExportError, first_line
+from graphprune.ground.files import scratch
 
 __all__ = [
     "Array",
@@ -252,8 +252,8 @@ def node_times(
     Raises:
         ExportError: onnxruntime cannot load or run the model.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        loaded = session(model, threads, Path(folder, "profile"))
+    with scratch() as folder:
+        loaded = session(model, threads, folder / "profile")
         run = feeder(loaded, feed)
         for _ in range(runs + 1):
             run()

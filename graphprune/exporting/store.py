@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from torch import fx
 
 from graphprune.exporting.graph_json import FORMAT_VERSION, graph_to_json, read_graph, stored_tensors
 from graphprune.ground.errors import InputError
-from graphprune.ground.files import written_aside
+from graphprune.ground.files import writing, written_aside
 
 __all__ = ["load_model", "read_tensors", "save_model", "write_tensors"]
 
 GRAPH_KEY = "graphprune_graph"
 VERSION_KEY = "format_version"
+_SYSTEM = re.compile(r"\(os error (\d+)\)")
 
 
 def save_model(model: fx.GraphModule, path: Path) -> None:
@@ -87,13 +89,18 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
+    with writing(path), written_aside(path) as draft:
+        _save(copies, draft, dict(metadata))
+        _sort_header(draft)
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
     try:
-        with written_aside(path) as draft:
-            save_file(copies, draft, metadata=dict(metadata))
-            _sort_header(draft)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}", "choose a writable place") from error
+        save_file(tensors, path, metadata)
     except (SafetensorError, KeyError) as error:
+        # an error of the system comes as a text: "I/O error: No space left on device (os error 28)"
+        if found := _SYSTEM.search(str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
         raise InputError(f"the weights cannot be stored as safetensors: {error}") from error
 
 
@@ -138,5 +145,3 @@ def _sort_header(path: Path) -> None:
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         file.seek(8)
         file.write(text.ljust(size))
-        file.flush()
-        os.fsync(file.fileno())

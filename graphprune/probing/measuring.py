@@ -17,6 +17,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.program import Program
 from graphprune.cutting.cut import cut
 from graphprune.ground.errors import InputError
+from graphprune.ground.files import writing
 from graphprune.planning import make_plan
 
 __all__ = ["RATIOS", "Point", "Record", "Watch", "measured"]
@@ -96,13 +97,8 @@ class Record:
     def _write(self, mode: str, rows: Iterable[Mapping[str, Any]]) -> None:
         if self.path is None:
             return
-        try:
-            with self.path.open(mode, encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
-        except OSError as error:
-            raise InputError(
-                f"{self.path} cannot be written: {error.strerror}", "choose a writable place"
-            ) from error
+        with writing(self.path), self.path.open(mode, encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def measured(

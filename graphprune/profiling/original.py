@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import weakref
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy
@@ -24,6 +23,7 @@ from graphprune.capture.program import Program
 from graphprune.exporting import Latency
 from graphprune.ground.clock import Progress
 from graphprune.ground.errors import InputError
+from graphprune.ground.files import scratch
 from graphprune.profiling.latency import latency_cost
 
 __all__ = ["Profile", "profile"]
@@ -113,14 +113,10 @@ def profile(
     if batch != 1 and not program.dynamic_batch:
         raise InputError(f"batch={batch}, but the model fixes its batch size", "leave batch out")
     progress("export the original")
-    folder = mkdtemp(prefix="graphprune-")
-    try:
-        written = exporting.export_onnx(program, Path(folder, "original.onnx"))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    found = Profile(graph, written.path, written.bytes, threads, batch, export_dtype)
-    weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
+    with ExitStack() as opened:
+        written = exporting.export_onnx(program, opened.enter_context(scratch()) / "original.onnx")
+        found = Profile(graph, written.path, written.bytes, threads, batch, export_dtype)
+        weakref.finalize(found, opened.pop_all().close)
     return found
 
 

@@ -116,6 +116,7 @@ class Result:
         onnx: bool = True,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         export_dtype: str | None = None,
+        force: bool = False,
     ) -> dict[str, Any]:
         """Writes model.onnx, model.safetensors, model.py, plan.json, report.json, report.html and shrink.toml.
 
@@ -131,8 +132,11 @@ class Result:
         ``onnx=False`` the file and its checks are left out without a word. ``export_dtype``, "float32" or "float16",
         is the type of the file's numbers; by default what the shrink was asked for, else the model's own.
 
+        An earlier result in the directory is replaced in one step. One that was trained, or that holds files of yours,
+        is lost with that: this asks for ``force=True``.
+
         Raises:
-            InputError: the directory cannot be written, or ``export_dtype`` is unknown.
+            InputError: the directory cannot be written, would lose something, or ``export_dtype`` is unknown.
             VerificationError: onnxruntime gives other results than PyTorch.
         """
         if export_dtype not in (None, *EXPORT_DTYPES):
@@ -140,10 +144,10 @@ class Result:
                 f"export_dtype={export_dtype!r} is not a type of an ONNX file",
                 f"use one of {', '.join(EXPORT_DTYPES)}",
             )
-        exporting.ensure_writable(Path(directory))
+        exporting.ensure_writable(Path(directory), force=force)
         chosen = replace(self, export_dtype=export_dtype or self.export_dtype)
         saving = _Saving(chosen, latency, Clock(progress), {**_report(chosen), **(extra or {})})
-        exporting.write_directory(Path(directory), saving.files(onnx, settings or {}))
+        exporting.write_directory(Path(directory), saving.files(onnx, settings or {}), force)
         return saving.report
 
     def graft(self) -> nn.Module:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from math import log
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
@@ -20,6 +18,7 @@ from graphprune.cutting.cut import cut
 from graphprune.exporting import Latency
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import BudgetError
+from graphprune.ground.files import scratch
 from graphprune.planning import Budget, Plan
 from graphprune.searching.prepared import Prepared
 from graphprune.searching.rounds import planned
@@ -139,8 +138,8 @@ def _same(one: Plan, other: Plan) -> bool:
 def run_time(prepared: Prepared, plan: Plan, clock: Clock) -> Latency:
     """How long the slim model of a plan takes in onnxruntime, beside the original."""
     assert prepared.profile is not None
-    with TemporaryDirectory(prefix="graphprune-") as folder:
-        path = Path(folder, "slim.onnx")
+    with scratch() as folder:
+        path = folder / "slim.onnx"
         with clock("export a candidate"):
             slim = cut(prepared.graph, plan).slim
             dtype = exporting.named_dtype(prepared.profile.export_dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from graphprune.exporting import read_tensors, write_tensors
 from graphprune.ground.errors import InputError
+from graphprune.ground.files import writing
 
 __all__ = ["Checkpoint", "all_tensors", "fill", "pack_optimizer", "unpack_optimizer"]
 
@@ -36,9 +36,8 @@ class Checkpoint:
         Raises:
             InputError: the file cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for draft in path.parent.glob(f".{path.name}.*"):  # what a run left that was killed while it wrote
-            shutil.rmtree(draft, ignore_errors=True)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT, **self.record}, sort_keys=True)
         tensors = {
             f"{part}/{name}": value for part, named in self.parts.items() for name, value in named.items()

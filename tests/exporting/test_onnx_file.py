@@ -14,7 +14,7 @@ from graphprune.capture import Program, capture
 from graphprune.capture.raising import raise_program
 from graphprune.exporting import export_onnx, parity
 from graphprune.exporting.onnx_file import check_file
-from graphprune.ground.errors import ExportError
+from graphprune.ground.errors import ExportError, InputError
 
 from .zoo import CASES, traced
 
@@ -130,7 +130,7 @@ def test_constant_outputs_and_training_mode_are_refused(tmp_path: Path) -> None:
         export_onnx(capture(traced(ConstantOutput()), torch.ones(2, 3)), path)
     with pytest.raises(ExportError, match=r"training mode — call model\.eval\(\)"):
         export_onnx(small, path, raise_program(small).train())
-    with pytest.raises(ExportError, match=r"missing.* cannot be written"):
+    with pytest.raises(InputError, match=r"missing.* cannot be written"):
         export_onnx(small, tmp_path / "missing" / "m.onnx")
 
 
