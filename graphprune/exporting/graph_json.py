@@ -18,6 +18,7 @@ from torch import fx, nn
 from graphprune.capture.containers import Container, NamedContainer, SlimModule
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.sizes import is_guard
+from graphprune.exporting.checked import check_kinds
 from graphprune.exporting.inventory import (
     LayerCall,
     ModuleEntry,
@@ -224,13 +225,11 @@ def _graph(records: Json, model: nn.Module, operators: Collection[str]) -> fx.Gr
             raise InputError(f"the stored graph has two nodes named {name!r}")
         # A default value of an input is a constant, so no earlier node may stand in it.
         known: Mapping[str, fx.Node] = {} if record["op"] == "placeholder" else nodes
-        nodes[name] = graph.create_node(
-            record["op"],
-            _target(record, model, operators),
-            tuple(decode(value, known) for value in record["args"]),
-            {_identifier(key): decode(value, known) for key, value in record["kwargs"].items()},
-            name=name,
-        )
+        target = _target(record, model, operators)
+        args = tuple(decode(value, known) for value in record["args"])
+        kwargs = {_identifier(key): decode(value, known) for key, value in record["kwargs"].items()}
+        check_kinds(target, args, kwargs)
+        nodes[name] = graph.create_node(record["op"], target, args, kwargs, name=name)
     if any(is_guard(node) and not _is_condition(node) for node in graph.nodes):
         raise InputError("the stored graph has a condition that is no size, or a message that is no text")
     if [node.op for node in graph.nodes].count("output") != 1:

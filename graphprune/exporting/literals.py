@@ -7,6 +7,7 @@ what it is, as `{"tuple": [1, 2]}`, `{"dtype": "float32"}` or, for another node,
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = ["DTYPES", "Json", "decode", "encode"]
 
 Json = Any
 Nodes = Mapping[str, fx.Node]
+UNCHECKED = re.compile(r"u?int[1-7]|float4.*|q?u?int\dx\d|qu?int\d+|bits.*|sparse.*|_mkldnn|jagged")
 
 
 def encode(value: Any) -> Json:
@@ -81,13 +83,27 @@ def _short(value: Any) -> str:
 
 
 def _by_name(kind: type) -> dict[str, Any]:
-    return {_short(value): value for value in vars(torch).values() if isinstance(value, kind)}
+    """Those whose kernels check what they are given: of dense tensors of plain numbers."""
+    values = [value for value in vars(torch).values() if isinstance(value, kind)]
+    return {_short(value): value for value in values if not UNCHECKED.fullmatch(_short(value))}
 
 
-def _named(kind: type) -> Callable[[Json, Nodes], Any]:
-    """Reads the short names of one of torch's types."""
+def _named(kind: type) -> tuple[type, Callable[[Any], Json], Callable[[Json, Nodes], Any]]:
+    """One of torch's types by the short names of its values."""
     table, called = _by_name(kind), kind.__name__.replace("_", " ")
-    return lambda content, _: _look_up(called, content, table)
+
+    def name(value: Any) -> str:
+        _look_up(called, _short(value), table)
+        return _short(value)
+
+    return kind, name, lambda content, _: _look_up(called, content, table)
+
+
+def _device(content: Json, nodes: Nodes) -> torch.device:
+    device = torch.device(content)
+    if device.type == "meta":
+        raise InputError("the stored graph makes tensors without values, on the device meta")
+    return device
 
 
 DTYPES = _by_name(torch.dtype)
@@ -101,9 +117,6 @@ KINDS: Mapping[str, tuple[type, Callable[[Any], Json], Callable[[Json, Nodes], A
     "dict": (dict, lambda value: encode(list(map(list, value.items()))), _dict),
     "slice": (slice, lambda value: encode([value.start, value.stop, value.step]), _slice),
     "ellipsis": (type(Ellipsis), lambda _: True, lambda *_: ...),
-    **{
-        kind.__name__: (kind, _short, _named(kind))
-        for kind in (torch.dtype, torch.memory_format, torch.layout)
-    },
-    "device": (torch.device, str, lambda content, _: torch.device(content)),
+    **{kind.__name__: _named(kind) for kind in (torch.dtype, torch.memory_format, torch.layout)},
+    "device": (torch.device, str, _device),
 }

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.overrides import get_overridable_functions
 
+from graphprune.exporting.checked import is_checked
 from graphprune.ground.arguments import (
     count_items,
     device_of,
@@ -71,15 +72,22 @@ PYTHON_METHODS = frozenset(
 INTERNAL_ATEN = frozenset(
     "__and__ __lshift__ __or__ __rshift__ __xor__ "
     "_adaptive_avg_pool2d _adaptive_avg_pool3d _addmm_activation _assert_async _assert_scalar "
-    "_assert_tensor_metadata _cdist_forward _convolution _embedding_bag _fft_c2c _fft_c2r _fft_r2c "
-    "_fused_rms_norm _linalg_det _linalg_eigh _linalg_svd _local_scalar_dense _log_softmax "
-    "_native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward _prelu_kernel "
+    "_assert_tensor_metadata _cdist_forward _convolution _embedding_bag "
+    "_fused_rms_norm _linalg_det _linalg_eigh _linalg_svd _local_scalar_dense _log_softmax _prelu_kernel "
     "_safe_softmax _scaled_dot_product_attention_math _scaled_dot_product_flash_attention_for_cpu "
-    "_shape_as_tensor _softmax _stack _to_copy _trilinear _unique _unique2 _unsafe_index "
-    "_unsafe_masked_index _unsafe_view "
-    "_upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d "
-    "_upsample_nearest_exact3d _weight_norm _weight_norm_interface".split()
+    "_shape_as_tensor _softmax _to_copy _trilinear _unique _unique2 _unsafe_index "
+    "_unsafe_masked_index _unsafe_view _upsample_bicubic2d_aa _upsample_bilinear2d_aa "
+    "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d".split()
 )
+
+# What was in memory before must not come out of a received graph: zeros stand for tensors without values.
+ZEROED = {
+    "torch.empty": "torch.zeros",
+    "torch.empty_like": "torch.zeros_like",
+    "torch.ops.aten.empty.memory_format": "torch.ops.aten.zeros.default",
+    "torch.ops.aten.empty_like.default": "torch.ops.aten.zeros_like.default",
+    "torch.ops.aten.new_empty.default": "torch.ops.aten.new_zeros.default",
+}
 
 # An ATen operator is safe if numbers and tensors go in and come out; text only for these options.
 TEXT_OPTIONS = frozenset(
@@ -98,8 +106,7 @@ def function_name(target: Callable[..., Any]) -> str:
     """
     if isinstance(target, torch._ops.OpOverload):
         name = f"torch.ops.{target}"
-        if function_named(name, {user_operator(name)}) is not target:
-            raise _refusal(name)
+        function_named(name, {user_operator(name)})
         return name
     name = _names_of_functions().get(id(target), "")
     if not name:
@@ -122,6 +129,7 @@ def function_named(name: str, operators: Collection[str] = ()) -> Callable[..., 
     Raises:
         InputError: the name is not on the allow-list, or its library is not imported.
     """
+    name = ZEROED.get(name, name)
     if name.startswith("torch.ops."):
         return _overload(name, operators)
     if name not in _functions():
@@ -199,19 +207,27 @@ def _overload(name: str, operators: Collection[str]) -> Callable[..., Any]:
 
 
 def _is_safe_aten(name: str) -> bool:
-    if name in REFUSED or (name.startswith("_") and name not in INTERNAL_ATEN):
+    if name in REFUSED or not is_checked(name) or (name.startswith("_") and name not in INTERNAL_ATEN):
         return False
     return isinstance(getattr(torch.ops.aten, name, None), torch._ops.OpOverloadPacket)
 
 
 def _only_computes(overload: torch._ops.OpOverload) -> bool:
     schema = overload._schema
+    # the others are functions of TorchScript, which divide by zero; results that are given are for code, not graphs
+    if overload.name() not in _dispatched() or any(argument.is_out for argument in schema.arguments):
+        return False
     results = all(NUMERIC.fullmatch(str(result.type)) for result in schema.returns)
     return results and all(
         NUMERIC.fullmatch(str(argument.type))
         or (str(argument.type) in ("str", "Optional[str]") and argument.name in TEXT_OPTIONS)
         for argument in schema.arguments
     )
+
+
+@functools.cache
+def _dispatched() -> frozenset[str]:
+    return frozenset(torch._C._dispatch_get_all_op_names())
 
 
 @functools.cache
@@ -229,7 +245,8 @@ def _functions() -> dict[str, Callable[..., Any]]:
     for prefix in NAMESPACES:
         space = functools.reduce(getattr, prefix.split(".")[1:], torch)
         for name in sorted(dir(space)):
-            if id(getattr(space, name)) in overridable and not name.startswith("_") and name not in REFUSED:
+            safe = name not in REFUSED and is_checked(name)
+            if id(getattr(space, name)) in overridable and not name.startswith("_") and safe:
                 table[f"{prefix}.{name}"] = getattr(space, name)
     table.update({f"torch.{name}": getattr(torch, name) for name in FACTORIES})
     table.update(

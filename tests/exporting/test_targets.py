@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphprune.exporting.targets import (
+    ZEROED,
     _functions,
     function_name,
     function_named,
@@ -51,7 +52,8 @@ def test_every_listed_name_leads_back_to_its_function() -> None:
     table = _functions()
     assert len(table) > 500
     for name, function in table.items():
-        assert function_named(function_name(function)) is function, name
+        if name not in ZEROED:
+            assert function_named(function_name(function)) is function, name
 
 
 def test_the_list_holds_no_module_class_or_private_name() -> None:
