@@ -18,6 +18,7 @@ from graphprune.capture.casting import without_autocast
 from graphprune.capture.checking import Check, DoesNotVaryError, Runner
 from graphprune.capture.deciding import require_decisions, require_dimensions
 from graphprune.capture.describe import describe, source_line
+from graphprune.capture.detaching import drop_needless
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.export import UNKNOWN, copy_graph, export_program, run_once
 from graphprune.capture.forgetting import forgotten_sizes, plain_numbers, tried_runs, unguarded_sizes
@@ -163,6 +164,7 @@ def _capture(
         stored[name] = Stored(name, "constant", tensor, persistent=False)
     functionalise(graph)
     make_differentiable(graph)
+    drop_needless(graph, [name for name, item in stored.items() if item.kind == "parameter"])
     spelt_alike(graph)
     fix_squeezes(graph, far.varies)
     remove_dead(graph)
@@ -193,6 +195,7 @@ def _capture(
             *_autocast_note(casts),
             *([watch.casts.note] if watch.casts and watch.casts.note else []),
         ),
+        detaches=watch.detaches,
         model=model,
     )
 

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-__all__ = ["not_under_autocast", "not_under_modes", "without_autocast"]
+__all__ = ["is_inference", "not_under_autocast", "not_under_modes", "without_autocast"]
 
 _open: list[dict[str, None]] = []
 
@@ -62,11 +62,12 @@ def not_under_modes(model: Any) -> Iterator[None]:
     with ExitStack() as off:
         off.enter_context(not_under_autocast())
         # leaving inference mode turns gradients on, which a caller's no_grad is to keep off
-        if torch.is_inference_mode_enabled() and not _is_inference(model):
+        if torch.is_inference_mode_enabled() and not is_inference(model):
             off.enter_context(torch.inference_mode(False))
         yield
 
 
-def _is_inference(model: Any) -> bool:
+def is_inference(model: Any) -> bool:
+    """Whether ``model`` was made in inference mode."""
     tensors = (*model.parameters(), *model.buffers()) if isinstance(model, nn.Module) else ()
     return any(tensor.is_inference() for tensor in tensors)

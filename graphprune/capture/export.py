@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 
 from graphprune.capture.casting import without_autocast
 from graphprune.capture.describe import is_users, source_line
+from graphprune.capture.detaching import detached, following_gradients
 from graphprune.capture.inputs import Inputs, fresh
 from graphprune.capture.lean import export
 from graphprune.capture.outputs import Results
@@ -45,7 +46,12 @@ def export_program(model: nn.Module, inputs: Inputs, results: Results | None = N
     Raises:
         CaptureError: the model cannot be captured, or does not run on these inputs, see `run_once`.
     """
-    with left_as_it_was(model), unlogged(), (results or Results()).plain(model):
+    with (
+        left_as_it_was(model),
+        following_gradients(model),
+        unlogged(),
+        (results or Results()).plain(model),
+    ):
         try:
             return export(model, *inputs)
         except Exception as error:  # torch.export raises whatever the model's code or its own passes raise
@@ -150,8 +156,9 @@ def what_failed(error: Exception, path: Callable[[str], str] = str) -> str:
     return f"{first_line(error)} ({where})"
 
 
-# regions that only switch a mode which inference in a fixed dtype does not need
-_WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
+# regions in which gradients are off or on, or in which casts are switched off
+_GRADIENTS = "wrap_with_set_grad_enabled"
+_WRAPPERS = (_GRADIENTS, "wrap_with_autocast")
 
 
 def copy_graph(exported: ExportedProgram, first_name: Mapping[str, str]) -> tuple[fx.Graph, list[fx.Node]]:
@@ -205,6 +212,8 @@ class _Copy:
             return
         if node.op == "call_function" and _name(node) in _WRAPPERS:
             self._inline(node)
+            if _name(node) == _GRADIENTS and not node.args[0]:
+                self.mapping[node] = detached(self.graph, self.mapping[node])
         elif node.target is operator.getitem and isinstance(self.mapping.get(node.args[0]), tuple):
             self.mapping[node] = self.mapping[node.args[0]][node.args[1]]
         elif any(source not in self.mapping for source in node.all_input_nodes):

@@ -72,6 +72,7 @@ class Program:
         tried: sizes by the names of the dimensions, other than the example's, at which the program was compared with
             the model; each size that varies has two values among these and the example.
         notes: what the user should know about this capture.
+        detaches: whether ``forward`` keeps gradients from some of what it computes.
         model: the user's module, so that the program can be compared with it; None where there is none.
     """
 
@@ -92,6 +93,7 @@ class Program:
     tried: tuple[Mapping[str, int], ...] = ()
     notes: tuple[str, ...] = ()
     module_types: Mapping[str, str] = field(default_factory=dict)
+    detaches: bool = False
     model: nn.Module | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from graphprune.capture.describe import within_package
+from graphprune.capture.detaching import following_gradients
 from graphprune.capture.export import State, left_as_it_was, runs, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors, with_values
 from graphprune.capture.known import Known
@@ -193,6 +194,7 @@ class Trial:
         """The model takes the way that it takes in torch.export, and keeps nothing for later calls if it asks so."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(as_exported())
+            stack.enter_context(following_gradients(self._model))
             if self._fake:
                 stack.enter_context(fake_tensors())
             else:

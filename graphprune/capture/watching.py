@@ -39,9 +39,12 @@ fx.node.has_side_effect(CALL)
 
 _DTYPE = Tensor.dtype
 _SHAPE = Tensor.shape.__get__  # type: ignore[attr-defined]
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _SIZES = (_SHAPE, Tensor.size, Tensor.__len__, Tensor.numel, Tensor.nelement, torch.numel)
 _READING = {"__get__", "size", "__len__", "numel", "nelement"}
 ALIAS = torch.ops.aten.alias.default
+_DETACHING = (Tensor.detach, torch.detach, Tensor.detach_, torch.detach_, _DATA)
+_GRADIENTS = torch._C._set_grad_enabled
 # a cast that changes nothing gives back its tensor, which the graph would then know as the cast's result
 _CASTS = {getattr(Tensor, name) for name in "to type type_as float double half bfloat16".split()}
 _TENSORS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
@@ -58,6 +61,9 @@ class Watch(TorchFunctionMode):
         expected: the same calls at two other sizes. A plain number that differs between them has escaped: it remembers
             again if a number of its value has.
         casts: the same calls in another dtype.
+
+    Attributes:
+        detaches: whether something was kept from gradients.
     """
 
     log: Log = field(default_factory=Log)
@@ -71,6 +77,7 @@ class Watch(TorchFunctionMode):
         self._tickets = 0
         self._noted: dict[int, tuple[Tensor, int]] = {}
         self._unmarked: dict[int, Tensor] = {}
+        self.detaches = False
 
     def __torch_function__(self, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = tuple(map(real_types, args)), {n: real_types(v) for n, v in (kwargs or {}).items()}
@@ -79,6 +86,10 @@ class Watch(TorchFunctionMode):
         numbers = self._followed(func, args, kwargs, numbers)
         if getattr(func, "__name__", "") in _READING and any(func == known for known in _SIZES):
             return self._sizes(func, args, kwargs)
+        if func in _DETACHING or (func == _GRADIENTS and not all(args)):
+            self.detaches = True
+        if func == _DATA:  # which torch.export does not follow
+            return Tensor.detach(*args)
         if func in _CASTS and isinstance(args[0], Tensor) and args[0].is_floating_point():
             args = (ALIAS(args[0]), *args[1:])
         if not any(isinstance(number, Size | Real | DtypeRead) for number in numbers):

@@ -1,8 +1,9 @@
-"""One run backward: gradients of a random combination of outputs, by parameters and inputs."""
+"""Runs backward: gradients of a random combination of outputs, by parameters and inputs, and how far two are apart."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,20 +11,41 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from graphprune.capture.program import Program
+from graphprune.ground.errors import InputError, first_line
+from graphprune.verifying.reference import NodeError
+from graphprune.verifying.samples import Sizes, refuses
+from graphprune.verifying.verdict import Check
+
 __all__ = [
+    "FAILURES",
     "Gradients",
     "Laid",
     "NoGradientError",
     "as_given",
     "backward",
+    "chosen_parameters",
+    "compared",
     "copied",
-    "is_smooth",
     "learning",
     "leaves_of",
+    "not_compared",
     "numbered",
+    "reason",
+    "smaller",
 ]
 
 Gradients = dict[str, Tensor]
+
+# Gradients run through every operator, but are taken by so many parameters: every vector, and as many matrices, drawn
+# at random, as bring it to this. More would cost more than all other checks together.
+DIFFERENTIATED = 4_000_000
+_VECTOR = 20_000
+# a gradient that cancels to zero, as of a bias before a norm, is nothing but rounding: there two runs may differ by so
+# many times what changing every parameter by the limit's hundredth does
+_SHAKEN = 1000
+# whatever a run raises that cannot be made
+FAILURES = (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError, NodeError, InputError)
 
 
 class NoGradientError(RuntimeError):
@@ -47,8 +69,12 @@ class Laid(TorchFunctionMode):
         return result
 
 
-def backward(outputs: Sequence[Tensor], leaves: Gradients, seed: int) -> Gradients:
-    """The gradients of a random combination of ``outputs``; zeros where one does not depend on a leaf."""
+def backward(outputs: Sequence[Tensor], leaves: Gradients, seed: int, none: bool = False) -> Gradients:
+    """The gradients of a random combination of ``outputs``; zeros where one does not depend on a leaf.
+
+    Raises:
+        NoGradientError: no output depends on anything, and ``none`` does not say that so it may be.
+    """
     followed: list[Tensor] = []
     weights: list[Tensor] = []
     for place, output in enumerate(outputs):
@@ -58,6 +84,8 @@ def backward(outputs: Sequence[Tensor], leaves: Gradients, seed: int) -> Gradien
             followed.append(plain)
             drawn = torch.randn(plain.shape, generator=generator, dtype=torch.float64)
             weights.append(drawn.to(plain.dtype))
+    if not followed and none:
+        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
     if not followed:
         raise NoGradientError("nothing that it returns has a derivative")
     found = torch.autograd.grad(followed, list(leaves.values()), weights, allow_unused=True)
@@ -85,7 +113,7 @@ def leaves_of(tensors: Mapping[str, Tensor], chosen: Collection[str], by: float 
 
 def as_given(inputs: Sequence[Any]) -> list[Any]:
     return [
-        leaf.detach().clone().requires_grad_() if isinstance(leaf, Tensor) and is_smooth(leaf) else leaf
+        leaf.detach().clone().requires_grad_() if isinstance(leaf, Tensor) and _is_smooth(leaf) else leaf
         for leaf in inputs
     ]
 
@@ -103,5 +131,92 @@ def learning(values: Mapping[str, Any]) -> Gradients:
     return {n: leaf for n, leaf in values.items() if isinstance(leaf, Tensor) and leaf.requires_grad}
 
 
-def is_smooth(tensor: Tensor) -> bool:
+def _is_smooth(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
+
+
+def chosen_parameters(program: Program, seed: int, left: float = DIFFERENTIATED) -> set[str]:
+    """Names of the parameters that gradients are taken by."""
+    used = set(program.attributes.values())
+    sizes = {
+        name: item.tensor.numel()
+        for name, item in program.stored.items()
+        if name in used and item.kind == "parameter" and _is_smooth(item.tensor)
+    }
+    chosen = {name for name, size in sizes.items() if size <= _VECTOR}
+    for name in random.Random(seed).sample(list(sizes), len(sizes)):
+        if name not in chosen and (left := left - sizes[name]) >= 0:
+            chosen.add(name)
+    return chosen
+
+
+def smaller(program: Program, sizes: Sizes) -> Iterator[Sizes]:
+    """A quarter, then a half of the sizes, as far as they are multiples and accepted; then ``sizes`` themselves."""
+    multiples = {at.name: at.multiple for at in program.dimensions if at.name}
+    for part in (4, 2):
+        less = {
+            name: max(sizes.get(name, size) // part // multiples[name], 1) * multiples[name]
+            for name, size in program.sizes.items()
+        } | {name: size for name, size in sizes.items() if name == "batch"}
+        if program.sizes and less != {**program.sizes, **sizes} and not refuses(program, less):
+            yield less
+    yield sizes
+
+
+def compared(
+    name: str,
+    program: Program,
+    expected: Gradients,
+    given: Gradients,
+    again: Callable[[float], Gradients],
+    limit: float,
+) -> Check:
+    """The check that two runs of ``program`` have the same gradients.
+
+    Args:
+        again: those given when every parameter is changed by up to such a part of it.
+    """
+    finite = {name: tensor for name, tensor in expected.items() if bool(tensor.isfinite().all())}
+    errors = {name: _relative(tensor, given[name]) for name, tensor in finite.items()}
+    over = [name for name, error in errors.items() if not error <= limit]
+    if over:
+        other = again(limit / 100)
+        errors |= {
+            name: 0.0
+            for name in over
+            if _difference(finite[name], given[name]) <= _SHAKEN * _difference(other[name], given[name])
+        }
+    worst = max(errors, key=errors.__getitem__, default="")
+    figure = errors.get(worst, 0.0)
+    details = [f"worst is that of {worst}"] if figure else []
+    taken, every = (sum(name in program.stored for name in names) for names in (expected, _every(program)))
+    if taken < every:
+        details.append(f"of {taken} of {every} parameters")
+    if left := len(expected) - len(finite):
+        details.append(f"{left} of {len(expected)} are not finite in what is expected")
+    return Check(name, figure <= limit, figure, limit, "; ".join(details))
+
+
+def _every(program: Program) -> set[str]:
+    return chosen_parameters(program, 0, float("inf"))
+
+
+def not_compared(name: str, limit: float, why: str) -> Check:
+    """The check that holds since nothing can be compared."""
+    return Check(name, True, 0.0, limit, f"not compared: {why}")
+
+
+def reason(error: Exception) -> str:
+    """Why a run failed, in one line."""
+    return first_line(error.__cause__ if isinstance(error, NodeError) and error.__cause__ else error)
+
+
+def _difference(expected: Tensor, given: Tensor) -> float:
+    if expected.shape != given.shape:
+        return float("inf")
+    return float((expected - given).abs().max()) if expected.numel() else 0.0
+
+
+def _relative(expected: Tensor, given: Tensor) -> float:
+    scale = float(expected.abs().max()) if expected.numel() else 0.0
+    return _difference(expected, given) / (scale or 1.0)

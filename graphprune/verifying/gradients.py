@@ -6,8 +6,7 @@ output as it is, and the model cannot be trained.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,43 +16,36 @@ from torch.func import functional_call
 
 from graphprune.capture import tensor_leaves
 from graphprune.capture.execution import default_dtype
-from graphprune.capture.export import left_as_it_was
-from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program
-from graphprune.ground.errors import InputError, first_line
 from graphprune.planning.plan import make_masks
 from graphprune.verifying.backward import (
+    FAILURES,
     Gradients,
     Laid,
     as_given,
     backward,
+    chosen_parameters,
+    compared,
     copied,
-    is_smooth,
     learning,
     leaves_of,
+    not_compared,
     numbered,
+    reason,
+    smaller,
 )
+from graphprune.verifying.captured import LARGEST, Both
 from graphprune.verifying.differences import TOLERANCE
-from graphprune.verifying.modules import holding, widened_layers
+from graphprune.verifying.modules import widened_layers
 from graphprune.verifying.nodes import Claim, outputs_of, restricted
-from graphprune.verifying.reference import NodeError, Reference
-from graphprune.verifying.samples import Sizes, random_inputs, refuses
+from graphprune.verifying.reference import Reference
+from graphprune.verifying.samples import Sizes, random_inputs
 from graphprune.verifying.tensors import converted, in_dtype, randomised
 from graphprune.verifying.verdict import Check
 
 __all__ = ["gradients_equal"]
 
 NAME = "gradients equal those of the masked original, random parameters"
-# a backward run holds all activations, and the weights in float64
-LARGEST = 200_000_000
-# Gradients run through every operator, but are taken by so many parameters: every vector, and as many matrices, drawn
-# at random, as bring it to this. More would cost more than all other checks together.
-DIFFERENTIATED = 4_000_000
-_VECTOR = 20_000
-# a gradient that cancels to zero, as of a bias before a norm, is nothing but rounding: there two runs may differ by so
-# many times what changing every parameter by the limit's hundredth does
-_SHAKEN = 1000
-_FAILURES = (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError, NodeError, InputError)
 
 
 @dataclass(frozen=True)
@@ -125,48 +117,27 @@ def gradients_equal(
     limit = TOLERANCE[dtype]
     program = claim.graph.program
     if program.parameter_count > LARGEST:
-        return _not_compared(limit, f"more than {LARGEST} parameters would not fit into memory")
+        return not_compared(NAME, limit, f"more than {LARGEST} parameters would not fit into memory")
     drawn = randomised(program.stored, seed, dtype if dtype is torch.float64 else None)
     layers = widened_layers(module, dtype) if dtype is torch.float64 else module
     tensors = {name: drawn[name] for name in drawn}
-    run, why = _Run(claim, layers, tensors, _chosen(program, seed), (), dtype, seed), ""
-    for at in _smaller(program, sizes):
+    run, why = _Run(claim, layers, tensors, chosen_parameters(program, seed), (), dtype, seed), ""
+    for at in smaller(program, sizes):
         run = replace(run, inputs=[in_dtype(leaf, dtype) for leaf in random_inputs(program, seed, at)])
         try:
             expected = run.original()
-        except _FAILURES as error:
-            why = _reason(error)
+        except FAILURES as error:
+            why = reason(error)
             continue
         try:
-            return _compared(run, expected, run.slim(), limit)
-        except _FAILURES as error:
-            if reason := _own_reason(run, at):
-                return _not_compared(limit, f"the model cannot be differentiated: {reason}")
-            detail = f"the slim model cannot be differentiated: {_reason(error)}"
+            given = run.slim()
+            return compared(NAME, run.program, expected, given, run.slim, limit)
+        except FAILURES as error:
+            if why := _own_reason(run, at):
+                return not_compared(NAME, limit, f"the model cannot be differentiated: {why}")
+            detail = f"the slim model cannot be differentiated: {reason(error)}"
             return Check(NAME, False, float("inf"), limit, detail)
     return _undifferentiable(run, sizes, why, limit)
-
-
-def _compared(run: _Run, expected: Gradients, given: Gradients, limit: float) -> Check:
-    finite = {name: tensor for name, tensor in expected.items() if bool(tensor.isfinite().all())}
-    errors = {name: _relative(tensor, given[name]) for name, tensor in finite.items()}
-    over = [name for name, error in errors.items() if not error <= limit]
-    if over:
-        moved = run.slim(limit / 100)
-        errors |= {
-            name: 0.0
-            for name in over
-            if _difference(finite[name], given[name]) <= _SHAKEN * _difference(moved[name], given[name])
-        }
-    worst = max(errors, key=errors.__getitem__, default="")
-    figure = errors.get(worst, 0.0)
-    details = [f"worst is that of {worst}"] if figure else []
-    every = len(_chosen(run.program, run.seed, float("inf")))
-    if len(run.chosen) < every:
-        details.append(f"of {len(run.chosen)} of {every} parameters")
-    if left := len(expected) - len(finite):
-        details.append(f"{left} of {len(expected)} are not finite in the masked original")
-    return Check(NAME, figure <= limit, figure, limit, "; ".join(details))
 
 
 def _undifferentiable(run: _Run, sizes: Sizes, why: str, limit: float) -> Check:
@@ -174,78 +145,24 @@ def _undifferentiable(run: _Run, sizes: Sizes, why: str, limit: float) -> Check:
     own = ""
     try:
         run.slim()
-    except _FAILURES as error:
-        reason = _reason(error)
+    except FAILURES as error:
+        why_slim = reason(error)
     else:
-        return _not_compared(limit, f"the masked original cannot be differentiated: {why}")
+        return not_compared(NAME, limit, f"the masked original cannot be differentiated: {why}")
     if run.program.model is not None and not (own := _own_reason(run, sizes)):
-        detail = f"the model can be differentiated, the slim model cannot: {reason}"
+        detail = f"the model can be differentiated, the slim model cannot: {why_slim}"
         return Check(NAME, False, float("inf"), limit, detail)
-    return _not_compared(limit, f"the model cannot be differentiated: {own or reason}")
+    return not_compared(NAME, limit, f"the model cannot be differentiated: {own or why_slim}")
 
 
 def _own_reason(run: _Run, sizes: Sizes) -> str:
     """Why the user's own model cannot be differentiated; empty if it can, or if there is none."""
-    if (model := run.program.model) is None:
+    program = run.program
+    if program.model is None:
         return ""
     try:
-        _differentiate(run.program, model, random_inputs(run.program, run.seed, sizes))
-    except _FAILURES as error:
-        return _reason(error)
+        inputs = random_inputs(program, run.seed, sizes)
+        Both(program, converted(program.stored, None), inputs, run.seed).of_model(program.model)
+    except FAILURES as error:
+        return reason(error)
     return ""
-
-
-def _differentiate(program: Program, model: nn.Module, inputs: Sequence[Any]) -> None:
-    tensors, leaves = leaves_of(converted(program.stored, None), _chosen(program, 0)), as_given(inputs)
-    used = {name: tensors[name] for name in set(program.attributes.values())}
-    with left_as_it_was(model), holding(model, program, used), torch.enable_grad():
-        args, kwargs = program.call_of(copied(leaves))
-        outputs = positions(model(*args, **kwargs), program.returned)
-        backward(outputs, {**learning(used), **numbered(leaves)}, 0)
-
-
-def _chosen(program: Program, seed: int, left: float = DIFFERENTIATED) -> set[str]:
-    """Names of the parameters that gradients are taken by."""
-    used = set(program.attributes.values())
-    sizes = {
-        name: item.tensor.numel()
-        for name, item in program.stored.items()
-        if name in used and item.kind == "parameter" and is_smooth(item.tensor)
-    }
-    chosen = {name for name, size in sizes.items() if size <= _VECTOR}
-    for name in random.Random(seed).sample(list(sizes), len(sizes)):
-        if name not in chosen and (left := left - sizes[name]) >= 0:
-            chosen.add(name)
-    return chosen
-
-
-def _smaller(program: Program, sizes: Sizes) -> Iterator[Sizes]:
-    """A quarter, then a half of the sizes, as far as they are multiples and accepted; then ``sizes`` themselves."""
-    multiples = {at.name: at.multiple for at in program.dimensions if at.name}
-    for part in (4, 2):
-        less = {
-            name: max(sizes.get(name, size) // part // multiples[name], 1) * multiples[name]
-            for name, size in program.sizes.items()
-        } | {name: size for name, size in sizes.items() if name == "batch"}
-        if program.sizes and less != {**program.sizes, **sizes} and not refuses(program, less):
-            yield less
-    yield sizes
-
-
-def _difference(expected: Tensor, given: Tensor) -> float:
-    if expected.shape != given.shape:
-        return float("inf")
-    return float((expected - given).abs().max()) if expected.numel() else 0.0
-
-
-def _relative(expected: Tensor, given: Tensor) -> float:
-    scale = float(expected.abs().max()) if expected.numel() else 0.0
-    return _difference(expected, given) / (scale or 1.0)
-
-
-def _reason(error: Exception) -> str:
-    return first_line(error.__cause__ if isinstance(error, NodeError) and error.__cause__ else error)
-
-
-def _not_compared(limit: float, why: str) -> Check:
-    return Check(NAME, True, 0.0, limit, f"not compared: {why}")

@@ -17,6 +17,7 @@ from graphprune.capture.program import Program, Stored
 from graphprune.ground.clock import counted, within
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
+from graphprune.verifying.captured import captured_gradients
 from graphprune.verifying.gradients import gradients_equal
 from graphprune.verifying.modules import (
     captured_equals_model,
@@ -95,6 +96,7 @@ def captured_checks(program: Program, seed: int, every: Sequence[Mapping[str, in
         for sizes in distinct(every):
             inputs = random_inputs(program, seed, sizes)
             yield captured_equals_model(program, program.model, inputs, seed, sizes)
+        yield from captured_gradients(program, seed, every[0])
 
 
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
