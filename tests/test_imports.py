@@ -16,6 +16,7 @@ ROOMS = {
     "ground": (),
     "capture": ("ground",),
     "exporting": ("ground", "capture"),
+    "importing": ("ground", "capture"),
     "axes": ("ground", "capture"),
     "calibration": ("ground", "capture"),
     "scoring": ("ground", "capture", "axes", "calibration"),

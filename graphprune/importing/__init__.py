@@ -1,0 +1,1 @@
+"""ONNX files as modules that can be captured, their nodes as submodules."""

@@ -1,0 +1,110 @@
+"""The constants of a graph: initializers, and the values of Constant nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from graphprune.ground.errors import CaptureError
+from graphprune.importing.node import Node
+from graphprune.importing.values import MOST, Held, Numbers, as_numbers, numbers_of, tensor_from
+
+__all__ = ["Constants"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Constants:
+    """Constants by name, those of the graph around among them. One that several nodes read is one tensor.
+
+    Args:
+        outer: those of the graph around.
+    """
+
+    def __init__(self, graph: Any, outer: Constants | None = None) -> None:
+        from onnx import numpy_helper
+
+        self._outer = outer
+        self._arrays: dict[str, Array] = {}
+        self._same: dict[str, str] = {}
+        self._tensors: dict[str, Tensor] = {}
+        for item in graph.initializer:
+            self._arrays[item.name] = numpy_helper.to_array(item)
+        for item in graph.sparse_initializer:
+            raise CaptureError(
+                f"the initializer {item.values.name} is sparse", "export the model with dense weights"
+            )
+        for node in graph.node:
+            if node.op_type == "Constant" and (value := _value(node)) is not None:
+                self._arrays[node.output[0]] = value
+            elif node.op_type == "Identity" and self.array(node.input[0]) is not None:
+                self._same[node.output[0]] = self._same.get(node.input[0], node.input[0])
+
+    @property
+    def names(self) -> set[str]:
+        """All values of this graph that are constants."""
+        return {*self._arrays, *self._same}
+
+    def array(self, name: str) -> Array | None:
+        """The value of a constant; None of what is none."""
+        name = self._same.get(name, name)
+        return (
+            self._arrays[name] if name in self._arrays else self._outer.array(name) if self._outer else None
+        )
+
+    def source(self, name: str) -> str:
+        """The initializer, or the value of a Constant node, of which ``name`` is another name."""
+        name = self._same.get(name, name)
+        return name if name in self._arrays or self._outer is None else self._outer.source(name)
+
+    def tensor(self, name: str, attribute: str, node: Node) -> Tensor:
+        """The tensor of a constant: a parameter where it holds several floats that are no running statistics.
+
+        Args:
+            attribute: what the node that reads it calls it.
+
+        Raises:
+            CaptureError: torch has no such dtype.
+        """
+        source = self._same.get(name, name)
+        if source not in self._arrays:
+            assert self._outer is not None
+            return self._outer.tensor(source, attribute, node)
+        if source not in self._tensors:
+            try:
+                tensor = tensor_from(self._arrays[source])
+            except TypeError as error:
+                raise node.refusal(f"{source} is of the type {self._arrays[source].dtype.name}") from error
+            statistics = attribute.startswith("running_")
+            trained = tensor.is_floating_point() and tensor.numel() > 1 and not statistics
+            self._tensors[source] = nn.Parameter(tensor) if trained else tensor
+        return self._tensors[source]
+
+    def held(self, name: str, attribute: str, counts: bool) -> Held:
+        """The constant beside a node that reads it; ``counts`` says that it reads sizes."""
+        array = self.array(name)
+        assert array is not None
+        dtype = getattr(torch, array.dtype.name, torch.float32)
+        numbers: Numbers | None = numbers_of(array, dtype)
+        if counts and numbers is None and array.size <= MOST:
+            numbers = as_numbers(np.asarray(array.tolist(), dtype=object), dtype)
+        return Held(attribute, self.source(name), numbers)
+
+
+def _value(node: Any) -> Array | None:
+    """What a Constant node holds; None of texts and sparse tensors."""
+    from onnx import helper, numpy_helper
+
+    item = node.attribute[0]
+    value = helper.get_attribute_value(item)
+    match item.name:
+        case "value":
+            return numpy_helper.to_array(value)
+        case "value_float" | "value_floats":
+            return np.array(value, dtype=np.float32)
+        case "value_int" | "value_ints":
+            return np.array(value, dtype=np.int64)
+    return None

@@ -1,0 +1,181 @@
+"""An ONNX graph as a module: one submodule for each node, run in the order of the file."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from graphprune.ground.errors import CaptureError
+from graphprune.importing.constants import Constants
+from graphprune.importing.control import BODIES, Body
+from graphprune.importing.naming import attribute_names, node_paths, parameter_names
+from graphprune.importing.node import Node, read_node
+from graphprune.importing.operators.table import OPERATORS
+from graphprune.importing.step import Step
+from graphprune.importing.values import as_tensor
+
+__all__ = ["Graph", "OnnxModule", "module_of"]
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A node's module in its turn: what it is given, and the values that nobody reads afterwards."""
+
+    step: Step
+    given: tuple[str, ...]
+    outputs: tuple[str, ...]
+    last: tuple[str, ...]
+
+
+class Graph(nn.Module):
+    """A graph of a file.
+
+    Args:
+        proto: an onnx.GraphProto.
+        opsets: domain → version.
+        outer: the constants of the graph around.
+    """
+
+    def __init__(self, proto: Any, opsets: Mapping[str, int], outer: Constants | None = None) -> None:
+        super().__init__()
+        self._constants = Constants(proto, outer)
+        held = self._constants.names
+        self.inputs = tuple(item.name for item in proto.input if item.name not in held)
+        self.outputs = tuple(item.name for item in proto.output)
+        self._turns: list[_Turn] = []
+        nodes = [node for node in proto.node if not set(node.output) <= held]
+        last = _last_reads(nodes, {*self.outputs, *held})
+        for node, path, gone in zip(nodes, node_paths(nodes), last, strict=True):
+            step = self._step(read_node(node, path, opsets), opsets)
+            self._place(path, step)
+            given = tuple("" if place in step.held else name for place, name in enumerate(node.input))
+            self._turns.append(_Turn(step, given, tuple(node.output), gone))
+
+    def _step(self, node: Node, opsets: Mapping[str, int]) -> Step:
+        known = self._constants
+        places = [place for place, name in enumerate(node.inputs) if name and known.array(name) is not None]
+        counts = OPERATORS[node.operator].counts if node.operator in OPERATORS else ()
+        names = attribute_names(node.operator, node.opset, places)
+        held = {place: known.held(node.inputs[place], names[place], place in counts) for place in places}
+        tensors = {place: known.tensor(node.inputs[place], names[place], node) for place in places}
+        bodies = {name: Graph(node[name], opsets, known) for name in BODIES.get(node.operator, ())}
+        return Step(node, held, tensors, bodies)
+
+    def _place(self, path: str, step: Step) -> None:
+        module: nn.Module = self
+        *outer, name = path.split(".")
+        for part in outer:
+            if part not in module._modules:
+                module.add_module(part, nn.Module())
+            module = module._modules[part]  # type: ignore[assignment]
+        module.add_module(name, step)
+
+    @property
+    def steps(self) -> list[Step]:
+        """The nodes' modules in order."""
+        return [turn.step for turn in self._turns]
+
+    def bound(self, scope: Mapping[str, Any]) -> Body:
+        """The graph as a function of its inputs, with the values of the graph around."""
+        return lambda given: self.run({**scope, **dict(zip(self.inputs, given, strict=True))})
+
+    def run(self, values: dict[str, Any]) -> list[Any]:
+        """The outputs, of values by name."""
+        for turn in self._turns:
+            results = turn.step([values.get(name) if name else None for name in turn.given], values)
+            values.update(zip(turn.outputs, results, strict=False))
+            for name in turn.last:
+                values.pop(name, None)
+        return [values[name] if name in values else self._constant(name) for name in self.outputs]
+
+    def _constant(self, name: str) -> Any:
+        """An output that is a constant."""
+        from graphprune.importing.values import tensor_from
+
+        array = self._constants.array(name)
+        if array is None:
+            raise CaptureError(f"nothing computes the output {name}", "check the file with onnx.checker")
+        return tensor_from(array)
+
+
+class OnnxModule(Graph):
+    """The graph of a whole file, called with its inputs in order; outputs come by their names."""
+
+    def forward(self, *args: Any) -> dict[str, Any]:
+        results = self.run(dict(zip(self.inputs, args, strict=True)))
+        return {name: as_tensor(value) for name, value in zip(self.outputs, results, strict=True)}
+
+
+def module_of(model: Any) -> OnnxModule:
+    """The module of an onnx.ModelProto, whose external data are loaded. Its ``forward`` calls inputs as the file does.
+
+    Raises:
+        CaptureError: an operator is not known; the message names the nodes.
+    """
+    opsets = {"" if item.domain == "ai.onnx" else item.domain: item.version for item in model.opset_import}
+    _refuse_unknown(model.graph)
+    held = {item.name for item in model.graph.initializer}
+    names = parameter_names(item.name for item in model.graph.input if item.name not in held)
+
+    def forward(self: OnnxModule, *args: Any) -> dict[str, Any]:
+        return OnnxModule.forward(self, *args)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    arguments = [inspect.Parameter(name, kind) for name in ("self", *names.values())]
+    forward.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
+    named = type("OnnxModule", (OnnxModule,), {"forward": forward, "__module__": __name__})
+    made: OnnxModule = named(model.graph, opsets).eval()
+    return made
+
+
+def _refuse_unknown(graph: Any) -> None:
+    unknown: dict[str, str] = {}
+    _find_unknown(graph, unknown)
+    if unknown:
+        named = ", ".join(f"{operator} (node {name})" for operator, name in unknown.items())
+        raise CaptureError(
+            f"operators that graphprune does not run: {named}",
+            "shrink the PyTorch model that the file was exported from, if you have it",
+        )
+
+
+_OTHERS = {"Constant", "Shape", "Size", *BODIES}
+
+
+def _find_unknown(graph: Any, unknown: dict[str, str]) -> None:
+    for node in graph.node:
+        domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
+        operator = f"{domain}{node.op_type}"
+        if operator not in OPERATORS and operator not in _OTHERS:
+            unknown.setdefault(operator, node.name or node.output[0])
+        for item in node.attribute:
+            for body in (item.g, *item.graphs) if item.HasField("g") or item.graphs else ():
+                _find_unknown(body, unknown)
+
+
+def _last_reads(nodes: Sequence[Any], kept: set[str]) -> list[tuple[str, ...]]:
+    """For each node the values that no later node reads; those that graphs of nodes read are kept."""
+    inner = {
+        name for node in nodes for item in node.attribute if item.HasField("g") for name in _read_in(item.g)
+    }
+    seen = {*kept, *inner}
+    last = []
+    for node in reversed(nodes):
+        gone = {name for name in (*node.input, *node.output) if name} - seen
+        seen |= gone
+        last.append(tuple(sorted(gone)))
+    return last[::-1]
+
+
+def _read_in(graph: Any) -> set[str]:
+    names = {item.name for item in graph.output}
+    for node in graph.node:
+        names |= set(node.input)
+        for item in node.attribute:
+            if item.HasField("g"):
+                names |= _read_in(item.g)
+    return names
