@@ -12,7 +12,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from graphprune.capture.remembered import Real, Size, computed
 __all__ = ["followed", "real_types"]
 
 _TORCHS = (torch.nn.functional, torch.functional)
-_FUNCTIONS = "sqrt log log2 log10 exp pow".split()
+_FUNCTIONS = ("sqrt", "log", "log2", "log10", "exp", "pow")
 
 
 def _length(value: Any) -> Any:
@@ -111,9 +111,11 @@ _OURS: dict[str, Any] = {
 
 @contextlib.contextmanager
 def followed(model: nn.Module) -> Iterator[None]:
-    """Changes the globals of the modules that the parts of ``model`` are defined in, and puts them back."""
-    names = {type(part).__module__ for part in model.modules()}
-    spaces = [vars(sys.modules[name]) for name in names if name in sys.modules] + [vars(m) for m in _TORCHS]
+    """Changes the globals of the modules that the code of ``model`` is defined in, and puts them back.
+
+    These are the modules of its parts' classes, of the functions that those import, and of what these import in turn.
+    """
+    spaces = [*_spaces(model), *(vars(module) for module in _TORCHS)]
     changes = [(space, name, value) for space in spaces for name, value in _changes(space)]
     before = [(space, name, space.get(name, _ABSENT)) for space, name, _ in changes]
     for space, name, value in changes:
@@ -129,12 +131,34 @@ def followed(model: nn.Module) -> Iterator[None]:
 
 
 _ABSENT = object()
+_NOT_USERS = {"torch", __name__.partition(".")[0], *sys.stdlib_module_names}
+
+
+def _spaces(model: nn.Module) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    classes = {base for part in model.modules() for base in type(part).__mro__}
+    left = {base.__module__ for base in classes}
+    while left:
+        name = left.pop()
+        if name in found or name.partition(".")[0] in _NOT_USERS or name not in sys.modules:
+            continue
+        found[name] = vars(sys.modules[name])
+        functions = (value for value in found[name].values() if isinstance(value, FunctionType))
+        left |= {function.__module__ for function in functions if function.__module__}
+    return list(found.values())
 
 
 def _changes(space: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((name, value) for name, value in _OURS.items() if name not in space)
-    if space.get("math") is math:
-        yield "math", _Math()
+    for name, value in space.items():
+        if value is math:
+            yield name, _Math()
+        elif (
+            isinstance(value, BuiltinFunctionType)
+            and value.__module__ == "math"
+            and value.__name__ in _FUNCTIONS
+        ):
+            yield name, functools.partial(_remembering, value)
     if any(space is vars(module) for module in _TORCHS):
         yield from ((name, _never) for name in space if name.startswith("has_torch_function"))
 

@@ -84,9 +84,18 @@ class _Search:
                 _vary((place,), vary.size, order) for place, order in zip(vary.places, orders, strict=True)
             ]
             candidate = [*(other for other in found if other is not vary), *singles]
-            if len(singles) > 1 and vary.multiple == 1 and self._run_together(candidate, "large", "above"):
+            fit = len(singles) > 1 and vary.multiple == 1 and self._run_together(candidate, "large", "above")
+            if fit and self._run_on_values(singles):
                 found = candidate
         return found
+
+    def _run_on_values(self, singles: Sequence[Vary]) -> bool:
+        """Whether each may be the larger: without values, places in a tensor may lie beyond it."""
+        sizes = [vary.size + 3 * rank for rank, vary in enumerate(singles)]
+        places = [vary.places[0] for vary in singles]
+        return all(
+            self.trial.runs_on_values(dict(zip(places, order, strict=True))) for order in (sizes, sizes[::-1])
+        )
 
     def _are_channels(self, vary: Vary) -> bool:
         """Whether a size is of channels after all: without values, some layers take any number of them."""

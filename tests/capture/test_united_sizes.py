@@ -46,3 +46,22 @@ def test_sizes_that_are_compared_are_one() -> None:
         assert result.model(ids, mask).shape == (3, length, 6)
     with pytest.raises(gp.InputError, match="sizes"):
         result.model(torch.randint(0, 9, (3, 5)), torch.ones(3, 4, dtype=torch.int64))
+
+
+class Looked(Masked):
+    """Looks its mask up by places, of which those beyond it are found on values alone."""
+
+    def __init__(self) -> None:
+        super().__init__(compares=False)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.down(self.up(self.embed(ids)).relu())
+        rows, steps = torch.arange(ids.shape[0]), torch.arange(ids.shape[1])
+        return x * mask[rows[:, None], steps][..., None]
+
+
+def test_sizes_that_are_looked_up_are_one() -> None:
+    example = torch.randint(0, 9, (2, 8)), torch.ones(2, 8)
+    result = gp.shrink(Looked(), example, ratio=0.5)
+    assert result.graph.program.sizes == {"batch": 2, "sequence": 8}
+    assert result.model(torch.randint(0, 9, (5, 3)), torch.ones(5, 3)).shape == (5, 3, 6)
