@@ -33,11 +33,6 @@ CONFLICTS = (
         f"use one of {', '.join(EXPORT_DTYPES)}",
     ),
     Conflict(
-        lambda r: not isinstance(r.trials, int) or r.trials < 0,
-        "trials={0.trials!r} is not a whole number",
-        "give 0 for none, or about 50",
-    ),
-    Conflict(
         lambda r: r.evaluate is not None and not r.trials,
         "evaluate is given, and there are no trials",
         "give trials=50, or leave it out",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from graphprune.ground.dynamic import Dynamic
-from graphprune.ground.options import Option, option
+from graphprune.ground.options import COUNTS, SEEDS, THREADS, Option, option
 
 if TYPE_CHECKING:
     from graphprune.calibration import Evaluate, Loss
@@ -137,6 +137,7 @@ class Options:
         "N",
         int,
         recorded="changed",
+        within=(0, 10**6),
     )
     evaluate: Evaluate | None = option(
         None,
@@ -247,6 +248,7 @@ class Options:
         "N",
         int,
         recorded="always",
+        within=SEEDS,
     )
     export_dtype: str | None = option(
         None,
@@ -256,8 +258,12 @@ class Options:
         "DTYPE",
         TEXT,
     )
-    threads: int = option(1, "Threads of onnxruntime where it is timed.", None, "N", int, recorded="changed")
-    batch: int = option(1, "Examples in a run that is timed.", None, "N", int, recorded="changed")
+    threads: int = option(
+        1, "Threads of onnxruntime where it is timed.", None, "N", int, recorded="changed", within=THREADS
+    )
+    batch: int = option(
+        1, "Examples in a run that is timed.", None, "N", int, recorded="changed", within=COUNTS
+    )
     profile: Profile | None = option(
         None, "What graphprune.profile measured of this model, to save the time."
     )

@@ -11,7 +11,7 @@ from graphprune.asking.conflicts import CONFLICTS
 from graphprune.asking.options import AUTO, EXPORT_DTYPES, Options
 from graphprune.ground.dynamic import Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
-from graphprune.ground.options import share
+from graphprune.ground.options import check_numbers, share
 from graphprune.planning import COSTS, Budget, Constraints, check_ranking
 from graphprune.planning.schedule import check_schedule
 from graphprune.planning.ties import read_ties
@@ -45,6 +45,7 @@ class Request(Options):
         if isinstance(self.calibration, Iterator):
             object.__setattr__(self, "calibration", list(self.calibration))
         object.__setattr__(self, "dynamic", read_dynamic(self.dynamic))
+        check_numbers(self)
         check_ranking(self.ranking)
         check_schedule(self.rounds, self.schedule)
         for conflict in CONFLICTS:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from graphprune.ground.errors import InputError
-from graphprune.ground.options import documented, option, share
+from graphprune.ground.options import COUNTS, SEEDS, Range, check_numbers, documented, option, share
 
 __all__ = ["Tuning"]
 
@@ -18,17 +18,9 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = {
 }
 TEXT: Any = str | None
 NUMBER: Any = int | None
-INFINITY = float("inf")
-NOT_NEGATIVE = ("weight_decay", "clip", "task", "distillation", "features", "evaluate_every", "patience")
-# (smallest, largest); what may be zero is switched off by it
-RANGES: Mapping[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "steps", "accumulate", "save_every"), (1, INFINITY)),
-    **dict.fromkeys(NOT_NEGATIVE, (0, INFINITY)),
-    **dict.fromkeys(("momentum", "warmup", "ema"), (0, 1)),
-    "lr": (1e-12, INFINITY),
-    "temperature": (1e-6, INFINITY),
-    "seed": (0, 2**31),
-}
+STEPS: Range = (0, COUNTS[1])
+WEIGHT: Range = (0.0, 1e9)
+SHARE: Range = (0.0, 1.0)
 
 
 @documented
@@ -36,8 +28,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
 class Tuning:
     """Settings of `graphprune.tune`. Every one is declared here, for Python and for the command line."""
 
-    epochs: int = option(10, "Walks over the data.", None, "N", int)
-    steps: int | None = option(None, "Optimizer steps instead of epochs.", None, "N", NUMBER)
+    epochs: int = option(10, "Walks over the data.", None, "N", int, within=COUNTS)
+    steps: int | None = option(None, "Optimizer steps instead of epochs.", None, "N", NUMBER, within=COUNTS)
     optimizer: str = option(
         "adamw",
         'adamw (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019), or sgd with Nesterov momentum.',
@@ -52,6 +44,7 @@ class Tuning:
         None,
         "F",
         float,
+        within=(1e-12, 1e9),
     )
     weight_decay: float = option(
         0.01,
@@ -59,13 +52,22 @@ class Tuning:
         None,
         "F",
         float,
+        within=WEIGHT,
     )
-    momentum: float = option(0.9, "Momentum of sgd.")
+    momentum: float = option(0.9, "Momentum of sgd.", within=SHARE)
     warmup: float | str = option(
-        0.05, "Share of the steps in which the learning rate rises.", None, "F", str, number=True
+        0.05,
+        "Share of the steps in which the learning rate rises.",
+        None,
+        "F",
+        str,
+        number=True,
+        within=SHARE,
     )
-    accumulate: int = option(1, "Batches whose gradients make one step.", None, "N", int)
-    clip: float = option(1.0, "Largest norm of the gradients of a step; 0 leaves them as they are.")
+    accumulate: int = option(1, "Batches whose gradients make one step.", None, "N", int, within=COUNTS)
+    clip: float = option(
+        1.0, "Largest norm of the gradients of a step; 0 leaves them as they are.", within=WEIGHT
+    )
     precision: str | None = option(
         None,
         "no, bf16 or fp16 (mixed, with a loss scaler); by default what the launcher says.",
@@ -80,8 +82,11 @@ class Tuning:
         None,
         "F",
         float,
+        within=SHARE,
     )
-    task: float = option(1.0, "Weight of the loss on labels, where there are any.", None, "F", float)
+    task: float = option(
+        1.0, "Weight of the loss on labels, where there are any.", None, "F", float, within=WEIGHT
+    )
     distillation: float = option(
         1.0,
         "Weight of the distance between the outputs and the original's (Hinton et al., \"Distilling the Knowledge in a "
@@ -89,6 +94,7 @@ class Tuning:
         None,
         "F",
         float,
+        within=WEIGHT,
     )
     features: float = option(
         0.0,
@@ -97,6 +103,7 @@ class Tuning:
         None,
         "F",
         float,
+        within=WEIGHT,
     )
     feature_layers: tuple[str, ...] = option(("*",), "Patterns of the names of those layers.")
     match: str = option(
@@ -107,23 +114,30 @@ class Tuning:
         "NAME",
         str,
     )
-    temperature: float = option(2.0, "Temperature of kl.", None, "F", float)
+    temperature: float = option(2.0, "Temperature of kl.", None, "F", float, within=(1e-6, 1e9))
     freeze_norms: bool = option(
         False,
         "Batch norms keep their running statistics, as in eval mode; their weights are still trained.",
         typed=bool,
     )
     evaluate_every: int = option(
-        0, "Steps between evaluations; 0 evaluates after every epoch.", None, "N", int
+        0, "Steps between evaluations; 0 evaluates after every epoch.", None, "N", int, within=STEPS
     )
     patience: int = option(
-        0, "Evaluations without a better figure after which training stops; 0 never stops.", None, "N", int
+        0,
+        "Evaluations without a better figure after which training stops; 0 never stops.",
+        None,
+        "N",
+        int,
+        within=STEPS,
     )
     lower_is_better: bool = option(
         False, "The smallest figure of the evaluation is the best one.", typed=bool
     )
-    save_every: int = option(100, "Steps between checkpoints.")
-    seed: int = option(0, "Seed of the order of the data, of augmentation and of dropout.", None, "N", int)
+    save_every: int = option(100, "Steps between checkpoints.", within=COUNTS)
+    seed: int = option(
+        0, "Seed of the order of the data, of augmentation and of dropout.", None, "N", int, within=SEEDS
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "warmup", share("warmup", self.warmup))
@@ -131,12 +145,7 @@ class Tuning:
             if getattr(self, name) not in choices:
                 known = ", ".join(repr(choice) for choice in choices if choice is not None)
                 raise InputError(f"{name}={getattr(self, name)!r} is not a choice", f"use one of {known}")
-        for name, (least, most) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise InputError(
-                    f"{name}={value:g} is out of range", f"it lies between {least:g} and {most:g}"
-                )
+        check_numbers(self)
         if not self.task and not self.distillation and not self.features:
             raise InputError(
                 "task, distillation and features are all 0", "let at least one of them train the model"

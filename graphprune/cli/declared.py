@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 import typer
 
 from graphprune.ground.errors import InputError
-from graphprune.ground.options import Option, declarations
+from graphprune.ground.options import Option, check_numbers, declarations
 
 __all__ = ["DISPLAY", "REPLACED", "asked_options", "changed", "command_line", "run_settings", "takes"]
 
@@ -78,7 +78,9 @@ def takes(request: type[Request], run: Callable[[Request], None]) -> Callable[..
 
     def command(debug: bool, config: Path | None = None, **given: Any) -> None:
         asked = {name: given.pop(name) for name in list(given) if name not in own}
-        run(request(**given, **({ASKED: asked} if ASKED in own else {})))
+        made = request(**given, **({ASKED: asked} if ASKED in own else {}))
+        check_numbers(made)
+        run(made)
 
     parameters = [entry.parameter for entry in (*entries, DEBUG)]
     if getattr(request, "CONFIGURABLE", False):

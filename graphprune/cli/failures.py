@@ -16,13 +16,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from graphprune.cli.incidents import explained
 from graphprune.cli.output import print_json
 from graphprune.ground.errors import GraphpruneError
 
 __all__ = ["Commands", "complain", "install_signals", "stop_if_interrupted"]
 
 INTERRUPTED = 130
-UNEXPECTED = 1
 USAGE = 2
 # A library may turn the exception into another one, or lose it, so that it is remembered here too.
 _received: list[int] = []
@@ -57,7 +57,7 @@ class Commands(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> Any:
         given = list(sys.argv[1:] if args is None else args)
         run = partial(super().main, given, "graphprune", standalone_mode=False)
-        sys.exit(_guarded(run, "--debug" in given, "--json" in given))
+        sys.exit(_guarded(run, given))
 
 
 def complain(text: str) -> None:
@@ -65,7 +65,7 @@ def complain(text: str) -> None:
     print(f"graphprune: error: {' '.join(text.split())}", file=sys.stderr)
 
 
-def _guarded(call: Callable[[], Any], debug: bool, json: bool) -> int:
+def _guarded(call: Callable[[], Any], given: Sequence[str]) -> int:
     try:
         # a command returns nothing; typer returns the code of an Exit, 130 of a KeyboardInterrupt
         code = int(call() or 0)
@@ -75,11 +75,12 @@ def _guarded(call: Callable[[], Any], debug: bool, json: bool) -> int:
     except Exception as error:
         if _signalled():
             return _interrupted()
-        text, code = _described(error)
-        if debug:
+        shown = error if isinstance(error, typer.TyperException) else explained(error, given)
+        text, code = _described(shown)
+        if "--debug" in given:
             traceback.print_exception(error)
-        if json:
-            _print_error(error, code)
+        if "--json" in given:
+            _print_error(shown, code)
         complain(text)
         return code
 
@@ -92,15 +93,11 @@ def _interrupted() -> int:
     return _signalled() or INTERRUPTED
 
 
-def _described(error: Exception) -> tuple[str, int]:
+def _described(error: GraphpruneError | typer.TyperException) -> tuple[str, int]:
     """The line to print, and the exit code."""
     if isinstance(error, GraphpruneError):
         return _own_text(error), error.exit_code
-    if isinstance(error, typer.TyperException):
-        return _usage(error), USAGE
-    # the last line of defence: nobody should see a traceback unasked
-    text = f"unexpected {type(error).__name__}: {error} — run it again with --debug to see the traceback"
-    return text, UNEXPECTED
+    return _usage(error), USAGE
 
 
 def _own_text(error: GraphpruneError) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from graphprune.ground.errors import InputError, first_line
+from graphprune.ground.options import COUNTS, FINITE, WORKERS, check_number
 
 __all__ = ["DataOptions", "image_options", "parse_channels", "read_images"]
 
@@ -37,6 +38,14 @@ class DataOptions:
     mean: tuple[float, ...] = MEAN
     deviation: tuple[float, ...] = DEVIATION
     augment: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("batch", self.batch, COUNTS)
+        check_number("workers", self.workers, WORKERS)
+        for value in self.mean:
+            check_number("mean", value, FINITE)
+        for value in self.deviation:
+            check_number("std", value, (1e-12, 1e12))
 
 
 def image_options(mean: str | None, deviation: str | None, **others: Any) -> DataOptions:

@@ -17,7 +17,7 @@ from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
 from graphprune.cli.declared import DISPLAY, REPLACED, asked_options
 from graphprune.cli.model_names import complete_model
-from graphprune.ground.options import option, share
+from graphprune.ground.options import COUNTS, FINITE, SEEDS, WORKERS, option, share
 
 __all__ = [
     "DiffRequest",
@@ -106,7 +106,7 @@ class ShrinkRequest:
         ROUNDS,
     )
     min_metric: float | None = option(
-        None, "Stop where the figure falls below F; the round before is kept.", ROUNDS, "F"
+        None, "Stop where the figure falls below F; the round before is kept.", ROUNDS, "F", within=FINITE
     )
     weights: str | None = WEIGHTS("published (the default, where there are any), none (random), or a file.")
     input_shape: Sequence[str] = SHAPES()
@@ -148,12 +148,12 @@ class TuneRequest:
     loss: str | None = FILE("file.py:function of the outputs, and the batch; else cross-entropy.")
     asked: Mapping[str, Any] = asked_options(Tuning)
     export_dtype: str | None = EXPORT_DTYPE()
-    batch: int = option(32, "Examples of a step, over all processes.", None, "N")
+    batch: int = option(32, "Examples of a step, over all processes.", None, "N", within=COUNTS)
     checkpoint: Path | None = FILE("From which a stopped run goes on; by default beside the output.")
     augment: bool = option(False, "Crop and mirror the images of a folder at random.")
     mean: str | None = MEAN()
     std: str | None = STD()
-    workers: int = option(0, "Processes that read images.", None, "N")
+    workers: int = option(0, "Processes that read images.", None, "N", within=WORKERS)
     no_latency: bool = NO_LATENCY()
     force: bool = FORCE()
     json: bool = JSON()
@@ -204,7 +204,7 @@ class SensitivityRequest:
     weights: str | None = WEIGHTS("As for shrink.")
     input_shape: Sequence[str] = SHAPES()
     dynamic: Sequence[str] = DYNAMIC()
-    seed: int = option(0, "Of random weights and importance.", None, "N")
+    seed: int = option(0, "Of random weights and importance.", None, "N", within=SEEDS)
     json: bool = JSON()
     quiet: bool = QUIET()
 

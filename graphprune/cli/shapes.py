@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from math import prod
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
+LARGEST = 10**12  # numbers in one tensor: four terabytes
 
 
 def parse_shapes(texts: Sequence[str]) -> tuple[Shape, ...]:
@@ -56,10 +58,10 @@ def _shape(text: str) -> Shape:
         shape = tuple(map(int, text.split(",")))
     except ValueError:
         shape = ()
-    if not shape or min(shape) < 1:
+    if not shape or min(shape) < 1 or prod(shape) > LARGEST:
         raise InputError(
             f"--input-shape {text!r} is not a shape",
-            "give positive whole numbers, the batch first, such as 1,3,224,224",
+            f"give positive whole numbers, the batch first, such as 1,3,224,224; at most {LARGEST:.0e} in all",
         )
     return shape
 

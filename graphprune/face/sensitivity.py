@@ -14,7 +14,7 @@ from graphprune.cutting.harm import Figure
 from graphprune.face.trace import trace
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
-from graphprune.ground.options import share
+from graphprune.ground.options import SEEDS, check_number, share
 from graphprune.ground.processes import from_first, is_first
 from graphprune.planning.plan import fingerprint
 from graphprune.probing import RATIOS, Record, Sensitivity, Watch, measured
@@ -66,6 +66,7 @@ def sensitivity(
     """
     if distance not in DISTANCES:
         raise InputError(f"unknown distance {distance!r}", f"use one of {', '.join(DISTANCES)}")
+    check_number("seed", seed, SEEDS)
     shares = [share("ratios", ratio) for ratio in ratios]
     if not shares or not all(0 < ratio < 1 for ratio in shares):
         raise InputError(f"ratios={tuple(ratios)} are no shares to remove", "give numbers between 0 and 1")

@@ -19,8 +19,10 @@ from graphprune.face.tune import tune
 from graphprune.ground.clock import Progress
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import BudgetError, GraphpruneError, InputError
+from graphprune.ground.options import check_number
 from graphprune.ground.processes import is_first
 from graphprune.planning import Plan
+from graphprune.planning.schedule import ROUNDS
 from graphprune.results.loading import load
 from graphprune.results.result import Result
 from graphprune.tuning import Watch
@@ -117,9 +119,12 @@ def shrink_and_tune(
         options["evaluate"] = evaluate
     training = partial(tune, loader=loader, settings=settings, loss=task_loss, evaluate=evaluate, watch=watch)
     made = _Rounds(training, settings, min_metric, place, extra, progress)
-    more: dict[str, Any] = {"rounds": rounds, "between": made.after} if rounds > 1 else {}
+    check_number("rounds", rounds, ROUNDS)
+    between = made.after if rounds > 1 else None
     try:
-        made.after(shrink(model, example_inputs, progress=progress, **more, **options))
+        made.after(
+            shrink(model, example_inputs, progress=progress, rounds=rounds, between=between, **options)
+        )
         reason = "the budget is met"
     except _Stop as stop:
         reason = str(stop)

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from textwrap import fill
 from typing import Any, TypeVar
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["Option", "declarations", "documented", "helps", "option", "share"]
+__all__ = [
+    "COUNTS",
+    "FINITE",
+    "SEEDS",
+    "THREADS",
+    "WORKERS",
+    "Option",
+    "Range",
+    "check_number",
+    "check_numbers",
+    "declarations",
+    "documented",
+    "helps",
+    "option",
+    "share",
+]
 
 Options = TypeVar("Options")
+Range = tuple[int, int] | tuple[float, float]  # least and largest; of whole numbers where both are
+
+COUNTS: Range = (1, 2**31 - 1)
+SEEDS: Range = (0, 2**31)
+THREADS: Range = (1, 1024)
+WORKERS: Range = (0, 1024)
+FINITE: Range = (-1e308, 1e308)
 
 
 @dataclass(frozen=True)
@@ -30,6 +53,7 @@ class Option:
         short: its one-letter name on the command line, such as -o.
         argument: it has no name on the command line, only a place.
         complete: what the shell may complete its value to, given how that begins.
+        within: of a number, the least and the largest; see `check_numbers`.
     """
 
     help: str
@@ -43,6 +67,7 @@ class Option:
     short: str = ""
     argument: bool = False
     complete: Callable[[str], list[str]] | None = None
+    within: Range | None = None
 
 
 def option(default: Any, *declared: Any, **more: Any) -> Any:
@@ -70,6 +95,41 @@ def documented(options: type[Options]) -> type[Options]:
     return options
 
 
+def check_numbers(options: Any) -> None:
+    """Checks the numbers of a dataclass of declared options, and makes them Python's; None is fine as the default.
+
+    Raises:
+        InputError: one is out of its range, see `check_number`.
+    """
+    for name, default, option in declarations(options):
+        given = getattr(options, name)
+        if option.within is not None and (given is not None or default is not None):
+            object.__setattr__(options, name, check_number(name, given, option.within))
+
+
+def check_number(name: str, given: Any, within: Range) -> Any:
+    """``given`` as Python's own number, if it lies between the two of ``within``, and is whole where both of these are.
+
+    Raises:
+        InputError: it is not.
+
+    >>> check_number("seed", 7, SEEDS)
+    7
+    """
+    least, most = within
+    whole = isinstance(least, int) and isinstance(most, int)
+    kind = ("a positive whole number" if least == 1 else "a whole number") if whole else "a number"
+    fits = isinstance(given, Integral if whole else Real) and not isinstance(given, bool)
+    if not fits:
+        raise InputError(f"{name}={given!r} is not {kind}", f"give {name}={least} or more")
+    if not least <= given <= most:  # neither is "not a number"
+        if whole and given < least:
+            raise InputError(f"{name}={given} is not {kind}", f"give {name}={least} or more")
+        said, low, high = (f"{number}" if whole else f"{number:g}" for number in (given, least, most))
+        raise InputError(f"{name}={said} is out of range", f"it lies between {low} and {high}")
+    return given if isinstance(given, int | float) else (int if whole else float)(given)
+
+
 def share(option: str, given: Any) -> float:
     """The number that ``given`` says: 0.5, "0.5" and "50%" are the same.
 
@@ -87,5 +147,5 @@ def share(option: str, given: Any) -> float:
         if isinstance(text, str) and text.endswith("%"):
             return float(text[:-1]) / 100
         return float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{option}={given!r} is no share", "write it as 0.5 or 50%") from None

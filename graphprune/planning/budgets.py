@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, floor, log10
+from math import ceil, floor, inf, log10
 from typing import NamedTuple
 
 from graphprune.axes.cost import CostFunction
@@ -60,7 +60,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.kind != "ratio" and self.kind not in COSTS:
             raise InputError(f"unknown budget {self.kind!r}", f"use {', '.join(COSTS)} or ratio")
-        if self.absolute and self.value > 0:
+        if self.absolute and 0 < self.value < inf:
             return
         allowed = 0 <= self.value < 1 if self.kind == "ratio" else 0 < self.value <= 1
         if not allowed:

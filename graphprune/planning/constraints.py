@@ -11,6 +11,7 @@ from math import ceil, lcm
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.ground.errors import InputError
+from graphprune.ground.options import COUNTS, check_number
 from graphprune.planning.alignment import steps
 from graphprune.planning.ties import Ties, find_ties
 
@@ -49,10 +50,8 @@ class Constraints:
     def __post_init__(self) -> None:
         for name in ("align", "min_keep"):
             value = getattr(self, name)
-            if name == "align" and isinstance(value, Mapping):
-                continue
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name}={value!r} is not a positive whole number", f"give {name}=1 or more")
+            if not isinstance(value, Mapping):  # multiples by kind of layer
+                object.__setattr__(self, name, check_number(name, value, COUNTS))
         if not 0 <= self.max_ratio <= 1:
             raise InputError(f"max_ratio={self.max_ratio} is out of range", "give a share between 0 and 1")
         for pattern, ratio in self.ratios.items():

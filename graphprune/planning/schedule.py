@@ -6,18 +6,19 @@ from collections.abc import Callable
 from math import ceil
 
 from graphprune.ground.errors import InputError
+from graphprune.ground.options import Range, check_number
 
-__all__ = ["Schedule", "check_schedule", "width_after"]
+__all__ = ["ROUNDS", "Schedule", "check_schedule", "width_after"]
 
 # share of the rounds that have passed → share of what is to go that has gone; 1 at 1
 Schedule = Callable[[float], float]
 _SCHEDULES = ("linear", "geometric")
+ROUNDS: Range = (1, 10_000)
 
 
 def check_schedule(rounds: int, schedule: str | Schedule) -> None:
     """Raises InputError unless there are rounds, and the schedule rises to 1."""
-    if not isinstance(rounds, int) or rounds < 1:
-        raise InputError(f"rounds={rounds!r} is not a positive whole number", "give rounds=1 or more")
+    check_number("rounds", rounds, ROUNDS)
     if isinstance(schedule, str):
         if schedule not in _SCHEDULES:
             raise InputError(

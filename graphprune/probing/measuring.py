@@ -6,7 +6,7 @@ On disk a measurement is a header and one line for each point, so that a run tha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.program import Program
 from graphprune.cutting.cut import cut
 from graphprune.ground.errors import InputError
-from graphprune.ground.files import writing
+from graphprune.ground.files import writing, written_aside
 from graphprune.planning import make_plan
 
 __all__ = ["RATIOS", "Point", "Record", "Watch", "measured"]
@@ -86,19 +86,20 @@ class Record:
                     f"{path} measures something else: its {', '.join(different)} differs",
                     "name another file, or remove it to measure anew",
                 )
-        record._write("w", (head, *map(asdict, record.points)))  # without what was cut off
+        with writing(path), written_aside(path) as draft:  # without what was cut off
+            draft.write_text(_lines(head, *map(asdict, record.points)), encoding="utf-8")
         return record
 
     def add(self, point: Point) -> None:
         """One more; it is on disk when this returns."""
         self.points.append(point)
-        self._write("a", [asdict(point)])
+        if self.path is not None:
+            with writing(self.path), self.path.open("a", encoding="utf-8") as file:
+                file.write(_lines(asdict(point)))
 
-    def _write(self, mode: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        if self.path is None:
-            return
-        with writing(self.path), self.path.open(mode, encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+def _lines(*rows: Mapping[str, Any]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def measured(

@@ -24,6 +24,7 @@ from graphprune.exporting import Latency
 from graphprune.ground.clock import Progress
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import scratch
+from graphprune.ground.options import COUNTS, THREADS, check_number
 from graphprune.profiling.latency import latency_cost
 
 __all__ = ["Profile", "profile"]
@@ -106,9 +107,8 @@ def profile(
         InputError: threads or batch are not positive, or the model fixes another batch size.
         ExportError: the model cannot be exported.
     """
-    for name, value in (("threads", threads), ("batch", batch)):
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}={value!r} is not a positive whole number", f"give {name}=1 or more")
+    check_number("threads", threads, THREADS)
+    check_number("batch", batch, COUNTS)
     program = exporting.in_dtype(graph.program, exporting.named_dtype(export_dtype))
     if batch != 1 and not program.dynamic_batch:
         raise InputError(f"batch={batch}, but the model fixes its batch size", "leave batch out")

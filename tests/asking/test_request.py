@@ -6,6 +6,7 @@ import inspect
 import re
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -65,6 +66,63 @@ def test_one_pattern_may_stand_alone(graph: gp.DependencyGraph) -> None:
 def test_what_is_no_share_is_refused(graph: gp.DependencyGraph, given: Any) -> None:
     with pytest.raises(gp.InputError, match=r"is no share — write it as 0\.5 or 50%"):
         gp.plan(graph, macs=0.5, max_ratio=given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1e23}, "seed=-1e+23 is not a whole number"),
+        ({"seed": 2**70}, f"seed={2**70} is out of range — it lies between 0 and 2147483648"),
+        ({"seed": "1"}, "seed='1' is not a whole number"),
+        ({"align": 99_999_999_999_999_999_999}, "align=99999999999999999999 is out of range"),
+        ({"align": "9e3"}, "align='9e3' is no number"),
+        ({"align": 8.5}, "align=8.5 is not a positive whole number"),
+        ({"min_keep": True}, "min_keep=True is not a positive whole number"),
+        ({"min_keep": 2**40}, f"min_keep={2**40} is out of range"),
+        ({"trials": 1.5}, "trials=1.5 is not a whole number"),
+        ({"threads": 0}, "threads=0 is not a positive whole number — give threads=1 or more"),
+        ({"threads": 10**6}, "threads=1000000 is out of range — it lies between 1 and 1024"),
+        ({"batch": None}, "batch=None is not a positive whole number"),
+        ({"rounds": 10**9}, "rounds=1000000000 is out of range"),
+        ({"max_ratio": float("nan")}, "max_ratio=nan is out of range"),
+        ({"macs": 10**400}, f"macs={10**400} is not understood"),
+        ({"macs": "1" + "0" * 400 + "M"}, "macs=inf is out of range"),
+    ],
+)
+def test_numbers_that_are_out_of_range(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(gp.InputError, match=f"^{re.escape(message)}"):
+        Request(**{"macs": 0.5, **options})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 2.5}, "epochs=2.5 is not a positive whole number"),
+        ({"epochs": "3"}, "epochs='3' is not a positive whole number"),
+        ({"steps": 10**30}, f"steps={10**30} is out of range"),
+        ({"lr": float("inf")}, "lr=inf is out of range"),
+        ({"lr": "fast"}, "lr='fast' is not a number"),
+        ({"clip": float("nan")}, "clip=nan is out of range"),
+        ({"seed": -1}, "seed=-1 is not a whole number"),
+        ({"patience": -1}, "patience=-1 is not a whole number"),
+        ({"warmup": 2}, "warmup=2 is out of range"),
+    ],
+)
+def test_settings_that_are_out_of_range(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(gp.InputError, match=f"^{re.escape(message)}"):
+        gp.Tuning(**settings)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    request = Request(macs=numpy.float32(0.5), seed=numpy.int64(3), min_keep=numpy.int32(2))
+    assert type(request.seed) is type(request.constraints.min_keep) is int
+    assert (request.seed, request.constraints.min_keep) == (3, 2)
+
+
+def test_rounds_of_a_loop_are_counted(graph: gp.DependencyGraph) -> None:
+    for rounds, said in ((0, "rounds=0 is not a positive"), ("2", "rounds='2' is not a positive")):
+        with pytest.raises(gp.InputError, match=said):
+            gp.shrink_and_tune(graph, None, [torch.zeros(2, 12)], rounds=rounds, macs=0.5)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,26 @@ def test_the_command_line_goes_before_the_file(
     assert set(said) <= NAMES
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed = -1e23", "seed = -1e+23 should be a valid integer"),
+        ("seed = inf", "seed = Infinity"),
+        ("seed = 99999999999999999999", "seed=99999999999999999999 is out of range"),
+        ("align = 99999999999999999999", "align=99999999999999999999 is out of range"),
+        ("align = -1e23", "align='-1e+23' is no number"),
+        ("align = nan", "align='nan' is no number"),
+        ("batch = -99999999999999999999", "batch=-99999999999999999999 is not a positive whole number"),
+        ("min-metric = nan\ntune = 'zoo:digits'", "min_metric=nan is out of range"),
+    ],
+)
+def test_numbers_in_the_file_that_are_out_of_range(
+    refused: Callable[..., str], config: Callable[[str], Path], tmp_path: Path, text: str, said: str
+) -> None:
+    path = config(f'model = "zoo:mlp"\nmacs = 0.5\n{text}\n')
+    assert said in refused("shrink", "--config", path, "-o", tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_option_may_be_in_the_file(
     refused: Callable[..., str], config: Callable[[str], Path], name: str
