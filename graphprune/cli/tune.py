@@ -12,13 +12,14 @@ from rich.text import Text
 
 import graphprune as gp
 from graphprune import exporting
-from graphprune.asking.toml import read_settings
+from graphprune.asking.toml import read_settings, settings_text
 from graphprune.asking.tuning import Tuning
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration import Evaluate
 from graphprune.cli.checks import Checks, Files, check_files
 from graphprune.cli.data import read_data
 from graphprune.cli.declared import run_settings
+from graphprune.cli.documents import read_document
 from graphprune.cli.images import DataOptions, image_options
 from graphprune.cli.models import Source
 from graphprune.cli.original import original, recorded, unknown_original
@@ -32,6 +33,7 @@ from graphprune.repair import RepairReport
 from graphprune.report.sizes import size_lines
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.results.result import Result
+from graphprune.tuning.checkpoint import Checkpoint
 
 __all__ = ["tune"]
 
@@ -47,6 +49,9 @@ def tune(request: TuneRequest) -> None:
     first = is_first()
     Tuning(**request.asked)  # what is out of range is refused before the long work
     _data_options(request)
+    if first and (report := _finished(request)):
+        _show(request, report)
+        return
     with stages(request.quiet or not first) as progress:
         exporting.ensure_writable(request.place, force=request.force)
         result, source, evaluate = _prepared(request, progress)
@@ -68,8 +73,26 @@ def tune(request: TuneRequest) -> None:
                 force=request.force,
             )
         request.state.unlink(missing_ok=True)
+    _show(request, report)
+
+
+def _show(request: TuneRequest, report: Mapping[str, Any]) -> None:
     document = {"directory": str(request.place), **report}
     print_result(document, _parts(report, request.place), request.json, request.quiet)
+
+
+def _finished(request: TuneRequest) -> Mapping[str, Any] | None:
+    """The report of this very run, where it was killed when its result was complete and its checkpoint still there."""
+    if not (request.state.is_file() and (request.place / "report.json").is_file()):
+        return None
+    report, checkpoint = read_document(request.place / "report.json"), Checkpoint.found(request.state)
+    tuning = report.get("tuning")
+    if not isinstance(tuning, Mapping) or tuning.get("run") != checkpoint.run:
+        return None
+    request.state.unlink()
+    said = request.place / "tune.toml"
+    same = said.is_file() and said.read_text(encoding="utf-8") == settings_text(run_settings(request), "tune")
+    return report if same else None
 
 
 def _data_options(request: TuneRequest) -> DataOptions:

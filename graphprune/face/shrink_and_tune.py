@@ -18,6 +18,7 @@ from graphprune.face.shrink import shrink
 from graphprune.face.tune import tune
 from graphprune.ground.clock import Progress
 from graphprune.ground.digest import digest
+from graphprune.ground.drafts import sweep
 from graphprune.ground.errors import BudgetError, GraphpruneError, InputError
 from graphprune.ground.options import check_number
 from graphprune.ground.processes import is_first
@@ -156,6 +157,7 @@ class _Rounds:
     def __post_init__(self) -> None:
         # asked before anything is written, so that all processes see the same
         if self.directory is not None:
+            sweep(self.directory)
             found = self.directory.glob("round_*/report.json")
             self.complete = frozenset(path.parent.name for path in found)
 
@@ -200,10 +202,13 @@ class _Rounds:
         if self.directory is None:
             return self.training(result)
         place = self.directory / name
-        if name in self.complete:
-            return _taken_up(result, place, self.settings)
-        self.progress(f"fine-tune round {number}")
         checkpoint = self.directory / f"{name}.checkpoint.safetensors"
+        if name in self.complete:
+            tuned = _taken_up(result, place, self.settings)
+            if is_first():
+                checkpoint.unlink(missing_ok=True)  # killed when the round was complete
+            return tuned
+        self.progress(f"fine-tune round {number}")
         tuned = self.training(result, checkpoint=checkpoint)
         if is_first():
             record = {**self.extra(tuned), ORIGINAL: digest(result.graph.program.tensors)}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from numpy import interp
@@ -30,9 +31,11 @@ Timer = Callable[[str, Sequence[int]], Mapping[int, float]]
 REFERENCES = (96, 128)  # multiples of 32
 # multiple → widths between the references that are multiples of it, and of no larger power of two
 BETWEEN = {16: (112,), 8: (104, 120), 4: (100, 108, 116, 124), 2: (98, 110, 126), 1: (97, 111, 127)}
+LEARNED = (*BETWEEN, 2 * max(BETWEEN))  # multiples that `smallest_liked` may give
 TOLERANCE = 0.05  # time over what a smooth kernel would take at that width
 ROUNDS = 50
-FORMAT = 1  # of the file in the cache
+FORMAT = 2  # of the file in the cache
+LARGEST = 1 << 16  # bytes of it
 
 
 def liked_multiples() -> dict[str, int]:
@@ -50,25 +53,33 @@ def liked_multiples() -> dict[str, int]:
 
 def cache_file() -> Path:
     """Where the multiples are kept: one file for each machine and version of onnxruntime."""
-    machine = (platform.node(), platform.machine(), torch.backends.cpu.get_cpu_capability())
-    key = json.dumps([FORMAT, *machine, version("onnxruntime")])
-    return cached(f"widths-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json")
+    return cached(f"widths-{hashlib.sha256(json.dumps(_machine()).encode()).hexdigest()[:12]}.json")
+
+
+def _machine() -> list[Any]:
+    """What the multiples depend on; a cache may be shared by many machines."""
+    processor = (platform.machine(), torch.backends.cpu.get_cpu_capability())
+    return [FORMAT, platform.node(), *processor, version("onnxruntime")]
 
 
 def read(kinds: tuple[str, ...]) -> dict[str, int] | None:
-    """The multiple of every kind; None where the file is missing, damaged or lacks one."""
+    """The multiple of every kind; None where the file is missing, damaged, of another machine, or lacks one."""
+    path = cache_file()
     try:
-        found = json.loads(cache_file().read_text(encoding="utf-8"))
-        multiples = {kind: found[kind] for kind in kinds}
-    except (OSError, ValueError, KeyError, TypeError):
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        multiples = {kind: found["multiples"][kind] for kind in kinds}
+        known = found["machine"] == _machine()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    valid = all(type(multiple) is int and multiple > 0 for multiple in multiples.values())
-    return multiples if valid else None
+    learned = all(type(multiple) is int and multiple in LEARNED for multiple in multiples.values())
+    return multiples if known and learned else None
 
 
 def store(multiples: Mapping[str, int]) -> None:
     """Keeps the multiples, if the directory can be written."""
-    keep(cache_file(), json.dumps(dict(multiples), indent=2) + "\n")
+    keep(cache_file(), json.dumps({"machine": _machine(), "multiples": dict(multiples)}, indent=2) + "\n")
 
 
 def learn(timer: Timer | None = None) -> dict[str, int]:
@@ -90,7 +101,7 @@ def smallest_liked(seconds: Mapping[int, float]) -> int:
         seconds: by width, for all widths of `REFERENCES` and `BETWEEN`.
     """
     references = [seconds[width] for width in REFERENCES]
-    liked = 2 * max(BETWEEN)
+    liked = max(LEARNED)
     for multiple, between in sorted(BETWEEN.items(), reverse=True):
         slower = [seconds[width] / interp(width, REFERENCES, references) for width in between]
         if median(slower) > 1 + TOLERANCE:

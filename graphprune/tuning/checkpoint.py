@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from graphprune.exporting import read_tensors, write_tensors
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import writing
 
-__all__ = ["Checkpoint", "all_tensors", "fill", "pack_optimizer", "unpack_optimizer"]
+__all__ = ["Checkpoint", "all_tensors", "fill", "pack_optimizer", "run_name", "unpack_optimizer"]
 
 KEY = "graphprune_tuning"
 FORMAT = 1
@@ -51,6 +52,17 @@ class Checkpoint:
         Raises:
             InputError: it is no checkpoint, or one of another model, of other settings or of other data.
         """
+        found = cls.found(path)
+        _compare(path, found.record["run"], expected)
+        return found
+
+    @classmethod
+    def found(cls, path: Path) -> Checkpoint:
+        """Reads the checkpoint of any run.
+
+        Raises:
+            InputError: it is no checkpoint.
+        """
         metadata, tensors = read_tensors(path)
         try:
             record = json.loads(metadata[KEY])
@@ -58,11 +70,20 @@ class Checkpoint:
                 raise InputError(
                     f"the checkpoint {path} has format {record['format']}, not {FORMAT}", ANOTHER
                 )
-            found = record["run"]
+            _ = record["run"]
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{path} is no checkpoint of a fine-tuning", "name another file") from error
-        _compare(path, found, expected)
         return cls(_nested(tensors), record)
+
+    @property
+    def run(self) -> str:
+        """What stands for its run, in the report of the result too."""
+        return run_name(self.record["run"])
+
+
+def run_name(described: Mapping[str, Any]) -> str:
+    """What stands for a run: the same for the same model, settings and data."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _compare(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

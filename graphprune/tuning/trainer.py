@@ -21,7 +21,7 @@ from graphprune.asking.tuning import Tuning
 from graphprune.ground.digest import digest
 from graphprune.ground.errors import InputError
 from graphprune.tuning.batches import Data
-from graphprune.tuning.checkpoint import Checkpoint, all_tensors, fill
+from graphprune.tuning.checkpoint import Checkpoint, all_tensors, fill, run_name
 from graphprune.tuning.job import Job, Moment
 from graphprune.tuning.learner import Learner
 
@@ -204,6 +204,7 @@ class _Run:
         state = self.state
         metrics = {"before": state.before, "best": state.best, "last": state.metric}
         return {
+            "run": run_name(self.described),
             "settings": self.settings.to_dict(),
             "processes": self.accelerator.num_processes,
             "steps": state.step,

@@ -83,6 +83,40 @@ def test_an_interrupted_run_goes_on(run: Callable[..., Any], slim: Path, tmp_pat
     assert not checkpoint.exists()
 
 
+def test_training_is_replaced_by_force_alone(
+    run: Callable[..., Any], refused: Callable[..., str], slim: Path
+) -> None:
+    command = ("tune", slim, "--data", "zoo:digits", "--steps", 1, "--no-latency", "--quiet")
+    assert run(*command).exit_code == 0
+    tuned = contents(slim)
+    lost = "holds a model that was fine-tuned for 1 steps: that would be lost — choose a new or empty directory, or"
+    again = ("shrink", "zoo:digits_resnet", "--ratio", 0.5, "--no-latency", "--quiet", "-o", slim)
+    for other in (command, again):
+        assert f"{lost} replace it with --force (force=True)" in refused(*other)
+    assert contents(slim) == tuned
+    assert run(*again, "--force").exit_code == 0
+    assert "tuning" not in json.loads((slim / "report.json").read_text())
+    assert "force" not in (slim / "shrink.toml").read_text()
+
+
+def test_a_run_that_was_killed_when_its_result_was_complete(
+    run: Callable[..., Any], refused: Callable[..., str], slim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("tune", slim, "--data", "zoo:digits", "--steps", 1, "--no-latency", "--json")
+    checkpoint = slim.with_name("slim.checkpoint.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        first = json.loads(run(*command).stdout)
+    assert checkpoint.is_file()
+    tuned, kept = contents(slim), checkpoint.read_bytes()
+    assert "would be lost" in refused(*command[:-1], "--lr", 0.1)  # other settings are another run
+    assert not checkpoint.exists()
+    checkpoint.write_bytes(kept)
+    assert json.loads(run(*command).stdout) == first
+    assert contents(slim) == tuned
+    assert not checkpoint.exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

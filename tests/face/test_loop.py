@@ -104,6 +104,18 @@ def test_complete_rounds_are_taken_up(
     assert equal(again.result, loop.result)
 
 
+def test_what_a_killed_run_has_left_beside_complete_rounds_goes(
+    whole: tuple[gp.Loop, Path], model: nn.Module, tmp_path: Path
+) -> None:
+    rounds = Path(shutil.copytree(whole[1], tmp_path / "rounds"))
+    (rounds / "round_3.checkpoint.safetensors").write_text("killed before this was deleted")
+    draft = rounds / ".round_3.abcdefgh.draft"
+    draft.mkdir()
+    (draft / "lock").touch()
+    assert equal(run(model, rounds).result, whole[0].result)
+    assert sorted(path.name for path in rounds.iterdir()) == ["round_1", "round_2", "round_3"]
+
+
 def test_a_round_that_was_stopped_goes_on(
     whole: tuple[gp.Loop, Path], model: nn.Module, tmp_path: Path
 ) -> None:
