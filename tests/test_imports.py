@@ -16,7 +16,7 @@ ROOMS = {
     "ground": (),
     "capture": ("ground",),
     "exporting": ("ground", "capture"),
-    "importing": ("ground", "capture"),
+    "importing": ("ground", "capture", "exporting"),
     "axes": ("ground", "capture"),
     "calibration": ("ground", "capture"),
     "scoring": ("ground", "capture", "axes", "calibration"),
@@ -42,7 +42,8 @@ ROOMS = {
         "results".split()
     ),
     "face": (
-        "ground capture axes calibration scoring planning tuning asking cutting probing results searching".split()
+        "ground capture importing axes calibration scoring planning tuning asking cutting probing results "
+        "searching".split()
     ),
     "__init__.py": (
         "ground axes scoring planning verifying laws repair profiling asking tuning probing results face".split()

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from graphprune.capture.dimensions import Dimension
-from graphprune.ground.dynamic import Dynamic
+from graphprune.ground.dynamic import Declared, Dynamic
 from graphprune.ground.errors import InputError
 
-__all__ = ["given_names", "is_as_asked"]
+__all__ = ["given_names", "is_as_asked", "may_vary"]
 
 
 def given_names(dynamic: Dynamic, dimensions: Sequence[Dimension]) -> dict[tuple[int, int], str]:
@@ -26,7 +26,7 @@ def given_names(dynamic: Dynamic, dimensions: Sequence[Dimension]) -> dict[tuple
     named: dict[tuple[int, int], str] = {}
     for key, names in dynamic.items() if isinstance(dynamic, Mapping) else ():
         for tensor in _tensors(key, dimensions):
-            for dim, name in names.items():
+            for dim, name in ((dim, name) for dim, name in names.items() if name):
                 at = _dimension(tensor, dim)
                 if (other := named.setdefault((at.place, at.dim), name)) != name:
                     raise InputError(
@@ -34,6 +34,13 @@ def given_names(dynamic: Dynamic, dimensions: Sequence[Dimension]) -> dict[tuple
                     )
     _check_sizes(named, dimensions)
     return named
+
+
+def may_vary(dynamic: Dynamic, dimensions: Sequence[Dimension]) -> list[Dimension]:
+    """Those of the dimensions that are to be tried."""
+    if isinstance(dynamic, Declared):
+        return [at for at in dimensions if at.dim in dynamic.get(at.input, {})]
+    return [] if dynamic is False else list(dimensions)
 
 
 def is_as_asked(dynamic: Dynamic, dimensions: Sequence[Dimension]) -> bool:

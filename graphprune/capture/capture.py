@@ -12,7 +12,7 @@ import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 
-from graphprune.capture.asked import given_names
+from graphprune.capture.asked import given_names, may_vary
 from graphprune.capture.batch import choose_prime
 from graphprune.capture.casting import without_autocast
 from graphprune.capture.checking import Check, DoesNotVaryError, Runner
@@ -52,7 +52,7 @@ from graphprune.capture.tables import Tables
 from graphprune.capture.unsuited import refuse_unsuited
 from graphprune.capture.varying import Varying, together
 from graphprune.capture.watching import Watch, watched
-from graphprune.ground.dynamic import AUTO, Dynamic
+from graphprune.ground.dynamic import AUTO, Declared, Dynamic
 from graphprune.ground.errors import CaptureError, InputError, first_line
 
 __all__ = ["capture"]
@@ -93,12 +93,13 @@ def _capture_any(model: nn.Module, inputs: Inputs, outputs: Sequence[str], dynam
     """The program for all sizes that the model lets vary and the graph follows."""
     dimensions = input_dimensions(inputs, _parameter_names(model, inputs))
     names = given_names(dynamic, dimensions)
-    varying = find_varying(model, inputs, [] if dynamic is False else dimensions, names)
+    varying = find_varying(model, inputs, may_vary(dynamic, dimensions), names)
+    name = partial(described, dimensions, names, must_vary=not isinstance(dynamic, Declared))
     while True:
         runs = tried_runs(varying)
         watch = Watch(expected=tuple(list(zip(ran.calls, ran.numbers, strict=True)) for ran in runs))
         try:
-            return _capture(model, inputs, outputs, varying, watch, partial(described, dimensions, names))
+            return _capture(model, inputs, outputs, varying, watch, name)
         except DoesNotVaryError as error:
             varying = varying.without(error.reasons, plain_numbers(watch))
         except (CaptureError, RuntimeError) as error:  # or there is no memory for so many examples

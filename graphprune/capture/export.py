@@ -23,7 +23,7 @@ from graphprune.capture.inputs import Inputs, fresh
 from graphprune.capture.lean import export
 from graphprune.capture.outputs import Results
 from graphprune.ground.arguments import tensor_leaves
-from graphprune.ground.errors import CaptureError, InputError, first_line
+from graphprune.ground.errors import CaptureError, GraphpruneError, InputError, first_line
 from graphprune.ground.unlogged import unlogged
 
 __all__ = [
@@ -143,17 +143,22 @@ _REMEDIES = {
 }
 
 
+NO_LINE = "no line of the model's code is on the stack"
+
+
 def what_failed(error: Exception, path: Callable[[str], str] = str) -> str:
     """What an error says and the innermost line of the user's code that led to it, in one line.
 
     Args:
         path: how the file is called; `within_package` where others read it on other machines.
     """
-    where = "no line of the model's code is on the stack"
+    where, said = "", error.message if isinstance(error, GraphpruneError) else first_line(error)
     for frame in traceback.extract_tb(error.__traceback__):
         if is_users(frame.filename):
             where = f'{path(frame.filename)}:{frame.lineno}: "{frame.line}"'
-    return f"{first_line(error)} ({where})"
+    if isinstance(error, GraphpruneError) and not where:  # it says itself where
+        return said
+    return f"{said} ({where or NO_LINE})"
 
 
 # regions in which gradients are off or on, or in which casts are switched off

@@ -24,12 +24,12 @@ _SEQUENCES = {2: ("", "sequence")}
 
 
 def described(
-    dimensions: Sequence[Dimension], given: Mapping[Place, str], varying: Varying
+    dimensions: Sequence[Dimension], given: Mapping[Place, str], varying: Varying, must_vary: bool = True
 ) -> tuple[Dimension, ...]:
     """The dimensions with names where they vary, and with reasons where they do not.
 
     Raises:
-        InputError: one that the user named does not vary.
+        InputError: one that the user named does not vary, and ``must_vary``.
     """
     names: dict[Place, str] = {}
     for vary in varying.sizes:
@@ -42,7 +42,7 @@ def described(
     multiples = {place: vary.multiple for vary in varying.sizes for place in vary.places}
     for at in dimensions:
         place = (at.place, at.dim)
-        if place in given and place not in names:
+        if must_vary and place in given and place not in names:
             why = varying.fixed.get(place) or "the model runs at this size only"
             raise InputError(f"{at} cannot vary as {given[place]!r}: {why}", "leave it out of dynamic")
     return tuple(

@@ -24,7 +24,7 @@ __all__ = ["sensitivity"]
 
 
 def sensitivity(
-    model: nn.Module | DependencyGraph,
+    model: nn.Module | DependencyGraph | str | Path,
     example_inputs: Any = None,
     *,
     calibration: Any = None,
@@ -42,8 +42,8 @@ def sensitivity(
     Every measurement runs the slim program itself, so norms and other statistics are exact; the model is captured once.
 
     Args:
-        model: the model, or its graph from `trace`. It is left as it was.
-        example_inputs: as for `shrink`.
+        model: the model, its graph from `trace`, or the path of an ONNX file. It is left as it was.
+        example_inputs: as for `trace`.
         calibration: batches, as for `shrink`; without any, the example inputs. They and the model's outputs are held in
             memory. Under ``torch.distributed`` each process gives batches of its own, and all get the distance over
             those of all.

@@ -12,6 +12,7 @@ from graphprune.cutting.cut import Cut, cut, equals_masked
 from graphprune.cutting.grafted import fitted, with_proof
 from graphprune.cutting.lossless import cut_lossless
 from graphprune.cutting.repaired import Repairing, repairing
+from graphprune.face.opening import refuse_file
 from graphprune.face.trace import traced
 from graphprune.face.verb import takes
 from graphprune.ground.clock import Clock
@@ -49,6 +50,7 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
     clock, repairer, dtype = Clock(request.progress), repairing(request), request.wanted_export_dtype
     # capture the model and solve its axes: what is coupled with what
     graph = traced(model, example_inputs, request.wanted_outputs, request.wanted_dynamic, clock)
+    refuse_file(graph)
 
     # find what its own code needs, where the same class is to come back
     graph, request, fit = fitted(graph, request, clock)
@@ -84,8 +86,8 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
     not yet measured.
 
     Args:
-        model: the model, or its graph from `trace`.
-        example_inputs: as for `shrink`.
+        model: the model, its graph from `trace`, or the path of an ONNX file.
+        example_inputs: as for `shrink`; of a file as for `trace`.
 
     Raises:
         InputError, CaptureError, BudgetError, ExportError: as for `shrink`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,7 @@ from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import capture
 from graphprune.capture.asked import is_as_asked
 from graphprune.capture.casting import not_under_modes
+from graphprune.face.opening import opened, sizes_asked
 from graphprune.ground.clock import Clock
 from graphprune.ground.dynamic import AUTO, Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
@@ -19,8 +21,8 @@ __all__ = ["trace", "traced"]
 
 
 def trace(
-    model: nn.Module,
-    example_inputs: Any,
+    model: nn.Module | str | Path,
+    example_inputs: Any = None,
     strict: bool = False,
     outputs: Sequence[str] = (),
     dynamic: Dynamic = AUTO,
@@ -28,7 +30,9 @@ def trace(
     """Captures ``model`` and solves its axes.
 
     Args:
-        example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
+        model: the model, or the path of an ONNX file.
+        example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``. Of a file: tensors,
+            arrays or shapes, in order or by the names of its inputs; what is not given is made.
         strict: raise where an operator has no rule, instead of pinning its axes.
         outputs: those outputs that the slim model shall return, such as "logits", "0" or "hidden_states.1", or
             patterns; all if none is named. The width of an output cannot change, since others read it. So an output
@@ -38,12 +42,14 @@ def trace(
             itself. Tensors within an argument are called as in "past.0"; "past.*" is all of them.
 
     Raises:
-        InputError: the model does not run on these inputs, or has no such output or input.
+        InputError: the model does not run on these inputs, or has no such output or input; a file cannot be read.
         CaptureError: the model cannot be captured; the message names the line.
         RuleError: in strict mode, an operator has no rule.
     """
-    with not_under_modes(model):
-        return build_graph(capture(model, example_inputs, outputs, read_dynamic(dynamic)), strict)
+    module, inputs = opened(model, example_inputs)
+    with not_under_modes(module):
+        asked = sizes_asked(module, read_dynamic(dynamic))
+        return build_graph(capture(module, inputs, outputs, asked), strict)
 
 
 def traced(
@@ -67,6 +73,6 @@ def traced(
             )
         return model
     with clock("capture"):
-        program = capture(model, example_inputs, outputs, dynamic)
+        program = capture(model, example_inputs, outputs, sizes_asked(model, dynamic))
     with clock("analyse"):
         return build_graph(program)

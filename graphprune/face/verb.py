@@ -7,6 +7,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, Signature, cleandoc, signature
+from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from torch import nn
@@ -15,6 +16,7 @@ from graphprune.asking.naming import SYNONYMS, named
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.casting import not_under_modes
+from graphprune.face.opening import opened
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, helps
 
@@ -29,7 +31,7 @@ class Verb(Protocol[P, Result]):
     """Called with a model, example inputs, and options by their names."""
 
     def __call__(
-        self, model: Model, example_inputs: Any = None, *args: P.args, **options: P.kwargs
+        self, model: Model | str | Path, example_inputs: Any = None, *args: P.args, **options: P.kwargs
     ) -> Result: ...
 
 
@@ -40,9 +42,10 @@ def takes(
 
     def decorate(run: Callable[[Model, Any, Request], Result]) -> Verb[P, Result]:
         @wraps(run)
-        def verb(model: Model, example_inputs: Any = None, **options: Any) -> Result:
-            with not_under_modes(model.program.model if isinstance(model, DependencyGraph) else model):
-                return run(model, example_inputs, _asked(model, options))
+        def verb(model: Model | str | Path, example_inputs: Any = None, **options: Any) -> Result:
+            given, inputs = opened(model, example_inputs)
+            with not_under_modes(given.program.model if isinstance(given, DependencyGraph) else given):
+                return run(given, inputs, _asked(given, options))
 
         model, inputs, _ = signature(run).parameters.values()
         options = [

@@ -8,12 +8,20 @@ from typing import Any
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["AUTO", "Dynamic", "dynamic_text", "read_dynamic"]
+__all__ = ["AUTO", "Declared", "Dynamic", "dynamic_text", "read_dynamic"]
 
 AUTO = "auto"  # whatever the model lets vary
 NONE = "none"  # how a text says False
 
 Dynamic = str | bool | Mapping[str, Mapping[int, str]]
+
+
+class Declared(dict[str, Mapping[int, str]]):
+    """The sizes that vary by the word of a file, with names, or without ("").
+
+    A size that the file lets vary and its operators do not is fixed; others do not vary.
+    """
+
 
 _REMEDY = f"write it as x:2=height, or give {AUTO}, or {NONE} for the sizes of the example alone"
 
@@ -30,6 +38,8 @@ def read_dynamic(given: Any) -> Dynamic:
     >>> read_dynamic("x:2=height,past.0:-1=length"), read_dynamic("none")
     ({'x': {2: 'height'}, 'past.0': {-1: 'length'}}, False)
     """
+    if isinstance(given, Declared):
+        return given
     if given is False or given == NONE:
         return False
     if given == AUTO:

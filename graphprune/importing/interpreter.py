@@ -15,6 +15,7 @@ from graphprune.importing.control import BODIES, Body
 from graphprune.importing.naming import attribute_names, node_paths, parameter_names
 from graphprune.importing.node import Node, read_node
 from graphprune.importing.operators.table import OPERATORS
+from graphprune.importing.signature import Input, read_signature
 from graphprune.importing.step import Step
 from graphprune.importing.values import as_tensor
 
@@ -42,8 +43,8 @@ class Graph(nn.Module):
 
     def __init__(self, proto: Any, opsets: Mapping[str, int], outer: Constants | None = None) -> None:
         super().__init__()
-        self._constants = Constants(proto, outer)
-        held = self._constants.names
+        self.constants = Constants(proto, outer)
+        held = self.constants.names
         self.inputs = tuple(item.name for item in proto.input if item.name not in held)
         self.outputs = tuple(item.name for item in proto.output)
         self._turns: list[_Turn] = []
@@ -56,7 +57,7 @@ class Graph(nn.Module):
             self._turns.append(_Turn(step, given, tuple(node.output), gone))
 
     def _step(self, node: Node, opsets: Mapping[str, int]) -> Step:
-        known = self._constants
+        known = self.constants
         places = [place for place, name in enumerate(node.inputs) if name and known.array(name) is not None]
         counts = OPERATORS[node.operator].counts if node.operator in OPERATORS else ()
         names = attribute_names(node.operator, node.opset, places)
@@ -96,14 +97,22 @@ class Graph(nn.Module):
         """An output that is a constant."""
         from graphprune.importing.values import tensor_from
 
-        array = self._constants.array(name)
+        array = self.constants.array(name)
         if array is None:
             raise CaptureError(f"nothing computes the output {name}", "check the file with onnx.checker")
         return tensor_from(array)
 
 
 class OnnxModule(Graph):
-    """The graph of a whole file, called with its inputs in order; outputs come by their names."""
+    """The graph of a whole file, called with its inputs in order; outputs come by their names.
+
+    Attributes:
+        source: the onnx.ModelProto.
+        signature: its inputs.
+    """
+
+    source: Any
+    signature: tuple[Input, ...]
 
     def forward(self, *args: Any) -> dict[str, Any]:
         results = self.run(dict(zip(self.inputs, args, strict=True)))
@@ -118,8 +127,8 @@ def module_of(model: Any) -> OnnxModule:
     """
     opsets = {"" if item.domain == "ai.onnx" else item.domain: item.version for item in model.opset_import}
     _refuse_unknown(model.graph)
-    held = {item.name for item in model.graph.initializer}
-    names = parameter_names(item.name for item in model.graph.input if item.name not in held)
+    signature = read_signature(model)
+    names = parameter_names(item.name for item in signature)
 
     def forward(self: OnnxModule, *args: Any) -> dict[str, Any]:
         return OnnxModule.forward(self, *args)
@@ -129,6 +138,7 @@ def module_of(model: Any) -> OnnxModule:
     forward.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
     named = type("OnnxModule", (OnnxModule,), {"forward": forward, "__module__": __name__})
     made: OnnxModule = named(model.graph, opsets).eval()
+    made.source, made.signature = model, signature
     return made
 
 

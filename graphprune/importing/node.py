@@ -57,10 +57,12 @@ class Operator:
     Args:
         compute: called with the node and its inputs, None for one that is left out; it gives a result, or a tuple.
         counts: which inputs are sizes, axes and the like, and come as nested lists of Python's numbers.
+        single: which inputs come as a number of Python's where they are one that is no data.
     """
 
     compute: Callable[..., Any]
     counts: tuple[int, ...] = ()
+    single: tuple[int, ...] = ()
 
 
 def free(function: Callable[..., Any]) -> Operator:

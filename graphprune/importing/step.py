@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from graphprune.ground.errors import GraphpruneError, first_line
 from graphprune.importing.control import CONTROL
-from graphprune.importing.node import Node
+from graphprune.importing.node import Node, Operator
 from graphprune.importing.operators.counting import COUNTING
 from graphprune.importing.operators.table import OPERATORS
 from graphprune.importing.values import Held, Numbers, as_numbers, as_tensor
@@ -78,32 +78,34 @@ class Step(nn.Module):
         if node.operator in COUNTING and all(arg is None or isinstance(arg, Numbers) for arg in args):
             counted = COUNTING[node.operator](node, *args)
             if counted is not None:
-                return counted
+                return _marked(counted, any(arg is not None and arg.sized for arg in args))
         operator = OPERATORS[node.operator]
         return operator.compute(
-            node,
-            *(
-                self._list(arg, place) if place in operator.counts else as_tensor(arg)
-                for place, arg in enumerate(args)
-            ),
+            node, *(self._argument(operator, arg, place) for place, arg in enumerate(args))
         )
 
-    def _list(self, arg: Any, place: int) -> Any:
-        """Numbers as nested lists of Python's."""
-        if isinstance(arg, Numbers):
+    def _argument(self, operator: Operator, arg: Any, place: int) -> Any:
+        """What the operator takes at that place."""
+        counts = place in operator.counts
+        if isinstance(arg, Numbers) and (counts or (place in operator.single and arg.array.ndim == 0)):
             return arg.array.tolist()
-        if isinstance(arg, Tensor):
-            raise self.node.refusal(
-                f"its input {place} is computed from data, and shapes that depend on data vary"
-            )
-        return arg
+        if counts and isinstance(arg, Tensor):
+            raise self.node.refusal(f"its input {place} is computed from data")
+        return as_tensor(arg)
+
+
+def _marked(result: Any, sized: bool) -> Any:
+    """What was counted, with the mark of sizes."""
+    if isinstance(result, tuple):
+        return tuple(_marked(item, sized) for item in result)
+    return replace(result, sized=sized) if isinstance(result, Numbers) else result
 
 
 def _sizes(node: Node, x: Any) -> Numbers:
     sizes = list(x.array.shape) if isinstance(x, Numbers) else list(x.shape)
     if node.operator == "Shape":
-        return as_numbers(sizes[slice(node["start"], node["end"])], torch.int64)
+        return _marked(as_numbers(sizes[slice(node["start"], node["end"])], torch.int64), True)
     count: Any = 1
     for size in sizes:
         count = count * size
-    return as_numbers(count, torch.int64)
+    return _marked(as_numbers(count, torch.int64), True)

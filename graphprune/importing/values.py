@@ -27,20 +27,17 @@ class Numbers:
         array: of dtype object; a float tensor may hold whole numbers.
         dtype: that of the tensor.
         stored: the tensor that holds these numbers, where one does.
+        sized: whether they were computed from sizes, and are others where these are.
     """
 
     array: np.ndarray[Any, Any]
     dtype: torch.dtype
     stored: Tensor | None = None
+    sized: bool = False
 
     def tensor(self) -> Tensor:
         """The same as a tensor; within a capture its sizes stay variable."""
         return torch.tensor(self.array.tolist(), dtype=self.dtype) if self.stored is None else self.stored
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether none of the numbers remembers a size."""
-        return all(type(item) in (int, float, bool) for item in self.array.flat)
 
 
 @dataclass(frozen=True)

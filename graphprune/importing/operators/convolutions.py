@@ -27,7 +27,7 @@ def convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = Non
     function = _of_rank(node, _FORWARD, weight.dim() - 2)
     at = window(node, x, weight.shape[2:])
     if not at.is_even:
-        x, at = padded(x, at.before, at.after), replace(at, before=(0,) * len(at.kernel))
+        x, at = padded(x, at), replace(at, before=(0,) * len(at.kernel))
     result: Tensor = function(x, weight, bias, at.stride, at.before, at.dilation, node["group"])
     return result
 

@@ -66,7 +66,7 @@ def _laid_out(function: Callable[..., Array]) -> Any:
 
     def compute(node: Node, x: Numbers, *given: Numbers | None) -> Numbers | None:
         lists = [None if item is None else item.array for item in given]
-        if any(item is not None and not item.is_plain for item in given):
+        if any(item is not None and item.sized for item in given):
             return None
         return as_numbers(function(node, x.array, *lists), x.dtype)
 
@@ -129,7 +129,7 @@ def _parted(node: Node, x: Numbers, sizes: Numbers | None = None) -> Any:
     axis, count = node["axis"], len(node.outputs)
     if given is None:
         return tuple(as_numbers(part, x.dtype) for part in np.array_split(x.array, count, axis))
-    if sizes is not None and not sizes.is_plain:
+    if sizes is not None and sizes.sized:
         return None
     return tuple(as_numbers(part, x.dtype) for part in np.split(x.array, np.cumsum(given)[:-1], axis))
 
@@ -172,13 +172,7 @@ def _filled(node: Node, shape: Numbers) -> Numbers | None:
 
     value = None if node["value"] is None else numpy_helper.to_array(node["value"])
     sizes: Sequence[int] = shape.array.tolist()
-    if (
-        value is None
-        or value.dtype.kind not in "iub"
-        or len(sizes) > 1
-        or not shape.is_plain
-        or sum(sizes) > MOST
-    ):
+    if value is None or value.dtype.kind not in "iub" or len(sizes) > 1 or shape.sized or sum(sizes) > MOST:
         return None
     return as_numbers(np.full(tuple(sizes), value.item(), dtype=object), getattr(torch, value.dtype.name))
 
@@ -187,11 +181,7 @@ def _counted(node: Node, *limits: Numbers) -> Numbers | torch.Tensor:
     """A short range of plain numbers is one of axes, or of sizes."""
     dtype = limits[0].dtype
     start, end, step = (item.array.item() for item in limits)
-    if (
-        dtype.is_floating_point
-        or not all(item.is_plain for item in limits)
-        or len(range(start, end, step)) > MOST
-    ):
+    if dtype.is_floating_point or any(item.sized for item in limits) or len(range(start, end, step)) > MOST:
         return torch.arange(start, end, step, dtype=dtype)
     return as_numbers(np.asarray(range(start, end, step), dtype=object), dtype)
 

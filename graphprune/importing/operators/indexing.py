@@ -23,8 +23,6 @@ def _gather(node: Node, x: Tensor, indices: Any) -> Tensor:
     axis = node["axis"] % x.dim()
     if isinstance(indices, int):
         return x.select(axis, indices)
-    if isinstance(indices, list):
-        indices = torch.tensor(indices)
     places = _positions(indices, x.shape[axis])
     if axis == 0 and x.dim() == 2 and x.is_floating_point():
         return torch.nn.functional.embedding(places, x)
@@ -85,7 +83,7 @@ def _one_hot(node: Node, indices: Tensor, depth: Any, values: Tensor) -> Tensor:
 
 
 OPERATORS = {
-    "Gather": Operator(_gather),
+    "Gather": Operator(_gather, single=(1,)),
     "GatherElements": Operator(_gather_elements),
     "GatherND": Operator(_gather_many),
     "NonZero": free(lambda x: torch.nonzero(x).t()),

@@ -38,7 +38,7 @@ def _largest(node: Node, x: Tensor) -> Tensor:
     at = window(node, x, node["kernel_shape"])
     before: Any = at.before
     if not _fits(at):
-        x, before = padded(x, at.before, at.after, float("-inf")), 0
+        x, before = padded(x, at, float("-inf")), 0
     pooled = function(x, at.kernel, at.stride, before, at.dilation, bool(node["ceil_mode"]))
     return pooled if pooled.dtype == dtype else pooled.to(dtype)
 
@@ -52,10 +52,10 @@ def _average(node: Node, x: Tensor) -> Tensor:
     if _fits(at):
         result: Tensor = function(x, at.kernel, at.stride, at.before, ceil, whole)
         return result
-    pooled: Tensor = function(padded(x, at.before, at.after), at.kernel, at.stride, 0, ceil)
+    pooled: Tensor = function(padded(x, at), at.kernel, at.stride, 0, ceil)
     if whole:
         return pooled
-    ones = padded(torch.ones_like(x[:1, :1]), at.before, at.after)
+    ones = padded(torch.ones_like(x[:1, :1]), at)
     return pooled / function(ones, at.kernel, at.stride, 0, ceil)
 
 
@@ -67,7 +67,7 @@ def _power(node: Node, x: Tensor) -> Tensor:
         raise node.refusal("its window has gaps (dilations), or lies over the edge")
     p = node["p"]
     count = torch.Size(at.kernel).numel()
-    powers = padded(x.abs().pow(p), at.before, at.after)
+    powers = padded(x.abs().pow(p), at)
     means: Tensor = function(powers, at.kernel, at.stride)
     return (means * count).pow(1.0 / p)
 

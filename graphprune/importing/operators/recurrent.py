@@ -51,7 +51,11 @@ def _layer(
     for direction in range(directions):
         biases = [] if b is None else _by_gate(b, direction, gates, 2)
         weights.append([*_by_gate(w, direction, gates, 1), *_by_gate(r, direction, gates, 1), *biases])
-    zeros = torch.zeros(directions, x.shape[1], r.shape[2], dtype=x.dtype)
+    shape = (directions, x.shape[1], r.shape[2])
+    for state in states:  # torch does not look at it, and reads memory that is not there
+        if state is not None and tuple(state.shape) != shape:
+            raise node.refusal(f"its first state is {tuple(state.shape)}, and must be {shape}")
+    zeros = torch.zeros(shape, dtype=x.dtype)
     return Layer(x, weights, [zeros if state is None else state for state in states])
 
 

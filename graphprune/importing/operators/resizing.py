@@ -22,22 +22,24 @@ __all__ = ["OPERATORS"]
 
 @dataclass(frozen=True)
 class Stretch:
-    """How one dimension is resized; ``roi`` are the first and last place, as shares of the size."""
+    """How one dimension is resized.
+
+    Args:
+        by_size: whether the file says the new size, and not the scale.
+        roi: the first and last place, as shares of the size.
+    """
 
     axis: int
     old: int
     new: int
     scale: float
+    by_size: bool
     roi: tuple[float, float] = (0.0, 1.0)
 
     @property
     def is_whole(self) -> bool:
         """Whether the dimension stays as it is; of sizes only batch and channels are asked, which are given as read."""
-        same = (
-            self.scale == 1.0
-            if type(self.scale) is float
-            else self.axis < 2 and plain(self.old) == plain(self.new)
-        )
+        same = self.axis < 2 and plain(self.old) == plain(self.new) if self.by_size else self.scale == 1.0
         return same and self.roi == (0.0, 1.0)
 
 
@@ -51,13 +53,13 @@ def _resize(node: Node, x: Tensor, *given: Any) -> Tensor:
     if roi and node["coordinate_transformation_mode"] == "tf_crop_and_resize":
         regions = zip(roi, roi[len(axes) :], strict=False)
         stretches = [replace(item, roi=region) for item, region in zip(stretches, regions, strict=True)]
-    return _stretched(node, x, [item for item in stretches if not item.is_whole], by_size=bool(sizes))
+    return _stretched(node, x, [item for item in stretches if not item.is_whole])
 
 
 def _upsample(node: Node, x: Tensor, scales: Sequence[float] | None = None) -> Tensor:
     """The scales are an attribute before opset 9."""
     stretches = _by_scales(node, x, range(x.dim()), node["scales"] if scales is None else scales)
-    return _stretched(node, x, [item for item in stretches if not item.is_whole], by_size=False)
+    return _stretched(node, x, [item for item in stretches if not item.is_whole])
 
 
 def _by_scales(node: Node, x: Tensor, axes: Sequence[int], scales: Sequence[float]) -> list[Stretch]:
@@ -67,22 +69,23 @@ def _by_scales(node: Node, x: Tensor, axes: Sequence[int], scales: Sequence[floa
         new = old * int(scale) if scale == int(scale) else math.floor(old * scale)
         if node["coordinate_transformation_mode"] == "align_corners" and plain(new) != plain(old) * scale:
             raise node.refusal("it aligns corners, and its scale gives no whole size: runtimes differ there")
-        found.append(Stretch(axis, old, new, scale))
+        found.append(Stretch(axis, old, new, scale, False))
     return found
 
 
 def _to_sizes(node: Node, x: Tensor, axes: Sequence[int], sizes: Sequence[int]) -> list[Stretch]:
     olds, policy = [x.shape[axis] for axis in axes], node["keep_aspect_ratio_policy"] or "stretch"
     if policy == "stretch":
-        return [Stretch(*item, item[2] / item[1]) for item in zip(axes, olds, sizes, strict=True)]
+        return [Stretch(*item, item[2] / item[1], True) for item in zip(axes, olds, sizes, strict=True)]
     choose = min if policy == "not_larger" else max
     scale = choose(new / old for new, old in zip(sizes, olds, strict=True))
     return [
-        Stretch(axis, old, math.floor(scale * old + 0.5), scale) for axis, old in zip(axes, olds, strict=True)
+        Stretch(axis, old, math.floor(scale * old + 0.5), scale, True)
+        for axis, old in zip(axes, olds, strict=True)
     ]
 
 
-def _stretched(node: Node, x: Tensor, stretches: Sequence[Stretch], by_size: bool) -> Tensor:
+def _stretched(node: Node, x: Tensor, stretches: Sequence[Stretch]) -> Tensor:
     if not stretches:
         return x
     kind = _own(node, x, stretches)
@@ -95,7 +98,7 @@ def _stretched(node: Node, x: Tensor, stretches: Sequence[Stretch], by_size: boo
     if kind != "nearest":
         options["align_corners"] = way == "align_corners"
     spatial = range(2, x.dim())
-    if by_size:
+    if stretches[0].by_size:
         return F.interpolate(
             x, [by_axis[dim].new if dim in by_axis else x.shape[dim] for dim in spatial], **options
         )
@@ -112,7 +115,7 @@ def _own(node: Node, x: Tensor, stretches: Sequence[Stretch]) -> str | None:
     match node["mode"]:
         case "nearest":
             rounding = node["nearest_mode"] or "floor"
-            whole = all(type(item.scale) is float and item.scale == int(item.scale) for item in stretches)
+            whole = all(not item.by_size and item.scale == int(item.scale) for item in stretches)
             middle = way in ("half_pixel", "pytorch_half_pixel") and rounding.startswith("round_prefer")
             return "nearest" if (way, rounding) == ("asymmetric", "floor") or (whole and middle) else None
         case "linear" | "bilinear" | "trilinear" if way in (

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphprune.capture.remembered import plain
 from graphprune.importing.node import DTYPES, Node, Operator
 from graphprune.importing.values import tensor_from
 
@@ -55,9 +56,7 @@ def _expand(node: Node, x: Tensor, shape: Counts) -> Tensor:
     rank = max(len(shape), x.dim())
     wanted = [1] * (rank - len(shape)) + list(shape)
     own = [1] * (rank - x.dim()) + list(x.shape)
-    sizes = [
-        size if type(there) is int and there == 1 else there for there, size in zip(own, wanted, strict=True)
-    ]
+    sizes = [size if plain(there) == 1 else there for there, size in zip(own, wanted, strict=True)]
     return x.expand(sizes)
 
 

@@ -16,18 +16,24 @@ __all__ = ["Window", "padded", "window"]
 
 @dataclass(frozen=True)
 class Window:
-    """Sizes by spatial dimension; ``before`` and ``after`` are the paddings."""
+    """Sizes by spatial dimension.
+
+    Args:
+        before, after: the paddings.
+        by_size: whether they follow the tensor's size.
+    """
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     before: tuple[Any, ...]
     after: tuple[Any, ...]
+    by_size: bool = False
 
     @property
     def is_even(self) -> bool:
-        """Whether as much is padded before as after."""
-        return self.before == self.after
+        """Whether as much is padded before as after, whatever the tensor's size is."""
+        return not self.by_size and self.before == self.after
 
 
 def window(node: Node, x: Tensor, kernel: Sequence[int]) -> Window:
@@ -42,7 +48,8 @@ def window(node: Node, x: Tensor, kernel: Sequence[int]) -> Window:
         totals = [_total(x.shape[2 + dim], kernel[dim], stride[dim], dilation[dim]) for dim in range(count)]
         less, more = tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
         before, after = (less, more) if auto == "SAME_UPPER" else (more, less)
-    return Window(tuple(kernel), stride, dilation, before, after)
+    by_size = auto.startswith("SAME") and any(step > 1 for step in stride)
+    return Window(tuple(kernel), stride, dilation, before, after, by_size)
 
 
 def _total(size: int, kernel: int, stride: int, dilation: int) -> int:
@@ -51,12 +58,13 @@ def _total(size: int, kernel: int, stride: int, dilation: int) -> int:
     if stride == 1:
         return reach - 1
     steps = -(-size // stride)
-    return max((steps - 1) * stride + reach - size, 0)
+    total = (steps - 1) * stride + reach - size
+    return total if reach >= stride else max(total, 0)
 
 
-def padded(x: Tensor, before: Sequence[int], after: Sequence[int], value: float = 0.0) -> Tensor:
+def padded(x: Tensor, at: Window, value: float = 0.0) -> Tensor:
     """``x`` with its last dimensions padded."""
-    if not any((*before, *after)):
+    if not at.by_size and not any((*at.before, *at.after)):
         return x
-    pairs = [amount for pair in zip(reversed(before), reversed(after), strict=True) for amount in pair]
+    pairs = [amount for pair in zip(reversed(at.before), reversed(at.after), strict=True) for amount in pair]
     return F.pad(x, pairs, value=value)
