@@ -12,9 +12,10 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.ground.dynamic import dynamic_text
 from graphprune.ground.options import declarations
 from graphprune.planning import Constraints
+from graphprune.planning.document import PlanRequest
 from graphprune.scoring import Criterion, Importance, PeerImportance
 
-__all__ = ["as_call", "as_options", "described", "record"]
+__all__ = ["PlanRequest", "as_call", "as_options", "described", "record"]
 
 Record = Mapping[str, Any]
 OBJECTS = ("calibration", "loss", "between")  # recorded by their names alone

@@ -14,16 +14,20 @@ from torch import Tensor, fx
 from graphprune import exporting
 from graphprune.asking.options import EXPORT_DTYPES
 from graphprune.capture.inputs import Inputs, registered_tensors
-from graphprune.cli.documents import read_object, read_text
 from graphprune.cli.shapes import restore_inputs
+from graphprune.ground.documents import read_text
 from graphprune.ground.errors import GraphpruneError, InputError, first_line
+from graphprune.ground.limits import bounded_memory
 from graphprune.planning import Plan
+from graphprune.report.document import read_report
 from graphprune.results.loading import load
 from graphprune.results.onnx_checks import compare_saved
 
 __all__ = ["Checks", "Files", "check_files"]
 
 BATCHES = (1, 3)
+# what checking may take: bytes, and bytes for each byte of the files, several of which are copies of the tensors
+MEMORY, SPARE = 4 * 2**30, 20
 
 
 @dataclass
@@ -42,11 +46,16 @@ class Checks:
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
-        """A failed check instead of an error of ours in the body; the body says what passed."""
+        """A failed check instead of an error in the body; the body says what passed.
+
+        What is received can fail in any way where it is run.
+        """
         try:
             yield
         except GraphpruneError as error:
             self.add(name, False, error.message)
+        except (Exception, MemoryError) as error:
+            self.add(name, False, f"{type(error).__name__}: {first_line(error, 200)}")
 
     def passed(self, name: str, run: Callable[[], Any]) -> Any:
         """Runs a check that passes unless it raises an error of ours; returns what it gives, or None."""
@@ -90,18 +99,37 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
     if not any((directory / name).is_file() for name in ("report.json", "plan.json", "model.safetensors")):
         raise InputError(f"{directory} holds no result", "give a directory that graphprune shrink wrote")
     progress("read the files")
-    files = Files(
-        checks.passed("report.json is readable", lambda: read_object(directory / "report.json")),
-        checks.passed("model loads, without pickle", lambda: load(directory)),
-        checks.passed("plan.json is readable", lambda: Plan.from_json(read_text(directory / "plan.json"))),
-    )
-    _check_shapes(files, checks)
-    _check_parameters(files, checks)
-    if not onnx:
-        return files
-    progress("run in onnxruntime")
-    _check_onnx(directory / "model.onnx", files, checks)
+    with bounded_memory(MEMORY + SPARE * _size(directory)):
+        files = Files(
+            checks.passed("report.json is readable", lambda: read_report(directory / "report.json")),
+            checks.passed("model loads, without pickle", lambda: load(directory)),
+            checks.passed(
+                "plan.json is readable", lambda: Plan.from_json(read_text(directory / "plan.json"))
+            ),
+        )
+        _check_verdict(files, checks)
+        _check_shapes(files, checks)
+        _check_parameters(files, checks)
+        if onnx:
+            progress("run in onnxruntime")
+            _check_onnx(directory / "model.onnx", files, checks)
     return files
+
+
+def _size(directory: Path) -> int:
+    """Bytes of all files of a directory."""
+    return sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
+
+
+def _check_verdict(files: Files, checks: Checks) -> None:
+    name = "all checks of the report passed"
+    if files.report is None:
+        checks.skip(name, "the report is missing")
+        return
+    verdict = files.report["verdict"]
+    failed = [check["name"] for check in verdict["checks"] if not check["passed"]]
+    passed = verdict["passed"] and not failed
+    checks.add(name, passed, ", ".join(failed[:3]) or f"{len(verdict['checks'])} checks")
 
 
 def _check_shapes(files: Files, checks: Checks) -> None:
@@ -114,12 +142,12 @@ def _check_shapes(files: Files, checks: Checks) -> None:
         f"{tensor}[{dim}]"
         for tensor, dims in files.plan.kept.items()
         for dim, kept in dims.items()
-        if dim >= 0 and _size(tensors.get(tensor), dim) != kept.shape[-1]
+        if dim >= 0 and _length(tensors.get(tensor), dim) != kept.shape[-1]
     ]
     checks.add(name, not wrong, ", ".join(wrong[:3]) or f"{len(files.plan.kept)} cut tensors")
 
 
-def _size(tensor: Tensor | None, dim: int) -> int:
+def _length(tensor: Tensor | None, dim: int) -> int:
     return tensor.shape[dim] if tensor is not None and 0 <= dim < tensor.dim() else -1
 
 

@@ -18,6 +18,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
+from graphprune.cli.trust import check_trust
+from graphprune.ground.documents import parse_toml, read_text
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import Option, check_numbers, declarations
 
@@ -26,6 +28,7 @@ __all__ = ["DISPLAY", "REPLACED", "asked_options", "changed", "command_line", "r
 Request = TypeVar("Request")
 ASKED = "asked"
 # panels of the help: options on which no result depends, so that no file gives them
+CONFIG_BYTES = 2**20  # of a configuration at most
 DISPLAY, REPLACED = UNRECORDED = ("What is shown", "What is replaced")
 
 
@@ -66,28 +69,44 @@ class _Entry:
 # read from the arguments by `failures.Commands`, so that it works before they are parsed
 DEBUG = _Entry("debug", False, bool, Option("Show the traceback of an error.", DISPLAY))
 
+TRUST = _Entry("trust", False, bool, Option("Run the files of Python that --config names."))
+CONTEXT = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
 
 def takes(request: type[Request], run: Callable[[Request], None]) -> Callable[..., None]:
     """Makes a command of a function of ``request``, a dataclass of declared options.
 
     The command has an argument or option for every field, and the request's docstring as its help. There is always
-    ``--debug``, and where the request is ``CONFIGURABLE`` also ``--config FILE``.
+    ``--debug``, and where the request is ``CONFIGURABLE`` also ``--config FILE`` and ``--trust``.
     """
     own = {item.name for item in fields(request)}  # type: ignore[arg-type]
     entries = _entries(request)
 
-    def command(debug: bool, config: Path | None = None, **given: Any) -> None:
+    def command(
+        context: typer.Context,
+        debug: bool,
+        config: Path | None = None,
+        trust: bool = False,
+        **given: Any,
+    ) -> None:
+        if config is not None and not trust:
+            check_trust(config, {name: given[name] for name in given if _is_from_file(context, name)})
         asked = {name: given.pop(name) for name in list(given) if name not in own}
         made = request(**given, **({ASKED: asked} if ASKED in own else {}))
         check_numbers(made)
         run(made)
 
-    parameters = [entry.parameter for entry in (*entries, DEBUG)]
+    parameters = [CONTEXT, *(entry.parameter for entry in (*entries, DEBUG))]
     if getattr(request, "CONFIGURABLE", False):
-        parameters.append(_config(entries))
+        parameters += [_config(entries), TRUST.parameter]
     command.__doc__ = request.__doc__
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return command
+
+
+def _is_from_file(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
 def changed(request: Any, *panels: str) -> list[str]:
@@ -198,17 +217,17 @@ def _read_config(path: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
-
     try:
-        return tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
-    except OSError as error:
+        text = read_text(path, CONFIG_BYTES)
+    except InputError as error:
         raise InputError(
-            f"the configuration {path} cannot be read: {error.strerror}", "check the path"
+            f"the configuration {path} cannot be read: {error.message}", "check the path"
         ) from error
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        raise InputError(f"the configuration {path} is not TOML: {error}", "correct that line") from error
+    try:
+        return parse_toml(text)
+    except InputError as error:
+        what = error.message.removeprefix("it ")
+        raise InputError(f"the configuration {path} {what}", "correct that line") from error
 
 
 def _check_kind(path: Path, key: str, value: Any, kind: Any) -> None:

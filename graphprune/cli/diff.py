@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from graphprune.cli.documents import read_document
 from graphprune.cli.output import print_result
 from graphprune.cli.request import DiffRequest
+from graphprune.ground.documents import named, read_json
 from graphprune.ground.errors import InputError
+from graphprune.planning.document import PlanDocument
 from graphprune.report.comparison import comparison
+from graphprune.report.document import read_report
 from graphprune.report.tables import comparison_table, difference_table
 
 __all__ = ["diff"]
 
+READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
+    "report.json": read_report,
+    "plan.json": partial(read_json, schema=PlanDocument),
+}
 SHOWN = 30  # groups of a table; --json has them all
 
 
@@ -35,8 +42,7 @@ def diff(request: DiffRequest) -> None:
 
 def _compared(*directories: Path) -> dict[str, Any]:
     reports, plans = (
-        [read_document(directory / name) for directory in directories]
-        for name in ("report.json", "plan.json")
+        [_read(directory / name, read) for directory in directories] for name, read in READERS.items()
     )
     try:
         return comparison(reports[0], reports[1], (plans[0], plans[1]))
@@ -44,6 +50,10 @@ def _compared(*directories: Path) -> dict[str, Any]:
         raise InputError(
             f"a report or plan is damaged: {type(error).__name__} {error}", "shrink the model again"
         ) from error
+
+
+def _read(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    return named(path, lambda: read(path))
 
 
 def _parts(found: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from graphprune.ground.documents import check_regular
 from graphprune.ground.errors import InputError, first_line
 from graphprune.ground.options import COUNTS, FINITE, WORKERS, check_number
 
@@ -129,9 +130,10 @@ def _opened(path: str | Path, mode: str) -> Any:
     from PIL import Image
 
     try:
+        check_regular(Path(path))
         with Image.open(path) as image:
             return image.convert(mode)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, InputError) as error:
         raise InputError(
             f"the image {path} cannot be read: {first_line(error)}", "take it out of the folder"
         ) from error

@@ -10,7 +10,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.models import FACTORY, Source, resolve
 from graphprune.cli.output import silence, stdout_is_kept
 from graphprune.cli.progress import Stages
-from graphprune.cli.shapes import describe_inputs
+from graphprune.cli.shapes import check_numbers, describe_inputs
 from graphprune.cli.user_file import named_in
 from graphprune.ground.digest import digest
 from graphprune.ground.dynamic import read_dynamic
@@ -70,6 +70,8 @@ def original(
         seed = int(recorded.get("seed", 0))
     except (TypeError, ValueError) as error:
         raise InputError(f"the report's source cannot be read: {error}", "shrink the model again") from error
+    for shape in shapes:
+        check_numbers(shape)
     spec = model if model is not None else str(recorded["model"])
     with stdout_is_kept():
         source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed)

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
+from typing_extensions import NotRequired, TypedDict
 
-from graphprune.cli.documents import read_document
 from graphprune.cli.output import print_result
 from graphprune.cli.request import ReportRequest
+from graphprune.ground.documents import fitted, named, parse_json, read_json, read_text
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import write_text
+from graphprune.planning.document import PlanDocument
 from graphprune.probing import Sensitivity
+from graphprune.report.document import read_report
 from graphprune.report.page import render
 from graphprune.scoring import find_importance
 
 __all__ = ["curves_of", "report"]
 
-NEEDED = ("before", "after", "groups", "layers", "edges", "pins")
 METRICS = {
     "l2": "relative L2 distance of the outputs",
     "kl": "divergence of the outputs' softmax (KL, nats)",
     "evaluate": "what the evaluation gives",
 }
+
+
+class Curves(TypedDict):
+    """Points of each group: the share that is removed, and the figure."""
+
+    metric: str
+    groups: dict[str, list[list[float]]]
+    baseline: NotRequired[float | None]
+
+
 _REMEDY = "give what `graphprune sensitivity` wrote to its --output, or printed with --json"
 
 
@@ -36,18 +47,14 @@ def report(request: ReportRequest) -> None:
         InputError: it is no result directory, or one of a version that did not record its layers.
     """
     directory = request.directory
-    found = read_document(directory / "report.json")
-    if missing := [name for name in NEEDED if name not in found]:
-        raise InputError(
-            f"{directory}/report.json has no {missing[0]}: an older version wrote it",
-            "shrink the model again; `shrink MODEL --plan` makes the same choice",
-        )
-    plan = read_document(directory / "plan.json")
+    path, choice = directory / "report.json", directory / "plan.json"
+    found = named(path, lambda: read_report(path))
+    plan = named(choice, lambda: read_json(choice, PlanDocument))
     curves = _read_curves(request.sensitivity) if request.sensitivity else None
     title = str(found.get("source", {}).get("model", found.get("name", directory.name)))
     page = directory / "report.html"
     try:
-        text = render(found, title, plan.get("groups", {}), curves)
+        text = render(found, title, plan["groups"], curves)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
         raise InputError(
             f"{directory}/report.json cannot be shown: {type(error).__name__} {error}",
@@ -77,11 +84,14 @@ def _read_curves(path: Path) -> Mapping[str, Any]:
         InputError: it is neither.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", _REMEDY) from error
-    except ValueError:  # of one line each
+        text = read_text(path)
+    except InputError as error:
+        raise InputError(f"{path} cannot be read: {error.message}", _REMEDY) from error
+    try:
+        document = parse_json(text)
+    except InputError:  # of one line each
         return curves_of(Sensitivity.load(path, find_importance("l2", None, None)))
-    if not isinstance(document, dict) or not {"metric", "groups"} <= set(document):
-        raise InputError(f"{path} holds no curves", _REMEDY)
-    return document
+    try:
+        return fitted(Curves, document)
+    except InputError as error:
+        raise InputError(f"{path} holds no curves: {error.message}", _REMEDY) from error

@@ -17,6 +17,7 @@ from graphprune.ground.dynamic import AUTO, Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
 
 __all__ = [
+    "check_numbers",
     "describe_inputs",
     "parse_dynamic",
     "parse_shapes",
@@ -27,6 +28,7 @@ __all__ = [
 
 Shape = tuple[int, ...]
 LARGEST = 10**12  # numbers in one tensor: four terabytes
+NUMBERS = 2**28  # of an example input that a report records; 1 GiB
 
 
 def parse_shapes(texts: Sequence[str]) -> tuple[Shape, ...]:
@@ -155,7 +157,21 @@ def _tensor(item: Mapping[str, Any], generator: torch.Generator) -> Tensor:
     if not isinstance(dtype, torch.dtype):
         raise ValueError(f"{item['dtype']!r} is no dtype")
     low, high = map(int, item.get("range", (0, 0)))
-    return _random_tensor([int(size) for size in item["shape"]], dtype, (low, high), generator)
+    shape = [int(size) for size in item["shape"]]
+    check_numbers(shape)
+    return _random_tensor(shape, dtype, (low, high), generator)
+
+
+def check_numbers(shape: Sequence[int]) -> None:
+    """Refuses a tensor that would take more memory than an example does.
+
+    Raises:
+        InputError: it has more than `NUMBERS`.
+    """
+    if prod(shape) > NUMBERS:
+        raise InputError(
+            f"an example input of {list(shape)[:8]} has more than {NUMBERS:,} numbers", "shrink again"
+        )
 
 
 def _value_range(tensor: Tensor) -> tuple[int, int] | None:

@@ -15,7 +15,6 @@ from graphprune.asking.options import AUTO, LIMITS, ORDER, Options
 from graphprune.asking.request import Request
 from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
-from graphprune.cli.documents import read_text
 from graphprune.cli.images import image_options
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.original import recorded
@@ -25,6 +24,7 @@ from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
 from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_function
+from graphprune.ground.documents import read_text
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, share
 from graphprune.planning import Plan
@@ -94,8 +94,7 @@ def _checked(request: ShrinkRequest) -> dict[str, Any]:
     if options["lossless"] and options["importance"] != Options.importance:
         raise InputError("--importance has no effect on --lossless", "leave it out: only what is dead goes")
     if path is not None:
-        text = read_text(Path(path), f"the plan {path}", "give a plan.json that graphprune wrote")
-        options["plan"] = Plan.from_json(text)
+        options["plan"] = Plan.from_json(_plan_text(Path(path)))
     if request.output is None and not request.dry_run:
         raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
     if request.output is not None:
@@ -103,6 +102,14 @@ def _checked(request: ShrinkRequest) -> dict[str, Any]:
             raise InputError("--dry-run writes nothing to --output", "leave one of them out")
         exporting.ensure_writable(request.output, force=request.force)
     return options
+
+
+def _plan_text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except InputError as error:
+        remedy = "give a plan.json that graphprune wrote"
+        raise InputError(f"the plan {path} cannot be read: {error.message}", remedy) from error
 
 
 def _options(request: ShrinkRequest) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from graphprune.ground.errors import WeightsError, first_line
+from graphprune.ground.documents import check_regular
+from graphprune.ground.errors import InputError, WeightsError, first_line
 
 __all__ = ["load_weights", "read_weights"]
 
@@ -69,12 +70,12 @@ def _listed(what: str, items: Sequence[str]) -> str:
 
 def _read(path: Path) -> Any:
     try:
+        check_regular(path)
         with path.open("rb") as file:
             head = file.read(4)
-    except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be read: {error.strerror or error}", "check its permissions"
-        ) from error
+    except (OSError, InputError) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise WeightsError(f"{path} cannot be read: {why}", "check its permissions") from error
     if head.startswith(b"PK"):
         return _read_torch(path)
     try:

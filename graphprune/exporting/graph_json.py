@@ -19,6 +19,7 @@ from graphprune.capture.containers import Container, NamedContainer, SlimModule
 from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.sizes import is_guard
 from graphprune.exporting.checked import check_kinds
+from graphprune.exporting.graph_document import GraphDocument
 from graphprune.exporting.inventory import (
     LayerCall,
     ModuleEntry,
@@ -29,6 +30,7 @@ from graphprune.exporting.inventory import (
 )
 from graphprune.exporting.literals import DTYPES, Json, decode, encode
 from graphprune.exporting.targets import function_name, function_named, method_named
+from graphprune.ground.documents import fitted, parse_json
 from graphprune.ground.errors import InputError, first_line
 
 __all__ = ["FORMAT_VERSION", "graph_to_json", "read_graph", "stored_tensors"]
@@ -70,18 +72,24 @@ def read_graph(text: str, value: Values, operators: Collection[str] = ()) -> fx.
             stand in a stored graph; and whatever `value` raises.
     """
     try:
-        document = json.loads(text)
-        if document["format_version"] != FORMAT_VERSION:
-            raise InputError(
-                f"the stored graph has format version {document['format_version']!r}, not {FORMAT_VERSION}",
-                "read it with the version of graphprune that wrote it",
-            )
-        return _model(document, value, operators)
+        return _model(_document(text), value, operators)
     except InputError:
         raise
     except Exception as error:  # whatever a damaged or hostile text makes the decoding raise
         reason = f"{type(error).__name__}: {first_line(error, 200)}"
         raise InputError(f"the stored graph is damaged: {reason}") from error
+
+
+def _document(text: str) -> dict[str, Json]:
+    try:
+        document = parse_json(text, bits=128)  # what does not fit, torch refuses
+        version = document.get("format_version") if isinstance(document, dict) else None
+        if version not in (None, FORMAT_VERSION):
+            raise InputError(f"it has format version {version!r}, not {FORMAT_VERSION}")
+        return fitted(GraphDocument, document)
+    except InputError as error:
+        remedy = "read it with the version of graphprune that wrote it"
+        raise InputError(f"the stored graph is damaged: {error.message}", remedy) from error
 
 
 def stored_tensors(model: fx.GraphModule) -> dict[str, torch.Tensor]:

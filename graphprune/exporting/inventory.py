@@ -12,12 +12,19 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from graphprune.capture.containers import Container, NamedContainer
 from graphprune.capture.inputs import registered_tensors
@@ -36,6 +43,8 @@ __all__ = [
 
 # Quotes, backslashes, dots and line breaks would end up inside generated code.
 NAME = re.compile(r"[\w\-+/: ]+(?:\.[\w\-+/: ]+)*")
+DEPTH = 64  # of layers inside each other
+TENSORS = 4096  # of one layer: recurrent ones have four for each of their repetitions
 CONTAINERS = (
     nn.Module,
     nn.Sequential,
@@ -99,9 +108,9 @@ def check_name(name: object) -> str:
     """`name`, if it is a harmless dotted name.
 
     Raises:
-        InputError: it is not text, or has quotes, backslashes or line breaks in it.
+        InputError: it is not text, or has quotes, backslashes or line breaks in it, or too many dots.
     """
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name.count(".") > DEPTH:
         raise InputError(f"{name!r} is not a usable layer or tensor name", "rename that part of the model")
     return name
 
@@ -171,10 +180,38 @@ def build_layer(call: LayerCall) -> nn.Module:
     """
     kind = layer_class(call.class_name)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _few_tensors():
             return kind(*call.positional, **call.keywords)
-    except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
         raise InputError(f"torch.nn.{call.class_name} cannot be built: {first_line(error)}") from error
+
+
+@contextmanager
+def _few_tensors() -> Iterator[None]:
+    """Ends a constructor that makes too many tensors, or layers inside its own, which cannot be stored.
+
+    A stored graph may ask for a million repetitions in one word.
+    """
+    made = count()
+
+    def counted(module: nn.Module, name: str, tensor: Any) -> None:
+        if next(made) > TENSORS:
+            raise ValueError(f"it has more than {TENSORS} tensors")
+
+    def alone(module: nn.Module, name: str, child: Any) -> None:
+        if child is not None:
+            raise ValueError(f"it has the layer {name!r} inside")
+
+    hooks = [
+        register_module_parameter_registration_hook(counted),
+        register_module_buffer_registration_hook(counted),
+        register_module_module_registration_hook(alone),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _call(class_name: str, layer: nn.Module, shorten: bool) -> LayerCall:

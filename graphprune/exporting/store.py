@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import fx
 
 from graphprune.exporting.graph_json import FORMAT_VERSION, graph_to_json, read_graph, stored_tensors
-from graphprune.ground.errors import InputError
+from graphprune.ground.documents import check_regular, machine_memory
+from graphprune.ground.errors import InputError, first_line
 from graphprune.ground.files import writing, written_aside
 
 __all__ = ["load_model", "read_tensors", "save_model", "write_tensors"]
@@ -108,16 +109,19 @@ def read_tensors(path: Path) -> tuple[Mapping[str, str], dict[str, torch.Tensor]
     """Metadata and tensors, the tensors in memory of their own, so that the file may change afterwards.
 
     Raises:
-        InputError: the file is missing, truncated, a pickle or no safetensors file.
+        InputError: the file is missing, truncated, a pickle or no safetensors file, or larger than this machine's
+            memory.
     """
     try:
+        check_regular(path, machine_memory())
         with path.open("rb") as file:
             head = file.read(16)
         with safe_open(path, framework="pt") as archive:
             names = list(archive.keys())
             return archive.metadata() or {}, {name: archive.get_tensor(name).clone() for name in names}
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}", "check the path") from error
+    except (OSError, InputError) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise InputError(f"{path} cannot be read: {why}", "check the path") from error
     except SafetensorError as error:
         raise _not_safetensors(path, head, str(error)) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -18,6 +17,7 @@ from graphprune.face.shrink import shrink
 from graphprune.face.tune import tune
 from graphprune.ground.clock import Progress
 from graphprune.ground.digest import digest
+from graphprune.ground.documents import parse_json, read_text
 from graphprune.ground.drafts import sweep
 from graphprune.ground.errors import BudgetError, GraphpruneError, InputError
 from graphprune.ground.options import check_number
@@ -224,11 +224,11 @@ def _taken_up(result: Result, place: Path, settings: Tuning) -> Result:
         InputError: it was made of another model, or otherwise.
     """
     try:
-        plan = Plan.from_json((place / "plan.json").read_text(encoding="utf-8"))
-        report: Mapping[str, Any] = json.loads((place / "report.json").read_text(encoding="utf-8"))
+        plan = Plan.from_json(read_text(place / "plan.json"))
+        report: Mapping[str, Any] = parse_json(read_text(place / "report.json"))
         was, original = Tuning.from_dict(report["tuning"]["settings"]), report[ORIGINAL]
         model = load(place)
-    except (OSError, ValueError, KeyError, TypeError, GraphpruneError) as error:
+    except (KeyError, TypeError, GraphpruneError) as error:
         raise InputError(f"{place} is no complete round: {error}", "delete it to make it again") from error
     if original != digest(result.graph.program.tensors):
         raise _foreign(place, "of another model")

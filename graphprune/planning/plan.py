@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom
+from graphprune.ground.documents import fitted, parse_json
 from graphprune.ground.dynamic import AUTO
-from graphprune.ground.errors import PlanError
+from graphprune.ground.errors import InputError, PlanError, first_line
 from graphprune.planning.composing import composed
+from graphprune.planning.document import PlanDocument
 from graphprune.planning.masks import Masks
 from graphprune.planning.optimizer import remap_optimizer
 from graphprune.planning.region import COUNTED
@@ -56,12 +58,12 @@ class Plan:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names by which outputs were asked for; empty where all are returned."""
-        return tuple(map(str, self.request.get("outputs", ())))
+        return tuple(self.request.get("outputs", ()))
 
     @property
     def dynamic(self) -> str:
         """Which sizes of the inputs may vary, as the option ``dynamic`` says it in a text."""
-        return str(self.request.get("dynamic", AUTO))
+        return self.request.get("dynamic", AUTO)
 
     def to_json(self) -> str:
         """The plan as an indented JSON document with one line per list of indices."""
@@ -82,20 +84,21 @@ class Plan:
             PlanError: it is not a plan, or of another format.
         """
         try:
-            data = json.loads(text)
-            if data["format"] != FORMAT:
+            data = parse_json(text)
+            if isinstance(data, dict) and data.get("format", FORMAT) != FORMAT:
                 raise PlanError(
                     f"the plan has format {data['format']}", f"this version reads format {FORMAT}"
                 )
+            fitted(PlanDocument, data)
             groups = {name: _indices(kept) for name, kept in data["groups"].items()}
             tensors = {
                 name: {int(dim): _indices(kept) for dim, kept in dims.items()}
                 for name, dims in data["tensors"].items()
             }
-            return cls(groups, tensors, str(data["model"]), dict(data["request"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            return cls(groups, tensors, data["model"], data["request"])
+        except (ValueError, TypeError, RuntimeError, InputError) as error:
             raise PlanError(
-                f"this is not a plan: {error}", "give a plan.json that graphprune wrote"
+                f"this is not a plan: {first_line(error)}", "give a plan.json that graphprune wrote"
             ) from error
 
     def remap_optimizer(

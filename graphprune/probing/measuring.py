@@ -16,6 +16,7 @@ from torch import Tensor
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.program import Program
 from graphprune.cutting.cut import cut
+from graphprune.ground.documents import parse_json, read_text
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import writing, written_aside
 from graphprune.planning import make_plan
@@ -56,13 +57,15 @@ class Record:
             InputError: there is none, or it is something else.
         """
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-            whole = [json.loads(line) for line in lines[:-1]]
+            lines = read_text(path).split("\n")
+            whole = [parse_json(line) for line in lines[:-1]]
             head, points = whole[0], [Point(**row) for row in whole[1:]]
             if head["format"] != FORMAT or not all(point.removed for point in points):
                 raise ValueError(f"format {head['format']}")
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            reason = getattr(error, "strerror", None) or "it is no measurement of graphprune's"
+        except (InputError, ValueError, KeyError, TypeError, IndexError) as error:
+            reason = (
+                error.message if isinstance(error, InputError) else "it is no measurement of graphprune's"
+            )
             raise InputError(
                 f"the sensitivity {path} cannot be read: {reason}", "name another file"
             ) from error

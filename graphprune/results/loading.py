@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from graphprune import exporting
 from graphprune.cutting.grafted import put_into
-from graphprune.ground.errors import InputError
+from graphprune.ground.documents import named, read_text
 from graphprune.planning import Plan
 
 __all__ = ["load"]
@@ -45,10 +45,4 @@ def load(directory: str | Path, operators: Collection[str] = (), into: nn.Module
 
 def _recorded_plan(directory: Path) -> Plan:
     path = directory / "plan.json"
-    try:
-        return Plan.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise InputError(
-            f"{path} cannot be read: {reason}", "give a directory that Result.save wrote"
-        ) from error
+    return Plan.from_json(named(path, lambda: read_text(path)))

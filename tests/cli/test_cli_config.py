@@ -71,7 +71,7 @@ def test_a_result_can_be_repeated_in_its_place(run: Callable[..., Any], net: Pat
     done = run("shrink", f"{net}:with_inputs", "--ratio", "0.5", "--no-latency", "-o", out)
     assert done.exit_code == 0, done.output
     before = plan_in(out)
-    done = run("shrink", "--config", out / "shrink.toml")
+    done = run("shrink", "--config", out / "shrink.toml", "--trust")
     assert done.exit_code == 0, done.output
     assert plan_in(out) == before
 
@@ -184,3 +184,71 @@ def test_a_file_that_is_not_there(refused: Callable[..., str], tmp_path: Path) -
 def test_budgets_of_both_are_too_many(refused: Callable[..., str], config: Callable[[str], Path]) -> None:
     line = refused("shrink", "zoo:mlp", "--config", config("macs = 0.5"), "--ratio", "0.5", "-o", "x")
     assert line.startswith("macs and ratio are given together — ")
+
+
+MARK = "from pathlib import Path\nPath('ran').touch()\n"
+OPTIONS = ("model", "calibration", "loss", "evaluate", "tune")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, beside another one."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def received(folder: Path, file: Path, option: str, beside: str = "") -> Path:
+    """A configuration in ``folder`` that names a ``file`` of Python, which leaves a mark where it is run."""
+    folder.mkdir(exist_ok=True)
+    file.write_text(MARK)
+    (folder / beside).touch()
+    said = {"model": "zoo:mlp", "ratio": 0.5, option: f"{file}:make"}
+    (folder / "wish.toml").write_text(tomlkit.dumps(said))
+    return folder / "wish.toml"
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_configuration_of_a_result_runs_no_file_unasked(
+    refused: Callable[..., str], here: Path, option: str
+) -> None:
+    config = received(here / "slim", here / "net.py", option, "plan.json")
+    line = refused("shrink", "--config", config, "-o", "out")
+    shown = "MODEL" if option == "model" else f"--{option}"
+    assert f"{config} would run {here / 'net.py'}, and the configuration came with a result" in line
+    assert f"add --trust if you trust that file, or name it yourself: {shown} {here / 'net.py'}:make" in line
+    assert not (here / "ran").exists()
+
+
+def test_a_configuration_runs_no_file_of_another_folder(refused: Callable[..., str], here: Path) -> None:
+    outside = received(here, here.parent / "net.py", "model")
+    assert "it is outside of the current folder" in refused("shrink", "--config", outside, "-o", "out")
+    beside = received(here / "sent", here / "sent" / "net.py", "model")
+    assert "it came with the configuration" in refused("shrink", "--config", beside, "-o", "out")
+    assert not (here / "ran").exists()
+
+
+def test_what_is_named_or_trusted_is_run(refused: Callable[..., str], here: Path) -> None:
+    config = received(here / "slim", here / "net.py", "model", "plan.json")
+    for words in (("--trust",), (f"{here / 'net.py'}:make",)):
+        assert "has no 'make'" in refused("shrink", "--config", config, "-o", "out", *words)
+        (here / "ran").unlink()
+    own = received(here, here / "net.py", "model")
+    assert "has no 'make'" in refused("shrink", "--config", own, "-o", "out")
+
+
+def test_trust_cannot_be_given_by_the_file_itself(
+    refused: Callable[..., str], config: Callable[[str], Path]
+) -> None:
+    assert "unknown key 'trust'" in refused("shrink", "--config", config("trust = true"))
+
+
+def test_documents_have_bounds(refused: Callable[..., str], config: Callable[[str], Path]) -> None:
+    for text, said in (
+        (f"macs = {'[' * 5000}", "is not TOML"),
+        ("macs = nan", "the number nan is out of range"),
+        ("seed = 99999999999999999999999", "is out of range"),
+        (f"model = '{'x' * 2**20}'", "more than 1,048,576"),
+    ):
+        assert said in refused("shrink", "zoo:mlp", "-o", "x", "--config", config(text))

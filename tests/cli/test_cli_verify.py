@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,11 @@ from torch import nn
 
 import graphprune as gp
 from graphprune import exporting
+from graphprune.cli.checks import Checks, check_files
 
 Verified = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
 
+READABLE = "report.json is readable"
 REPLAYED = "plan replayed on the original gives the same tensors"
 
 
@@ -68,7 +71,7 @@ def test_everything_passes(verified: Verified, result_folder: Path) -> None:
 def test_table(run: Callable[..., Any], result_folder: Path) -> None:
     result = run("verify", result_folder)
     assert result.exit_code == 0
-    assert "Verified: 11 passed, 0 failed, 1 not checked" in result.stdout
+    assert "Verified: 12 passed, 0 failed, 1 not checked" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
     quiet = run("verify", result_folder, "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
@@ -85,7 +88,7 @@ def test_other_weights_of_the_same_shape(verified: Verified, run: Callable[..., 
     assert rows[REPLAYED]["detail"] == "stem.0.weight"
     result = run("verify", slim)
     assert result.exit_code == 4
-    assert f"{slim}: 1 of 11 checks failed, first {REPLAYED!r} — do not use this result" in result.stderr
+    assert f"{slim}: 1 of 12 checks failed, first {REPLAYED!r} — do not use this result" in result.stderr
     assert "NOT VERIFIED" in result.stdout
 
 
@@ -161,10 +164,91 @@ def test_original_that_cannot_be_made_here(
     [None, [], "x", {"model": 3}, {"model": "zoo:digits_resnet", "seed": "x"}, {"inputs": {"args": 3}}],
 )
 def test_report_that_makes_no_sense(verified: Verified, slim: Path, source: object) -> None:
-    edit_report(slim, lambda report: report.update(source=source, after=[]))
+    edit_report(slim, lambda report: report.update(source=source))
     code, rows = verified(slim)
-    assert rows[REPLAYED]["passed"] is rows["parameters as reported"]["passed"] is None
-    assert code == (4 if isinstance(source, dict) and "inputs" in source else 0)
+    assert code == 4
+    failed = "onnxruntime equals the model" if isinstance(source, dict) and "inputs" in source else READABLE
+    assert outcome(rows, False) == {failed}
+
+
+def sections(report: dict[str, Any]) -> list[str]:
+    """Those that every result has."""
+    return sorted(set(report) - {"source", "seconds", "opset", "evaluation"})
+
+
+def test_a_section_that_is_missing_is_a_failed_check(verified: Verified, slim: Path) -> None:
+    text = (slim / "report.json").read_text()
+    for section in sections(json.loads(text)):
+        (slim / "report.json").write_text(text)
+        edit_report(slim, lambda report, section=section: report.pop(section))
+        rows = checked_files(slim)
+        assert rows[READABLE]["passed"] is False, section
+        assert rows[READABLE]["detail"] == f"it has no {section}"
+
+
+def checked_files(folder: Path) -> dict[str, dict[str, Any]]:
+    checks = Checks()
+    check_files(folder, checks, lambda stage: None, onnx=False)
+    return {row["name"]: row for row in checks.rows}
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        (lambda report: report["verdict"].update(checks=[]), READABLE),
+        (lambda report: report.update(source=2**70), READABLE),
+        (lambda report: report["before"].update(macs=2**70), READABLE),
+        (lambda report: report.update(format=2), READABLE),
+        (lambda report: report["edges"].append([0, 10**6]), READABLE),
+        (
+            lambda report: report["verdict"]["checks"][0].update(passed=False),
+            "all checks of the report passed",
+        ),
+        (lambda report: report["verdict"].update(passed=False), "all checks of the report passed"),
+        (lambda report: report["after"].update(params=3), "parameters as reported"),
+    ],
+)
+def test_a_report_that_was_edited(slim: Path, change: Callable[[dict[str, Any]], Any], failed: str) -> None:
+    edit_report(slim, change)
+    assert checked_files(slim)[failed]["passed"] is False
+
+
+def test_an_example_input_of_the_report_that_is_too_large(verified: Verified, slim: Path) -> None:
+    sizes = [10**6] * 3
+    edit_report(slim, lambda report: report["source"]["inputs"]["args"][0].update(shape=sizes))
+    code, rows = verified(slim)
+    assert code == 4
+    assert "has more than 268,435,456 numbers" in rows["onnxruntime equals the model"]["detail"]
+
+
+def test_a_stored_graph_that_takes_all_memory(verified: Verified, slim: Path) -> None:
+    """Its operators are harmless, and the numbers in it are sizes; the machine must not suffer."""
+    path = slim / "model.safetensors"
+    metadata, tensors = exporting.read_tensors(path)
+    document = json.loads(metadata["graphprune_graph"])
+    large = {
+        "name": "large",
+        "op": "call_function",
+        "target": "torch.zeros",
+        "args": [[2**20, 2**20]],
+        "kwargs": {},
+    }
+    document["nodes"].insert(-1, large)
+    exporting.write_tensors(path, tensors, {**metadata, "graphprune_graph": json.dumps(document)})
+    code, rows = verified(slim)
+    assert code == 4
+    assert "allocate" in rows["onnxruntime equals the model"]["detail"]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.safetensors", "plan.json", "report.json"])
+def test_only_regular_files_are_read(verified: Verified, slim: Path, name: str) -> None:
+    """A pipe that nobody writes would block for ever, and a device never ends."""
+    for make in (os.mkfifo, lambda path: os.symlink("/dev/zero", path)):
+        (slim / name).unlink()
+        make(slim / name)
+        code, rows = verified(slim)
+        assert code == 4
+        assert sum(row["passed"] is False for row in rows.values()) == 1
 
 
 def test_original_with_other_weights(verified: Verified, refused: Callable[..., str], slim: Path) -> None:

@@ -141,11 +141,19 @@ def test_a_condition_may_stand_in_a_stored_graph() -> None:
         model(torch.zeros(1, 3, 16, 16))
 
 
+def nested(levels: int) -> list[Any]:
+    return functools.reduce(lambda inner, _: [inner], range(levels), [])
+
+
+def layer(kind: str, args: list[int]) -> dict[str, Any]:
+    return {"name": "large", "class": kind, "args": args, "kwargs": {}}
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
         (lambda d: d.update(format_version=99), "format version 99, not 1"),
-        (lambda d: d.pop("nodes"), "damaged: KeyError"),
+        (lambda d: d.pop("nodes"), "damaged: it has no nodes"),
         (lambda d: d["nodes"].pop(), "exactly one output"),
         (lambda d: d["nodes"].insert(0, d["nodes"][1]), "unknown node"),
         (lambda d: d["nodes"].insert(1, d["nodes"][0]), "two nodes named"),
@@ -155,6 +163,12 @@ def test_a_condition_may_stand_in_a_stored_graph() -> None:
         (lambda d: d["tensors"][0].update(requires_grad="yes"), "true or false"),
         (lambda d: d["nodes"][1].update(args=[{"node": "x", "list": []}]), "unknown form"),
         (lambda d: d["nodes"][1].update(args=[{"pickle": "x"}]), "unknown kind"),
+        (lambda d: d["nodes"][1].update(args=nested(100)), "more than 64 levels"),
+        (lambda d: d["modules"].append(layer("LSTM", [4, 4, 10**6])), "more than 4096 tensors"),
+        (lambda d: d["modules"].append(layer("Transformer", [64, 4, 10**6])), "has the layer .* inside"),
+        (lambda d: d["modules"].append(layer("Linear", [2**62, 2**62])), "cannot be built|damaged"),
+        (lambda d: d["modules"].append(layer("Linear", [10**9, 10**9])), "lists no tensor"),
+        (lambda d: d["modules"].append({"name": ".".join("a" * 100)}), "no.* usable"),
     ],
 )
 def test_damaged_graphs_are_refused(edit: Callable[[dict[str, Any]], None], message: str) -> None:
