@@ -18,7 +18,6 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
-from graphprune.cli.trust import check_trust
 from graphprune.ground.documents import parse_toml, read_text
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import Option, check_numbers, declarations
@@ -90,6 +89,8 @@ def takes(request: type[Request], run: Callable[[Request], None]) -> Callable[..
         **given: Any,
     ) -> None:
         if config is not None and not trust:
+            from graphprune.cli.trust import check_trust
+
             check_trust(config, {name: given[name] for name in given if _is_from_file(context, name)})
         asked = {name: given.pop(name) for name in list(given) if name not in own}
         made = request(**given, **({ASKED: asked} if ASKED in own else {}))

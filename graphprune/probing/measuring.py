@@ -58,17 +58,15 @@ class Record:
         """
         try:
             lines = read_text(path).split("\n")
+        except InputError as error:
+            raise _unreadable(path, error.message) from error
+        try:
             whole = [parse_json(line) for line in lines[:-1]]
             head, points = whole[0], [Point(**row) for row in whole[1:]]
             if head["format"] != FORMAT or not all(point.removed for point in points):
                 raise ValueError(f"format {head['format']}")
         except (InputError, ValueError, KeyError, TypeError, IndexError) as error:
-            reason = (
-                error.message if isinstance(error, InputError) else "it is no measurement of graphprune's"
-            )
-            raise InputError(
-                f"the sensitivity {path} cannot be read: {reason}", "name another file"
-            ) from error
+            raise _unreadable(path, "it is no measurement of graphprune's") from error
         return cls(head, points, path)
 
     @classmethod
@@ -149,3 +147,7 @@ def _wanted(
         if scores[group.name] is not None:
             counts = (min(round(group.size * ratio), group.size - 1) for ratio in ratios)
             yield from ((group.name, count) for count in sorted(set(counts)) if count)
+
+
+def _unreadable(path: Path, why: str) -> InputError:
+    return InputError(f"the sensitivity {path} cannot be read: {why}", "name another file")
