@@ -19,7 +19,6 @@ from graphprune.calibration import Evaluate
 from graphprune.cli.checks import Checks, Files, check_files
 from graphprune.cli.data import read_data
 from graphprune.cli.declared import run_settings
-from graphprune.cli.documents import read_document
 from graphprune.cli.images import DataOptions, image_options
 from graphprune.cli.models import Source
 from graphprune.cli.original import original, recorded, unknown_original
@@ -28,8 +27,10 @@ from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import TuneRequest
 from graphprune.cli.training import Figures, end_processes, is_first, on_its_device, show_moment
 from graphprune.cli.user_file import read_function
+from graphprune.ground.documents import named
 from graphprune.ground.errors import InputError
 from graphprune.repair import RepairReport
+from graphprune.report.document import read_report
 from graphprune.report.sizes import size_lines
 from graphprune.report.tables import shrink_table, verdict_line
 from graphprune.results.result import Result
@@ -85,7 +86,8 @@ def _finished(request: TuneRequest) -> Mapping[str, Any] | None:
     """The report of this very run, where it was killed when its result was complete and its checkpoint still there."""
     if not (request.state.is_file() and (request.place / "report.json").is_file()):
         return None
-    report, checkpoint = read_document(request.place / "report.json"), Checkpoint.found(request.state)
+    path, checkpoint = request.place / "report.json", Checkpoint.found(request.state)
+    report = named(path, lambda: read_report(path))
     tuning = report.get("tuning")
     if not isinstance(tuning, Mapping) or tuning.get("run") != checkpoint.run:
         return None

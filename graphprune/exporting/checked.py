@@ -8,15 +8,16 @@ write beyond a tensor. tests/exporting/test_hostile_calls.py calls all others so
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from graphprune.ground.arguments import dtype_of
 from graphprune.ground.errors import InputError
 
-__all__ = ["check_kinds", "is_checked"]
+__all__ = ["FORMS", "check_kinds", "is_checked"]
 
 # Kernels of gradients, of single libraries and of layouts, which public operators call with what they have checked.
 # None of them is in a program that computes outputs from dense tensors.
@@ -29,11 +30,32 @@ INTERNAL = re.compile(
 # Of the others, those whose kernels take shapes, labels, samples or a step of zero on trust,
 # or that give back memory as it is.
 UNCHECKED = frozenset(
-    "ctc_loss empty_permuted empty_strided new_empty_strided fractional_max_pool2d fractional_max_pool3d range".split()
+    "ctc_loss empty_permuted empty_strided new_empty_strided fractional_max_pool2d fractional_max_pool3d "
+    "linalg_eigvals eigvals lstm range".split()
 )
 # The kinds of an argument that Python's `torch.ops` takes as a bare number too, which is looked up unchecked.
 CODED = re.compile(r"(?:Optional\[)?(ScalarType|Layout|MemoryFormat)\]?")
 KINDS = {"ScalarType": torch.dtype, "Layout": torch.layout, "MemoryFormat": torch.memory_format}
+
+
+def embedding_bag(weight: Tensor, indices: Tensor, offsets: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    """ATen's operator, which takes it for granted that indices and offsets are lists.
+
+    Raises:
+        InputError: they are not.
+    """
+    if indices.dim() != 1 or offsets.dim() != 1:
+        raise InputError("embedding_bag of the stored graph has indices or offsets that are no lists")
+    found: tuple[Tensor, ...] = torch.ops.aten.embedding_bag(weight, indices, offsets, *others)
+    return found
+
+
+# what is called in the place of an operator that leaves a check to its callers
+FORMS: Mapping[str, Callable[..., Any]] = {
+    "torch.embedding_bag": embedding_bag,
+    "torch.ops.aten.embedding_bag.default": embedding_bag,
+    "torch.ops.aten.embedding_bag.padding_idx": embedding_bag,
+}
 
 
 def is_checked(name: str) -> bool:

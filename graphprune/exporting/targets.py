@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.overrides import get_overridable_functions
 
-from graphprune.exporting.checked import is_checked
+from graphprune.exporting.checked import FORMS, is_checked
 from graphprune.ground.arguments import (
     count_items,
     device_of,
@@ -72,11 +72,11 @@ PYTHON_METHODS = frozenset(
 INTERNAL_ATEN = frozenset(
     "__and__ __lshift__ __or__ __rshift__ __xor__ "
     "_adaptive_avg_pool2d _adaptive_avg_pool3d _addmm_activation _assert_async _assert_scalar "
-    "_assert_tensor_metadata _cdist_forward _convolution _embedding_bag "
+    "_assert_tensor_metadata _cdist_forward _convolution "
     "_fused_rms_norm _linalg_det _linalg_eigh _linalg_svd _local_scalar_dense _log_softmax _prelu_kernel "
-    "_safe_softmax _scaled_dot_product_attention_math _scaled_dot_product_flash_attention_for_cpu "
+    "_safe_softmax _scaled_dot_product_flash_attention_for_cpu "
     "_shape_as_tensor _softmax _to_copy _trilinear _unique _unique2 _unsafe_index "
-    "_unsafe_masked_index _unsafe_view _upsample_bicubic2d_aa _upsample_bilinear2d_aa "
+    "_unsafe_view _upsample_bicubic2d_aa _upsample_bilinear2d_aa "
     "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d".split()
 )
 
@@ -130,6 +130,8 @@ def function_named(name: str, operators: Collection[str] = ()) -> Callable[..., 
         InputError: the name is not on the allow-list, or its library is not imported.
     """
     name = ZEROED.get(name, name)
+    if name in FORMS:
+        return FORMS[name]
     if name.startswith("torch.ops."):
         return _overload(name, operators)
     if name not in _functions():
@@ -258,7 +260,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
 @functools.cache
 def _names_of_functions() -> dict[int, str]:
     """Of several names for one function, the first."""
-    return {id(function): name for name, function in reversed(_functions().items())}
+    return {id(function): name for name, function in reversed([*_functions().items(), *FORMS.items()])}
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphprune.exporting.checked import FORMS
 from graphprune.exporting.targets import function_named
 
 PAGE = mmap.PAGESIZE
@@ -156,7 +157,8 @@ def schemas(name: str) -> list[Any]:
 def called(name: str) -> Callable[..., Any]:
     if name.startswith("Tensor."):
         return lambda self, *args, **kwargs: getattr(self, name[7:])(*args, **kwargs)
-    return overload(name) if name.startswith("torch.ops.aten.") else function_named(name)
+    unlisted = name.startswith("torch.ops.aten.") and name not in FORMS
+    return overload(name) if unlisted else function_named(name)
 
 
 def arguments(draw: Draw, known: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import fx, nn
 
 from graphprune.exporting import load_model, save_model
-from graphprune.exporting.targets import _functions, _is_safe_aten, _methods, _only_computes
+from graphprune.exporting.targets import _functions, _is_safe_aten, _methods, _only_computes, function_named
 from graphprune.ground.errors import InputError
 
 from .test_store_refusals import edited, first
@@ -122,3 +122,28 @@ def test_memory_as_it_was_does_not_come_out() -> None:
     model = graph_from_json(edited(give_back))
     torch.full((100_000,), 7.0)  # leaves its memory behind
     assert torch.equal(model(torch.zeros(1, 3, 16, 16)), torch.zeros(100_000))
+
+
+def test_lists_of_bags_are_lists() -> None:
+    """The kernel itself reads beyond indices that are none."""
+    bag = function_named("torch.ops.aten.embedding_bag.padding_idx")
+    weight, indices, offsets = torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), torch.tensor([0, 2])
+    found = bag(weight, indices, offsets, False, 0, False, None, False, None)[0]
+    assert torch.equal(found, torch.stack([weight[:2].sum(0), weight[2:].sum(0)]))
+    empty = torch.zeros(4, 0, dtype=torch.int64)
+    for wrong in ((empty, offsets), (indices, empty)):
+        with pytest.raises(InputError, match="no lists"):
+            bag(weight, *wrong)
+
+
+def test_a_model_with_bags_is_stored_twice(tmp_path: Path) -> None:
+    graph = fx.Graph()
+    inputs = [graph.placeholder(name) for name in ("weight", "indices", "offsets")]
+    graph.output(graph.call_function(torch.ops.aten.embedding_bag.default, tuple(inputs)))
+    model = fx.GraphModule(nn.Module(), graph)
+    given = torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), torch.tensor([0, 2])
+    wanted = model(*given)[0]
+    for name in ("a", "b"):
+        save_model(model, tmp_path / name)
+        model = load_model(tmp_path / name)
+    assert torch.equal(model(*given)[0], wanted)
