@@ -28,6 +28,7 @@ from graphprune.cli.request import TuneRequest
 from graphprune.cli.training import Figures, end_processes, is_first, on_its_device, show_moment
 from graphprune.cli.user_file import read_function
 from graphprune.ground.documents import named
+from graphprune.ground.drafts import sweep
 from graphprune.ground.errors import InputError
 from graphprune.repair import RepairReport
 from graphprune.report.document import read_report
@@ -84,6 +85,7 @@ def _show(request: TuneRequest, report: Mapping[str, Any]) -> None:
 
 def _finished(request: TuneRequest) -> Mapping[str, Any] | None:
     """The report of this very run, where it was killed when its result was complete and its checkpoint still there."""
+    sweep(request.place.resolve().parent)
     if not (request.state.is_file() and (request.place / "report.json").is_file()):
         return None
     path, checkpoint = request.place / "report.json", Checkpoint.found(request.state)

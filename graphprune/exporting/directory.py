@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from graphprune.ground.drafts import drafted, put
+from graphprune.ground.drafts import drafted, put, sweep
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import flush, writing
 
@@ -54,6 +54,7 @@ def ensure_writable(target: Path, names: Iterable[str] = (), force: bool = False
     """
     with writing(target):
         place = target.resolve()
+        sweep(place.parent)
         if place.exists():
             _check_replaceable(place, RESULT_FILES.union(names), force)
         ancestor = next(parent for parent in place.parents if parent.exists())

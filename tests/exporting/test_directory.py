@@ -210,6 +210,16 @@ def test_what_comes_while_a_result_is_written_is_not_lost(tmp_path: Path) -> Non
     assert files(target) == {"report.json": '{"tuning": {"steps": 3}}'}
 
 
+def test_what_a_killed_run_has_left_goes_even_where_the_next_one_is_refused(tmp_path: Path) -> None:
+    write_directory(tmp_path / "out", {"report.json": text('{"tuning": {"steps": 3}}')})
+    left = tmp_path / ".out.abcdefgh.draft"
+    left.mkdir()
+    (left / "lock").touch()
+    with pytest.raises(InputError, match="would be lost"):
+        ensure_writable(tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
 def test_further_names_of_a_result_can_be_allowed(tmp_path: Path) -> None:
     target = tmp_path / "out"
     write_directory(target, {**RESULT, "extra.csv": text("1")})
