@@ -32,6 +32,7 @@ from bench_rows import BUILD, read
 from torch import Tensor, nn
 
 import graphprune as gp
+from graphprune.cli import shrink, tune  # noqa: F401 – or each run would import them
 from graphprune.cli.app import app
 from graphprune.ground.digest import digest
 

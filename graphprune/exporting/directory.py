@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from graphprune.ground.documents import parse_json, read_text
 from graphprune.ground.drafts import drafted, put, sweep
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import flush, writing
@@ -121,7 +122,9 @@ def _check_replaceable(place: Path, names: frozenset[str], force: bool) -> None:
 
 def _training(place: Path) -> str:
     """What was done to a result that its shrink.toml does not do again in a moment; empty for nothing."""
-    report = _read_object(place / REPORT) or {}
+    report = _read_object(place / REPORT) if (place / REPORT).exists() else {}
+    if report is None:
+        return f"made by what its {REPORT} does not say, which is damaged"
     tuning, loop, request = (report.get(name) for name in ("tuning", "loop", "request"))
     if isinstance(loop, dict) and isinstance(loop.get("rounds"), list):
         return f"fine-tuned in {len(loop['rounds'])} rounds"
@@ -133,8 +136,8 @@ def _training(place: Path) -> str:
 def _read_object(path: Path) -> dict[str, Any] | None:
     """The JSON object that a file holds; None where it holds none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(read_text(path))
+    except InputError:
         return None
     return found if isinstance(found, dict) else None
 

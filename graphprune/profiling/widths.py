@@ -21,6 +21,8 @@ from numpy import interp
 
 from graphprune import exporting
 from graphprune.axes.kinds import KINDS
+from graphprune.ground.documents import parse_json, read_text
+from graphprune.ground.errors import InputError
 from graphprune.ground.files import cached, keep
 from graphprune.profiling.lone_layers import chain
 
@@ -64,14 +66,11 @@ def _machine() -> list[Any]:
 
 def read(kinds: tuple[str, ...]) -> dict[str, int] | None:
     """The multiple of every kind; None where the file is missing, damaged, of another machine, or lacks one."""
-    path = cache_file()
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(read_text(cache_file(), LARGEST))
         multiples = {kind: found["multiples"][kind] for kind in kinds}
         known = found["machine"] == _machine()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (InputError, KeyError, TypeError):
         return None
     learned = all(type(multiple) is int and multiple in LEARNED for multiple in multiples.values())
     return multiples if known and learned else None

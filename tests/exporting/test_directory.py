@@ -167,6 +167,10 @@ def test_a_linked_directory_stays_a_link(tmp_path: Path) -> None:
             "holds a model that was fine-tuned for 1200 steps: that would be lost — choose a new .* --force",
         ),
         ({"report.json": '{"tuning": {}, "loop": {"rounds": [1, 2]}}'}, "was fine-tuned in 2 rounds: that"),
+        (
+            {"plan.json": "{}", "report.json": '{"tuning": '},
+            r"its report\.json does not say, which is damaged",
+        ),
         ({"report.json": '{"request": {"between": "train"}}'}, "was trained between rounds: that would be"),
     ],
 )
