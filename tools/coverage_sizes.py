@@ -17,6 +17,7 @@ from torch import nn
 
 from graphprune.capture import Program
 from graphprune.capture.dimensions import Dimension
+from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import Inputs, with_sizes
 
 __all__ = ["known_dimensions", "signature", "varies_in", "with_onnx"]
@@ -67,7 +68,7 @@ def _together(one: Dimension, every: Iterable[Dimension]) -> list[list[Dimension
 
 def _runs(model: nn.Module, inputs: Inputs) -> bool:
     try:
-        with torch.no_grad():
+        with left_as_it_was(model):  # it may keep what it computes
             model(*inputs[0], **inputs[1])
     except Exception:  # whatever a model's code raises
         return False

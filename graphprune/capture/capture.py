@@ -148,6 +148,7 @@ def _capture(
     require_decisions(watch.log.decisions.values(), sizes, named)
     settle_constants(graph, sizes, far.constant(sizes.reads))
     remove_dead(graph)
+    sizes.forget_removed()
     varying = Check(runner, returned, exported.call_spec.out_spec.num_leaves).settle(varying)
     if reasons := unguarded_sizes(varying, watch, runner):
         raise DoesNotVaryError(reasons)

@@ -82,10 +82,12 @@ class Sizes:
     def __contains__(self, node: fx.Node) -> bool:
         return node in self._places and len(self._places[node]) > 1
 
-    def forget(self, gone: Collection[fx.Node]) -> None:
-        """Nodes that were made are no longer there."""
-        self.reads = {key: made for key, made in self.reads.items() if made not in gone}
-        self.computed = {key: made for key, made in self.computed.items() if made not in gone}
+    def forget_removed(self) -> None:
+        """Makes anew, when they are needed again, those that are no longer in the graph."""
+        there = set(self.graph.nodes)
+        self.reads = {key: made for key, made in self.reads.items() if made in there}
+        self.computed = {key: made for key, made in self.computed.items() if made in there}
+        self.dtypes = {key: made for key, made in self.dtypes.items() if made in there}
 
     def insert(self, function: Any, args: Any, after: Sequence[fx.Node]) -> fx.Node:
         """A call right behind the last of the nodes ``after``, and behind all inputs."""
@@ -251,13 +253,10 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
 
 def settle_constants(graph: fx.Graph, sizes: Sizes, constant: Collection[fx.Node]) -> None:
     """Makes literals again of the ``constant`` sizes, and of what is computed from them alone."""
-    gone: set[fx.Node] = set()
     for node in list(graph.nodes):
         if node in constant or (node in sizes and not node.all_input_nodes):
             _replace(node, node.meta["val"])
             graph.erase_node(node)
-            gone.add(node)
-    sizes.forget(gone)
 
 
 def _replace(node: fx.Node, value: Any) -> None:

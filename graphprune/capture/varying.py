@@ -239,8 +239,9 @@ def _as_is(vary: Vary, order: int) -> Vary:
 
 
 def _below(vary: Vary, order: int) -> Vary:
-    """The smaller size but a little below the example's."""
-    return dataclasses.replace(vary, small=_beside(vary, -1 - order))
+    """The smaller size but a little below the example's, or beside the larger one where there is none below."""
+    small = _beside(vary, -1 - order)
+    return dataclasses.replace(vary, small=small + vary.multiple if small == vary.large else small)
 
 
 def _near(vary: Vary, order: int) -> Vary:

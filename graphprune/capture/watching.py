@@ -98,7 +98,7 @@ class Watch(TorchFunctionMode):
             return self._cast(func, args, kwargs, numbers)
         if func in (Tensor.__getitem__, Tensor.__setitem__):
             sliced = self._sliced(*args)
-            if sliced[0] is not args[0]:
+            if any(one is not other for one, other in zip(sliced, args, strict=True)):
                 args, numbers = sliced, tuple(numbers_in(sliced))
         return self._called(numbers, func, args, kwargs)
 
@@ -166,7 +166,13 @@ class Watch(TorchFunctionMode):
                     READ(self._unmarked.pop(leaf.ticket), leaf.ticket)
 
     def _sliced(self, tensor: Tensor, index: Any, *value: Any) -> tuple[Any, ...]:
-        """``x[:, :length]`` with the slice taken first: torch elides one that takes all there is when it is traced."""
+        """``x[:, :length]`` with the slice taken first: torch elides one that takes all there is when it is traced.
+
+        A number that is written becomes a tensor of the graph; torch would make a constant of it.
+        """
+        if value and isinstance(value[0], Size | Real):
+            form = {"dtype": tensor.dtype, "device": tensor.device}
+            value = (self._called(value, torch.full, ((), value[0]), form),)
         items = list(index) if isinstance(index, tuple) else [index]
         dim = 0
         for place, item in enumerate(items):

@@ -131,14 +131,19 @@ class Regions:
             self._graph.analysis.terms.get(self._value(name), ()), value.shape, strict=False
         ):
             lengths = self.masks.lengths
-            if size_of(term, lengths) == size or isinstance(term, Product):
+            if (taken := size_of(term, lengths)) == size:
                 continue
             parts = [term] if isinstance(term, Atom) else term.parts
-            # of a size that varies nothing is removed, so which of its parts is how long does not matter
             varying = [part for part in parts if isinstance(part, Atom) and part not in self.masks.kept]
+            if isinstance(term, Product):
+                unseen = [atom for atom in varying if atom not in lengths]
+                if len(unseen) == 1 and size % (rest := taken // unseen[0].size) == 0:
+                    lengths[unseen[0]] = size // rest
+                continue
+            # of a size that varies nothing is removed, so which of its parts is how long does not matter
             longest = max(varying, key=lambda atom: lengths.get(atom, atom.size), default=None)
             if longest is not None:
-                lengths[longest] = lengths.get(longest, longest.size) + size - size_of(term, lengths)
+                lengths[longest] = lengths.get(longest, longest.size) + size - taken
 
     def of(self, name: str) -> Region:
         """The kept region of the value ``name``; all of it if it is no tensor."""

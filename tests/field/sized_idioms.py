@@ -46,6 +46,23 @@ def by_membership(y: Tensor) -> Tensor:
     return y.neg() if y.shape[1] in (12, 19) else y
 
 
+def table_of_places(y: Tensor) -> Tensor:
+    """As in BEiT: numbers that follow from the size are written into a table of places."""
+    steps = y.shape[1]
+    places = torch.zeros(steps, steps, dtype=torch.int64)
+    places[0, 0:] = 3 * steps - 3
+    places[1:, 0] = steps + 1
+    places[1:, 1:] *= steps
+    return (KNOWN.repeat(steps)[places] @ y).sin()
+
+
+def folded_patches(y: Tensor) -> Tensor:
+    """As in MobileViT: rows of patches are folded together with examples and channels."""
+    b, c, rows, columns = y.shape[0], y.shape[1], y.shape[2] // 2, y.shape[3] // 2
+    y = y[:, :, : rows * 2, : columns * 2].reshape(b * c * rows, 2, columns, 2).transpose(1, 2)
+    return y.reshape(b, c, rows * columns, 4).amax(-1).reshape(b, c, rows, columns)
+
+
 def by_text(y: Tensor) -> Tensor:
     return y * len(f"{y.shape[1]:d}")
 
@@ -122,6 +139,7 @@ DECIDED: dict[str, Idiom] = {
 
 # what a graph can compute: every length is right
 STEP_IDIOMS: dict[str, Idiom] = {
+    "numbers written into a table": table_of_places,
     "math.prod": lambda y: y * math.prod(y.shape[:2]),
     "a size as a tensor": lambda y: y / torch.tensor(y.shape[1]),
     "a size by full": lambda y: y / torch.full((1,), y.shape[1]),
@@ -162,6 +180,7 @@ STEP_IDIOMS: dict[str, Idiom] = {
 }
 
 IMAGE_IDIOMS: dict[str, Idiom] = {
+    "rows of patches folded together": folded_patches,
     "average pool by the size": lambda y: F.avg_pool2d(y, y.size()[2:]),
     "adaptive pool to half": lambda y: F.adaptive_avg_pool2d(y, (y.shape[2] // 2, None)),
     "crop to the middle": lambda y: y[..., y.shape[2] // 4 : -(y.shape[2] // 4), 1:-1],
