@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EEXIST, EINVAL, ENOENT, ENOSYS, ENOTEMPTY, ENOTSUP, EXDEV
+from errno import EEXIST, EINVAL, ENOENT, ENOLCK, ENOSYS, ENOTEMPTY, ENOTSUP, EXDEV
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -27,6 +27,7 @@ _NAMES = re.compile(r"\..+\.\w{8}" + re.escape(SUFFIX))
 _AT_WORKING_FOLDER, _EXCHANGE = -100, 2  # of Linux: AT_FDCWD, RENAME_EXCHANGE
 _CANNOT = (EINVAL, ENOSYS, ENOTSUP, EXDEV, ENOENT)  # the disk does not know how, or nothing is there any more
 _TAKEN = (EEXIST, ENOTEMPTY)
+_NO_LOCKS = (EINVAL, ENOLCK, ENOSYS, ENOTSUP)
 
 
 @contextmanager
@@ -92,17 +93,19 @@ def _swept(folder: Path) -> None:
 
 
 def _locked_folder(parent: Path, name: str) -> tuple[Path, FileLock]:
+    """A new folder, and the lock in it; on a disk that knows no locks it is not held, and no `sweep` dares to go on."""
     while True:
         folder = Path(tempfile.mkdtemp(SUFFIX, f".{name}.", parent))
         lock = FileLock(folder / LOCK, thread_local=False)  # a finalizer may let it go, in any thread
         try:
-            lock.acquire(timeout=0)
-        except (FileNotFoundError, Timeout):
-            continue  # a sweep came before the lock did
-        except BaseException:
+            with suppress(FileNotFoundError, Timeout):  # a sweep came before the lock did
+                lock.acquire(timeout=0)
+                return folder, lock
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in _NO_LOCKS:
+                return folder, lock
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return folder, lock
 
 
 def _moved(draft: Path, place: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -99,6 +101,21 @@ def test_the_draft_of_a_run_that_lives_stays(tmp_path: Path) -> None:
         os.waitpid(child, 0)
         sweep(tmp_path)
         assert draft.is_dir()
+
+
+def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a draft is not told from what the dead have left, so both stay."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with drafted(tmp_path / "out") as draft:
+        draft.mkdir()
+        folder(tmp_path / "out", "new")
+        assert draft.is_dir()
+    assert names(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "file").read_text() == "new"
 
 
 def test_folders_of_others_stay(tmp_path: Path) -> None:
