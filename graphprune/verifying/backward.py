@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from graphprune.capture.execution import Call
 from graphprune.capture.program import Program
 from graphprune.ground.errors import InputError, first_line
 from graphprune.verifying.reference import NodeError
@@ -20,13 +22,14 @@ from graphprune.verifying.verdict import Check
 __all__ = [
     "FAILURES",
     "Gradients",
-    "Laid",
     "NoGradientError",
     "as_given",
     "backward",
     "chosen_parameters",
     "compared",
     "copied",
+    "laid",
+    "laid_calls",
     "learning",
     "leaves_of",
     "not_compared",
@@ -52,7 +55,7 @@ class NoGradientError(RuntimeError):
     """A run cannot be differentiated; says why."""
 
 
-class Laid(TorchFunctionMode):
+class _Laid(TorchFunctionMode):
     """Gradients reach a batch norm in the layout of its output.
 
     PyTorch's CPU kernel of its derivative in eval mode takes others, such as what comes back through a transpose, for
@@ -67,6 +70,22 @@ class Laid(TorchFunctionMode):
         ):
             result.register_hook(torch.empty_like(result).copy_)
         return result
+
+
+def laid(program: Program) -> AbstractContextManager[Any]:
+    """What keeps gradients of batch norms right, where the program has any: it costs time at every call of torch."""
+    normed = any("batch_norm" in operation.op for operation in program.operations)
+    return _Laid() if normed else nullcontext()
+
+
+def laid_calls(call: Call) -> Call:
+    """``call``, with gradients of batch norms kept right: at these alone."""
+
+    def called(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with _Laid() if "batch_norm" in str(node.target) else nullcontext():
+            return call(node, args, kwargs)
+
+    return called
 
 
 def backward(outputs: Sequence[Tensor], leaves: Gradients, seed: int, none: bool = False) -> Gradients:
@@ -96,16 +115,15 @@ def backward(outputs: Sequence[Tensor], leaves: Gradients, seed: int, none: bool
 
 
 def leaves_of(tensors: Mapping[str, Tensor], chosen: Collection[str], by: float = 0.0) -> Gradients:
-    """The ``chosen`` ones to be differentiated by, changed by up to the part ``by`` of them; others as they are."""
+    """The ``chosen`` ones to be differentiated by, row by row changed by up to the part ``by``; others as they are."""
     generator = torch.Generator().manual_seed(0)
     found: Gradients = {}
     for name in tensors:
         tensor = tensors[name].detach()
         if name in chosen:
             if by:
-                tensor = tensor * (
-                    1 + by * (2 * torch.rand(tensor.shape, generator=generator) - 1).to(tensor)
-                )
+                rows = (*tensor.shape[:1], *(1,) * (tensor.dim() - 1))
+                tensor = tensor * (1 + by * (2 * torch.rand(rows, generator=generator) - 1).to(tensor))
             tensor.requires_grad_()
         found[name] = tensor
     return found

@@ -23,12 +23,12 @@ from graphprune.capture.program import Program
 from graphprune.verifying.backward import (
     FAILURES,
     Gradients,
-    Laid,
     as_given,
     backward,
     chosen_parameters,
     compared,
     copied,
+    laid,
     learning,
     leaves_of,
     not_compared,
@@ -126,5 +126,5 @@ class Both:
 
     @contextmanager
     def _learning(self) -> Iterator[None]:
-        with torch.enable_grad(), inference_as_no_grad(), default_dtype(self.dtype), Laid():
+        with torch.enable_grad(), inference_as_no_grad(), default_dtype(self.dtype), laid(self.program):
             yield

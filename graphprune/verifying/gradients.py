@@ -6,12 +6,12 @@ output as it is, and the model cannot be trained.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.func import functional_call
 
 from graphprune.capture import tensor_leaves
@@ -21,12 +21,13 @@ from graphprune.planning.plan import make_masks
 from graphprune.verifying.backward import (
     FAILURES,
     Gradients,
-    Laid,
     as_given,
     backward,
     chosen_parameters,
     compared,
     copied,
+    laid,
+    laid_calls,
     learning,
     leaves_of,
     not_compared,
@@ -36,11 +37,10 @@ from graphprune.verifying.backward import (
 )
 from graphprune.verifying.captured import LARGEST, Both
 from graphprune.verifying.differences import TOLERANCE
-from graphprune.verifying.modules import widened_layers
-from graphprune.verifying.nodes import Claim, outputs_of, restricted
+from graphprune.verifying.nodes import Claim, Values, outputs_of, restricted
 from graphprune.verifying.reference import Reference
 from graphprune.verifying.samples import Sizes, random_inputs
-from graphprune.verifying.tensors import converted, in_dtype, randomised
+from graphprune.verifying.tensors import converted, in_dtype
 from graphprune.verifying.verdict import Check
 
 __all__ = ["gradients_equal"]
@@ -50,7 +50,7 @@ NAME = "gradients equal those of the masked original, random parameters"
 
 @dataclass(frozen=True)
 class _Run:
-    """One pair of runs: the claim, the slim model's layers, and the tensors and inputs of both at full width.
+    """One pair of runs: the claim, the slim model's layers, and the tensors and inputs of both.
 
     Args:
         chosen: names of the parameters that gradients are taken by.
@@ -58,7 +58,7 @@ class _Run:
 
     claim: Claim
     module: nn.Module
-    tensors: Mapping[str, Tensor]
+    values: Values
     chosen: Collection[str]
     inputs: Sequence[Any]
     dtype: torch.dtype
@@ -73,10 +73,10 @@ class _Run:
         inputs = as_given(self.inputs)
         masks = make_masks(self.claim.graph, self.claim.plan.groups)
         reference = Reference(self.claim.graph, masks.kept, inputs)
-        tensors = leaves_of(reference.zeroed(self.tensors), self.chosen)
+        tensors = leaves_of(self.values.zeroed, self.chosen)
         cast = self.dtype if self.dtype is torch.float64 else None
-        with torch.enable_grad(), Laid():
-            outputs = outputs_of(self.program, reference.run_of(tensors, cast))
+        with torch.enable_grad():
+            outputs = outputs_of(self.program, reference.run(tensors, cast, laid_calls))
             kept = [
                 reference.region(name).take(outputs[name])
                 for name in self.program.output_names
@@ -88,21 +88,20 @@ class _Run:
 
     def slim(self, by: float = 0.0) -> Gradients:
         """Of the slim model's layers, every parameter multiplied by up to ``1 + by``."""
-        cut = restricted(self.tensors, self.claim.plan.kept)
-        tensors, inputs = leaves_of(cut, self.chosen, by), as_given(self.inputs)
+        tensors, inputs = leaves_of(self.values.cut, self.chosen, by), as_given(self.inputs)
         first = {name: item.name for item in self.program.stored.values() for name in item.names}
         every = [*self.module.named_parameters(), *self.module.named_buffers()]
         held = {name: tensors[first[name]] for name, _ in every if name in first}
         held |= {name: held[name].clone() for name, _ in self.module.named_buffers() if name in held}
         wide = self.dtype if self.dtype is torch.float64 else None
-        with torch.enable_grad(), default_dtype(wide), Laid():
+        with torch.enable_grad(), default_dtype(wide), laid(self.program):
             args, kwargs = self.program.call_of(copied(inputs))
             outputs = functional_call(self.module, held, args, kwargs, tie_weights=True)
             return backward(tensor_leaves(outputs), {**learning(tensors), **numbered(inputs)}, self.seed)
 
 
 def gradients_equal(
-    claim: Claim, module: fx.GraphModule, seed: int, dtype: torch.dtype, sizes: Sizes
+    claim: Claim, layers: fx.GraphModule, values: Values, seed: int, dtype: torch.dtype, sizes: Sizes
 ) -> Check:
     """The gradients of the slim model are those of the masked original at all that is kept.
 
@@ -110,7 +109,8 @@ def gradients_equal(
     cannot be differentiated (it returns integers, or computes without gradients), the check says so and holds.
 
     Args:
-        module: the slim program, raised to layers.
+        layers: of the slim program, which compute in ``dtype``.
+        values: random tensors.
         dtype: float64, or the model's own where an operator has no kernel for that.
         sizes: at which the program is known to run; smaller ones are tried, since what is differentiated is the same.
     """
@@ -118,10 +118,7 @@ def gradients_equal(
     program = claim.graph.program
     if program.parameter_count > LARGEST:
         return not_compared(NAME, limit, f"more than {LARGEST} parameters would not fit into memory")
-    drawn = randomised(program.stored, seed, dtype if dtype is torch.float64 else None)
-    layers = widened_layers(module, dtype) if dtype is torch.float64 else module
-    tensors = {name: drawn[name] for name in drawn}
-    run, why = _Run(claim, layers, tensors, chosen_parameters(program, seed), (), dtype, seed), ""
+    run, why = _Run(claim, layers, values, chosen_parameters(program, seed), (), dtype, seed), ""
     for at in smaller(program, sizes):
         run = replace(run, inputs=[in_dtype(leaf, dtype) for leaf in random_inputs(program, seed, at)])
         try:

@@ -32,23 +32,26 @@ __all__ = [
     "holding",
     "layers_equal",
     "layers_hold",
+    "lively_values",
     "random_layers_equal",
     "widened_layers",
 ]
 
 
 def captured_equals_model(
-    program: Program, model: nn.Module, inputs: list[Any], seed: int, sizes: Mapping[str, int]
+    program: Program,
+    model: nn.Module,
+    inputs: list[Any],
+    random: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
 ) -> Check:
     """On random parameters and running statistics, in the model's own dtypes; one call of each.
 
     Args:
         inputs: the leaves of one call, which are of these ``sizes``.
+        random: see `lively_values`.
     """
     name = f"captured program equals the model{shown(sizes)}"
-    held = Lively(model, seed)
-    # weights that capture has folded keep their values
-    random = {name: held[name] for name in sorted(set(held) & set(program.attributes.values()))}
     own = {n: t if program.stored[n].kind == "parameter" else t.clone() for n, t in random.items()}
     limit = TOLERANCE[coarsest_dtype(program)]
 
@@ -67,6 +70,12 @@ def captured_equals_model(
         return check
     why = "Python in the model decides on sizes or on values, or capture is wrong"
     return replace(check, detail=why)
+
+
+def lively_values(program: Program, model: nn.Module, seed: int) -> dict[str, Tensor]:
+    """Random values of the tensors that ``program`` reads; weights that capture has folded keep theirs."""
+    drawn = Lively(model, seed)
+    return {name: drawn[name] for name in sorted(set(drawn) & set(program.attributes.values()))}
 
 
 @contextmanager
@@ -113,7 +122,7 @@ def layers_equal(
 
 def random_layers_equal(
     program: Program,
-    module: fx.GraphModule,
+    layers: fx.GraphModule,
     drawn: Mapping[str, Tensor],
     compared: Comparison,
     dtype: torch.dtype,
@@ -121,16 +130,16 @@ def random_layers_equal(
     """On random tensors too, in float64: the model's own may hide a wrong layer, and so may rounding.
 
     Args:
+        layers: of the slim program, which compute in ``dtype``.
         drawn: random tensors by name, in ``dtype``.
         compared: the program's results on them.
         dtype: float64, or the model's own where an operator has no kernel for that.
     """
-    wide = widened_layers(module, dtype) if dtype is torch.float64 else module
     first = {name: item.name for item in program.stored.values() for name in item.names}
-    held = dict(wide.named_parameters()) | dict(wide.named_buffers())
+    held = dict(layers.named_parameters()) | dict(layers.named_buffers())
     tensors = {name: drawn[first[name]] for name in held if name in first}
     with default_dtype(dtype if dtype is torch.float64 else None):
-        return layers_equal("layers equal the program, random parameters", program, wide, tensors, compared)
+        return layers_equal("layers equal the program, random parameters", program, layers, tensors, compared)
 
 
 def widened_layers(layers: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:

@@ -28,6 +28,7 @@ from graphprune.verifying.verdict import Check
 __all__ = [
     "Claim",
     "Comparison",
+    "Values",
     "call_arguments",
     "coarsest_dtype",
     "compare_nodes",
@@ -45,6 +46,36 @@ class Claim:
     graph: DependencyGraph
     plan: Plan
     slim: Program
+
+
+@dataclass(frozen=True)
+class Values:
+    """The stored tensors of one comparison.
+
+    Args:
+        zeroed: of the masked original: everything that is removed is zero.
+        cut: of the slim program.
+    """
+
+    zeroed: Mapping[str, Tensor]
+    cut: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, claim: Claim, tensors: Mapping[str, Tensor]) -> Values:
+        """Made of ``tensors`` whenever one is read."""
+        masks = make_masks(claim.graph, claim.plan.groups)
+        inputs = claim.graph.program.flat_inputs(*claim.graph.program.example)
+        zeroed = Reference(claim.graph, masks.kept, inputs).zeroed(tensors)
+        return cls(zeroed, restricted(tensors, claim.plan.kept))
+
+    def held(self) -> Values:
+        """The same, each made once."""
+        zeroed, cut, read = {}, {}, set(self.zeroed)
+        for name in self.cut:  # both of one tensor after the other, which is drawn once
+            cut[name] = self.cut[name]
+            if name in read:
+                zeroed[name] = self.zeroed[name]
+        return Values(zeroed, cut)
 
 
 @dataclass(frozen=True)
@@ -71,7 +102,7 @@ class Comparison:
 def compare_nodes(
     name: str,
     claim: Claim,
-    tensors: Mapping[str, Tensor],
+    values: Values,
     inputs: list[Any],
     dtype: torch.dtype,
     rounds: Sequence[int] = ROUNDS,
@@ -85,18 +116,18 @@ def compare_nodes(
     """
     cast = dtype if dtype is torch.float64 else None
     inputs = [in_dtype(leaf, cast) for leaf in inputs]
-    compared = _compared(name, claim, tensors, inputs, dtype)
+    compared = _compared(name, claim, values, inputs, dtype)
     for trials in rounds:
         if compared.sure:
             break
-        compared = _compared(name, claim, tensors, inputs, dtype, trials)
+        compared = _compared(name, claim, values, inputs, dtype, trials)
     return compared
 
 
 def _compared(
     name: str,
     claim: Claim,
-    tensors: Mapping[str, Tensor],
+    stored: Values,
     inputs: list[Any],
     dtype: torch.dtype,
     trials: int = 0,
@@ -106,9 +137,9 @@ def _compared(
     cast = dtype if dtype is torch.float64 else None
     reference = Reference(graph, make_masks(graph, claim.plan.groups).kept, inputs)
     theirs, last = LastCall(), LastCall()
-    shaken = Trials(reference.run(tensors, cast, partial(shaking, seed)) for seed in range(trials))
-    again = output_run(graph.program, slim.graph, restricted(tensors, claim.plan.kept), inputs, cast)
-    ours = Run(slim.graph, restricted(tensors, claim.plan.kept), inputs, cast, last.of())
+    shaken = Trials(reference.run(stored.zeroed, cast, partial(shaking, seed)) for seed in range(trials))
+    again = output_run(graph.program, slim.graph, stored.cut, inputs, cast)
+    ours = Run(slim.graph, stored.cut, inputs, cast, last.of())
     values = iter(ours)
     limit, worst, at = TOLERANCE[dtype], 0.0, ""
     errors = Errors(reference, limit)
@@ -121,7 +152,9 @@ def _compared(
     node = next(iter(slim.graph.nodes))
     try:
         with torch.no_grad():
-            for node, expected in counted(reference.run(tensors, cast, theirs.of), len(slim.graph.nodes)):
+            for node, expected in counted(
+                reference.run(stored.zeroed, cast, theirs.of), len(slim.graph.nodes)
+            ):
                 moved = shaken.values()
                 given = next(value for other, value in values if other.name == node.name)
                 error = 0.0 if counts_cut(reference, node) else errors(node.name, expected, given)

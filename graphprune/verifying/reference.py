@@ -86,28 +86,23 @@ class Reference:
         self._operations = {operation.name: operation for operation in graph.program.operations}
         self._in_place = any(mutates(node) for node in graph.program.graph.nodes)
 
-    def run(
-        self,
-        tensors: Mapping[str, Tensor],
-        dtype: torch.dtype | None,
-        changed: Callable[[Call], Call] = lambda call: call,
-    ) -> Run:
-        """Every node with its masked value; ``changed`` makes another way to call an operator of the one given."""
-        return self.run_of(self.zeroed(tensors), dtype, changed)
-
     def zeroed(self, tensors: Mapping[str, Tensor]) -> Lazy:
         """Stored tensors with everything that is removed set to zero."""
         nodes = self.graph.program.graph.find_nodes(op="get_attr")
         regions = {str(node.target): self.region(node.name) for node in nodes}
         return Lazy(regions, lambda name: regions[name].zero(tensors[name]))
 
-    def run_of(
+    def run(
         self,
         zeroed: Mapping[str, Tensor],
         dtype: torch.dtype | None,
         changed: Callable[[Call], Call] = lambda call: call,
     ) -> Run:
-        """The same with stored tensors that are `zeroed` already."""
+        """Every node with its masked value, from stored tensors that are `zeroed`.
+
+        Args:
+            changed: makes another way to call an operator of the one given.
+        """
         return Run(self.graph.program.graph, zeroed, self.inputs, dtype, changed(self._call))
 
     def _call(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

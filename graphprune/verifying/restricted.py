@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
@@ -67,7 +68,10 @@ def _find(op: str) -> Callable[[Arguments, Masks], Cut] | None:
 def _take(value: Tensor, mask: Tensor) -> Tensor:
     """The part of ``value`` under ``mask``; inner dimensions may keep other positions for each outer one."""
     mask = mask.expand(value.shape)
-    if bool(mask.all()):
+    rows = _rows(mask)
+    if rows is not None:
+        for dim, kept in rows.items():
+            value = value.index_select(dim, kept)
         return value
     shape = []
     for dim in range(value.dim()):
@@ -81,7 +85,36 @@ def _put(part: Tensor, landing: Tensor) -> Tensor:
     landing = _spread(landing, landing.shape + part.shape[landing.dim() :])
     if part.numel() != int(landing.sum()):
         raise RuntimeError(f"a result of {part.numel()} elements for {int(landing.sum())} kept positions")
-    return torch.zeros(landing.shape, dtype=part.dtype).masked_scatter_(landing, part)
+    rows = _rows(landing)
+    if rows is None:
+        return torch.zeros(landing.shape, dtype=part.dtype).masked_scatter_(landing, part)
+    part = part.reshape([len(rows[dim]) if dim in rows else size for dim, size in enumerate(landing.shape)])
+    for dim, kept in rows.items():
+        shape = (*part.shape[:dim], landing.shape[dim], *part.shape[dim + 1 :])
+        part = torch.zeros(shape, dtype=part.dtype).index_copy(dim, kept, part)
+    return part
+
+
+def _rows(mask: Tensor) -> dict[int, Tensor] | None:
+    """The kept indices of each dimension that is not whole; None where they differ along other dimensions."""
+    small, rows = _small(mask), dict[int, Tensor]()
+    if not mask.numel():
+        return rows
+    for dim in range(small.dim()):
+        others = [other for other in range(small.dim()) if other != dim]
+        kept = small.any(others) if others else small
+        if not bool(kept.all()):
+            rows[dim] = kept.nonzero().flatten()
+    together = prod(len(rows[dim]) if dim in rows else size for dim, size in enumerate(small.shape))
+    return rows if together == int(small.sum()) else None
+
+
+def _small(mask: Tensor) -> Tensor:
+    """A mask that was expanded, before it was."""
+    for dim, stride in enumerate(mask.stride()):
+        if not stride and mask.shape[dim] > 1:
+            mask = mask.narrow(dim, 0, 1)
+    return mask
 
 
 def _pointwise(given: Arguments, masks: Masks) -> Cut:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from graphprune.capture.execution import Execution
 from graphprune.capture.export import runs
 from graphprune.capture.fitting import fitting
+from graphprune.capture.known import Known
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
@@ -58,21 +60,37 @@ def distinct(every: Sequence[Sizes]) -> list[Sizes]:
 
 
 def refuses(program: Program, sizes: Sizes) -> bool:
-    """Whether a condition in the program does not hold at these sizes."""
+    """Whether a condition in the program does not hold at these sizes, which are asked without data if that can be."""
     guards = set(program.graph.find_nodes(op="call_function", target=require))
-    try:
-        with torch.no_grad():
-            for node, _ in Execution(
-                program.graph, program.tensors, program.flat_inputs(*program.example_at(sizes))
-            ):
-                guards.discard(node)
-                if not guards:  # all but those on what Python decides stand before the first operator
-                    break
-    except InputError:
-        return True
-    except (RuntimeError, IndexError, TypeError, ValueError):
-        pass  # whoever compares will tell
+    for device in ("meta", None) if guards else ():
+        try:
+            _run_conditions(program, sizes, guards, device)
+        except InputError:
+            return True
+        except (
+            Exception
+        ):  # whatever an operator raises: without data the next run tells, then whoever compares
+            continue
+        break
     return False
+
+
+def _run_conditions(program: Program, sizes: Sizes, guards: set[fx.Node], device: str | None) -> None:
+    """Runs the program as far as the last of its conditions; all but those on what Python decides stand first."""
+
+    def placed(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) and device:
+            return torch.empty_like(leaf, device=device)
+        return torch.device(device) if isinstance(leaf, torch.device) and device else leaf
+
+    tensors = {name: placed(tensor) for name, tensor in program.tensors.items()}
+    inputs = list(map(placed, program.flat_inputs(*program.example_at(sizes))))
+    left = set(guards)
+    with torch.no_grad(), Known() if device else nullcontext():
+        for node, _ in Execution(program.graph, tensors, inputs, literal=placed):
+            left.discard(node)
+            if not left:
+                break
 
 
 def random_inputs(program: Program, seed: int, sizes: Sizes | None = None) -> list[Any]:

@@ -17,17 +17,20 @@ from graphprune.capture.program import Program, Stored
 from graphprune.ground.clock import counted, within
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.verifying.captured import captured_gradients
+from graphprune.verifying.captured import LARGEST, captured_gradients
 from graphprune.verifying.gradients import gradients_equal
 from graphprune.verifying.modules import (
     captured_equals_model,
     layers_equal,
     layers_hold,
+    lively_values,
     random_layers_equal,
+    widened_layers,
 )
 from graphprune.verifying.nodes import (
     Claim,
     Comparison,
+    Values,
     coarsest_dtype,
     compare_nodes,
     restricted,
@@ -60,14 +63,14 @@ def verify(
     masks = make_masks(graph, plan.groups)
     one, small = checked_sizes(program)
     inputs = random_inputs(program, seed, small)
-    own = converted(program.stored, None)
+    own = Values.of(claim, converted(program.stored, None))
     # shares of the time, as measured on mobilenet_v2, resnet18, swin_t and vit_b_16
     with within(0, 0.45):
         compared = compare_nodes("own parameters, every node", claim, own, inputs, coarsest_dtype(program))
     with within(0.45, 0.55):
         captured = list(counted(captured_checks(program, seed, (one, small)), 2))
     with within(0.55, 0.95):
-        random, dtype = _compare_random(claim, seed, one)
+        random, dtype, drawn = _compare_random(claim, seed, one)
     checks = [
         *captured,
         _tensors_as_planned(graph, plan, slim),
@@ -81,11 +84,11 @@ def verify(
         return Verdict(tuple(checks))
     checks.append(layers_equal("layers equal the program", program, module, {}, compared))
     checks.append(layers_hold(slim, module))
-    drawn = restricted(_randomised(program, seed, dtype), plan.kept)
+    layers = widened_layers(module, dtype) if dtype is torch.float64 else module
     # fused kernels are not counted on CPU; in float64 there are none for recurrent layers
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        checks.append(random_layers_equal(program, module, drawn, random, dtype))
-    checks.append(gradients_equal(claim, module, seed, dtype, one))
+        checks.append(random_layers_equal(program, layers, drawn.cut, random, dtype))
+    checks.append(gradients_equal(claim, layers, drawn, seed, dtype, one))
     checks.append(_macs(graph, masks, counter.get_total_flops() // 2, random.batches))
     return Verdict(tuple(checks))
 
@@ -93,9 +96,11 @@ def verify(
 def captured_checks(program: Program, seed: int, every: Sequence[Mapping[str, int]]) -> Iterator[Check]:
     """At ``every`` assignment of sizes, at few of which it was traced."""
     if program.model is not None:
+        random = lively_values(program, program.model, seed)
         for sizes in distinct(every):
             inputs = random_inputs(program, seed, sizes)
-            yield captured_equals_model(program, program.model, inputs, seed, sizes)
+            yield captured_equals_model(program, program.model, inputs, random, sizes)
+        del random
         yield from captured_gradients(program, seed, every[0])
 
 
@@ -123,17 +128,21 @@ def guilty_groups(names: Sequence[str], fails: Callable[[Sequence[str]], bool]) 
 
 def _compare_random(
     claim: Claim, seed: int, sizes: Mapping[str, int], rounds: Sequence[int] = ROUNDS
-) -> tuple[Comparison, torch.dtype]:
+) -> tuple[Comparison, torch.dtype, Values]:
     """On random tensors; in float64, or in the model's own dtype where an operator has no kernel for that."""
     program = claim.graph.program
     torchs = all(operation.op.startswith("aten.") for operation in program.operations)
     dtypes = [torch.float64] if torchs or _runs_widened(program) else []
     for dtype in (*dtypes, coarsest_dtype(program)):
-        drawn, inputs = _randomised(program, seed, dtype), random_inputs(program, seed, sizes)
+        drawn, inputs = (
+            Values.of(claim, _randomised(program, seed, dtype)),
+            random_inputs(program, seed, sizes),
+        )
+        drawn = drawn.held() if program.parameter_count <= LARGEST else drawn
         compared = compare_nodes("random parameters, every node", claim, drawn, inputs, dtype, rounds)
         if compared.check.ran or (dtype is torch.float64 and _runs_widened(program)):
             break
-    return compared, dtype
+    return compared, dtype, drawn
 
 
 def _randomised(program: Program, seed: int, dtype: torch.dtype) -> Lazy:

@@ -19,7 +19,7 @@ from graphprune.capture.execution import run
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
 from graphprune.rewriting import rewrite
-from graphprune.verifying.nodes import Claim, compare_nodes
+from graphprune.verifying.nodes import Claim, Values, compare_nodes
 from graphprune.verifying.tensors import randomised
 from graphprune.verifying.verdict import Check
 
@@ -171,7 +171,8 @@ CASES = {f"{label} of tokens": (False, *case) for label, case in TOKENWISE.items
 def compared(graph: DependencyGraph, plan: gp.Plan, slim: Program, x: Tensor) -> Check:
     """The slim program against the masked original at the sizes of ``x``, on random tensors."""
     drawn = randomised(graph.program.stored, 0, torch.float64)
-    return compare_nodes("another size", Claim(graph, plan, slim), drawn, [x], torch.float64).check
+    claim = Claim(graph, plan, slim)
+    return compare_nodes("another size", claim, Values.of(claim, drawn), [x], torch.float64).check
 
 
 @pytest.mark.parametrize("label", CASES)

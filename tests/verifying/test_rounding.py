@@ -16,7 +16,7 @@ from graphprune.planning import make_plan
 from graphprune.rewriting import rewrite
 from graphprune.verifying import Check, Claim, verify
 from graphprune.verifying.differences import beyond_rounding, deviation, relative_error
-from graphprune.verifying.nodes import compare_nodes
+from graphprune.verifying.nodes import Values, compare_nodes
 from graphprune.verifying.rounding import shaken
 from graphprune.verifying.tensors import converted
 
@@ -182,14 +182,14 @@ def test_chaos_is_compared_step_by_step() -> None:
     plan = make_plan(graph, {"a.weight:0": torch.arange(8)})
     rounded = rewrite(graph, plan)
     _rounded(rounded.graph)
-    claim = Claim(graph, plan, rounded)
-    compared = compare_nodes("own", claim, converted(graph.program.stored, None), [TOKENS], torch.float32)
+    claim, own = Claim(graph, plan, rounded), converted(graph.program.stored, None)
+    compared = compare_nodes("own", claim, Values.of(claim, own), [TOKENS], torch.float32)
     assert compared.check.passed
     assert "rounding alone moves aten." in compared.check.detail
     wrong = rewrite(graph, plan)
     _scaled(wrong.graph, "mul_30", 1.0005)
     claim = dataclasses.replace(claim, slim=wrong)
-    compared = compare_nodes("own", claim, converted(graph.program.stored, None), [TOKENS], torch.float32)
+    compared = compare_nodes("own", claim, Values.of(claim, own), [TOKENS], torch.float32)
     assert not compared.check.passed
 
 
