@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ from graphprune.ground.errors import ExportError, first_line
 from graphprune.verifying import Check, calm
 from graphprune.verifying.nodes import coarsest_dtype, output_run, outputs_of
 from graphprune.verifying.reference import NodeError, Run
-from graphprune.verifying.rounding import error_beyond_rounding
+from graphprune.verifying.rounding import Again, error_beyond_rounding, layers_run
 from graphprune.verifying.samples import refuses
 from graphprune.verifying.tensors import Lazy, in_dtype
 
@@ -81,13 +82,13 @@ def write_checked(
         converted = exporting.OnnxProgram.of(written_as, module)
         written = converted.write(path)
     with clock("run in onnxruntime"):
-        judge = _beyond_rounding(written_as, registered_tensors(module), limit)
+        judge = _beyond_rounding(_runs_of(written_as, registered_tensors(module)), limit)
         own = exporting.parity(path, reference(), inputs, sizes, judge=judge)
     with clock("compare on random weights"), TemporaryDirectory(dir=path.parent) as folder:
         values = calm(module, exporting.samples(path, inputs, sizes), seed=0)
         twin = converted.write(Path(folder, path.name), values)
         del converted
-        judge = _beyond_rounding(written_as, values, limit)
+        judge = _beyond_rounding(_runs_of(written_as, values), limit)
         random = exporting.parity(twin.path, reference(values), inputs, sizes, judge=judge)
     notes = [] if twin.operators == written.operators else ["optimised to other operators than the file"]
     other = _other_type(program, dtype) if wide else []
@@ -117,7 +118,9 @@ def compare_saved(
     held = {tensor.dtype for tensor in registered_tensors(model).values() if tensor.dtype in ONNX_TOLERANCE}
     limit = max((ONNX_TOLERANCE[kind] for kind in held | ({dtype} if dtype else set())), default=1e-3)
     given = tree_map(lambda leaf: in_dtype(leaf, dtype), inputs)
-    rows = exporting.parity(path, model if dtype is None else _Own(model, inputs, dtype), given, sizes)
+    layers = model if dtype is None else _Own(model, inputs, dtype)
+    judge = _beyond_rounding(partial(layers_run, layers), limit)
+    rows = exporting.parity(path, layers, given, sizes, judge=judge)
     yield from _checks("onnxruntime equals the model", rows, limit, [])
 
 
@@ -151,12 +154,16 @@ def _checks(name: str, rows: Iterable[Parity], limit: float, notes: Iterable[str
         yield Check(f"{name}, {row}", row.left <= limit, row.left, limit, detail)
 
 
-def _beyond_rounding(program: Program, tensors: Mapping[str, Tensor], limit: float) -> Judge:
-    """What counts of a difference: where it is over the limit, what the program's own rounding does not explain."""
+def _runs_of(program: Program, tensors: Mapping[str, Tensor]) -> Callable[[Inputs], Again]:
+    """Runs of a program with these tensors in the place of its own."""
     held = Lazy(program.tensors, lambda name: tensors.get(name, program.tensors[name]).detach())
+    return lambda inputs: output_run(program, program.graph, held, program.flat_inputs(*inputs))
+
+
+def _beyond_rounding(runs: Callable[[Inputs], Again], limit: float) -> Judge:
+    """What counts of a difference: where it is over the limit, what rounding in these runs does not explain."""
 
     def left(inputs: Inputs, expected: list[Array], found: list[Array]) -> tuple[float, str]:
-        again = output_run(program, program.graph, held, program.flat_inputs(*inputs))
         wanted = [torch.as_tensor(array) for array in expected]
         # the file may be of a smaller type than what it is compared with
         given = [
@@ -164,7 +171,7 @@ def _beyond_rounding(program: Program, tensors: Mapping[str, Tensor], limit: flo
             for array, one in zip(found, wanted, strict=True)
         ]
         with torch.no_grad():
-            return error_beyond_rounding(wanted, given, limit, again)
+            return error_beyond_rounding(wanted, given, limit, runs(inputs))
 
     return left
 

@@ -101,7 +101,7 @@ def _real(tensor: Tensor) -> Tensor:
 def _largest(tensor: Tensor) -> float:
     """The largest magnitude of real numbers; NaN where one is."""
     least, most = torch.aminmax(tensor)
-    return float(torch.maximum(-least, most))
+    return abs(float(torch.maximum(-least, most)))  # no -0.0
 
 
 def _unit(expected: Tensor) -> float:

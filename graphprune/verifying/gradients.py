@@ -37,7 +37,7 @@ from graphprune.verifying.backward import (
 )
 from graphprune.verifying.captured import LARGEST, Both
 from graphprune.verifying.differences import TOLERANCE
-from graphprune.verifying.nodes import Claim, Values, outputs_of, restricted
+from graphprune.verifying.nodes import Claim, Values, coarsest_dtype, outputs_of, restricted
 from graphprune.verifying.reference import Reference
 from graphprune.verifying.samples import Sizes, random_inputs
 from graphprune.verifying.tensors import converted, in_dtype
@@ -61,7 +61,7 @@ class _Run:
     values: Values
     chosen: Collection[str]
     inputs: Sequence[Any]
-    dtype: torch.dtype
+    wide: torch.dtype | None
     seed: int
 
     @property
@@ -74,9 +74,8 @@ class _Run:
         masks = make_masks(self.claim.graph, self.claim.plan.groups)
         reference = Reference(self.claim.graph, masks.kept, inputs)
         tensors = leaves_of(self.values.zeroed, self.chosen)
-        cast = self.dtype if self.dtype is torch.float64 else None
         with torch.enable_grad():
-            outputs = outputs_of(self.program, reference.run(tensors, cast, laid_calls))
+            outputs = outputs_of(self.program, reference.run(tensors, self.wide, laid_calls))
             kept = [
                 reference.region(name).take(outputs[name])
                 for name in self.program.output_names
@@ -93,15 +92,14 @@ class _Run:
         every = [*self.module.named_parameters(), *self.module.named_buffers()]
         held = {name: tensors[first[name]] for name, _ in every if name in first}
         held |= {name: held[name].clone() for name, _ in self.module.named_buffers() if name in held}
-        wide = self.dtype if self.dtype is torch.float64 else None
-        with torch.enable_grad(), default_dtype(wide), laid(self.program):
+        with torch.enable_grad(), default_dtype(self.wide), laid(self.program):
             args, kwargs = self.program.call_of(copied(inputs))
             outputs = functional_call(self.module, held, args, kwargs, tie_weights=True)
             return backward(tensor_leaves(outputs), {**learning(tensors), **numbered(inputs)}, self.seed)
 
 
 def gradients_equal(
-    claim: Claim, layers: fx.GraphModule, values: Values, seed: int, dtype: torch.dtype, sizes: Sizes
+    claim: Claim, layers: fx.GraphModule, values: Values, seed: int, wide: torch.dtype | None, sizes: Sizes
 ) -> Check:
     """The gradients of the slim model are those of the masked original at all that is kept.
 
@@ -109,18 +107,18 @@ def gradients_equal(
     cannot be differentiated (it returns integers, or computes without gradients), the check says so and holds.
 
     Args:
-        layers: of the slim program, which compute in ``dtype``.
+        layers: of the slim program, which compute in ``wide``.
         values: random tensors.
-        dtype: float64, or the model's own where an operator has no kernel for that.
+        wide: float64, or None for the model's own dtypes where an operator has no kernel for that.
         sizes: at which the program is known to run; smaller ones are tried, since what is differentiated is the same.
     """
-    limit = TOLERANCE[dtype]
+    limit = TOLERANCE[wide or coarsest_dtype(claim.graph.program)]
     program = claim.graph.program
     if program.parameter_count > LARGEST:
         return not_compared(NAME, limit, f"more than {LARGEST} parameters would not fit into memory")
-    run, why = _Run(claim, layers, values, chosen_parameters(program, seed), (), dtype, seed), ""
+    run, why = _Run(claim, layers, values, chosen_parameters(program, seed), (), wide, seed), ""
     for at in smaller(program, sizes):
-        run = replace(run, inputs=[in_dtype(leaf, dtype) for leaf in random_inputs(program, seed, at)])
+        run = replace(run, inputs=[in_dtype(leaf, wide) for leaf in random_inputs(program, seed, at)])
         try:
             expected = run.original()
         except FAILURES as error:

@@ -125,20 +125,20 @@ def random_layers_equal(
     layers: fx.GraphModule,
     drawn: Mapping[str, Tensor],
     compared: Comparison,
-    dtype: torch.dtype,
+    wide: torch.dtype | None,
 ) -> Check:
     """On random tensors too, in float64: the model's own may hide a wrong layer, and so may rounding.
 
     Args:
-        layers: of the slim program, which compute in ``dtype``.
-        drawn: random tensors by name, in ``dtype``.
+        layers: of the slim program, which compute in ``wide``.
+        drawn: random tensors by name, in ``wide``.
         compared: the program's results on them.
-        dtype: float64, or the model's own where an operator has no kernel for that.
+        wide: float64, or None for the model's own dtypes where an operator has no kernel for that.
     """
     first = {name: item.name for item in program.stored.values() for name in item.names}
     held = dict(layers.named_parameters()) | dict(layers.named_buffers())
     tensors = {name: drawn[first[name]] for name in held if name in first}
-    with default_dtype(dtype if dtype is torch.float64 else None):
+    with default_dtype(wide):
         return layers_equal("layers equal the program, random parameters", program, layers, tensors, compared)
 
 

@@ -104,23 +104,25 @@ def compare_nodes(
     claim: Claim,
     values: Values,
     inputs: list[Any],
-    dtype: torch.dtype,
+    wide: torch.dtype | None = None,
     rounds: Sequence[int] = ROUNDS,
 ) -> Comparison:
     """Every node of the slim program equals the kept part of the same node of the masked original.
 
-    A node that differs by more than the tolerance of ``dtype`` is right if it makes the same of the same inputs, and if
+    A node that differs by more than the tolerance of its dtype is right if it makes the same of the same inputs, and if
     rounding alone takes it as far: that of its inputs, or, in so many trials of the whole run as ``rounds`` says, that
     of all before it. From there the slim program goes on with the original's value, so that all that follows is
     compared as strictly as ever.
+
+    Args:
+        wide: the dtype that everything is computed in; None for those of the model, parts in another dtype included.
     """
-    cast = dtype if dtype is torch.float64 else None
-    inputs = [in_dtype(leaf, cast) for leaf in inputs]
-    compared = _compared(name, claim, values, inputs, dtype)
+    inputs = [in_dtype(leaf, wide) for leaf in inputs]
+    compared = _compared(name, claim, values, inputs, wide)
     for trials in rounds:
         if compared.sure:
             break
-        compared = _compared(name, claim, values, inputs, dtype, trials)
+        compared = _compared(name, claim, values, inputs, wide, trials)
     return compared
 
 
@@ -129,19 +131,18 @@ def _compared(
     claim: Claim,
     stored: Values,
     inputs: list[Any],
-    dtype: torch.dtype,
+    cast: torch.dtype | None,
     trials: int = 0,
 ) -> Comparison:
     """One run of both, beside so many ``trials``."""
     graph, slim = claim.graph, claim.slim
-    cast = dtype if dtype is torch.float64 else None
     reference = Reference(graph, make_masks(graph, claim.plan.groups).kept, inputs)
     theirs, last = LastCall(), LastCall()
     shaken = Trials(reference.run(stored.zeroed, cast, partial(shaking, seed)) for seed in range(trials))
     again = output_run(graph.program, slim.graph, stored.cut, inputs, cast)
     ours = Run(slim.graph, stored.cut, inputs, cast, last.of())
     values = iter(ours)
-    limit, worst, at = TOLERANCE[dtype], 0.0, ""
+    limit, worst, at = TOLERANCE[cast or coarsest_dtype(graph.program)], 0.0, ""
     errors = Errors(reference, limit)
     outputs: dict[str, Tensor] = {}
     batches: dict[int, int] = {}

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import reduce
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from graphprune.capture.execution import Call, call_operator
+from graphprune.capture.inputs import Inputs
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.verifying.differences import beyond_rounding, deviation, largest_error, relative_move
 from graphprune.verifying.reference import NodeError, Run
@@ -30,6 +33,7 @@ __all__ = [
     "Trials",
     "error_beyond_rounding",
     "largest",
+    "layers_run",
     "moved_outputs",
     "shaken",
     "shaking",
@@ -107,6 +111,27 @@ def error_beyond_rounding(
             change = max(map(relative_move, expected, moved), default=0.0)
             return found, described("the outputs", change)
     return found, ""
+
+
+def layers_run(model: nn.Module, inputs: Inputs) -> Again:
+    """Runs of a module of which there is no graph: every operator that it comes to is called so."""
+
+    def run(call: Call) -> list[Tensor]:
+        with _Calling(call):
+            outputs: list[Tensor] = tensor_leaves(model(*inputs[0], **inputs[1]))
+        return outputs
+
+    return run
+
+
+class _Calling(TorchDispatchMode):
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self._call = call
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        node: Any = SimpleNamespace(target=func)
+        return self._call(node, args, kwargs or {})
 
 
 def described(what: str, moved: float) -> str:

@@ -31,14 +31,13 @@ from graphprune.verifying.nodes import (
     Claim,
     Comparison,
     Values,
-    coarsest_dtype,
     compare_nodes,
     restricted,
 )
 from graphprune.verifying.reference import NodeError, Run
 from graphprune.verifying.rounding import ROUNDS
 from graphprune.verifying.samples import checked_sizes, distinct, random_inputs
-from graphprune.verifying.tensors import Lazy, converted, in_dtype, randomised
+from graphprune.verifying.tensors import converted, in_dtype, randomised
 from graphprune.verifying.verdict import Check, Verdict
 
 __all__ = ["captured_checks", "check_random", "guilty_groups", "same_stored", "verify"]
@@ -66,11 +65,11 @@ def verify(
     own = Values.of(claim, converted(program.stored, None))
     # shares of the time, as measured on mobilenet_v2, resnet18, swin_t and vit_b_16
     with within(0, 0.45):
-        compared = compare_nodes("own parameters, every node", claim, own, inputs, coarsest_dtype(program))
+        compared = compare_nodes("own parameters, every node", claim, own, inputs)
     with within(0.45, 0.55):
         captured = list(counted(captured_checks(program, seed, (one, small)), 2))
     with within(0.55, 0.95):
-        random, dtype, drawn = _compare_random(claim, seed, one)
+        random, wide, drawn = _compare_random(claim, seed, one)
     checks = [
         *captured,
         _tensors_as_planned(graph, plan, slim),
@@ -84,11 +83,11 @@ def verify(
         return Verdict(tuple(checks))
     checks.append(layers_equal("layers equal the program", program, module, {}, compared))
     checks.append(layers_hold(slim, module))
-    layers = widened_layers(module, dtype) if dtype is torch.float64 else module
+    layers = widened_layers(module, wide) if wide else module
     # fused kernels are not counted on CPU; in float64 there are none for recurrent layers
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        checks.append(random_layers_equal(program, layers, drawn.cut, random, dtype))
-    checks.append(gradients_equal(claim, layers, drawn, seed, dtype, one))
+        checks.append(random_layers_equal(program, layers, drawn.cut, random, wide))
+    checks.append(gradients_equal(claim, layers, drawn, seed, wide, one))
     checks.append(_macs(graph, masks, counter.get_total_flops() // 2, random.batches))
     return Verdict(tuple(checks))
 
@@ -128,25 +127,21 @@ def guilty_groups(names: Sequence[str], fails: Callable[[Sequence[str]], bool]) 
 
 def _compare_random(
     claim: Claim, seed: int, sizes: Mapping[str, int], rounds: Sequence[int] = ROUNDS
-) -> tuple[Comparison, torch.dtype, Values]:
-    """On random tensors; in float64, or in the model's own dtype where an operator has no kernel for that."""
+) -> tuple[Comparison, torch.dtype | None, Values]:
+    """On random tensors; in float64, or in the model's own dtypes, None, where an operator has no kernel for that."""
     program = claim.graph.program
     torchs = all(operation.op.startswith("aten.") for operation in program.operations)
-    dtypes = [torch.float64] if torchs or _runs_widened(program) else []
-    for dtype in (*dtypes, coarsest_dtype(program)):
+    wides = [torch.float64] if torchs or _runs_widened(program) else []
+    for wide in (*wides, None):
         drawn, inputs = (
-            Values.of(claim, _randomised(program, seed, dtype)),
+            Values.of(claim, randomised(program.stored, seed, wide)),
             random_inputs(program, seed, sizes),
         )
         drawn = drawn.held() if program.parameter_count <= LARGEST else drawn
-        compared = compare_nodes("random parameters, every node", claim, drawn, inputs, dtype, rounds)
-        if compared.check.ran or (dtype is torch.float64 and _runs_widened(program)):
+        compared = compare_nodes("random parameters, every node", claim, drawn, inputs, wide, rounds)
+        if compared.check.ran or (wide and _runs_widened(program)):
             break
-    return compared, dtype, drawn
-
-
-def _randomised(program: Program, seed: int, dtype: torch.dtype) -> Lazy:
-    return randomised(program.stored, seed, dtype if dtype is torch.float64 else None)
+    return compared, wide, drawn
 
 
 def _runs_widened(program: Program) -> bool:
@@ -154,7 +149,7 @@ def _runs_widened(program: Program) -> bool:
     inputs = [in_dtype(leaf, torch.float64) for leaf in random_inputs(program, 0)]
     try:
         with torch.no_grad():
-            for _ in Run(program.graph, _randomised(program, 0, torch.float64), inputs, torch.float64):
+            for _ in Run(program.graph, randomised(program.stored, 0, torch.float64), inputs, torch.float64):
                 pass
     except NodeError:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.results.onnx_checks import _beyond_rounding
+from graphprune.cli.checks import Checks, check_files
+from graphprune.results.onnx_checks import _beyond_rounding, _runs_of
+from graphprune.verifying.rounding import layers_run
 
 
 class Growing(nn.Module):
@@ -40,13 +43,21 @@ def test_a_right_file_is_written(tmp_path: Path) -> None:
     assert len(checks) >= 4
     assert all(check["passed"] for check in checks)
     assert any("rounding alone moves the outputs by" in check["detail"] for check in checks)
+    files = Checks()
+    check_files(tmp_path / "slim", files, lambda _: None)
+    read = [row for row in files.rows if row["name"].startswith("onnxruntime")]
+    assert len(read) == 2
+    assert all(row["passed"] for row in read)
+    assert any("rounding alone moves the outputs by" in row["detail"] for row in read)
 
 
+@pytest.mark.parametrize("captured", [True, False])
 @pytest.mark.parametrize("steps", [0, 8])
-def test_a_wrong_file_is_found(steps: int) -> None:
+def test_a_wrong_file_is_found(steps: int, captured: bool) -> None:
     torch.manual_seed(0)
     program = gp.trace(Growing(steps), ROWS).program
-    judge = _beyond_rounding(program, program.tensors, 1e-3)
+    runs = _runs_of(program, program.tensors) if captured else partial(layers_run, program.model)
+    judge = _beyond_rounding(runs, 1e-3)
     with torch.no_grad():
         right = program.model(ROWS)
     wrong = right.clone()
