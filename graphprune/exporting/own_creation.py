@@ -79,7 +79,24 @@ def _split(call: Call, x: Any, size: Any, dim: int = 0) -> Any:
     return [call.op.Slice(x, start, end, axes) for start, end in pairwise(bounds)]
 
 
+def _each_repeated(call: Call, *args: Any, **kwargs: Any) -> Any:
+    """Every row so many times in turn. torch's library repeats whole rows where the number follows from sizes."""
+    given, op = call.bound(args, kwargs), call.op
+    x, repeats, dim = given["self"], given["repeats"], given["dim"]
+    if isinstance(repeats, int):
+        return None
+    rank = 1 if dim is None else len(x.shape)
+    x, dim = (op.Reshape(x, [-1]), 0) if dim is None else (x, dim % rank)
+    before, behind = (op.Constant(value_ints=[1] * ones) for ones in (dim + 1, rank - dim - 1))
+    repeated = op.Expand(
+        op.Unsqueeze(x, [dim + 1]), op.Concat(before, op.Reshape(repeats, [-1]), behind, axis=0)
+    )
+    sizes = op.Shape(x, start=0, end=dim), op.Constant(value_ints=[-1]), op.Shape(x, start=dim + 1)
+    return op.Reshape(repeated, op.Concat(*sizes, axis=0))
+
+
 CREATION: Mapping[Any, Row] = {
+    torch.ops.aten.repeat_interleave.self_int: _each_repeated,
     torch.ops.aten.eye.default: _eye,
     torch.ops.aten.eye.m: _eye,
     torch.ops.aten.linspace.default: _linspace,

@@ -78,6 +78,8 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "transposed line": lambda y: F.conv_transpose1d(y.flatten(2), torch.ones(4, 2, 3), stride=2),
     "integers and floats": lambda y: y * torch.arange(6) + (y > 0) * 2 + torch.arange(6) / 4,
     "compared": lambda y: (y > torch.arange(6)) & (y != 3) | (torch.arange(6) >= 2.5),
+    "each repeated": lambda y: y.repeat_interleave(len(y) + 1, 1) + y.repeat_interleave(len(y), 3).mean(),
+    "each of all repeated": lambda y: y.repeat_interleave(len(y)),
     "joined": lambda y: torch.cat([y, torch.arange(6).expand(len(y), 4, 1, 6)], 2),
     "wide": lambda y: y + torch.arange(6, dtype=torch.float64),
     "subtracted from": lambda y: 3 - y + torch.rsub(y, 2, alpha=3),
