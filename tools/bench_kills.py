@@ -3,14 +3,16 @@
     python tools/bench_kills.py --kills 200 --pairs 100       # goes on where it was stopped
     python tools/bench_kills.py --table                       # what was found so far
 
-Every trial has a number, from which the kind of run and the moment are drawn. A run is a process of its own, forked
-from one that has imported everything, and ended by SIGKILL. Then the result must be the old one or the new one, whole;
+Every trial has a number, from which the kind of run and the moment are drawn: half of the moments by the clock, half as
+a step on the disk, before which the run dies. A run is a process of its own, forked from one that has imported
+everything, and ended by SIGKILL. Then the result must be the old one or the new one, whole;
 and the same run once more must come to the new one, and leave nothing beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -46,6 +48,7 @@ def make():
     model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4))
     return model.eval(), torch.zeros(2, 6)
 """
+STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree")
 SETTINGS = gp.Tuning(epochs=3, save_every=1)
 BATCHES = 6
 
@@ -78,6 +81,15 @@ def state(place: Path) -> str:
         return digest(dict(gp.load(place).state_dict()))[:12] if whole else "a check has failed"
     except (OSError, ValueError, KeyError, gp.GraphpruneError) as error:
         return f"{type(error).__name__} {error}"
+
+
+@dataclass(frozen=True)
+class First:
+    """What a run of a kind takes that is not killed: seconds, and steps on the disk; and the results that it leaves."""
+
+    seconds: float
+    steps: int
+    states: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -170,6 +182,27 @@ def forked(run: Callable[[], None]) -> int:
         os._exit(code)
 
 
+def counted(folder: Path, at: Callable[[int], None]) -> None:
+    """Calls ``at`` with the number of every step on the disk that this process takes below a folder."""
+    steps = itertools.count(1)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if (
+            event in STEPS
+            and isinstance(arguments[0], str | Path)
+            and str(arguments[0]).startswith(str(folder))
+        ):
+            at(next(steps))
+
+    sys.addaudithook(hook)
+
+
+def dying(kind: Kind, folder: Path, last: int) -> None:
+    """The run, which kills itself before its step of that number."""
+    counted(folder, lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == last else None)
+    kind.run(folder)
+
+
 def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -181,15 +214,16 @@ def left(folder: Path, kind: Kind) -> list[str]:
     return sorted(name for name in (str(entry.relative_to(folder)) for entry in found) if name not in known)
 
 
-def killed(
-    kind: Kind, seconds: float, new: Mapping[str, str], chance: random.Random, folder: Path
-) -> dict[str, Any]:
+def killed(kind: Kind, first: First, chance: random.Random, folder: Path) -> dict[str, Any]:
     """A run that is killed, and the same run once more."""
     kind.prepare(folder)
-    old = {place: state(folder / place) for place in kind.places}
-    child = forked(lambda: kind.run(folder))
-    time.sleep(chance.uniform(0, seconds))
-    os.kill(child, signal.SIGKILL)
+    old, new = {place: state(folder / place) for place in kind.places}, first.states
+    if chance.random() < 0.5:
+        child = forked(partial(dying, kind, folder, chance.randint(1, first.steps)))
+    else:
+        child = forked(lambda: kind.run(folder))
+        time.sleep(chance.uniform(0, first.seconds))
+        os.kill(child, signal.SIGKILL)
     died = ended(child) == -signal.SIGKILL
     between = {place: state(folder / place) for place in kind.places}
     litter = left(folder, kind)
@@ -262,20 +296,28 @@ def trials(options: argparse.Namespace, folder: Path) -> None:
         name = list(known)[number % len(known)]
         if (name, number) not in done:
             chance, place = random.Random(f"{options.seed} {number}"), fresh(folder)
-            add(name, number, killed(known[name], first[name][0], first[name][1], chance, place))
+            add(name, number, killed(known[name], first[name], chance, place))
     for number in range(options.pairs):
         if ("two writers", number) not in done:
             chance, place = random.Random(f"{options.seed} pair {number}"), fresh(folder)
-            add("two writers", number, pair(known["save"], results, first["save"][0], chance, place))
+            add("two writers", number, pair(known["save"], results, first["save"].seconds, chance, place))
 
 
-def once(kind: Kind, folder: Path) -> tuple[float, dict[str, str]]:
-    """The seconds of a run that is not killed, and the states that it comes to."""
+def once(kind: Kind, folder: Path) -> First:
+    """A run that is not killed."""
     folder.mkdir(parents=True)
     kind.prepare(folder)
-    begin = time.perf_counter()
-    assert not ended(forked(lambda: kind.run(folder))), "a run fails that is not killed"
-    return time.perf_counter() - begin, {place: state(folder / place) for place in kind.places}
+    note, begin = folder.with_suffix(".steps"), time.perf_counter()
+
+    def run() -> None:
+        steps = [0]
+        counted(folder, lambda step: steps.__setitem__(0, step))
+        kind.run(folder)
+        note.write_text(str(steps[0]))
+
+    assert not ended(forked(run)), "a run fails that is not killed"
+    states = {place: state(folder / place) for place in kind.places}
+    return First(time.perf_counter() - begin, int(note.read_text()), states)
 
 
 def fresh(folder: Path) -> Path:
