@@ -22,6 +22,7 @@ ROOMS = {
     "scoring": ("ground", "capture", "axes", "calibration"),
     "planning": ("ground", "capture", "axes"),
     "rewriting": ("capture", "axes", "planning"),
+    "slicing": ("ground", "capture", "exporting", "importing", "axes", "planning", "rewriting"),
     "lossless": ("capture", "axes", "planning"),
     "verifying": ("ground", "capture", "axes", "planning"),
     "laws": ("ground", "capture", "axes", "planning", "rewriting", "verifying"),

@@ -61,7 +61,7 @@ class Constants:
         return name if name in self._arrays or self._outer is None else self._outer.source(name)
 
     def tensor(self, name: str, attribute: str, node: Node) -> Tensor:
-        """The tensor of a constant: a parameter where it holds several floats that are no running statistics.
+        """The tensor of a constant: a parameter where it has floats along a dimension that are no running statistics.
 
         Args:
             attribute: what the node that reads it calls it.
@@ -79,7 +79,7 @@ class Constants:
             except TypeError as error:
                 raise node.refusal(f"{source} is of the type {self._arrays[source].dtype.name}") from error
             statistics = attribute.startswith("running_")
-            trained = tensor.is_floating_point() and tensor.numel() > 1 and not statistics
+            trained = tensor.is_floating_point() and tensor.dim() > 0 and not statistics
             self._tensors[source] = nn.Parameter(tensor) if trained else tensor
         return self._tensors[source]
 

@@ -19,11 +19,11 @@ from graphprune.importing.signature import Input, read_signature
 from graphprune.importing.step import Step
 from graphprune.importing.values import as_tensor
 
-__all__ = ["Graph", "OnnxModule", "module_of"]
+__all__ = ["Graph", "OnnxModule", "Turn", "module_of"]
 
 
 @dataclass(frozen=True)
-class _Turn:
+class Turn:
     """A node's module in its turn: what it is given, and the values that nobody reads afterwards."""
 
     step: Step
@@ -47,14 +47,14 @@ class Graph(nn.Module):
         held = self.constants.names
         self.inputs = tuple(item.name for item in proto.input if item.name not in held)
         self.outputs = tuple(item.name for item in proto.output)
-        self._turns: list[_Turn] = []
+        self.turns: list[Turn] = []
         nodes = [node for node in proto.node if not set(node.output) <= held]
         last = _last_reads(nodes, {*self.outputs, *held})
         for node, path, gone in zip(nodes, node_paths(nodes), last, strict=True):
             step = self._step(read_node(node, path, opsets), opsets)
             self._place(path, step)
             given = tuple("" if place in step.held else name for place, name in enumerate(node.input))
-            self._turns.append(_Turn(step, given, tuple(node.output), gone))
+            self.turns.append(Turn(step, given, tuple(node.output), gone))
 
     def _step(self, node: Node, opsets: Mapping[str, int]) -> Step:
         known = self.constants
@@ -78,19 +78,24 @@ class Graph(nn.Module):
     @property
     def steps(self) -> list[Step]:
         """The nodes' modules in order."""
-        return [turn.step for turn in self._turns]
+        return [turn.step for turn in self.turns]
 
     def bound(self, scope: Mapping[str, Any]) -> Body:
         """The graph as a function of its inputs, with the values of the graph around."""
         return lambda given: self.run({**scope, **dict(zip(self.inputs, given, strict=True))})
 
-    def run(self, values: dict[str, Any]) -> list[Any]:
+    def values(self, given: dict[str, Any], every: bool = True) -> dict[str, Any]:
+        """Values by name, added to those that are given: of every node, or those that the outputs are made of."""
+        for turn in self.turns:
+            results = turn.step([given.get(name) if name else None for name in turn.given], given)
+            given.update(zip(turn.outputs, results, strict=False))
+            for name in () if every else turn.last:
+                given.pop(name, None)
+        return given
+
+    def run(self, given: dict[str, Any]) -> list[Any]:
         """The outputs, of values by name."""
-        for turn in self._turns:
-            results = turn.step([values.get(name) if name else None for name in turn.given], values)
-            values.update(zip(turn.outputs, results, strict=False))
-            for name in turn.last:
-                values.pop(name, None)
+        values = self.values(given, every=False)
         return [values[name] if name in values else self._constant(name) for name in self.outputs]
 
     def _constant(self, name: str) -> Any:

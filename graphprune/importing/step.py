@@ -50,7 +50,7 @@ class Step(nn.Module):
         Args:
             scope: all values by name, which graphs of the node's own may read.
         """
-        args = [self._constant(place) if place in self.held else item for place, item in enumerate(given)]
+        args = self.arguments(given)
         try:
             result = self._result(args, scope)
         except GraphpruneError:
@@ -60,6 +60,10 @@ class Step(nn.Module):
             why = f"it does not run on tensors of the shapes {shapes}: {first_line(error, 200)}"
             raise self.node.refusal(why, "check the shapes of the inputs") from error
         return result if isinstance(result, tuple) else (result,)
+
+    def arguments(self, given: Sequence[Any]) -> list[Any]:
+        """The node's inputs, its constants among them."""
+        return [self._constant(place) if place in self.held else item for place, item in enumerate(given)]
 
     def _constant(self, place: int) -> Any:
         item = self.held[place]

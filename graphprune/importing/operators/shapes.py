@@ -21,7 +21,7 @@ Counts = Sequence[int]
 def _reshape(node: Node, x: Tensor, shape: Counts) -> Tensor:
     """A 0 stands for the size that the input has there, unless ``allowzero`` says that it is meant."""
     if not node["allowzero"]:
-        shape = [x.shape[dim] if type(size) is int and size == 0 else size for dim, size in enumerate(shape)]
+        shape = [x.shape[dim] if plain(size) == 0 else size for dim, size in enumerate(shape)]
     return x.reshape(list(shape))
 
 

@@ -1,0 +1,192 @@
+"""What a node says in numbers of its own: sizes, counts and positions of dimensions that were cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from graphprune.axes.terms import Term
+from graphprune.importing.step import Step
+from graphprune.importing.values import Numbers
+from graphprune.planning.masks import Masks
+
+__all__ = ["LITERALS", "Changes", "Literal", "Site", "marked"]
+
+
+class Literal(int):
+    """A whole number of the file that remembers where it stands, and what it was there."""
+
+    source: str
+    place: int
+    original: int
+
+    def __new__(cls, value: int, source: str, place: int, original: int) -> Literal:
+        made = int.__new__(cls, value)
+        made.source, made.place, made.original = source, place, original
+        return made
+
+
+def _said(item: Any) -> int:
+    """What the file says."""
+    return item.original if isinstance(item, Literal) else int(item)
+
+
+def marked(numbers: Numbers, source: str) -> Numbers:
+    """The numbers of a constant, each with its place; truth values and floats as they are."""
+    flat = [
+        Literal(item, source, place, item) if type(item) is int else item
+        for place, item in enumerate(numbers.array.flat)
+    ]
+    array = np.empty(len(flat), dtype=object)
+    array[:] = flat
+    return Numbers(array.reshape(numbers.array.shape), numbers.dtype, numbers.stored, numbers.sized)
+
+
+@dataclass
+class Changes:
+    """What a node asks for: numbers of constants by source and place, and attributes."""
+
+    numbers: dict[tuple[str, int], int]
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node of the cut file, about to run.
+
+    Args:
+        args: its inputs, cut.
+        sizes: for each output the dimensions that are cut, with their old and new sizes.
+        term: the axis of a dimension of its first input; None where it is not known.
+        rank: the number of dimensions of its first output.
+    """
+
+    step: Step
+    args: Sequence[Any]
+    sizes: Sequence[Mapping[int, tuple[int, int]]]
+    term: Callable[[int], Term | None]
+    masks: Masks
+    rank: int
+
+    def number(self, place: int, index: int, given: Any, wanted: int, changes: Changes) -> None:
+        """Asks for another number in a constant.
+
+        Raises:
+            RefusalError: it is computed.
+        """
+        if int(given) == wanted:
+            return
+        if not isinstance(given, Literal):
+            raise self.step.node.refusal(f"its input {place} computes {given}, and {wanted} is needed")
+        changes.numbers[given.source, given.place] = wanted
+
+
+def _shape(place: int) -> Callable[[Site, Changes], None]:
+    """The shape of the output as an input; 0 and -1 in it stand for what is there."""
+
+    def fit(site: Site, changes: Changes) -> None:
+        given = site.args[place] if place < len(site.args) else None
+        if not isinstance(given, Numbers):
+            return
+        items = given.array.tolist()
+        for dim, (old, new) in site.sizes[0].items():
+            index = dim - (site.rank - len(items))
+            if index >= 0 and _said(items[index]) == old:
+                site.number(place, index, items[index], new, changes)
+
+    return fit
+
+
+def _group(site: Site, changes: Changes) -> None:
+    """As many groups as the weight's part of the channels goes into the channels."""
+    x, weight, node = site.args[0], site.args[1], site.step.node
+    channels = x.shape[1]
+    if node.operator == "ConvTranspose":
+        old, channels = site.sizes[0].get(1, (0, 0))
+        if not old:
+            return
+    if channels // weight.shape[1] != node["group"]:
+        changes.attributes["group"] = channels // weight.shape[1]
+
+
+def _hidden(site: Site, changes: Changes) -> None:
+    size = site.args[2].shape[2]
+    if site.step.node["hidden_size"] not in (None, size):
+        changes.attributes["hidden_size"] = size
+
+
+def _split(site: Site, changes: Changes) -> None:
+    axis, node = site.step.node["axis"] % site.rank, site.step.node
+    cut = {index: dims[axis] for index, dims in enumerate(site.sizes) if axis in dims}
+    if len(site.args) > 1 and isinstance(site.args[1], Numbers):
+        items = site.args[1].array.tolist()
+        for index, (_, new) in cut.items():
+            site.number(1, index, items[index], new, changes)
+    elif node["split"]:
+        sizes = [cut[index][1] if index in cut else size for index, size in enumerate(node["split"])]
+        if sizes != list(node["split"]):
+            changes.attributes["split"] = sizes
+    elif len({new for _, new in cut.values()}) > 1 or (cut and len(cut) < len(site.sizes)):
+        raise node.refusal("its parts were equal, and are not when cut")
+
+
+def _slice(site: Site, changes: Changes) -> None:
+    """Positions are counted among what is left."""
+    node = site.step.node
+    given = [item.array.tolist() if isinstance(item, Numbers) else None for item in site.args[1:]]
+    starts, ends, axes, steps = [*given, None, None, None, None][:4]
+    by_input = starts is not None
+    lists: list[list[Any]] = [starts or list(node["starts"]), ends or list(node["ends"])]
+    along = axes or (None if by_input else node["axes"]) or range(len(lists[0]))
+    moved = [list(items) for items in lists]
+    for index, axis in enumerate(along):
+        term = site.term(int(axis))
+        if term is None or not site.masks.touches(term):
+            continue
+        if steps is not None and int(steps[index]) != 1:
+            raise node.refusal(f"it takes steps of {int(steps[index])} along an axis that is cut")
+        for place, items in enumerate(lists):
+            moved[place][index] = _moved(term, _said(items[index]), site.masks)
+            if by_input:
+                site.number(1 + place, index, items[index], moved[place][index], changes)
+    if not by_input and moved != lists:
+        changes.attributes.update(starts=moved[0], ends=moved[1])
+
+
+def _moved(term: Term, place: int, masks: Masks) -> int:
+    """A position counted from the same end as before, among what is left."""
+    size = term.size
+    if place >= size or place < -size:
+        return place
+    mask, fibre = masks.opened(term)
+    kept: Tensor = mask if fibre is None else mask[0]
+    at = place + size if place < 0 else place
+    before = int(kept[:at].sum())
+    return before if place >= 0 else before - int(kept.sum())
+
+
+def _groups_of_norm(site: Site, changes: Changes) -> None:
+    term = site.term(1)
+    if term is not None and site.masks.touches(term):
+        raise site.step.node.refusal("groups of a norm are not cut in files yet")
+
+
+LITERALS: Mapping[str, Callable[[Site, Changes], None]] = {
+    "ConstantOfShape": _shape(0),
+    "Conv": _group,
+    "ConvInteger": _group,
+    "ConvTranspose": _group,
+    "Expand": _shape(1),
+    "GRU": _hidden,
+    "GroupNormalization": _groups_of_norm,
+    "LSTM": _hidden,
+    "RNN": _hidden,
+    "Reshape": _shape(1),
+    "Resize": _shape(3),
+    "Slice": _slice,
+    "Split": _split,
+}
