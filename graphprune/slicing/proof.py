@@ -64,9 +64,9 @@ def _compared(
     except Exception as error:  # onnxruntime's errors have no common base class
         raise VerificationError(f"the cut file does not run: {first_line(error, 300)}", REPORT) from error
     for name, result in zip(names, results, strict=True):
-        error = _error(values[match[name].name], result)
-        if not error <= LIMIT:
-            raise VerificationError(f"the cut file differs at {name} by {error:.1e}", REPORT)
+        off = _error(values[match[name].name], result)
+        if not off <= LIMIT:
+            raise VerificationError(f"the cut file differs at {name} by {off:.1e}", REPORT)
     return len(names)
 
 

@@ -111,7 +111,7 @@ def test_a_wrong_number_is_found(graph: Any, monkeypatch: pytest.MonkeyPatch, pl
         return made
 
     monkeypatch.setattr(proof, "with_tensors", wrong)
-    with pytest.raises(gp.VerificationError, match="the cut file (differs at|does not run)"):
+    with pytest.raises(gp.VerificationError, match=r"the cut file (differs at|does not run)"):
         proved(graph, plan_of(graph))
 
 
