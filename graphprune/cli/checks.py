@@ -184,8 +184,7 @@ def _check_onnx(path: Path, files: Files, checks: Checks) -> None:
 def _run_checker(path: Path) -> None:
     import onnx
 
-    if not path.is_file():
-        raise InputError("there is no model.onnx")
+    exporting.check_received(path)
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:  # the checker's errors have no common base class

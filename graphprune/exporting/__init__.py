@@ -11,6 +11,7 @@ from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.number_types import finite, floating_dtypes, in_dtype, named_dtype
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
 from graphprune.exporting.parity import BATCHES, Parity, parity, samples
+from graphprune.exporting.received import check_received
 from graphprune.exporting.runtime import (
     Latency,
     NodeTime,
@@ -33,6 +34,7 @@ __all__ = [
     "OnnxFile",
     "OnnxProgram",
     "Parity",
+    "check_received",
     "ensure_writable",
     "export_onnx",
     "fastest",
