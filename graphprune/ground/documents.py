@@ -180,12 +180,16 @@ def _check_bounds(found: Any, bits: int) -> None:
             if isinstance(item, str):
                 if _CONTROL.search(item):
                     raise ValueError(f"a control character in {item[:40]!r}")
-            elif isinstance(item, int | float) and not abs(item) < 2**bits:
+            elif isinstance(item, int | float) and not _in_range(item, bits):
                 raise ValueError(f"the number {str(item)[:20]} is out of range")
         level = [child for item in level for child in _children(item)]
         if not level:
             return
     raise ValueError(f"more than {DEPTH} levels")
+
+
+def _in_range(number: float, bits: int) -> bool:
+    return math.isfinite(number) if isinstance(number, float) else number.bit_length() <= bits
 
 
 def _children(item: Any) -> Iterable[Any]:

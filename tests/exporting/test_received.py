@@ -77,14 +77,14 @@ def nested(levels: int) -> Callable[[Path], Any]:
 
 
 def doubling(count: int, cycle: bool = False) -> Callable[[Path], Any]:
-    """Each function calls the next one four times."""
+    """Each function calls the next one four times; of a cycle, once."""
 
     def make(_: Path) -> Any:
         functions = []
         for place in range(count):
             last = place == count - 1
             name, domain = ("Relu", "") if last and not cycle else (f"f{(place + 1) % count}", "own")
-            nodes = [helper.make_node(name, ["x"], ["y"], domain=domain) for _ in range(4)]
+            nodes = [helper.make_node(name, ["x"], ["y"], domain=domain)] * (1 if cycle else 4)
             functions.append(
                 helper.make_function("own", f"f{place}", ["x"], ["y"], nodes, [helper.make_opsetid("", 20)])
             )

@@ -49,6 +49,7 @@ def test_plain_json_is_read(text: str) -> None:
         ("[-Infinity]", "-Infinity is no number"),
         ("[1e999]", "inf is out of range"),
         (str(2**63), "out of range"),
+        (str(-(2**63) - 1), "out of range"),
         ("9" * 5000, "4300 digits"),
         ('{"a": 1, "b": 2, "a": 3}', "'a' stands there twice"),
         ('["\\u001b[2J"]', "a control character"),
