@@ -139,6 +139,7 @@ def _child(numbers: Sequence[int], seed: int, base: Path, pipe: int) -> None:
     os.dup2(null, 1)
     os.dup2(null, 2)
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     soft = int(_status("VmData")) * 1024 + MEMORY
     resource.setrlimit(resource.RLIMIT_DATA, (soft, soft))
