@@ -112,11 +112,11 @@ def parse_toml(text: str) -> dict[str, Any]:
     """The table that a TOML text says.
 
     Raises:
-        InputError: it is not TOML, or as `parse_json`.
+        InputError: it is not TOML, or as `parse_json`; numbers are bounded by the options that they are for.
     """
     import tomlkit
 
-    found: dict[str, Any] = _parsed("TOML", lambda: tomlkit.parse(text).unwrap())
+    found: dict[str, Any] = _parsed("TOML", lambda: tomlkit.parse(text).unwrap(), None)
     return found
 
 
@@ -157,7 +157,7 @@ def _adapter(schema: type) -> Any:
     return TypeAdapter(schema)
 
 
-def _parsed(kind: str, parse: Callable[[], Any], bits: int = 63) -> Any:
+def _parsed(kind: str, parse: Callable[[], Any], bits: int | None) -> Any:
     try:
         found = parse()
         _check_bounds(found, bits)
@@ -168,7 +168,7 @@ def _parsed(kind: str, parse: Callable[[], Any], bits: int = 63) -> Any:
         raise InputError(f"it is not {kind}: {first_line(error, 120)}") from error
 
 
-def _check_bounds(found: Any, bits: int) -> None:
+def _check_bounds(found: Any, bits: int | None) -> None:
     """Level by level, since what is deep would exhaust whatever goes down into it.
 
     Raises:
@@ -188,7 +188,9 @@ def _check_bounds(found: Any, bits: int) -> None:
     raise ValueError(f"more than {DEPTH} levels")
 
 
-def _in_range(number: float, bits: int) -> bool:
+def _in_range(number: float, bits: int | None) -> bool:
+    if bits is None:
+        return True
     return math.isfinite(number) if isinstance(number, float) else number.bit_length() <= bits
 
 

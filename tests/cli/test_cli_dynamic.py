@@ -70,7 +70,7 @@ def test_a_result_of_fixed_sizes_repeats_and_proves_itself(
     assert "input (2, 6)\n" in done.stdout
     assert tomlkit.parse((first / "shrink.toml").read_text())["dynamic"] == ["none"]
     assert json.loads((first / "plan.json").read_text())["request"]["dynamic"] == "none"
-    done = run("shrink", "--config", first / "shrink.toml", "-o", again)
+    done = run("shrink", "--config", first / "shrink.toml", "--trust", "-o", again)
     assert done.exit_code == 0, done.output
     assert (again / "plan.json").read_text() == (first / "plan.json").read_text()
     done = run("verify", first, "--model", f"{net}:with_inputs")
@@ -80,6 +80,6 @@ def test_a_result_of_fixed_sizes_repeats_and_proves_itself(
 def test_names_in_a_file(refused: Callable[..., str], net: Path, tmp_path: Path) -> None:
     config = tmp_path / "wish.toml"
     config.write_text(f'model = "{net}:with_inputs"\nmacs = 0.5\ndynamic = ["input:2=width"]\n')
-    assert refused("shrink", "--config", config, "--dry-run") == (
+    assert refused("shrink", "--config", config, "--trust", "--dry-run") == (
         "dynamic names dimension 2 of input, which has 2 — give 0 to 1"
     )

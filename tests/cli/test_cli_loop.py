@@ -65,7 +65,7 @@ def test_two_rounds(run: Callable[..., Any], tmp_path: Path) -> None:
         (("--lossless", "--tune", "zoo:digits"), "--tune goes with a budget that is met"),
         (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "speed=3"), "--tuning 'speed=3' is no setting"),
         (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "lr=fast"), "lr=fast does not fit"),
-        (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "epochs=0"), "epochs=0 is out of range"),
+        (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "epochs=0"), "epochs=0 is not a positive"),
         (("--macs", 0.5, "--tune", "zoo:nothing"), "the zoo has no data 'nothing'"),
     ],
 )
