@@ -278,7 +278,9 @@ def test_inputs_that_are_none(inputs, said: str) -> None:
 
 @pytest.mark.parametrize("model", [lambda x: x, nn.Linear, None, "resnet18"])
 def test_what_is_not_a_module(model) -> None:
-    with pytest.raises(gp.InputError, match=r"is not a torch\.nn\.Module|is no model — give a torch\.nn\.Module"):
+    with pytest.raises(
+        gp.InputError, match=r"is not a torch\.nn\.Module|is no model — give a torch\.nn\.Module"
+    ):
         gp.shrink(model, ROWS, ratio=0.5)
 
 
