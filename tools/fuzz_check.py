@@ -209,8 +209,8 @@ def dependence(wide: nn.Module, inputs: Any, masked: Masked, kept: Any, model: M
     tensors = dict(wide.named_parameters())
     text = "\n".join(model.steps.values())
     with torch.no_grad():
-        for name, tensor in tensors.items():
-            tensor.mul_(masks[name])
+        for name, tensor in (*tensors.items(), *wide.named_buffers()):  # means of batch norms too
+            tensor.copy_(tensor * masks[name])
         compare("zeroed weights", masked.outputs, tree_leaves(wide(*copied(inputs))))
         for name in [name for name in tensors if name in kept][:8]:
             layer = name.split(".")[0]

@@ -54,7 +54,7 @@ class Checks:
             yield
         except GraphpruneError as error:
             self.add(name, False, error.message)
-        except (Exception, MemoryError) as error:
+        except Exception as error:
             self.add(name, False, f"{type(error).__name__}: {first_line(error, 200)}")
 
     def passed(self, name: str, run: Callable[[], Any]) -> Any:

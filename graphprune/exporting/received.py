@@ -17,8 +17,8 @@ NODES = 200_000  # of all graphs, with what functions of the file stand for
 DEPTH = 16  # of graphs in each other, and of functions that call others
 
 
-def check_received(path: Path) -> None:
-    """Refuses an ONNX file that is no file, does not hold what it says, or reads outside of its folder.
+def check_received(path: Path) -> Any:
+    """The onnx.ModelProto of a file, without its external data, unless it does not hold what it says.
 
     Raises:
         InputError: it is none, has too many nodes or levels, its tensors have other sizes than their data, or external
@@ -37,6 +37,7 @@ def check_received(path: Path) -> None:
     for graph, _ in _graphs(model):
         for tensor in _tensors(graph):
             _check_tensor(tensor, path.parent)
+    return model
 
 
 def _graphs(model: Any) -> Iterator[tuple[Any, int]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,11 +20,12 @@ from graphprune.planning.region import narrowed
 from graphprune.rewriting import rewrite
 from graphprune.slicing.matching import Match, match_values, randomised, run_program
 from graphprune.slicing.slice import sliced, sources_of, with_tensors
+from graphprune.verifying.differences import TOLERANCE, relative_error
 
 __all__ = ["LIMIT", "proved"]
 
 REPORT = "nothing was written; please report the file"
-LIMIT = 1e-4  # relative to the largest value of a tensor, in float32
+LIMIT = TOLERANCE[torch.float32]
 
 
 def proved(graph: DependencyGraph, plan: Plan, seed: int = 1) -> tuple[Any, int]:
@@ -64,7 +64,7 @@ def _compared(
     except Exception as error:  # onnxruntime's errors have no common base class
         raise VerificationError(f"the cut file does not run: {first_line(error, 300)}", REPORT) from error
     for name, result in zip(names, results, strict=True):
-        off = _error(values[match[name].name], result)
+        off = relative_error(values[match[name].name], torch.from_numpy(result))
         if not off <= LIMIT:
             raise VerificationError(f"the cut file differs at {name} by {off:.1e}", REPORT)
     return len(names)
@@ -78,13 +78,3 @@ def _observed(model: Any, match: Match) -> list[str]:
     made = [name for node in model.graph.node for name in node.output if name in match]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made if name not in outputs)
     return made
-
-
-def _error(value: Tensor, result: np.ndarray[Any, Any]) -> float:
-    if tuple(value.shape) != result.shape:
-        return float("inf")
-    wanted, found = value.double(), torch.from_numpy(result).double()
-    same = (wanted == found) | (wanted.isnan() & found.isnan())
-    difference = torch.where(same, torch.zeros_like(wanted), (wanted - found).abs())
-    scale = wanted.abs().nan_to_num(posinf=0.0).max() if wanted.numel() else torch.tensor(1.0)
-    return float(difference.max() / scale.clamp_min(1e-30)) if wanted.numel() else 0.0

@@ -67,9 +67,7 @@ def refuses(program: Program, sizes: Sizes) -> bool:
             _run_conditions(program, sizes, guards, device)
         except InputError:
             return True
-        except (
-            Exception
-        ):  # whatever an operator raises: without data the next run tells, then whoever compares
+        except Exception:  # without data the next run tells, then whoever compares
             continue
         break
     return False

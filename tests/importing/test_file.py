@@ -35,19 +35,19 @@ def test_external_data_outside_the_folder_are_not_read(tmp_path: Path) -> None:
     path = inner / "model.onnx"
     onnx.save(model(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     (inner / "weights.bin").rename(tmp_path / "weights.bin")
-    refused(path, "which is not there")
+    refused(path, "which is no file")
     (inner / "weights.bin").symlink_to(tmp_path / "weights.bin")
-    refused(path, "outside its folder")
+    refused(path, "outside of its folder")
     text = path.read_bytes().replace(b"weights.bin", b"../weights.")
     path.write_bytes(text)
-    refused(path, "outside its folder")
+    refused(path, "outside of its folder")
 
 
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    refused(path, "there is no file")
+    refused(path, "there is no model.onnx")
     path.write_text("no model")
-    refused(path, "is no ONNX file")
+    refused(path, "it is no ONNX file")
     path.write_bytes(b"")
     refused(path, "holds no graph")
 

@@ -43,6 +43,16 @@ def test_random_models_are_exact(tool: ModuleType, shard: int) -> None:
     assert sum(line["outcome"] == "exact" for line in drawn) > 0.7 * len(drawn)
 
 
+@pytest.mark.parametrize("seed", [26, 373])
+def test_a_batch_norm_makes_no_zero_of_zero(tool: ModuleType, seed: int) -> None:
+    """These have one without weights, whose mean stays where the unit before it is zero."""
+    from fuzz_draw import draw
+
+    model = draw(seed)
+    assert "affine=False" in model.source
+    assert tool.judged(model, 10**9).outcome == "exact"
+
+
 @dataclass
 class Case:
     """A random model that is shrunk without a fault."""
