@@ -24,6 +24,8 @@ def read_model(path: str | Path) -> Any:
     import onnx.inliner
 
     place = Path(path)
+    if not place.exists():
+        raise InputError(f"there is no file {place}", "check the path of the ONNX file")
     try:
         model = check_received(place)
     except InputError as error:
