@@ -21,6 +21,7 @@ from graphprune.exporting.conversion import convert
 from graphprune.exporting.fixed_dtypes import with_fixed_dtypes
 from graphprune.exporting.initializers import Names, replace_initializers
 from graphprune.exporting.layer_times import name_nodes, note_layers
+from graphprune.exporting.optimising import optimise
 from graphprune.exporting.refusals import UNKNOWN, quiet
 from graphprune.exporting.translation import translate
 from graphprune.ground.errors import ExportError, first_line
@@ -100,14 +101,14 @@ class OnnxProgram:
             ExportError: a tensor that the model reads cannot be replaced, or the file does not pass ONNX's checker.
         """
         with quiet(), torch.no_grad():
-            draft = torch.onnx.ONNXProgram(self.model.clone(), None)
+            draft = self.model.clone()
             if tensors is not None:
-                replace_initializers(draft.model.graph, self.names, tensors)
-            note_layers(draft.model.graph)
-            draft.optimize()
-            _tidy(draft.model)
+                replace_initializers(draft.graph, self.names, tensors)
+            note_layers(draft.graph)
+            draft = optimise(draft)
+            _tidy(draft)
             with writing(path):
-                draft.save(path)
+                torch.onnx.ONNXProgram(draft, None).save(path)
             del draft  # checking loads the file
             return replace(check_file(path, self.sizes), fixed=self.fixed)
 

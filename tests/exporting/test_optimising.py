@@ -1,0 +1,78 @@
+"""The optimiser's rules, tried only where they can begin, give what they give when tried everywhere."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from onnxscript import rewriter
+from torch import Tensor, nn
+
+from graphprune.capture import capture
+from graphprune.exporting import optimising
+from graphprune.exporting.onnx_file import OnnxProgram
+
+
+class Halves(nn.Module):
+    """Two halves of the last dimension, which a rule for two nodes joins, and what other rules look for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.linear = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(F.relu(self.norm(self.conv(F.pad(x, (1, 1, 1, 1)))))).mean((2, 3))
+        for _ in range(3):
+            y = self.linear(y)
+            y = torch.cat((y[:, 4:].tanh(), y[:, :4] + 0), -1).clamp(min=-1).clamp(max=1).reshape(-1, 4, 2)
+            y = y.transpose(1, 2).transpose(1, 2).reshape(-1, 8)
+        return y
+
+
+@pytest.fixture(scope="module")
+def program() -> OnnxProgram:
+    torch.manual_seed(0)
+    return OnnxProgram.of(capture(Halves().eval(), torch.randn(2, 3, 8, 8)))
+
+
+def test_the_same_file_comes_of_it(
+    program: OnnxProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = rewriter._DEFAULT_REWRITE_RULES
+    program.write(tmp_path / "rooted.onnx")
+    assert rewriter._DEFAULT_REWRITE_RULES is rules
+    monkeypatch.setattr(optimising, "_rooted_rules", nullcontext)
+    program.write(tmp_path / "everywhere.onnx")
+    assert (tmp_path / "rooted.onnx").read_bytes() == (tmp_path / "everywhere.onnx").read_bytes()
+
+
+def test_a_rule_is_not_tried_where_it_cannot_begin(
+    program: OnnxProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[object, object]] = []
+
+    def match(self: object, model: object, graph: object, node: object, **options: object) -> object:
+        tried.append((self.root, node.op_identifier()))  # type: ignore[attr-defined]
+        return own(self, model, graph, node, **options)
+
+    matcher = type(rewriter._DEFAULT_REWRITE_RULES[0]._matcher)
+    own = matcher.match
+    monkeypatch.setattr(
+        matcher, "root", property(lambda self: self.pattern.output_nodes[0].op_identifier()), raising=False
+    )
+    monkeypatch.setattr(matcher, "match", match)
+    program.write(tmp_path / "model.onnx")
+    assert len(tried) > 20
+    assert all(root in (None, found) for root, found in tried)
+
+
+def test_another_version_of_the_library_runs_as_it_is(
+    program: OnnxProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.write(tmp_path / "rooted.onnx")
+    monkeypatch.setattr(optimising, "_rules", lambda: rewriter._elsewhere)
+    program.write(tmp_path / "model.onnx")
+    assert (tmp_path / "rooted.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
