@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import process_time
@@ -13,25 +13,18 @@ from typing import Any
 import torch
 from fuzz_files import check_files
 from fuzz_model import Model, widened
+from fuzz_oracle import Finding, compare, copied, masked_original, oracle, said, tolerance_of
 from fuzz_simple import simple_layers
-from fuzz_tape import Masked, Unknown, masks_of, play
+from fuzz_sizes import other_batch, other_size
+from fuzz_tape import Masked, masks_of
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import graphprune as gp
 
-__all__ = ["TOLERANCE", "Finding", "Record", "check", "oracle"]
+__all__ = ["Record", "check"]
 
-TOLERANCE = 1e-8  # relative to the largest value, in float64
 RATIOS = (0.3, 0.5, 0.5, 0.6)
-
-
-class Finding(Exception):
-    """A fault of a slim model: its kind, and what was seen."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind, self.text = kind, text
 
 
 @dataclass
@@ -110,46 +103,15 @@ def judge(model: Model, module: nn.Module, result: gp.Result, record: Record) ->
         slim = widened(copy.deepcopy(result.model))
         returned = slim(*copied(inputs))
     except Exception as error:
-        flags["uncastable"] = _said(error)
+        flags["uncastable"] = said(error)
         equal = _equal_in_float32(module, result, model)
         raise Finding("exact" if equal else "wrong", "in float32 alone") from error
-    masked = oracle(wide, inputs, returned, kept)
-    gradients(masked, slim, returned, kept, flags)
+    masked = oracle(wide, inputs, returned, result)
+    gradients(masked, slim, returned, kept, flags, max(1e-6, 10 * tolerance_of(wide)))
     dependence(wide, inputs, masked, kept, model)
     other_batch(model, wide, slim, result, flags)
     other_size(model, wide, slim, result, flags)
     trains(module, result.model, model.example(), flags)
-
-
-def oracle(
-    wide: nn.Module, inputs: Sequence[Tensor], returned: Any, kept: Mapping[str, Mapping[int, Tensor]]
-) -> Masked:
-    """The masked original, which what a slim model has ``returned`` must equal."""
-    masked = play(wide, inputs, kept)
-    # a parametrised weight is stored as it was computed, in float32
-    computed = any("parametrizations" in name for name, _ in wide.named_parameters())
-    found = [leaf for leaf in tree_leaves(returned) if isinstance(leaf, Tensor)]
-    compare("outputs", masked.outputs, found, 1e-5 if computed else TOLERANCE)
-    return masked
-
-
-def compare(
-    what: str, expected: Sequence[Tensor], given: Sequence[Tensor], tolerance: float = TOLERANCE
-) -> None:
-    shapes = [tuple(item.shape) for item in expected], [tuple(item.shape) for item in given]
-    if shapes[0] != shapes[1]:
-        raise Finding("wrong", f"{what}: shapes {shapes[1]}, not {shapes[0]}")
-    for place, (one, other) in enumerate(zip(expected, given, strict=True)):
-        one, other = one.detach().double(), other.detach().double()
-        same = (one == other) | (one.isnan() & other.isnan())  # such as the slope of a root at 0
-        scale = float(one[one.isfinite()].abs().max()) if one.isfinite().any() else 0.0
-        error = 0.0 if same.all() else float((one - other)[~same].abs().max())
-        if not error <= tolerance * max(scale, 1e-3):
-            raise Finding("wrong", f"{what} {place}: {error:.1e} of {scale:.1e}")
-
-
-def copied(inputs: Sequence[Tensor]) -> list[Tensor]:
-    return [item.clone() for item in inputs]
 
 
 def sliced(module: nn.Module, result: gp.Result) -> None:
@@ -165,7 +127,9 @@ def sliced(module: nn.Module, result: gp.Result) -> None:
             raise Finding("wrong", f"{name} is not the original's at the kept places")
 
 
-def gradients(masked: Masked, slim: nn.Module, returned: Any, kept: Any, flags: dict[str, str]) -> None:
+def gradients(
+    masked: Masked, slim: nn.Module, returned: Any, kept: Any, flags: dict[str, str], tolerance: float
+) -> None:
     """Those of the slim model are the masked original's at the kept places."""
     found = [leaf for leaf in tree_leaves(returned) if isinstance(leaf, Tensor)]
     pairs = [(a, b) for a, b in zip(masked.outputs, found, strict=True) if a.requires_grad]
@@ -180,7 +144,7 @@ def gradients(masked: Masked, slim: nn.Module, returned: Any, kept: Any, flags: 
     try:
         sum((b * w).sum() for (_, b), w in zip(pairs, weights, strict=True)).backward()
     except Exception as error:
-        flags["untrainable"] = _said(error)
+        flags["untrainable"] = said(error)
         return
     for name, parameter in slim.named_parameters():
         if name not in masked.tensors:
@@ -191,7 +155,7 @@ def gradients(masked: Masked, slim: nn.Module, returned: Any, kept: Any, flags: 
             part = part.index_select(dim, indices)
         own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         try:
-            compare(f"gradient of {name}", [part], [own], 1e-6)
+            compare(f"gradient of {name}", [part], [own], tolerance)
         except Finding as finding:
             flags["untrainable"] = finding.text
             return
@@ -222,52 +186,6 @@ def dependence(wide: nn.Module, inputs: Any, masked: Masked, kept: Any, model: M
             tensors[name].copy_(before)
 
 
-def other_batch(
-    model: Model, wide: nn.Module, slim: nn.Module, result: gp.Result, flags: dict[str, str]
-) -> None:
-    for batch in (model.batch + 3, 1):
-        inputs = [widened(item) for item in model.example(batch, seed=2)]
-        try:
-            with torch.no_grad():
-                returned = slim(*copied(inputs))
-        except Exception as error:
-            if _runs(wide, inputs):
-                flags["batch fixed"] = f"{batch}: {_said(error)}"
-            continue
-        if batch > 1:
-            oracle(wide, inputs, returned, result.plan.kept)
-
-
-def _runs(module: nn.Module, inputs: Sequence[Tensor]) -> bool:
-    try:
-        with torch.no_grad():
-            module(*copied(inputs))
-    except (RuntimeError, ValueError, IndexError, AssertionError):
-        return False
-    return True
-
-
-def other_size(model: Model, wide: nn.Module, slim: nn.Module, result: gp.Result, flags: Any) -> None:
-    """One other dimension of an input is larger: where the original takes it, the slim model does."""
-    drawn, inputs = random.Random(model.seed), [widened(item) for item in model.example(seed=3)]
-    places = [(at, dim) for at, item in enumerate(inputs) for dim in range(1, item.dim())]
-    at, dim = drawn.choice(places)
-    more = drawn.choice((2, inputs[at].shape[dim]))
-    index = torch.arange(inputs[at].shape[dim] + more) % inputs[at].shape[dim]
-    inputs[at] = inputs[at].index_select(dim, index)
-    try:
-        masked = play(wide, inputs, result.plan.kept)
-    except (RuntimeError, ValueError, IndexError, AssertionError, Unknown):
-        return
-    try:
-        with torch.no_grad():
-            returned = slim(*copied(inputs))
-    except Exception as error:
-        flags["size fixed"] = f"x{at}[{dim}] + {more}: {_said(error)}"
-        return
-    compare(f"outputs at x{at}[{dim}] + {more}", masked.outputs, tree_leaves(returned))
-
-
 def trains(module: nn.Module, slim: nn.Module, inputs: Sequence[Tensor], flags: dict[str, str]) -> None:
     """Where the original takes a step in training mode, the slim model does."""
     own = next((item.dtype for item in module.parameters()), torch.float32)
@@ -279,23 +197,19 @@ def trains(module: nn.Module, slim: nn.Module, inputs: Sequence[Tensor], flags: 
             sum(leaf.float().square().mean() for leaf in leaves).backward()
         except Exception as error:
             if net.__class__ is not module.__class__:
-                flags["untrainable"] = f"training mode: {_said(error)}"
+                flags["untrainable"] = f"training mode: {said(error)}"
             return
 
 
 def _equal_in_float32(module: nn.Module, result: gp.Result, model: Model) -> bool:
     inputs = model.example(seed=1)
-    masked = play(widened(copy.deepcopy(module)), [widened(item) for item in inputs], result.plan.kept)
+    masked = masked_original(widened(copy.deepcopy(module)), [widened(item) for item in inputs], result)
     try:
         returned = tree_leaves(result.model(*copied(inputs)))
     except Exception as error:
-        raise Finding("crash", f"the slim model does not run: {_said(error)}") from error
+        raise Finding("crash", f"the slim model does not run: {said(error)}") from error
     try:
         compare("outputs", masked.outputs, returned, 1e-3)
     except Finding:
         return False
     return True
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:300]

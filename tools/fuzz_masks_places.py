@@ -75,11 +75,18 @@ def _window(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
     """Pooling and resizing of images: channels keep their places."""
     x, m = args[0], masks[0]
     value = func(*args, **kwargs)
+    outer = tree_leaves(value)[0].shape
     count = next(number for number in (1, 2, 3) if f"{number}d" in str(func))
-    dims = list(range(x.dim() - count, x.dim()))
+    sizes = args[1] if isinstance(args[1], list | tuple) else [args[1]] * count
+    by_size = "adaptive" in str(func) or "upsample" in str(func)  # else they are those of the window
+    dims = [
+        dim
+        for dim, size in zip(range(x.dim() - count, x.dim()), sizes, strict=True)
+        if outer[dim] != x.shape[dim] or not (by_size or size == 1)  # where all else stays where it is
+    ]
     if not even(m, dims):
         raise Unknown(f"{func} of images with holes")
-    own = m.amax(dims, keepdim=True)
+    own = m.amax(dims, keepdim=True) if dims else m
     mask = tree_map_only(Tensor, lambda leaf: own.expand(leaf.shape).contiguous(), value)
     found = tree_map_only(Tensor, lambda leaf: zeroed(leaf, own.expand(leaf.shape)), value)
     return Held(found, mask, all(map(torch.equal, tree_leaves(found), tree_leaves(value))))
@@ -95,8 +102,18 @@ def _unfolded(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held
 
 
 def _indexed(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
-    """Values are moved from places that integers say, which the twin is moved from too."""
-    return Held(func(*args, **kwargs), func(masks[0], *args[1:], **named))
+    """Values are moved from places that integers say, which the twin is moved from too; and places may be removed."""
+    value, mask = func(*args, **kwargs), func(masks[0], *args[1:], **named)
+    places = [leaf for leaf in tree_leaves(masks[1:]) if isinstance(leaf, Tensor)]
+    if all(bool(twin.all()) for twin in places):
+        return Held(value, mask)
+    if len(places) > 1 or places[0].dim() != 1 or "embedding" in str(func):
+        raise Unknown(f"{func} at removed places")
+    before = (
+        args[1] if isinstance(args[1], int) else next(at for at, one in enumerate(args[1]) if one is not None)
+    )
+    own = places[0].reshape(-1, *[1] * (value.dim() - 1 - before % value.dim()))
+    return Held(zeroed(value, mask * own), mask * own, False)
 
 
 def _gather(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:

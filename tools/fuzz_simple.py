@@ -28,25 +28,23 @@ ENDS, PASSES, AVERAGED, OTHER = "ends", "passes", "averaged", "other"
 
 def simple_layers(model: Model, module: nn.Module) -> list[str]:
     """Names of the layers whose outputs can surely be pruned."""
-    text = "\n".join(model.steps.values())
     found = []
     for name, layer in module.named_children():
         if not isinstance(layer, (*CONVOLUTIONS, nn.Linear)) or getattr(layer, "groups", 1) > 1:
             continue
-        tied = sum(f"self.{name}" in line for line in model.layers.values()) > 1
-        parametrised = hasattr(layer, "parametrizations")
-        if (
-            tied
-            or parametrised
-            or len(re.findall(rf"self\.{name}\b", text)) != 1
-            or layer.weight.shape[0] < 2
-        ):
+        if hasattr(layer, "parametrizations") or not _used_once(model, name) or layer.weight.shape[0] < 2:
             continue
         dim = -1 if isinstance(layer, nn.Linear) else 1
         statement = next(line for line in model.steps.values() if re.search(rf"self\.{name}\b", line))
         if "\n" not in statement and _Flow(model, module, dim).begins(statement, name):
             found.append(name)
     return found
+
+
+def _used_once(model: Model, name: str) -> bool:
+    """Whether a layer is called once, and its tensors are no other's and are not read beside it."""
+    lines = [*model.steps.values(), *model.layers.values()]
+    return len(re.findall(rf"self\.{name}\b", "\n".join(lines))) == 2  # where it is made, and where it is called
 
 
 class _Flow:
@@ -107,7 +105,8 @@ class _Flow:
         if flows and all(flow == ENDS for flow in flows):
             return ENDS
         if inner.startswith("self.") and flows == [PASSES] and len(node.args) == 1:
-            return self._layer(self.module.get_submodule(inner[5:]))
+            path = inner.removeprefix("self.")
+            return self._layer(self.module.get_submodule(path)) if _used_once(self.model, path) else OTHER
         if flows == [PASSES] and func.attr in FUNCTIONS and inner.split(".")[0] in ("F", "torch"):
             return PASSES
         receiver = self._of(func.value)

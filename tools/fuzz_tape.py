@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 __all__ = ["Masked", "Tape", "Unknown", "masks_of"]
 
 Kept = Mapping[str, Mapping[int, Tensor]]
+Literals = Sequence[tuple[Tensor, Mapping[int, Tensor]]]  # tensors that the user's code makes of numbers
 
 
 class Tape(TorchDispatchMode):
@@ -64,13 +65,17 @@ def masks_of(module: nn.Module, kept: Kept) -> dict[str, Tensor]:
     """Name of every parameter and buffer → ones where it is kept."""
     masks = {}
     for name, tensor in _tensors(module).items():
-        mask = torch.ones(tensor.shape, dtype=torch.float64)
-        for dim, indices in kept.get(name, {}).items():
-            part = torch.zeros(tensor.shape[dim], dtype=torch.float64)
-            part[indices] = 1
-            mask *= part.reshape([-1 if at == dim else 1 for at in range(tensor.dim())])
-        masks[name] = mask
+        masks[name] = _mask(tensor, kept.get(name, {}))
     return masks
+
+
+def _mask(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    mask = torch.ones(tensor.shape, dtype=torch.float64)
+    for dim, indices in kept.items():
+        part = torch.zeros(tensor.shape[dim], dtype=torch.float64)
+        part[indices] = 1
+        mask *= part.reshape([-1 if at == dim else 1 for at in range(tensor.dim())])
+    return mask
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -78,8 +83,8 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return dict([*module.named_parameters(), *module.named_buffers()])
 
 
-def play(module: nn.Module, inputs: Sequence[Tensor], kept: Kept) -> Masked:
-    """The masked run of ``module`` on ``inputs``.
+def play(module: nn.Module, inputs: Sequence[Tensor], kept: Kept, literals: Literals = ()) -> Masked:
+    """The masked run of ``module`` on ``inputs``; of ``literals`` some elements are removed too.
 
     Raises:
         Unknown: an operator has no definition for removed elements.
@@ -99,7 +104,7 @@ def play(module: nn.Module, inputs: Sequence[Tensor], kept: Kept) -> Masked:
             value = value.requires_grad_()
         tensors[name] = value
         known[id(tensor)] = (value, masks[name])
-    run = _Run(known, {id(item) for item in given})
+    run = _Run(known, {id(item) for item in given}, literals)
     for func, args, kwargs, result in tape.notes:
         run.step(func, args, kwargs, result)
     outputs = [run.value(leaf) for leaf in tree_leaves(returned) if isinstance(leaf, Tensor)]
@@ -107,15 +112,24 @@ def play(module: nn.Module, inputs: Sequence[Tensor], kept: Kept) -> Masked:
 
 
 class _Run:
-    def __init__(self, known: dict[int, tuple[Tensor, Tensor]], given: set[int]) -> None:
-        self.known = known
+    def __init__(
+        self, known: dict[int, tuple[Tensor, Tensor]], given: set[int], literals: Literals = ()
+    ) -> None:
+        self.known, self.literals = known, literals
         self.stored = {*known} - given  # tensors of the module, and what is made of them alone
         self.plain = True
 
     def pair(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
         if id(tensor) not in self.known:  # an input or a literal
-            self.known[id(tensor)] = (tensor.detach(), torch.ones(tensor.shape, dtype=torch.float64))
+            self.known[id(tensor)] = (tensor.detach(), self._literal_mask(tensor))
         return self.known[id(tensor)]
+
+    def _literal_mask(self, tensor: Tensor) -> Tensor:
+        """By what it holds, since it has no name in the module."""
+        masks = [_mask(tensor, kept) for literal, kept in self.literals if torch.equal(literal, tensor)]
+        if any(not torch.equal(mask, masks[0]) for mask in masks):
+            raise Unknown("two equal literals of which not the same is removed")
+        return masks[0] if masks else torch.ones(tensor.shape, dtype=torch.float64)
 
     def value(self, tensor: Tensor) -> Tensor:
         return self.pair(tensor)[0]

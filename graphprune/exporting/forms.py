@@ -70,7 +70,7 @@ def value_forms(program: Program) -> dict[fx.Node, Any]:
 def _form(values: Sequence[Any], names: Mapping[tuple[int, ...], str]) -> Any:
     first = values[0]
     if isinstance(first, tuple | list):
-        return [_form(items, names) for items in zip(*values, strict=True)]
+        return [_form(items, names) for items in zip(*values, strict=False)]  # pieces that there always are
     if not isinstance(first, Tensor):
         same = all(type(value) is type(first) and value == first for value in values)
         return first if same or type(first) not in _NUMBERS else Form(_NUMBERS[type(first)], ())

@@ -79,6 +79,18 @@ def _split(call: Call, x: Any, size: Any, dim: int = 0) -> Any:
     return [call.op.Slice(x, start, end, axes) for start, end in pairwise(bounds)]
 
 
+def _chunks(call: Call, x: Any, chunks: int, dim: int = 0) -> Any:
+    """Fewer pieces than were asked for, where one more would be empty: torch's library makes that one too."""
+    if not isinstance(call.form, list) or len(call.form) == chunks:
+        return None
+    sizes = [piece.sizes[dim] for piece in call.form]
+    return call.aten("split_with_sizes.default", x, sizes, dim) if all(map(_fixed, sizes)) else None
+
+
+def _fixed(size: Any) -> bool:
+    return isinstance(size, int)
+
+
 def _each_repeated(call: Call, *args: Any, **kwargs: Any) -> Any:
     """Every row so many times in turn. torch's library repeats whole rows where the number follows from sizes."""
     given, op = call.bound(args, kwargs), call.op
@@ -103,4 +115,5 @@ CREATION: Mapping[Any, Row] = {
     torch.ops.aten.one_hot.default: _one_hot,
     torch.ops.aten.roll.default: _rolled,
     torch.ops.aten.split.Tensor: _split,
+    torch.ops.aten.chunk.default: _chunks,
 }

@@ -153,8 +153,12 @@ class Regions:
         return self._known[known]
 
     def _value(self, name: str) -> str:
-        value = self._graph.program.values.get(name)  # the item of a tuple has the name of its getitem, too
-        return "" if value is None else value.name
+        values = self._graph.program.values  # the item of a tuple has the name of its getitem, too
+        node, _, place = name.rpartition(".")
+        if name not in values and place.isdigit():
+            # a dimension that is longer than at capture is split into more pieces: each is kept like the last one known
+            name = next((f"{node}.{n}" for n in range(int(place), -1, -1) if f"{node}.{n}" in values), name)
+        return values[name].name if name in values else ""
 
 
 def actual_batches(program: Program, inputs: list[Any]) -> dict[int, int]:

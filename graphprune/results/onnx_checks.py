@@ -26,7 +26,7 @@ from graphprune.verifying import Check, calm
 from graphprune.verifying.nodes import coarsest_dtype, output_run, outputs_of
 from graphprune.verifying.reference import NodeError, Run
 from graphprune.verifying.rounding import Again, error_beyond_rounding, layers_run
-from graphprune.verifying.samples import refuses
+from graphprune.verifying.samples import model_runs, refuses
 from graphprune.verifying.tensors import Lazy, in_dtype
 
 __all__ = ["ONNX_TOLERANCE", "compare_saved", "write_checked"]
@@ -65,7 +65,7 @@ def write_checked(
     Raises:
         ExportError: the model cannot be exported, or onnxruntime cannot run it.
     """
-    sizes = [at for at in (*BATCHES, *program.tried) if not refuses(program, at)]
+    sizes = [at for at in (*BATCHES, *program.tried) if not refuses(program, at) and model_runs(program, model, at)]
     written_as, module = exporting.in_dtype(program, dtype), model
     if written_as is not program:
         module = _cast(raise_program(written_as), model)

@@ -39,7 +39,7 @@ from graphprune.verifying.captured import LARGEST, Both
 from graphprune.verifying.differences import TOLERANCE
 from graphprune.verifying.nodes import Claim, Values, coarsest_dtype, outputs_of, restricted
 from graphprune.verifying.reference import Reference
-from graphprune.verifying.samples import Sizes, random_inputs
+from graphprune.verifying.samples import Sizes, random_inputs, refuses
 from graphprune.verifying.tensors import converted, in_dtype
 from graphprune.verifying.verdict import Check
 
@@ -126,7 +126,11 @@ def gradients_equal(
             continue
         try:
             given = run.slim()
-            return compared(NAME, run.program, expected, given, run.slim, limit)
+            check = compared(NAME, run.program, expected, given, run.slim, limit)
+            # PyTorch's batch norm differentiates one image wrongly where the gradient that comes in is transposed
+            two = {**at, "batch": 2}
+            again = not check.passed and at.get("batch") == 1 and not refuses(program, two)
+            return gradients_equal(claim, layers, values, seed, wide, two) if again else check
         except FAILURES as error:
             if why := _own_reason(run, at):
                 return not_compared(NAME, limit, f"the model cannot be differentiated: {why}")

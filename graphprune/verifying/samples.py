@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from graphprune.capture.execution import Execution
 from graphprune.capture.export import runs
@@ -19,7 +19,7 @@ from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
 from graphprune.verifying.tensors import drawn_like, is_inexact
 
-__all__ = ["Sizes", "checked_sizes", "distinct", "random_inputs", "refuses", "shown"]
+__all__ = ["Sizes", "checked_sizes", "distinct", "model_runs", "random_inputs", "refuses", "shown"]
 
 Sizes = Mapping[str, int]
 
@@ -42,16 +42,16 @@ def checked_sizes(program: Program) -> tuple[Sizes, Sizes]:
     one = program.one_example
     three = {"batch": 3} if program.dynamic_batch else {}
     small = min(program.tried, key=lambda sizes: prod(sizes.values()), default=three)
-    first, second = ({} if refuses(program, at) or not _runs(program, at) else at for at in (one, small))
+    first, second = ({} if refuses(program, at) or not model_runs(program, program.model, at) else at for at in (one, small))
     return first, second
 
 
-def _runs(program: Program, sizes: Sizes) -> bool:
+def model_runs(program: Program, model: nn.Module | None, sizes: Sizes) -> bool:
     """Whether the model runs at ``sizes``, which capture tried without values; True where there is no model."""
     unchecked = any(operation.family in _UNCHECKED for operation in program.operations)
-    if program.model is None or not sizes or not unchecked:
+    if model is None or not sizes or not unchecked:
         return True
-    return runs(program.model, program.call_of(random_inputs(program, 0, sizes)))
+    return runs(model, program.call_of(random_inputs(program, 0, sizes)))
 
 
 def distinct(every: Sequence[Sizes]) -> list[Sizes]:

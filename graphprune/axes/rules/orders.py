@@ -15,10 +15,20 @@ _BY_SIZE = "it is moved as far as the sizes of the inputs say"
 
 def reorder(call: Call, axis: Axis, result: Axis, order: Sequence[int]) -> None:
     """Position p of ``result`` is position ``order[p]`` of ``axis``; of what is pinned none is left out anyway."""
+    _same_units(call, axis)
     if call.equations.pinned(axis) or call.equations.pinned(result):
         call.pin((axis, result), "it is put into another order")
     else:
         call.unify(result, call.equations.permuted(axis, order))
+
+
+def _same_units(call: Call, axis: Axis) -> None:
+    """All positions of ``axis`` keep the same units of the other axes.
+
+    An axis that is pinned later counts as one that was never put into another order, since none of its positions goes.
+    But what was chosen for the first of them would then be looked for at another.
+    """
+    call.across.extend((other, axis) for other in call["self"].dims)
 
 
 def chosen(call: Call, axis: Axis, result: Axis, positions: Operand) -> bool:
@@ -34,6 +44,7 @@ def chosen(call: Call, axis: Axis, result: Axis, positions: Operand) -> bool:
         call.pin((known, positions.dims[0]), "one vector says positions of several dimensions")
     if known.size != axis.size or call.equations.pinned(axis):
         return False
+    _same_units(call, axis)
     call.unify(known, axis)  # the numbers are counted anew in one way only
     rest = sorted(set(range(axis.size)) - set(order))
     part, _ = call.equations.cut(call.equations.permuted(axis, [*order, *rest]), len(order))

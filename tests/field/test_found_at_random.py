@@ -1,0 +1,127 @@
+"""What random models found, each as the smallest model of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import graphprune as gp
+
+
+class Through(nn.Module):
+    """Three heads of eight between two layers; the middle does something with them."""
+
+    def __init__(self, middle: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.i, self.o, self.middle = nn.Linear(12, 24), nn.Linear(24, 4), middle
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.middle(self.i(x).view(x.shape[0], -1, 3, 8))
+        return self.o(y.flatten(2)), y.sum((1, 3))  # the heads are an output: none of them may go
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        lambda y: y.flip(2),
+        lambda y: y.flip(2, 3),
+        lambda y: torch.rot90(y, 2, (1, 2)),
+        lambda y: y[:, :, [2, 0, 1]],
+        lambda y: y.index_select(2, torch.tensor([1, 2, 0])),
+    ],
+)
+def test_heads_in_another_order_keep_the_same_units(middle: Callable[[Tensor], Tensor]) -> None:
+    graph = gp.trace(Through(middle), torch.randn(2, 5, 12))
+    assert [group.fibre for group in graph.groups] == [None]
+    assert gp.shrink(graph, ratio=0.5, importance="random").model.i.weight.shape == (12, 12)
+
+
+class Pieces(nn.Module):
+    """Cut along a size that varies, into more pieces the longer it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x).relu().split(4, 3)[1])
+
+
+def test_there_may_be_more_pieces_than_at_capture(tmp_path: Path) -> None:
+    model = Pieces().eval()
+    result = gp.shrink(model, torch.randn(2, 3, 8, 8), ratio=0.5, importance="random")
+    assert "width" in {at.name for at in result.graph.program.dimensions}
+    result.save(tmp_path / "slim", latency=False)
+    x = torch.randn(2, 3, 8, 18)
+    expected = gp.load(tmp_path / "slim")(x).detach()
+    found = _run(tmp_path / "slim" / "model.onnx", x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result.model(x).detach(), expected)
+
+
+def _run(path: Path, x: Tensor) -> Tensor:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+
+
+class Rows(nn.Module):
+    """Reads rows by number, of an image that must have so many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(4, 16, 1), nn.Conv2d(16, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x).relu())[:, :, [6, 0, 7, 1]]
+
+
+class Chunks(nn.Module):
+    """Four pieces are asked for, of six rows there are three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.o = nn.Conv2d(4, 16, 1), nn.Conv2d(16, 8, 1), nn.Linear(96, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *_, last = self.b(self.a(x).relu()).chunk(4, 2)
+        return self.o((first * last).flatten(1))
+
+
+@pytest.mark.parametrize(("model", "rows"), [(Rows(), 8), (Chunks(), 6)])
+def test_a_file_is_written_where_smaller_sizes_do_not_run(
+    model: nn.Module, rows: int, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    result = gp.shrink(model.eval(), torch.randn(2, 4, rows, 6), ratio=0.5, importance="random")
+    result.save(tmp_path / "slim", latency=False)
+    assert not [str(warning.message) for warning in recwarn if "onnx" in str(warning.message)]
+    x = torch.randn(3, 4, rows, 6)
+    found = _run(tmp_path / "slim" / "model.onnx", x)
+    torch.testing.assert_close(found, result.model(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+class Transposed(nn.Module):
+    """PyTorch differentiates a norm over the channels of one image wrongly where they come last afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.o = (
+            nn.Conv2d(3, 8, 3),
+            nn.InstanceNorm2d(8, affine=True),
+            nn.Linear(288, 5),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x)).flatten(2).transpose(1, 2)
+        return self.o(F.relu(y).reshape(x.shape[0], -1))
+
+
+def test_gradients_of_one_image_are_not_taken_for_those_of_the_model() -> None:
+    result = gp.shrink(Transposed().eval(), torch.randn(4, 3, 8, 8), ratio=0.5, importance="random")
+    assert result.verdict.passed
+    assert result.model.conv.weight.shape[0] == 4
