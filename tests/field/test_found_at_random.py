@@ -125,3 +125,19 @@ def test_gradients_of_one_image_are_not_taken_for_those_of_the_model() -> None:
     result = gp.shrink(Transposed().eval(), torch.randn(4, 3, 8, 8), ratio=0.5, importance="random")
     assert result.verdict.passed
     assert result.model.conv.weight.shape[0] == 4
+
+
+class Whole(nn.Module):
+    """A slice of everything, whose sizes a decision of PyTorch's own code reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i, self.norm, self.o = nn.Conv1d(4, 8, 1), nn.GroupNorm(2, 8), nn.Conv1d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.o(self.norm(self.i(x)[:, 0:]))
+
+
+def test_a_decision_may_be_on_the_sizes_of_a_slice_of_everything() -> None:
+    result = gp.shrink(Whole().eval(), torch.randn(3, 4, 16), ratio=0.5, importance="random")
+    assert result.model(torch.randn(2, 4, 9)).shape == (2, 4, 9)
