@@ -177,11 +177,33 @@ class Structures:
         return self.sum((head, rest_before)), self.sum((rest_after, tail))
 
     def split(self, axis: Axis, outer_size: int) -> tuple[Axis, Axis]:
-        """``axis`` (an atom or a sum) as the product ``(outer inner)`` with ``outer`` of ``outer_size``."""
+        """``axis`` as the product ``(outer inner)`` with ``outer`` of ``outer_size``."""
         node = self._opened(axis)
+        if node.kind == "product":
+            return self._regrouped(node, outer_size)
         inner = self.atom(node.size // outer_size)
         outer = self._split_segments(node, inner) if node.kind == "sum" else self.atom(outer_size)
         return self._divide(node, "product", (outer, inner))
+
+    def _regrouped(self, node: Axis, outer_size: int) -> _Pair:
+        """The factors of a product as two products; the one in which the border falls is split.
+
+        Where the border falls across a factor, as in (3 4) with an outer part of 6, nothing may be removed.
+        """
+        outer, inner, left = list[Axis](), self._factors(node), outer_size
+        while left > 1:
+            factor, *inner = inner
+            if factor.size > left and factor.size % left == 0:
+                factor, rest = self.split(factor, left)
+                inner.insert(0, rest)
+            if left % factor.size:
+                parts = self.atom(outer_size), self.atom(node.size // outer_size)
+                for axis in (node, *parts):
+                    self.pin(axis, self._conflict())
+                return parts
+            outer.append(factor)
+            left //= factor.size
+        return self.product(outer), self.product(inner)
 
     def _divide(self, node: Axis, kind: str, parts: _Pair) -> _Pair:
         """Makes ``node``, which every equation goes on to know, a structure of ``parts``.

@@ -4,16 +4,17 @@ The optimiser tries each of its forty rules on every node. One that looks for tw
 the first, then reads the whole graph each time, which is quadratic: of a graph of 4,000 nodes most of the time of an
 export. A rule whose first node is of another operator cannot match, and this is known without looking further.
 
-What is used is private to onnxscript: ``rewriter._DEFAULT_REWRITE_RULES``, of a rule ``_target_pattern`` and
-``_matcher``. Where a version lacks any of them, its optimiser runs as it is.
+What is used is private to onnxscript: ``rewriter._DEFAULT_REWRITE_RULES`` and a rule's ``_target_pattern``. Where a
+version lacks any of them, its optimiser runs as it is.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from typing import Any
 
 import torch
@@ -29,20 +30,6 @@ def optimise(model: Any) -> Any:
     return draft.model
 
 
-class _Rooted:
-    """What matches a rule to a node, if the node is of the operator that the rule begins with."""
-
-    def __init__(self, matcher: Any, root: Any) -> None:
-        from onnxscript.rewriter import MatchResult
-
-        self.matcher, self.root, self.result = matcher, root, MatchResult
-
-    def match(self, model: Any, graph: Any, node: Any, **options: Any) -> Any:
-        if node.op_identifier() != self.root:
-            return self.result().fail("it begins with another operator")
-        return self.matcher.match(model, graph, node, **options)
-
-
 @cache
 def _rules() -> tuple[Any, ...]:
     from onnxscript import rewriter
@@ -51,13 +38,34 @@ def _rules() -> tuple[Any, ...]:
 
 
 def _rooted(rule: Any) -> Any:
-    """A copy of the rule that looks at its first operator first."""
+    """A copy of the rule that looks at its first operator first, and names what it makes as nothing is named."""
     root = rule._target_pattern.output_nodes[0].op_identifier()
-    if root is None:  # the rule says which operators it may be by other means
-        return rule
+
+    def try_rewrite(model: Any, graph: Any, node: Any, **options: Any) -> Any:
+        if (
+            root is not None and node.op_identifier() != root
+        ):  # without one, the rule says what it begins with elsewhere
+            return None
+        made = rule.try_rewrite(model, graph, node, **options)
+        for value in made.new_initializers if made else ():
+            value.name = _fresh(value.name, graph.initializers, made.match.nodes)
+        return made
+
     rooted = copy.copy(rule)
-    rooted._matcher = _Rooted(rule._matcher, root)
+    rooted.try_rewrite = try_rewrite
     return rooted
+
+
+def _fresh(name: str, known: Mapping[str, Any], replaced: Container[Any]) -> str:
+    """The name, or one like it where an initializer has it that others than the ``replaced`` nodes read.
+
+    Bounds that are folded into a Clip are called after its input, which may be that of several.
+    """
+
+    def taken(name: str) -> bool:
+        return name in known and any(user.node not in replaced for user in known[name].uses())
+
+    return next(new for n in count() if not taken(new := f"{name}_{n}" if n else name))
 
 
 @contextmanager

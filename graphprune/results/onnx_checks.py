@@ -65,7 +65,9 @@ def write_checked(
     Raises:
         ExportError: the model cannot be exported, or onnxruntime cannot run it.
     """
-    sizes = [at for at in (*BATCHES, *program.tried) if not refuses(program, at) and model_runs(program, model, at)]
+    sizes = [
+        at for at in (*BATCHES, *program.tried) if not refuses(program, at) and model_runs(program, model, at)
+    ]
     written_as, module = exporting.in_dtype(program, dtype), model
     if written_as is not program:
         module = _cast(raise_program(written_as), model)

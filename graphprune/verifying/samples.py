@@ -42,7 +42,10 @@ def checked_sizes(program: Program) -> tuple[Sizes, Sizes]:
     one = program.one_example
     three = {"batch": 3} if program.dynamic_batch else {}
     small = min(program.tried, key=lambda sizes: prod(sizes.values()), default=three)
-    first, second = ({} if refuses(program, at) or not model_runs(program, program.model, at) else at for at in (one, small))
+    first, second = (
+        {} if refuses(program, at) or not model_runs(program, program.model, at) else at
+        for at in (one, small)
+    )
     return first, second
 
 

@@ -383,3 +383,21 @@ def test_what_is_not_to_be_divided_may_be_cut_by_a_rule() -> None:
     batch = equations.atom(1009)
     first, rest = equations.cut(batch, 1)
     assert (first.size, rest.size) == (1, 1008)
+
+
+def test_an_axis_that_is_divided_while_it_stands_on_both_sides() -> None:
+    """(four two) = (two four): the four is (two x) first, and then what is left of it meets the x."""
+    equations = Equations()
+    four, two = equations.atom(4), equations.atom(2)
+    equations.unify(equations.product((four, two)), equations.product((two, four)))
+    first, second = (str(equations.solve(axis)) for axis in (four, two))
+    assert (first, second) == ("(a0:2 a0:2)", "a0:2")
+
+
+def test_a_sum_that_is_cut_while_it_stands_on_both_sides() -> None:
+    equations = Equations()
+    five, two = equations.atom(5), equations.atom(2)
+    equations.unify(equations.sum((five, two)), equations.sum((two, five)))
+    whole = equations.sum((five, two)), equations.sum((two, five))
+    assert str(equations.solve(whole[0])) == str(equations.solve(whole[1]))
+    assert str(equations.solve(two)).count("+") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from onnxruntime import InferenceSession
 from onnxscript import rewriter
 from torch import Tensor, nn
 
@@ -76,3 +77,27 @@ def test_another_version_of_the_library_runs_as_it_is(
     monkeypatch.setattr(optimising, "_rules", lambda: rewriter._elsewhere)
     program.write(tmp_path / "model.onnx")
     assert (tmp_path / "rooted.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
+
+
+class Clamps(nn.Module):
+    """One value within several bounds, each held in buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        for n in range(3):
+            self.register_buffer(f"least{n}", torch.tensor(-0.1 * (n + 1)))
+            self.register_buffer(f"most{n}", torch.tensor(0.1 * (n + 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        clamps = [y.clamp(getattr(self, f"least{n}"), getattr(self, f"most{n}")) for n in range(3)]
+        return torch.cat(clamps, -1)
+
+
+def test_several_bounds_of_one_value_have_names_of_their_own(tmp_path: Path) -> None:
+    model, x = Clamps().eval(), torch.randn(4, 8)
+    OnnxProgram.of(capture(model, x)).write(tmp_path / "model.onnx")
+    session = InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
+    torch.testing.assert_close(found, model(x).detach())

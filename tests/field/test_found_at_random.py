@@ -141,3 +141,20 @@ class Whole(nn.Module):
 def test_a_decision_may_be_on_the_sizes_of_a_slice_of_everything() -> None:
     result = gp.shrink(Whole().eval(), torch.randn(3, 4, 16), ratio=0.5, importance="random")
     assert result.model(torch.randn(2, 4, 9)).shape == (2, 4, 9)
+
+
+class Shuffled(nn.Module):
+    """Channels meet themselves shuffled: (four two) = (two four), so that all of them are one axis three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i, self.o = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.i(x)
+        return self.o(y + y.unflatten(1, (4, 2)).transpose(1, 2).flatten(1, 2))
+
+
+def test_channels_that_meet_themselves_shuffled() -> None:
+    result = gp.shrink(Shuffled().eval(), torch.randn(2, 3, 6, 6), ratio=0.5, importance="random")
+    assert result.model.i.weight.shape[0] == 1  # of each of the three factors one of two
