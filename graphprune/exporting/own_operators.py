@@ -17,6 +17,7 @@ from graphprune.exporting.own_creation import CREATION
 from graphprune.exporting.own_order import ORDER
 from graphprune.exporting.own_pooling import POOLING
 from graphprune.exporting.own_recurrent import RECURRENT
+from graphprune.exporting.own_resizing import RESIZING
 from graphprune.exporting.own_sizes import SIZES
 from graphprune.exporting.promotion import cast
 
@@ -237,6 +238,7 @@ OWN: Mapping[Any, Row] = {
     **CREATION,
     **ORDER,
     **RECURRENT,
+    **RESIZING,
     torch.ops.aten.batch_norm.default: _batch_norm,
     **{getattr(torch.ops.aten.to, name): _to for name in ("dtype", "dtype_layout", "device", "other")},
     torch.ops.aten.diff.default: _differences,

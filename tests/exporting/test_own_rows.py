@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,37 @@ def test_sizes_of_recurrent_layers_are_those_of_a_run(
     sizes, values = found
     assert [form.seen[0] for form in sizes] == [tuple(value.shape) for value in values]
     assert [form.dtype for form in sizes] == [value.dtype for value in values]
+
+
+class Resized(nn.Module):
+    """A table as large as the input; twice the input, and one; half of it."""
+
+    def __init__(self, dims: int, **options: object) -> None:
+        super().__init__()
+        self.dims, self.options = dims, options
+        self.table = nn.Parameter(torch.randn(1, 3, *(5, 6, 7)[:dims]))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        size = x.shape[2:]
+        resize = partial(nn.functional.interpolate, **self.options)
+        larger, smaller = ([s * 2 + 1 for s in size], [(s + 1) // 2 for s in size])
+        return [
+            x + resize(self.table, size=size),
+            resize(x, size=larger),
+            resize(x, size=smaller),
+            resize(x, 1),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("dims", "options"),
+    [
+        (1, {"mode": "linear"}),
+        (1, {"mode": "linear", "align_corners": True}),
+        (1, {"mode": "nearest-exact"}),
+        (2, {"mode": "nearest-exact"}),
+        (3, {"mode": "nearest-exact"}),
+    ],
+)
+def test_images_of_a_size_that_varies(dims: int, options: dict[str, object], tmp_path: Path) -> None:
+    check(Resized(dims, **options), torch.randn(2, 3, *(9, 10, 11)[:dims]), tmp_path / "model.onnx")
