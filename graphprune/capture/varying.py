@@ -144,8 +144,8 @@ class Varying:
             ran = _joint(self.trial, tried)
             if ran is None or ran[0].calls != ran[1].calls:
                 continue
-            # neighbours may both go another way, as those of a multiple do
-            if _LEVELS[level] is not _near or ran[0].calls == self._traced().calls:
+            # both may go another way, as neighbours of a multiple do, and what is larger than a window
+            if _LEVELS[level] in (_as_is, _below) or ran[0].calls == self._traced().calls:
                 shapes = (ran[0].shapes, ran[1].shapes)
                 return dataclasses.replace(self, tried=tried, shapes=shapes, level=level)
         return None
@@ -244,6 +244,12 @@ def _below(vary: Vary, order: int) -> Vary:
     return dataclasses.replace(vary, small=small + vary.multiple if small == vary.large else small)
 
 
+def _above(vary: Vary, order: int) -> Vary:
+    """Both sizes above the example's, where those below are too small, as for a wide kernel."""
+    small = _beside(vary, 1 + order)
+    return dataclasses.replace(vary, small=small, large=max(vary.large, small + vary.multiple))
+
+
 def _near(vary: Vary, order: int) -> Vary:
     return dataclasses.replace(vary, small=_beside(vary, -1 - order), large=_beside(vary, 1 + order))
 
@@ -253,4 +259,4 @@ def _beside(vary: Vary, steps: int) -> int:
     return size if size > 1 else vary.size + (2 - steps) * vary.multiple
 
 
-_LEVELS = (_as_is, _below, _near)
+_LEVELS = (_as_is, _below, _above, _near)

@@ -158,3 +158,20 @@ class Shuffled(nn.Module):
 def test_channels_that_meet_themselves_shuffled() -> None:
     result = gp.shrink(Shuffled().eval(), torch.randn(2, 3, 6, 6), ratio=0.5, importance="random")
     assert result.model.i.weight.shape[0] == 1  # of each of the three factors one of two
+
+
+class Wide(nn.Module):
+    """Five positions wide, so that no size can be much smaller than the example's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i, self.o = nn.Conv3d(2, 8, 3, padding=1, dilation=2), nn.Conv3d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.o(self.i(x))
+
+
+def test_several_sizes_that_cannot_be_smaller_vary() -> None:
+    result = gp.shrink(Wide().eval(), torch.randn(2, 2, 4, 4, 4), ratio=0.5, importance="random")
+    assert [at.name for at in result.graph.program.dimensions] == ["batch", "", "depth", "height", "width"]
+    assert result.model(torch.randn(3, 2, 9, 8, 7)).shape == (3, 4, 7, 6, 5)
