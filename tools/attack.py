@@ -90,6 +90,11 @@ def _replay(folder: Path) -> Ending:
     return _python(lambda: gp.shrink(_original(), plan=gp.Plan.from_json(read_text(folder / "plan.json"))))
 
 
+def _shrink_by_plan(folder: Path) -> Ending:
+    options = ("--no-latency", "-q", "-o", folder.with_name("again"))
+    return _cli("shrink", MODEL, "--plan", folder / "plan.json", *options)
+
+
 @cache
 def _original() -> gp.DependencyGraph:
     source = original.resolve(MODEL)
@@ -102,12 +107,13 @@ COMMANDS: Mapping[str, Callable[[Path], Ending]] = {
     "verify": lambda folder: _cli("verify", folder),
     "report": lambda folder: _cli("report", folder),
     "diff": lambda folder: _cli("diff", folder, folder.parents[1] / "base"),
-    "shrink --plan": _replay,
+    "shrink --plan": _shrink_by_plan,
+    "shrink(plan=)": _replay,
     "shrink --config": lambda folder: _cli("shrink", "--config", folder / "shrink.toml", "--dry-run"),
 }
 # the commands that read a file, those that do most with it more often
 READERS: Mapping[str, Sequence[str]] = {
-    "plan.json": ("verify", "report", "diff", "diff", "shrink --plan", "shrink --plan"),
+    "plan.json": ("verify", "report", "diff", "diff", "shrink --plan", "shrink(plan=)"),
     "report.json": ("verify", "report", "report", "diff"),
     "model.safetensors": ("load", "export", "verify"),
     "shrink.toml": ("shrink --config",),

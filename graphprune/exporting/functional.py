@@ -109,7 +109,7 @@ class _Functional:
 
     def _copy(self, node: fx.Node) -> None:
         self.values[node] = self.graph.node_copy(node, self._read)
-        base = _base(node)
+        base = None if family(node) in _UNSURE and _reads_alone(node) else _base(node)
         if base is not None:
             self.viewed[node] = base
         self.version[node] = self.version[self._root(node)] if base is not None else 0
@@ -192,6 +192,16 @@ def _base(node: fx.Node) -> fx.Node | None:
         return node.args[0]
     views = any(result.alias_info is not None for result in schema.returns)
     return node.args[0] if views else None
+
+
+def _reads_alone(node: fx.Node) -> bool:
+    """Whether nobody else reads the memory that a node reads: then a view of it is as good as a copy."""
+    source = node.args[0] if node.args else None
+    while isinstance(source, fx.Node) and source.op == "call_function" and len(source.users) == 1:
+        if (base := _base(source)) is None:
+            return True
+        source = base
+    return False
 
 
 def _refusal(node: fx.Node) -> ExportError:

@@ -43,6 +43,15 @@ def filled(y: Tensor) -> Tensor:
     return z
 
 
+def moved(y: Tensor) -> Tensor:
+    """What nobody else reads may be a copy or not: what is written into it goes nowhere else."""
+    z = (y * 2).permute(0, 2, 3, 1).contiguous()
+    z[..., 0] += 3
+    row = (y + 1).flatten(2).reshape(len(y), -1, 12)
+    row[:, 1].mul_(2)
+    return torch.cat([z.flatten(1), row.flatten(1)], 1)
+
+
 def waves(y: Tensor) -> Tensor:
     spectrum = torch.stft(y.flatten(1), 16, window=torch.hann_window(16), return_complex=True)
     turned = (spectrum * torch.polar(torch.ones(1), torch.ones(1))).reshape(len(y), -1)
@@ -57,6 +66,7 @@ def attention(y: Tensor, **options: Any) -> Tensor:
 OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "written": written,
     "filled": filled,
+    "moved": moved,
     "waves": waves,
     "attention of three dimensions": attention,
     "causal": lambda y: attention(y, is_causal=True),
@@ -176,6 +186,21 @@ class Parts(nn.Module):
         one, other = y.chunk(2, 1)
         one.add_(other)
         return y
+
+
+class Unsure(nn.Module):
+    """A view where the sizes are one, else a copy; and what it may be a view of is read later."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x + 1
+        z = y.transpose(1, 2).contiguous()
+        z[:, 0].mul_(2)
+        return z.transpose(1, 2) + y
+
+
+def test_what_may_be_a_view_is_refused_where_somebody_else_reads_it() -> None:
+    with pytest.raises(ExportError, match="writes in place into what another"):
+        translate(capture(Unsure().eval(), torch.ones(2, 4, 3)))
 
 
 def test_writes_that_cannot_be_followed_are_refused_with_the_line() -> None:
