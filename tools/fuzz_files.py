@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +29,9 @@ def check_files(model: Model, result: gp.Result, flags: dict[str, str]) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "slim")
         try:
-            result.save(path, latency=False)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                result.save(path, latency=False)
         except Exception as error:
             flags["not saved"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"[:300]
             return
@@ -38,6 +41,9 @@ def check_files(model: Model, result: gp.Result, flags: dict[str, str]) -> None:
             flags |= _differ("not loaded", expected, loaded, 1e-6)
         except Exception as error:
             flags["not loaded"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"[:300]
+        if not (path / "model.onnx").exists():
+            flags["not saved"] = "; ".join(str(warning.message) for warning in said)[:300]
+            return
         try:
             flags.update(_differ("onnx differs", expected, _onnx(path / "model.onnx", inputs), TOLERANCE))
         except Exception as error:

@@ -28,7 +28,7 @@ FLAGS = {
     "size fixed": "the original runs with one dimension larger, the slim model refuses it",
     "needless pin": "a layer that can surely be pruned stayed whole",
     "uncastable": "`.double()` on the slim model, and it no longer runs",
-    "not saved": "`save` raises",
+    "not saved": "`save` raises, or writes no ONNX file",
     "not loaded": "`load` raises, or gives another model",
     "onnx differs": "onnxruntime gives other numbers than the slim model",
 }
