@@ -98,7 +98,7 @@ def _locked_folder(parent: Path, name: str) -> tuple[Path, FileLock]:
         folder = Path(tempfile.mkdtemp(SUFFIX, f".{name}.", parent))
         lock = FileLock(folder / LOCK, thread_local=False)  # a finalizer may let it go, in any thread
         try:
-            with suppress(FileNotFoundError, Timeout):  # a sweep came before the lock did
+            with suppress(FileNotFoundError, FileExistsError, Timeout):  # a sweep came before the lock did
                 lock.acquire(timeout=0)
                 return folder, lock
         except BaseException as error:

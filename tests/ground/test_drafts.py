@@ -8,8 +8,10 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from graphprune.ground import drafts
 from graphprune.ground.drafts import drafted, put, sweep
@@ -187,3 +189,23 @@ def test_a_file_keeps_what_it_held_until_the_new_one_is_whole(tmp_path: Path) ->
     write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "new"
     assert names(tmp_path) == ["file"]
+
+
+def test_a_sweep_that_comes_before_the_lock_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """filelock makes the folder again, and says that it exists where a sweep takes it away in between."""
+    own, raised = FileLock.acquire, [FileExistsError, FileNotFoundError]
+
+    def acquire(lock: FileLock, *args: Any, **options: Any) -> Any:
+        if raised:
+            Path(lock.lock_file).parent.rmdir()
+            raise raised.pop()
+        return own(lock, *args, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with drafted(tmp_path / "out") as draft:
+        draft.write_text("whole")
+        os.replace(draft, tmp_path / "out")
+    assert not raised
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
