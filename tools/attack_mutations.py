@@ -90,8 +90,12 @@ def mutate(folder: Path, file: str, random: Random) -> str:
     content = path.read_bytes()
     path.unlink()  # it may be a link to one that others have
     path.write_bytes(content)
-    change(path, random)
-    return name
+    while True:
+        try:
+            change(path, random)
+            return name
+        except ValueError:  # no file can say this, such as a value of a kind that has no such number
+            continue
 
 
 def _bytes(path: Path, random: Random) -> None:

@@ -166,8 +166,8 @@ def _dimensions(dims: Mapping[int, Tensor]) -> str:
 
 def _indices(values: Any) -> Tensor:
     tensor = torch.tensor(values)
-    if tensor.dtype != torch.int64:
-        raise ValueError("indices must be whole numbers")
+    if tensor.dtype != torch.int64 or not tensor.dim():
+        raise ValueError("indices must be a list of whole numbers")
     return tensor
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import networkx as nx
 
+from graphprune.ground.errors import InputError
 from graphprune.report.formats import count_text
 
 __all__ = ["drawn", "layered"]
@@ -51,6 +52,8 @@ def drawn(network: nx.DiGraph) -> Row:
     coarse = nx.DiGraph()
     coarse.add_nodes_from(guests)
     coarse.add_edges_from((hosts[a], hosts[b]) for a, b in network.edges if hosts[a] != hosts[b])
+    if not nx.is_directed_acyclic_graph(coarse):
+        raise InputError("the network in the report runs in a circle", "shrink the model again")
     places, routes = layered(coarse)
     columns = 1 + max(column for column, _ in places.values())
     grid = _Grid(places, {host: len(nodes) for host, nodes in guests.items()}, columns)
