@@ -145,6 +145,10 @@ def nested(levels: int) -> list[Any]:
     return functools.reduce(lambda inner, _: [inner], range(levels), [])
 
 
+def size_of(what: Any) -> dict[str, Any]:
+    return {"op": "call_method", "name": "length", "target": "size", "args": [what, 0], "kwargs": {}}
+
+
 def layer(kind: str, args: list[int]) -> dict[str, Any]:
     return {"name": "large", "class": kind, "args": args, "kwargs": {}}
 
@@ -164,6 +168,7 @@ def layer(kind: str, args: list[int]) -> dict[str, Any]:
         (lambda d: d["nodes"][1].update(args=[{"node": "x", "list": []}]), "unknown form"),
         (lambda d: d["nodes"][1].update(args=[{"pickle": "x"}]), "unknown kind"),
         (lambda d: d["nodes"][1].update(args=nested(100)), "more than 64 levels"),
+        (lambda d: d["nodes"].insert(1, size_of([1, 2])), "size of what is no tensor"),
         (lambda d: d["modules"].append(layer("LSTM", [4, 4, 10**6])), "more than 4096 tensors"),
         (lambda d: d["modules"].append(layer("Transformer", [64, 4, 10**6])), "has the layer .* inside"),
         (lambda d: d["modules"].append(layer("Linear", [2**62, 2**62])), "cannot be built|damaged"),

@@ -219,3 +219,13 @@ def test_a_layer_whose_norm_is_all_that_follows_is_drawn_beside_the_rest() -> No
     assert all(bar["b0"] >= 0 and bar["b1"] <= picture["width"] for bar in bars.values())
     alone = network.subgraph([2, 3])
     assert {bar["id"] for bar in drawn(alone)["bars"]} == {2, 3}
+
+
+def test_a_network_that_runs_in_a_circle_is_refused(graph: gp.DependencyGraph) -> None:
+    """As in a report that somebody sent; none that is written here has one."""
+    network = layer_graph(graph, {})
+    first, *_, last = [node for node, data in network.nodes(data=True) if network.degree(node)]
+    network.add_edge(first, last)
+    network.add_edge(last, first)
+    with pytest.raises(gp.InputError, match="circle"):
+        drawn(network)
