@@ -25,9 +25,9 @@ def test_mutated_results_end_with_an_answer_or_a_refusal(tmp_path: Path) -> None
     out = tmp_path / "attack.jsonl"
     command = [sys.executable, str(TOOLS / "attack.py"), "--seed", "7", "--out", str(out), "--count"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOOLS.parent)}
-    subprocess.run([*command, "50"], check=True, capture_output=True, env=environment)
+    subprocess.run([*command, "60"], check=True, capture_output=True, env=environment)
     rows = attack.read(out)
-    assert [row["number"] for row in rows] == list(range(50))
+    assert [row["number"] for row in rows] == list(range(60))
     assert [row for row in rows if row["outcome"] not in attack.RIGHT] == []
     assert {row["outcome"] for row in rows} == {"answer", "refused"}
     assert len({row["command"] for row in rows}) == len(attack.COMMANDS)
