@@ -31,7 +31,7 @@ ROOMS = {
     "asking": ("ground", "axes", "calibration", "scoring", "planning", "repair", "profiling"),
     "tuning": ("ground", "capture", "axes", "calibration", "scoring", "planning", "exporting", "asking"),
     "cutting": (
-        "ground capture axes calibration planning rewriting lossless verifying repair asking".split()
+        "ground capture exporting axes calibration planning rewriting lossless verifying repair asking".split()
     ),
     "probing": ("ground", "capture", "axes", "scoring", "planning", "cutting"),
     "report": ("ground", "capture", "axes", "asking"),

@@ -50,9 +50,12 @@ def oracle(wide: nn.Module, inputs: Sequence[Tensor], returned: Any, result: gp.
 
 def _made_by_numbers(result: gp.Result) -> str:
     """A group that is cut, and that a number such as that of ``repeat`` makes: no tensor says what is kept."""
+    stored = result.graph.program.stored
     for group in result.graph.groups:
-        roles = {member.role for member in group.members}
-        if "produces" not in roles and result.plan.groups[group.name].shape[-1] < group.size:
+        said = any(
+            member.role == "produces" or stored[member.tensor].kind == "constant" for member in group.members
+        )
+        if not said and result.plan.groups[group.name].shape[-1] < group.size:
             return group.name
     return ""
 

@@ -43,10 +43,8 @@ def simple_layers(model: Model, module: nn.Module) -> list[str]:
 
 def _used_once(model: Model, name: str) -> bool:
     """Whether a layer is called once, and its tensors are no other's and are not read beside it."""
-    lines = [*model.steps.values(), *model.layers.values()]
-    return (
-        len(re.findall(rf"self\.{name}\b", "\n".join(lines))) == 2
-    )  # where it is made, and where it is called
+    text = "\n".join([*model.steps.values(), *model.layers.values()])
+    return len(re.findall(rf"self\.{name}\b", text)) == 2  # where it is made, and where it is called
 
 
 class _Flow:

@@ -188,7 +188,7 @@ class Structures:
     def _regrouped(self, node: Axis, outer_size: int) -> _Pair:
         """The factors of a product as two products; the one in which the border falls is split.
 
-        Where the border falls across a factor, as in (3 4) with an outer part of 6, nothing may be removed.
+        Where the border falls across a factor, as in (4 3) with an outer part of 6, nothing may be removed.
         """
         outer, inner, left = list[Axis](), self._factors(node), outer_size
         while left > 1:

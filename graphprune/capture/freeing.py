@@ -48,10 +48,6 @@ class Sizes:
         self.tensors[ticket] = tensor
         return Leaf(ticket, dim)
 
-    def take_for(self, tensor: fx.Node, other: fx.Node) -> None:
-        """The sizes of ``tensor``, which is to be removed, are those of ``other``."""
-        self.tensors = {ticket: other if node is tensor else node for ticket, node in self.tensors.items()}
-
     def before(self, expression: Expression, node: fx.Node) -> bool:
         """Whether the graph knows all that ``expression`` needs before ``node`` runs."""
         tensors = [self.tensors.get(leaf.ticket) for leaf in leaves(expression)]
@@ -150,12 +146,14 @@ def free_literals(graph: fx.Graph, watch: Watch) -> Sizes:
         return sizes.node(watch.log.origin(leaf) or leaf) if _is_number(leaf) else leaf
 
     output.args = fx.node.map_aggregate(output.args, returned)
+    instead: dict[fx.Node, Any] = {}
     for node in list(graph.nodes):
         if node.target is ALIAS:  # it kept a tensor apart from what a cast gave back
-            sizes.take_for(node, node.args[0])
+            instead[node] = node.args[0]
             node.replace_all_uses_with(node.args[0])
         if node.target in (READ, CALL, ALIAS):
             graph.erase_node(node)
+    sizes.tensors = {ticket: instead.get(tensor, tensor) for ticket, tensor in sizes.tensors.items()}
     return sizes
 
 

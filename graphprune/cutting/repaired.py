@@ -8,7 +8,7 @@ from typing import Any
 from graphprune.asking.request import Request
 from graphprune.calibration import Calibration
 from graphprune.cutting.cut import Cut
-from graphprune.cutting.kept import keep, key_of, recall
+from graphprune.cutting.kept import keep, recall
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import VerificationError
 from graphprune.repair import Repair, repair
@@ -27,11 +27,11 @@ class Repairing:
 
     def attempt(self, cut: Cut) -> Cut:
         """The cut with repaired tensors and a report, not proved; as a killed run has left them, if one has."""
-        key = key_of(cut, self.calibration, self.options, self.seed)
-        if (found := recall(key, cut.slim)) is None:
+        asked = self.calibration, self.options, self.seed
+        if (found := recall(cut, *asked)) is None:
             data = Calibration(self.calibration, seed=self.seed)
             found = repair(cut.graph, cut.plan, cut.slim, data, self.options, self.seed)
-            keep(key, *found)
+            keep(found, cut, *asked)
         better, report = found
         plan = replace(cut.plan, request={**cut.plan.request, "repair": asdict(self.options)})
         return replace(cut, plan=plan, slim=better, repair=report)

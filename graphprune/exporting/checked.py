@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from keyword import iskeyword
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from graphprune.ground.arguments import dtype_of
+from graphprune.capture.sizes import reads_size
+from graphprune.ground.arguments import LIMITS, dtype_of, limit_of, read_attribute
 from graphprune.ground.errors import InputError
 
-__all__ = ["FORMS", "check_kinds", "is_checked"]
+__all__ = ["FORMS", "check_kinds", "check_printed", "is_checked"]
 
 # Kernels of gradients, of single libraries and of layouts, which public operators call with what they have checked.
 # None of them is in a program that computes outputs from dense tensors.
@@ -76,6 +78,25 @@ def check_kinds(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> N
         value = args[place] if place < len(args) else kwargs.get(argument.name)
         if coded and value is not None and not _is_kind(value, KINDS[coded[1]]):
             raise InputError(f"the stored graph gives {target} {value!r} as its {argument.name}")
+
+
+def check_printed(node: fx.Node) -> None:
+    """Refuses what model.py would say as it stands, if it is no number of a dimension, or no name of an attribute.
+
+    Raises:
+        InputError: it could be any text, and so any code.
+    """
+    what = node.args[1] if len(node.args) == 2 else None
+    if reads_size(node):
+        fits = isinstance(node.args[0], fx.Node) and type(what) is int
+    elif node.target is limit_of:
+        fits = what in LIMITS
+    elif node.target is read_attribute:
+        fits = isinstance(what, str) and what.isidentifier() and not iskeyword(what)
+    else:
+        return
+    if not fits:
+        raise InputError(f"the stored graph asks for {what!r} where a dimension or an attribute belongs")
 
 
 def _is_kind(value: Any, kind: type) -> bool:

@@ -90,7 +90,7 @@ def _statement(node: fx.Node, names: Names) -> list[str]:
 
 def _sizes(nodes: list[fx.Node], names: Names) -> list[str]:
     """`height, width = x.shape[2], x.shape[3]`."""
-    texts = {node: f"{names.of(node.args[0])}.shape[{node.args[1]}]" for node in nodes}  # type: ignore[arg-type]
+    texts = {node: f"{names.of(node.args[0])}.shape[{flat(literal(node.args[1]))}]" for node in nodes}  # type: ignore[arg-type]
     for node in filter(names.is_within, nodes):
         names.write(node, texts.pop(node))
     read = [node for node in texts if node.users]

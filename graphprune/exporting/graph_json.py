@@ -17,8 +17,8 @@ from torch import fx, nn
 
 from graphprune.capture.containers import Container, NamedContainer, SlimModule
 from graphprune.capture.inputs import registered_tensors
-from graphprune.capture.sizes import is_guard, reads_size
-from graphprune.exporting.checked import check_kinds
+from graphprune.capture.sizes import is_guard
+from graphprune.exporting.checked import check_kinds, check_printed
 from graphprune.exporting.graph_document import GraphDocument
 from graphprune.exporting.inventory import (
     LayerCall,
@@ -238,10 +238,9 @@ def _graph(records: Json, model: nn.Module, operators: Collection[str]) -> fx.Gr
         kwargs = {_identifier(key): decode(value, known) for key, value in record["kwargs"].items()}
         check_kinds(target, args, kwargs)
         nodes[name] = graph.create_node(record["op"], target, args, kwargs, name=name)
+        check_printed(nodes[name])
     if any(is_guard(node) and not _is_condition(node) for node in graph.nodes):
         raise InputError("the stored graph has a condition that is no size, or a message that is no text")
-    if any(reads_size(node) and not isinstance(node.args[0], fx.Node) for node in graph.nodes):
-        raise InputError("the stored graph reads the size of what is no tensor")
     if [node.op for node in graph.nodes].count("output") != 1:
         raise InputError("the stored graph has not exactly one output")
     return graph

@@ -394,6 +394,20 @@ def test_an_axis_that_is_divided_while_it_stands_on_both_sides() -> None:
     assert (first, second) == ("(a0:2 a0:2)", "a0:2")
 
 
+def test_a_product_that_is_split_keeps_its_factors() -> None:
+    """(3 4) has rows of 6; in (4 3) they would lie across the 4, so that nothing of it may be removed."""
+    equations = Equations(lambda: "across")
+    three, four, other = (equations.atom(size) for size in (3, 4, 4))
+    outer, inner = equations.split(equations.product((three, four)), 6)
+    across = equations.product((other, equations.atom(3)))
+    parts = equations.split(across, 6)
+    found = [str(equations.solve(axis)) for axis in (outer, inner, four)]
+    assert found == ["(a0:3 a1:2)", "a2:2", "(a1:2 a2:2)"]
+    assert [axis.size for axis in parts] == [6, 2]
+    pinned = [atom.pins for axis in (across, *parts) for atom in atoms(equations.solve(axis))]
+    assert set(pinned) == {("across",)}
+
+
 def test_a_sum_that_is_cut_while_it_stands_on_both_sides() -> None:
     equations = Equations()
     five, two = equations.atom(5), equations.atom(2)

@@ -113,6 +113,28 @@ def test_hostile_names_never_reach_generated_code(edit: Callable[[dict[str, Any]
         graph_from_json(edited(edit))
 
 
+def called(target: str, *args: Any) -> dict[str, Any]:
+    kind = "call_function" if "." in target else "call_method"
+    return {"op": kind, "name": "found", "target": target, "args": list(args), "kwargs": {}}
+
+
+CODE = "0] or print('run') or x.shape[0"
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        called("size", {"node": "x"}, CODE),
+        called("torch.ops.aten.sym_size.int", {"node": "x"}, CODE),
+        called("graphprune.limit_of", {"dtype": "float32"}, "eps or print('run')"),
+        called("graphprune.read_attribute", {"node": "x"}, "shape or print('run')"),
+    ],
+)
+def test_text_that_would_be_code_never_reaches_generated_code(node: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="where a dimension or an attribute belongs"):
+        graph_from_json(edited(lambda d: d["nodes"].insert(1, node)))
+
+
 def condition(*args: Any) -> Callable[[dict[str, Any]], None]:
     """A call of ``require`` with these arguments, before the output."""
     node = {"name": "checked", "op": "call_function", "target": "graphprune.require", "kwargs": {}}
@@ -145,10 +167,6 @@ def nested(levels: int) -> list[Any]:
     return functools.reduce(lambda inner, _: [inner], range(levels), [])
 
 
-def size_of(what: Any) -> dict[str, Any]:
-    return {"op": "call_method", "name": "length", "target": "size", "args": [what, 0], "kwargs": {}}
-
-
 def layer(kind: str, args: list[int]) -> dict[str, Any]:
     return {"name": "large", "class": kind, "args": args, "kwargs": {}}
 
@@ -168,7 +186,7 @@ def layer(kind: str, args: list[int]) -> dict[str, Any]:
         (lambda d: d["nodes"][1].update(args=[{"node": "x", "list": []}]), "unknown form"),
         (lambda d: d["nodes"][1].update(args=[{"pickle": "x"}]), "unknown kind"),
         (lambda d: d["nodes"][1].update(args=nested(100)), "more than 64 levels"),
-        (lambda d: d["nodes"].insert(1, size_of([1, 2])), "size of what is no tensor"),
+        (lambda d: d["nodes"].insert(1, called("size", [1, 2], 0)), "where a dimension or an attribute"),
         (lambda d: d["modules"].append(layer("LSTM", [4, 4, 10**6])), "more than 4096 tensors"),
         (lambda d: d["modules"].append(layer("Transformer", [64, 4, 10**6])), "has the layer .* inside"),
         (lambda d: d["modules"].append(layer("Linear", [2**62, 2**62])), "cannot be built|damaged"),

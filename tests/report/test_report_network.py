@@ -224,7 +224,7 @@ def test_a_layer_whose_norm_is_all_that_follows_is_drawn_beside_the_rest() -> No
 def test_a_network_that_runs_in_a_circle_is_refused(graph: gp.DependencyGraph) -> None:
     """As in a report that somebody sent; none that is written here has one."""
     network = layer_graph(graph, {})
-    first, *_, last = [node for node, data in network.nodes(data=True) if network.degree(node)]
+    first, *_, last = [node for node in network if network.degree(node)]
     network.add_edge(first, last)
     network.add_edge(last, first)
     with pytest.raises(gp.InputError, match="circle"):
