@@ -24,10 +24,10 @@ ROOMS = {
     "rewriting": ("capture", "axes", "planning"),
     "lossless": ("capture", "axes", "planning"),
     "verifying": ("ground", "capture", "axes", "planning"),
-    "slicing": "ground capture exporting importing axes planning rewriting verifying".split(),
+    "slicing": "ground capture exporting importing axes planning verifying".split(),
     "laws": ("ground", "capture", "axes", "planning", "rewriting", "verifying"),
     "repair": ("ground", "capture", "axes", "calibration", "scoring", "planning"),
-    "profiling": ("ground", "capture", "axes", "exporting"),
+    "profiling": ("ground", "capture", "axes", "exporting", "importing"),
     "asking": ("ground", "axes", "calibration", "scoring", "planning", "repair", "profiling"),
     "tuning": ("ground", "capture", "axes", "calibration", "scoring", "planning", "exporting", "asking"),
     "cutting": (
@@ -36,22 +36,23 @@ ROOMS = {
     "probing": ("ground", "capture", "axes", "scoring", "planning", "cutting"),
     "report": ("ground", "capture", "axes", "asking"),
     "results": (
-        "ground capture exporting axes planning lossless verifying repair profiling asking cutting report".split()
+        "ground capture exporting importing axes planning lossless verifying slicing repair profiling asking cutting "
+        "report".split()
     ),
     "searching": (
         "ground capture exporting axes calibration planning rewriting verifying profiling asking cutting "
         "results".split()
     ),
     "face": (
-        "ground capture importing axes calibration scoring planning tuning asking cutting probing results "
+        "ground capture importing axes calibration scoring planning slicing tuning asking cutting probing results "
         "searching".split()
     ),
     "__init__.py": (
         "ground axes scoring planning verifying laws repair profiling asking tuning probing results face".split()
     ),
     "cli": (
-        "ground capture exporting axes calibration scoring planning repair tuning asking probing report results "
-        "face".split()
+        "ground capture exporting importing axes calibration scoring planning repair tuning asking probing report "
+        "results face".split()
     ),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
 from graphprune import exporting
 from graphprune.asking.options import EXPORT_DTYPES
@@ -20,6 +20,7 @@ from graphprune.ground.errors import GraphpruneError, InputError, first_line
 from graphprune.ground.limits import bounded_memory
 from graphprune.planning import Plan
 from graphprune.report.document import read_report
+from graphprune.results.cut_file import shapes_of_file
 from graphprune.results.loading import load
 from graphprune.results.onnx_checks import compare_saved
 
@@ -108,7 +109,7 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
             ),
         )
         _check_verdict(files, checks)
-        _check_shapes(files, checks)
+        _check_shapes(files, directory / "model.onnx", checks)
         _check_parameters(files, checks)
         if onnx:
             progress("run in onnxruntime")
@@ -132,23 +133,22 @@ def _check_verdict(files: Files, checks: Checks) -> None:
     checks.add(name, passed, ", ".join(failed[:3]) or f"{len(verdict['checks'])} checks")
 
 
-def _check_shapes(files: Files, checks: Checks) -> None:
+def _check_shapes(files: Files, path: Path, checks: Checks) -> None:
     name = "tensors have the planned shapes"
     if files.model is None or files.plan is None:
         checks.skip(name, "the model or the plan is missing")
         return
-    tensors = registered_tensors(files.model)
-    wrong = [
-        f"{tensor}[{dim}]"
-        for tensor, dims in files.plan.kept.items()
-        for dim, kept in dims.items()
-        if dim >= 0 and _length(tensors.get(tensor), dim) != kept.shape[-1]
-    ]
-    checks.add(name, not wrong, ", ".join(wrong[:3]) or f"{len(files.plan.kept)} cut tensors")
-
-
-def _length(tensor: Tensor | None, dim: int) -> int:
-    return tensor.shape[dim] if tensor is not None and 0 <= dim < tensor.dim() else -1
+    with checks.attempt(name):
+        shapes = {key: tuple(item.shape) for key, item in registered_tensors(files.model).items()}
+        if files.plan.kept.keys() - shapes.keys() and path.exists():  # they are named as in the file
+            shapes |= shapes_of_file(path)
+        wrong = [
+            f"{tensor}[{dim}]"
+            for tensor, dims in files.plan.kept.items()
+            for dim, kept in dims.items()
+            if dim >= 0 and shapes.get(tensor, ())[dim : dim + 1] != (kept.shape[-1],)
+        ]
+        checks.add(name, not wrong, ", ".join(wrong[:3]) or f"{len(files.plan.kept)} cut tensors")
 
 
 def _check_parameters(files: Files, checks: Checks) -> None:

@@ -16,6 +16,7 @@ import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.declared import command_line
 from graphprune.cli.models import Source, resolve
+from graphprune.cli.onnx_file import parse_given
 from graphprune.cli.output import console, print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ExplainRequest, InspectRequest
@@ -73,7 +74,7 @@ def _traced(
     sizes, dynamic = parse_shapes(request.input_shape), parse_dynamic(request.dynamic)
     progress("build the model")
     with stdout_is_kept():
-        source = resolve(request.model, WEIGHTS, sizes)
+        source = resolve(request.model, WEIGHTS, sizes, given=parse_given(request.input, request.feed))
     progress("capture and analyse")
     with silence():
         return source, gp.trace(source.model, source.inputs, outputs=outputs, dynamic=dynamic)

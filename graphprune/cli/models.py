@@ -1,19 +1,21 @@
-"""MODEL on the command line: a name of the zoo, torchvision or timm, or a factory in the user's own file."""
+"""MODEL on the command line: of the zoo, torchvision or timm, a factory in the user's own file, or an ONNX file."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from graphprune.calibration import Evaluate
 from graphprune.capture.inputs import Inputs
+from graphprune.cli.onnx_file import is_onnx, opened_file
 from graphprune.cli.shapes import reshaped, standard_inputs
 from graphprune.cli.user_file import made_by_factory, named_in, without_factory
 from graphprune.cli.weights import load_weights, read_weights
@@ -25,7 +27,8 @@ LIBRARIES = ("zoo", "torchvision", "timm")  # a bare name is looked for in this 
 NO_WEIGHTS = "none"
 PUBLISHED = "published"
 FACTORY = "factory"  # a user's file gives its model the weights it likes
-WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".onnx")
+FILE = "file"  # an ONNX file holds its own
+WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Source:
         spec: the name that makes the same model again.
         model: in eval mode.
         inputs: (args, kwargs) of one example.
-        weights: "published", "none", "factory" or the name of a file.
+        weights: "published", "none", "factory", "file" or the name of a file.
         seed: of random weights and random inputs.
         shapes: those of ``--input-shape``.
         notes: what the user should know.
@@ -66,21 +69,32 @@ class _Made:
 
 
 def resolve(
-    spec: str, weights: str | None = None, shapes: Sequence[tuple[int, ...]] = (), seed: int = 0
+    spec: str,
+    weights: str | None = None,
+    shapes: Sequence[tuple[int, ...]] = (),
+    seed: int = 0,
+    given: Mapping[str, Any] = {},
 ) -> Source:
     """Builds the model that ``spec`` names.
 
     Args:
-        spec: ``zoo:NAME``, ``torchvision:NAME``, ``timm:NAME``, ``NAME`` or ``FILE.py:FACTORY``. A user's
-            file is run.
+        spec: ``zoo:NAME``, ``torchvision:NAME``, ``timm:NAME``, ``NAME``, ``FILE.py:FACTORY`` or ``FILE.onnx``. A
+            user's file of Python is run.
         weights: "published", "none" or a file; None takes the published ones, if the model has any.
         shapes: shapes of the example inputs, the model's own if there are none.
         seed: of random weights and random inputs.
+        given: of an ONNX file, shapes and arrays by the names of inputs.
 
     Raises:
         InputError: there is no such model, or it cannot be built; the message names the nearest ones.
         WeightsError: the weights cannot be had or do not fit.
     """
+    if is_onnx(spec):
+        return _from_onnx(spec, weights, shapes, seed, given)
+    if given:
+        raise InputError(
+            f"--input and --feed are for ONNX files, and {spec} is none", "say shapes with --input-shape"
+        )
     full, make = _find(spec)
     # Read before the model is built: a wrong path should not cost minutes.
     state = None if weights in (None, PUBLISHED, NO_WEIGHTS) else read_weights(Path(str(weights)))
@@ -99,6 +113,15 @@ def resolve(
         notes=(made.note,) if made.note else (),
         evaluate=None if made.weights == NO_WEIGHTS else made.evaluate,
     )
+
+
+def _from_onnx(
+    spec: str, weights: str | None, shapes: Sequence[tuple[int, ...]], seed: int, given: Mapping[str, Any]
+) -> Source:
+    if weights not in (None, NO_WEIGHTS, FILE):
+        raise InputError(f"--weights {weights} is given for {spec}", "leave it out: the file has its own")
+    model, inputs = opened_file(spec, shapes, given)
+    return Source(spec, model, inputs, FILE, seed, tuple(tuple(item.shape) for item in inputs[0]))
 
 
 def _inputs(spec: str, example: Inputs | None, shapes: Sequence[tuple[int, ...]], seed: int) -> Inputs:
@@ -124,7 +147,7 @@ def _find(spec: str) -> tuple[str, _Make]:
     if colon:
         raise InputError(
             f"MODEL {spec!r} has no known prefix {prefix!r}",
-            "use zoo:NAME, torchvision:NAME, timm:NAME, NAME or path/to/file.py:factory",
+            "use zoo:NAME, torchvision:NAME, timm:NAME, NAME, path/to/file.py:factory or path/to/file.onnx",
         )
     if spec.endswith(".py"):
         raise without_factory(Path(spec))

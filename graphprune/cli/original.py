@@ -8,6 +8,7 @@ from typing import Any
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.models import FACTORY, Source, resolve
+from graphprune.cli.onnx_file import is_onnx
 from graphprune.cli.output import silence, stdout_is_kept
 from graphprune.cli.progress import Stages
 from graphprune.cli.shapes import check_numbers, describe_inputs
@@ -46,6 +47,8 @@ def unknown_original(recorded: Mapping[str, Any], model: str | None, option: str
     if named_in(spec):
         # a report is data: it must not make us run a file
         return f"the original is made by a file of Python, which is run only if named: {option} {spec}"
+    if is_onnx(spec):
+        return f"the original is an ONNX file, which is read only if named: {option} {spec}"
     return ""
 
 

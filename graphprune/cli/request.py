@@ -9,14 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
-from graphprune.cli.declared import DISPLAY, REPLACED, asked_options
-from graphprune.cli.model_names import complete_model
+from graphprune.cli.declared import asked_options
+from graphprune.cli.shared_options import (
+    DIRECTORY,
+    DYNAMIC,
+    EXPORT_DTYPE,
+    FEED,
+    FILE,
+    FORCE,
+    INPUT,
+    JSON,
+    MEAN,
+    MODEL,
+    NO_LATENCY,
+    QUIET,
+    SHAPES,
+    STD,
+    WEIGHTS,
+)
 from graphprune.ground.options import COUNTS, FINITE, SEEDS, WORKERS, option, share
 
 __all__ = [
@@ -31,39 +46,6 @@ __all__ = [
     "ZooRequest",
 ]
 
-# options that several commands share; each is called where a request declares it
-MODEL = partial(
-    option,
-    MISSING,
-    "zoo:NAME, torchvision:NAME, timm:NAME, NAME (found in that order) or path/to/file.py:factory.",
-    shown="MODEL",
-    argument=True,
-    complete=complete_model,
-)
-DIRECTORY = partial(option, MISSING, "A directory that shrink wrote.", argument=True)
-SHAPES = partial(
-    option,
-    (),
-    "Shape of the example input, batch first: 1,3,224,224. Once for all inputs, or once for each.",
-    shown="N,...",
-    typed=list[str],
-)
-DYNAMIC = partial(field, default=(), metadata=Options.__dataclass_fields__["dynamic"].metadata)
-EXPORT_DTYPE = partial(field, default=None, metadata=Options.__dataclass_fields__["export_dtype"].metadata)
-FILE = partial(option, None, shown="FILE")
-WEIGHTS = partial(option, None, shown="W")
-MEAN = partial(option, None, "Of images between 0 and 1, in a folder; by default ImageNet's.", shown="R,G,B")
-STD = partial(option, None, "Likewise.", shown="R,G,B")
-NO_LATENCY = partial(option, False, "Do not time the models in onnxruntime.")
-FORCE = partial(
-    option,
-    False,
-    "Replace an earlier result in the directory even if its training, or files of yours, are lost with it.",
-    REPLACED,
-)
-JSON = partial(option, False, "Print one JSON document and nothing else on stdout.", DISPLAY)
-QUIET = partial(option, False, "Show neither progress nor tables.", DISPLAY, short="-q")
-
 
 @dataclass(frozen=True)
 class ShrinkRequest:
@@ -77,6 +59,7 @@ class ShrinkRequest:
         "graphprune shrink net.py:make --input-shape 1,3,32,32 --ratio 0.5 -o slim",
         "graphprune shrink net.py:make --lossless --weights masked.safetensors -o slim",
         "graphprune shrink net.py:make --macs 0.5 --calibration images.npy --repair -o slim",
+        "graphprune shrink detector.onnx --macs 0.5 --input image=1,3,320,320 -o slim",
         "graphprune shrink zoo:mtcnn_rnet --plan slim/plan.json -o again",
         "graphprune shrink zoo:digits_resnet --macs 0.1 --rounds 3 --tune zoo:digits -o slim",
         "graphprune shrink --config slim/shrink.toml -o again",
@@ -110,6 +93,8 @@ class ShrinkRequest:
     )
     weights: str | None = WEIGHTS("published (the default, where there are any), none (random), or a file.")
     input_shape: Sequence[str] = SHAPES()
+    input: Sequence[str] = INPUT()
+    feed: Path | None = FEED()
     dry_run: bool = option(False, "Show the plan and what is in reach; cut and write nothing.")
     no_latency: bool = NO_LATENCY()
     force: bool = FORCE()
@@ -203,6 +188,8 @@ class SensitivityRequest:
     loss: str | None = FILE("For importance, as for shrink.")
     weights: str | None = WEIGHTS("As for shrink.")
     input_shape: Sequence[str] = SHAPES()
+    input: Sequence[str] = INPUT()
+    feed: Path | None = FEED()
     dynamic: Sequence[str] = DYNAMIC()
     seed: int = option(0, "Of random weights and importance.", None, "N", within=SEEDS)
     json: bool = JSON()
@@ -232,6 +219,8 @@ class InspectRequest:
     model: str = MODEL()
     keep_output: Sequence[str] = field(default=(), metadata=Options.__dataclass_fields__["outputs"].metadata)
     input_shape: Sequence[str] = SHAPES()
+    input: Sequence[str] = INPUT()
+    feed: Path | None = FEED()
     dynamic: Sequence[str] = DYNAMIC()
     html: Path | None = FILE("Write a page with the picture of it.")
     dot: Path | None = FILE("Write its layers for Graphviz.")
@@ -249,6 +238,8 @@ class ExplainRequest:
     model: str = MODEL()
     layer: str = option(MISSING, "A layer or tensor, such as layer1.0.conv1.", None, "LAYER", argument=True)
     input_shape: Sequence[str] = SHAPES()
+    input: Sequence[str] = INPUT()
+    feed: Path | None = FEED()
     dynamic: Sequence[str] = DYNAMIC()
     json: bool = JSON()
 

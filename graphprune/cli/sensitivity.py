@@ -11,6 +11,7 @@ import graphprune as gp
 from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.images import image_options
 from graphprune.cli.models import Source, resolve
+from graphprune.cli.onnx_file import parse_given
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.report import curves_of
@@ -51,7 +52,8 @@ def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Se
         functions = {
             name: read_function(f"--{name}", getattr(request, name)) for name in ("loss", "evaluate")
         }
-        source = resolve(request.model, request.weights, parse_shapes(request.input_shape), request.seed)
+        shapes, given = parse_shapes(request.input_shape), parse_given(request.input, request.feed)
+        source = resolve(request.model, request.weights, shapes, request.seed, given)
         images = image_options(request.mean, request.std)
         batches = read_calibration(request.calibration, source.inputs, images)
     progress("capture")

@@ -17,6 +17,7 @@ from graphprune.ground.dynamic import AUTO, Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
 
 __all__ = [
+    "Shape",
     "check_numbers",
     "describe_inputs",
     "parse_dynamic",

@@ -17,6 +17,7 @@ from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
 from graphprune.cli.images import image_options
 from graphprune.cli.models import Source, resolve
+from graphprune.cli.onnx_file import by_arguments, parse_given
 from graphprune.cli.original import recorded
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import Stages, stages
@@ -55,7 +56,8 @@ def shrink(request: ShrinkRequest) -> None:
         progress("build the model")
         with stdout_is_kept():
             shapes, seed = parse_shapes(request.input_shape), options["seed"]
-            source = resolve(request.model, request.weights, shapes, seed)
+            given = parse_given(request.input, request.feed)
+            source = resolve(request.model, request.weights, shapes, seed, given)
             options |= _data(request, source)
         with silence():
             if request.output is None:
@@ -159,6 +161,7 @@ def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
     """The data and the loss that were named. Files are run where they are named."""
     images = image_options(request.mean, request.std)
     calibration = read_calibration(request.asked.get("calibration"), source.inputs, images)
+    calibration = by_arguments(source.model, calibration)
     found = {"calibration": calibration, "loss": read_function("--loss", request.asked.get("loss"))}
     if request.evaluate and not request.tune:  # for trials; a loop takes it for them and for its rounds
         found["evaluate"] = read_function("--evaluate", request.evaluate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import typer
 from rich.text import Text
@@ -17,12 +19,15 @@ from graphprune.cli.output import print_result, silence
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import VerifyRequest
 from graphprune.ground.errors import GraphpruneError, InputError, VerificationError
+from graphprune.importing.file import read_model
 from graphprune.report.tables import check_table
+from graphprune.results.cut_file import cut_file, from_file
 
 __all__ = ["verify"]
 
 # repaired tensors follow from calibration data too, which a result does not hold
 REPAIRED = "repaired tensors have the shapes of the cut"
+CUT_FILE = "model.onnx is the original file, cut by the plan"
 REPLAY = "plan replayed on the original gives the same tensors"
 
 
@@ -86,12 +91,14 @@ def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress
         return
     before = len(checks.rows)
     with checks.attempt(REPLAY):
-        _replay(files, graph, source.seed, checks, progress)
+        _replay(files, graph, source.seed, checks, progress, request.directory / "model.onnx")
     if checks.rows[before]["passed"] is not False:
         check_budgets(files, graph, request.directory, checks)
 
 
-def _replay(files: Files, graph: DependencyGraph, seed: int, checks: Checks, progress: Stages) -> None:
+def _replay(
+    files: Files, graph: DependencyGraph, seed: int, checks: Checks, progress: Stages, file: Path
+) -> None:
     assert files.model is not None
     with silence():
         result = gp.shrink(graph, plan=files.plan, seed=seed, progress=progress)
@@ -106,6 +113,9 @@ def _replay(files: Files, graph: DependencyGraph, seed: int, checks: Checks, pro
     if repaired and not wrong:
         off = [name for name in sorted(repaired) if not _alike(replayed[name], saved[name])]
         checks.add(REPAIRED, not off, ", ".join(off[:3]) or f"{len(repaired)} tensors, and all are finite")
+    if from_file(graph) and file.exists() and not repaired:
+        again = cut_file(graph, result.plan, result.model)
+        checks.add(CUT_FILE, read_model(file) == again, f"{len(again.graph.node)} nodes, bit by bit")
     proved = result.verdict.checks
     what = "the cut before the repair" if repaired else "slim model"
     checks.add(f"{what} equals the masked original", result.verdict.passed, f"{len(proved)} checks of it")

@@ -9,7 +9,7 @@ from graphprune.exporting.directory import ensure_writable, rows_to_json, write_
 from graphprune.exporting.graph_json import graph_to_json, read_graph
 from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.number_types import finite, floating_dtypes, in_dtype, named_dtype
-from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, export_onnx
+from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, check_file, export_onnx
 from graphprune.exporting.parity import BATCHES, Parity, parity, samples
 from graphprune.exporting.received import check_received
 from graphprune.exporting.runtime import (
@@ -34,6 +34,7 @@ __all__ = [
     "OnnxFile",
     "OnnxProgram",
     "Parity",
+    "check_file",
     "check_received",
     "ensure_writable",
     "export_onnx",

@@ -24,19 +24,28 @@ SCOPES = "pkg.torch.onnx.name_scopes"  # of torch's exporter: modules from the o
 MARK = "/"
 
 
-def layer_times(model: Path, feed: Mapping[str, Array], runs: int, threads: int = 1) -> dict[str, float]:
+def layer_times(
+    model: Path,
+    feed: Mapping[str, Array],
+    runs: int,
+    threads: int = 1,
+    layers: Mapping[str, str] | None = None,
+) -> dict[str, float]:
     """Layer → milliseconds of one run, the median of ``runs``, in the order of the file's nodes.
 
     A kernel that the runtime fused out of several nodes counts with the layer of the one it is named after. What
     cannot be traced back, and nodes outside of all layers, are `OTHER`.
+
+    Args:
+        layers: name of a node → its layer; None for a file whose nodes `name_nodes` has named.
 
     Raises:
         ExportError: onnxruntime cannot load or run the file.
     """
     import onnx
 
-    nodes = Nodes.of(onnx.load(str(model), load_external_data=False).graph)
-    found = dict.fromkeys([*filter(None, map(layer_of, nodes.by_name)), OTHER], 0.0)
+    nodes = Nodes.of(onnx.load(str(model), load_external_data=False).graph, layers)
+    found = dict.fromkeys([*filter(None, nodes.layers.values()), OTHER], 0.0)
     for kernel in node_times(model, feed, runs, threads):
         found[nodes.layer(kernel) or OTHER] += median(kernel.milliseconds)
     return {layer: spent for layer, spent in found.items() if spent}
@@ -44,15 +53,17 @@ def layer_times(model: Path, feed: Mapping[str, Array], runs: int, threads: int 
 
 @dataclass(frozen=True)
 class Nodes:
-    """The nodes of a file by their names, and by what they compute."""
+    """The layers of a file's nodes by the nodes' names, and the nodes by what they compute."""
 
-    by_name: Mapping[str, Any]
+    layers: Mapping[str, str]
     makers: Mapping[str, Any]
 
     @classmethod
-    def of(cls, graph: Any) -> Nodes:
+    def of(cls, graph: Any, layers: Mapping[str, str] | None = None) -> Nodes:
+        names = [node.name for node in graph.node]
         makers = {value: node for node in graph.node for value in node.output}
-        return cls({node.name: node for node in graph.node}, makers)
+        found = {name: layer_of(name) if layers is None else layers.get(name, "") for name in names}
+        return cls(found, makers)
 
     def layer(self, kernel: NodeTime) -> str:
         """The layer of a kernel; empty if it is of none.
@@ -60,12 +71,12 @@ class Nodes:
         Kernels are named after a node; or, in layouts by blocks of channels, after the value that comes out, which
         an activation may have made that was fused into the kernel.
         """
-        name = _longest(kernel.name, self.by_name)
+        name = _longest(kernel.name, self.layers)
         if name:
-            return layer_of(name)
+            return self.layers[name]
         value = _longest(kernel.name, self.makers)
         operator = kernel.operator.removeprefix(FUSED)
-        return next((layer_of(node.name) for node in self._before(value) if node.op_type == operator), "")
+        return next((self.layers[node.name] for node in self._before(value) if node.op_type == operator), "")
 
     def _before(self, value: str) -> Iterator[Any]:
         """The node that makes ``value`` and those before it, the nearest first."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.ground.dynamic import AUTO, Dynamic
 from graphprune.ground.errors import InputError
 from graphprune.importing.interpreter import OnnxModule
 from graphprune.importing.reading import is_file, open_file
 from graphprune.importing.signature import declared_sizes
+from graphprune.planning import Plan
+from graphprune.slicing.tensors import sources_of
 
-__all__ = ["opened", "refuse_file", "sizes_asked"]
+__all__ = ["check_options", "fitting_plan", "opened", "sizes_asked"]
 
 
 def opened(model: Any, example_inputs: Any) -> tuple[Any, Any]:
@@ -37,10 +40,29 @@ def sizes_asked(model: Any, dynamic: Dynamic) -> Dynamic:
     return declared_sizes(model.signature) if isinstance(model, OnnxModule) and dynamic == AUTO else dynamic
 
 
-def refuse_file(graph: DependencyGraph) -> None:
-    """Raises InputError where a graph is that of an ONNX file, which is not written yet."""
-    if isinstance(graph.program.model, OnnxModule):
+def check_options(graph: DependencyGraph, request: Request) -> None:
+    """Raises InputError where a graph is that of an ONNX file, and the request is for what a file cannot be."""
+    if not isinstance(graph.program.model, OnnxModule):
+        return
+    if request.graft:
+        raise InputError("graft=True, and an ONNX file has no class of Python", "leave it out")
+    if request.export_dtype:
         raise InputError(
-            "an ONNX file can be traced and planned, but writing the smaller file is not yet there",
-            "see its plan with graphprune.plan, or --dry-run; or shrink the PyTorch model",
+            f"export_dtype={request.export_dtype!r}, and an ONNX file keeps the types that it has",
+            "leave it out, or convert the file first",
         )
+    if request.is_lossless:
+        raise InputError(
+            "lossless removal gives layers biases that an ONNX file has no place for",
+            "give a budget, such as macs=0.9",
+        )
+
+
+def fitting_plan(graph: DependencyGraph, plan: Plan) -> Plan:
+    """A plan that was read, with the names that tensors have in the program.
+
+    Raises:
+        PlanError: it was made for another model.
+    """
+    module = graph.program.model
+    return plan.check(graph, sources_of(module) if isinstance(module, OnnxModule) else None)

@@ -12,7 +12,7 @@ from graphprune.cutting.cut import Cut, cut, equals_masked
 from graphprune.cutting.grafted import fitted, with_proof
 from graphprune.cutting.lossless import cut_lossless
 from graphprune.cutting.repaired import Repairing, repairing
-from graphprune.face.opening import refuse_file
+from graphprune.face.opening import check_options, fitting_plan
 from graphprune.face.trace import traced
 from graphprune.face.verb import takes
 from graphprune.ground.clock import Clock
@@ -50,7 +50,7 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
     clock, repairer, dtype = Clock(request.progress), repairing(request), request.wanted_export_dtype
     # capture the model and solve its axes: what is coupled with what
     graph = traced(model, example_inputs, request.wanted_outputs, request.wanted_dynamic, clock)
-    refuse_file(graph)
+    check_options(graph, request)
 
     # find what its own code needs, where the same class is to come back
     graph, request, fit = fitted(graph, request, clock)
@@ -114,6 +114,6 @@ def _prepared(graph: DependencyGraph, request: Request, repairer: Repairing | No
 def _replayed(graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock) -> Cut:
     """The cut by the plan that is given."""
     assert request.plan is not None
-    request.plan.check(graph)
-    made = cut(graph, request.plan, clock, equals_masked(request.seed), request.seed)
+    plan = fitting_plan(graph, request.plan)
+    made = cut(graph, plan, clock, equals_masked(request.seed), request.seed)
     return repairer(made, clock) if repairer else made

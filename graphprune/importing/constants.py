@@ -22,12 +22,17 @@ class Constants:
 
     Args:
         outer: those of the graph around.
+        prefix: of the names that are unique in the whole file, see `graphprune.importing.nested`.
+
+    Attributes:
+        scopes: the prefixes of this graph, of the one around, and so on.
     """
 
-    def __init__(self, graph: Any, outer: Constants | None = None) -> None:
+    def __init__(self, graph: Any, outer: Constants | None = None, prefix: str = "") -> None:
         from onnx import numpy_helper
 
         self._outer = outer
+        self.scopes: tuple[str, ...] = (prefix, *(outer.scopes if outer else ()))
         self._arrays: dict[str, Array] = {}
         self._same: dict[str, str] = {}
         self._tensors: dict[str, Tensor] = {}
@@ -56,9 +61,11 @@ class Constants:
         )
 
     def source(self, name: str) -> str:
-        """The initializer, or the value of a Constant node, of which ``name`` is another name."""
+        """The initializer, or the value of a Constant node, of which ``name`` is another name; unique."""
         name = self._same.get(name, name)
-        return name if name in self._arrays or self._outer is None else self._outer.source(name)
+        if name in self._arrays or self._outer is None:
+            return f"{self.scopes[0]}{name}"
+        return self._outer.source(name)
 
     def tensor(self, name: str, attribute: str, node: Node) -> Tensor:
         """The tensor of a constant: a parameter where it has floats along a dimension that are no running statistics.

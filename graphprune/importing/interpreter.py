@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -13,13 +14,14 @@ from graphprune.ground.errors import CaptureError
 from graphprune.importing.constants import Constants
 from graphprune.importing.control import BODIES, Body
 from graphprune.importing.naming import attribute_names, node_paths, parameter_names
+from graphprune.importing.nested import inner_prefix, read_in
 from graphprune.importing.node import Node, read_node
 from graphprune.importing.operators.table import OPERATORS
 from graphprune.importing.signature import Input, read_signature
 from graphprune.importing.step import Step
 from graphprune.importing.values import as_tensor
 
-__all__ = ["Graph", "OnnxModule", "Turn", "module_of"]
+__all__ = ["Graph", "OnnxModule", "Turn", "Watch", "module_of"]
 
 
 @dataclass(frozen=True)
@@ -32,22 +34,36 @@ class Turn:
     last: tuple[str, ...]
 
 
+class Watch(Protocol):
+    """What is called before and after every node of the graphs that it is set in."""
+
+    def before(self, graph: Graph, turn: Turn, inputs: list[Any]) -> None:
+        """``inputs`` are those of the node, without its constants."""
+
+    def after(self, graph: Graph, turn: Turn, values: Mapping[str, Any]) -> None:
+        """``values`` are those of the graph so far, by name."""
+
+
 class Graph(nn.Module):
-    """A graph of a file.
+    """A graph of a file, which a node's body is too.
 
     Args:
         proto: an onnx.GraphProto.
         opsets: domain → version.
         outer: the constants of the graph around.
+        prefix: of the names that are unique in the whole file.
     """
 
-    def __init__(self, proto: Any, opsets: Mapping[str, int], outer: Constants | None = None) -> None:
+    def __init__(
+        self, proto: Any, opsets: Mapping[str, int], outer: Constants | None = None, prefix: str = ""
+    ) -> None:
         super().__init__()
-        self.constants = Constants(proto, outer)
+        self.constants, self.prefix = Constants(proto, outer, prefix), prefix
         held = self.constants.names
         self.inputs = tuple(item.name for item in proto.input if item.name not in held)
         self.outputs = tuple(item.name for item in proto.output)
         self.turns: list[Turn] = []
+        self.watch: Watch | None = None
         nodes = [node for node in proto.node if not set(node.output) <= held]
         last = _last_reads(nodes, {*self.outputs, *held})
         for node, path, gone in zip(nodes, node_paths(nodes), last, strict=True):
@@ -63,7 +79,10 @@ class Graph(nn.Module):
         names = attribute_names(node.operator, node.opset, places)
         held = {place: known.held(node.inputs[place], names[place], place in counts) for place in places}
         tensors = {place: known.tensor(node.inputs[place], names[place], node) for place in places}
-        bodies = {name: Graph(node[name], opsets, known) for name in BODIES.get(node.operator, ())}
+        bodies = {
+            name: Graph(node[name], opsets, known, inner_prefix(self.prefix, node.outputs[0], name))
+            for name in BODIES.get(node.operator, ())
+        }
         return Step(node, held, tensors, bodies)
 
     def _place(self, path: str, step: Step) -> None:
@@ -87,11 +106,28 @@ class Graph(nn.Module):
     def values(self, given: dict[str, Any], every: bool = True) -> dict[str, Any]:
         """Values by name, added to those that are given: of every node, or those that the outputs are made of."""
         for turn in self.turns:
-            results = turn.step([given.get(name) if name else None for name in turn.given], given)
+            inputs = [given.get(name) if name else None for name in turn.given]
+            if self.watch:
+                self.watch.before(self, turn, inputs)
+            results = turn.step(inputs, given)
             given.update(zip(turn.outputs, results, strict=False))
+            if self.watch:
+                self.watch.after(self, turn, given)
             for name in () if every else turn.last:
                 given.pop(name, None)
         return given
+
+    @contextmanager
+    def watched(self, watch: Watch) -> Iterator[None]:
+        """While it lasts, ``watch`` is called for the nodes of this graph, and of those within it."""
+        graphs = [item for item in self.modules() if isinstance(item, Graph)]
+        for graph in graphs:
+            graph.watch = watch
+        try:
+            yield
+        finally:
+            for graph in graphs:
+                graph.watch = None
 
     def run(self, given: dict[str, Any]) -> list[Any]:
         """The outputs, of values by name."""
@@ -175,7 +211,7 @@ def _find_unknown(graph: Any, unknown: dict[str, str]) -> None:
 def _last_reads(nodes: Sequence[Any], kept: set[str]) -> list[tuple[str, ...]]:
     """For each node the values that no later node reads; those that graphs of nodes read are kept."""
     inner = {
-        name for node in nodes for item in node.attribute if item.HasField("g") for name in _read_in(item.g)
+        name for node in nodes for item in node.attribute if item.HasField("g") for name in read_in(item.g)
     }
     seen = {*kept, *inner}
     last = []
@@ -184,13 +220,3 @@ def _last_reads(nodes: Sequence[Any], kept: set[str]) -> list[tuple[str, ...]]:
         seen |= gone
         last.append(tuple(sorted(gone)))
     return last[::-1]
-
-
-def _read_in(graph: Any) -> set[str]:
-    names = {item.name for item in graph.output}
-    for node in graph.node:
-        names |= set(node.input)
-        for item in node.attribute:
-            if item.HasField("g"):
-                names |= _read_in(item.g)
-    return names

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from keyword import iskeyword
 from typing import Any
 
-__all__ = ["attribute_names", "identifier", "node_paths", "parameter_names"]
+__all__ = ["attribute_names", "identifier", "layers_by_name", "node_paths", "parameter_names"]
 
 # what layers read beside their input "X", what products of matrices and tables do → as torch's layers call it
 _STATISTICS = {f"{old}{what}": f"running_{what}" for old in ("", "input_") for what in ("mean", "var")}
@@ -44,6 +44,13 @@ def node_paths(nodes: Iterable[Any]) -> list[str]:
         inner |= set(_outer(path))
         paths.append(path)
     return paths
+
+
+def layers_by_name(graph: Any) -> dict[str, str]:
+    """Name of a node of an onnx.GraphProto → its module's path; nodes without a name are left out."""
+    return {
+        node.name: path for node, path in zip(graph.node, node_paths(graph.node), strict=True) if node.name
+    }
 
 
 def _outer(path: str) -> list[str]:

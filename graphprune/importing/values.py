@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MOST", "Held", "Numbers", "as_numbers", "as_tensor", "numbers_of", "tensor_from"]
+__all__ = ["MOST", "Held", "Numbers", "array_from", "as_numbers", "as_tensor", "numbers_of", "tensor_from"]
 
 MOST = 64  # sizes and axes are few; what has more numbers is data
 
@@ -86,3 +86,13 @@ def tensor_from(array: np.ndarray[Any, Any]) -> Tensor:
     if array.dtype.name == "bfloat16":  # numpy knows it through a library that torch does not
         return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
     return torch.from_numpy(np.array(array, order="C"))
+
+
+def array_from(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """The values of a tensor as an array that a file can hold."""
+    if tensor.dtype == torch.bfloat16:
+        from ml_dtypes import bfloat16
+
+        found: np.ndarray[Any, Any] = tensor.detach().contiguous().view(torch.int16).numpy().view(bfloat16)
+        return found
+    return tensor.detach().numpy()

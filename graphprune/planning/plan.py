@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -141,18 +141,31 @@ class Plan:
                 )
         return make_plan(graph, composed(graph, self.groups, other.groups), {**self.request, **other.request})
 
-    def check(self, graph: DependencyGraph) -> None:
-        """Raises PlanError unless the plan fits ``graph`` and its tensors follow from its groups."""
+    def renamed(self, names: Mapping[str, str]) -> Plan:
+        """The plan with other names of its tensors; those that get none are left out."""
+        return replace(self, kept={names[name]: dims for name, dims in self.kept.items() if name in names})
+
+    def check(self, graph: DependencyGraph, names: Mapping[str, str] | None = None) -> Plan:
+        """The plan, which fits ``graph``, and whose tensors follow from its groups.
+
+        Args:
+            names: the graph's name of a tensor → the plan's, where they differ. What is returned has the graph's.
+
+        Raises:
+            PlanError: it does not fit.
+        """
         if self.model != fingerprint(graph):
             raise PlanError("the plan was made for another model", "make a new plan for this one")
-        derived = make_plan(graph, self.groups)
-        for name in {**self.kept, **derived.kept}:
-            given, right = self.kept.get(name, {}), derived.kept.get(name, {})
+        derived = make_plan(graph, self.groups, self.request)
+        right_kept = derived.kept if names is None else derived.renamed(names).kept
+        for name in {**self.kept, **right_kept}:
+            given, right = self.kept.get(name, {}), right_kept.get(name, {})
             if set(given) != set(right) or any(not torch.equal(given[dim], right[dim]) for dim in right):
                 raise PlanError(
                     f"the kept indices of {name} do not follow from the plan's groups",
                     "edit the groups and remove the tensors' entries by making the plan anew",
                 )
+        return self if names is None else derived
 
 
 def _lines(items: Mapping[str, str]) -> str:

@@ -25,6 +25,9 @@ from graphprune.ground.clock import Progress
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import scratch
 from graphprune.ground.options import COUNTS, THREADS, check_number
+from graphprune.importing.interpreter import OnnxModule
+from graphprune.importing.naming import layers_by_name
+from graphprune.importing.writing import write_model
 from graphprune.profiling.latency import latency_cost
 
 __all__ = ["Profile", "profile"]
@@ -80,8 +83,11 @@ class Profile:
 
     def layers(self, slim: Path) -> dict[str, tuple[float, float]]:
         """Layer → milliseconds in the original and in a slim model, see `graphprune.exporting.layer_times`."""
+        model = self.graph.program.model
+        named = layers_by_name(model.source.graph) if isinstance(model, OnnxModule) else None
         before, after = (
-            exporting.layer_times(path, self._feed(path), RUNS, self.threads) for path in (self.path, slim)
+            exporting.layer_times(path, self._feed(path), RUNS, self.threads, named)
+            for path in (self.path, slim)
         )
         names = sorted({**before, **after}, key=exporting.OTHER.__eq__)
         return {name: (before.get(name, 0.0), after.get(name, 0.0)) for name in names}
@@ -114,7 +120,12 @@ def profile(
         raise InputError(f"batch={batch}, but the model fixes its batch size", "leave batch out")
     progress("export the original")
     with ExitStack() as opened:
-        written = exporting.export_onnx(program, opened.enter_context(scratch()) / "original.onnx")
+        path = opened.enter_context(scratch()) / "original.onnx"
+        if isinstance(program.model, OnnxModule):
+            write_model(program.model.source, path)
+            written = exporting.check_file(path)
+        else:
+            written = exporting.export_onnx(program, path)
         found = Profile(graph, written.path, written.bytes, threads, batch, export_dtype)
         weakref.finalize(found, opened.pop_all().close)
     return found

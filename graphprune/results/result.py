@@ -30,6 +30,7 @@ from graphprune.repair import RepairReport
 from graphprune.report.facts import network_facts
 from graphprune.report.page import render
 from graphprune.report.sizes import dimension_rows, input_lines
+from graphprune.results.cut_file import file_plan, from_file, write_cut_file
 from graphprune.results.onnx_checks import write_checked
 from graphprune.verifying import Check, Verdict
 
@@ -183,7 +184,7 @@ class _Saving:
         said = {"shrink": spelled(as_options(result.plan.request)), **settings}
         texts = {
             "model.py": _source(result),
-            "plan.json": result.plan.to_json(),
+            "plan.json": file_plan(result.graph, result.plan).to_json(),
             **{f"{name}.toml": settings_text(options, name) for name, options in said.items()},
         }
         return {
@@ -220,7 +221,10 @@ class _Saving:
     def write_checked(self, path: Path) -> None:
         """Writes and checks the file."""
         result, dtype = self.result, exporting.named_dtype(self.result.export_dtype)
-        written, checks = write_checked(result.slim, result.model, path, self.clock, dtype)
+        if from_file(result.graph):
+            written, checks = write_cut_file(result.graph, result.plan, result.model, path, self.clock)
+        else:
+            written, checks = write_checked(result.slim, result.model, path, self.clock, dtype)
         checks = (*checks, *_bytes_met(self.result, written.bytes))
         self.report["verdict"] = self.result.verdict.with_checks(*checks).to_dict()
         if failed := "; ".join(str(check) for check in checks if not check.passed):

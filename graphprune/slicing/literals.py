@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from graphprune.axes.terms import Term
@@ -14,20 +13,32 @@ from graphprune.importing.step import Step
 from graphprune.importing.values import Numbers
 from graphprune.planning.masks import Masks
 
-__all__ = ["LITERALS", "Changes", "Literal", "Site", "marked"]
+__all__ = ["LITERALS", "Changes", "Literal", "Place", "Site"]
+
+
+Place = tuple[str, int]  # a node, by its first output, and which of its inputs
 
 
 class Literal(int):
-    """A whole number of the file that remembers where it stands, and what it was there."""
+    """A whole number of the file that remembers where it stands, and what it was there.
 
-    source: str
-    place: int
+    Attributes:
+        holder: the node that reads the constant.
+        index: in the constant, laid flat.
+    """
+
+    holder: Place
+    index: int
     original: int
 
-    def __new__(cls, value: int, source: str, place: int, original: int) -> Literal:
+    def __new__(cls, value: int, holder: Place, index: int, original: int) -> Literal:
         made = int.__new__(cls, value)
-        made.source, made.place, made.original = source, place, original
+        made.holder, made.index, made.original = holder, index, original
         return made
+
+    def became(self, value: int) -> Literal:
+        """The same place with another number."""
+        return Literal(value, self.holder, self.index, self.original)
 
 
 def _said(item: Any) -> int:
@@ -35,22 +46,11 @@ def _said(item: Any) -> int:
     return item.original if isinstance(item, Literal) else int(item)
 
 
-def marked(numbers: Numbers, source: str) -> Numbers:
-    """The numbers of a constant, each with its place; truth values and floats as they are."""
-    flat = [
-        Literal(item, source, place, item) if type(item) is int else item
-        for place, item in enumerate(numbers.array.flat)
-    ]
-    array = np.empty(len(flat), dtype=object)
-    array[:] = flat
-    return Numbers(array.reshape(numbers.array.shape), numbers.dtype, numbers.stored, numbers.sized)
-
-
 @dataclass
 class Changes:
-    """What a node asks for: numbers of constants by source and place, and attributes."""
+    """What a node asks for: other numbers in the place of some, and attributes."""
 
-    numbers: dict[tuple[str, int], int]
+    numbers: list[tuple[Literal, int]]
     attributes: dict[str, Any]
 
 
@@ -76,13 +76,17 @@ class Site:
         """Asks for another number in a constant.
 
         Raises:
-            RefusalError: it is computed.
+            RefusalError: it is computed, or is another number already, which another node needs.
         """
         if int(given) == wanted:
             return
+        if isinstance(given, Literal) and int(given) != given.original:
+            raise self.step.node.refusal(
+                f"its input {place} computes {given} for another node, and {wanted} is needed"
+            )
         if not isinstance(given, Literal):
             raise self.step.node.refusal(f"its input {place} computes {given}, and {wanted} is needed")
-        changes.numbers[given.source, given.place] = wanted
+        changes.numbers.append((given, wanted))
 
 
 def _shape(place: int) -> Callable[[Site, Changes], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,33 +10,42 @@ from torch import Tensor, fx
 from torch.func import functional_call
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.terms import Term
+from graphprune.axes.terms import Term, atoms
 from graphprune.capture.execution import Execution
 from graphprune.capture.program import Program
-from graphprune.importing.interpreter import OnnxModule
+from graphprune.importing.interpreter import Graph, OnnxModule, Turn
 
-__all__ = ["Match", "match_values", "randomised", "run_program"]
+__all__ = ["Match", "Terms", "match_values", "randomised", "run_program"]
 
 Terms = tuple[Term, ...]
 
 
 class Match(dict[str, fx.Node]):
-    """Value of the file → node of the program that gives the same; values without any are missing."""
+    """Value of the file → node of the program that gives the same; values without any are missing.
+
+    Values of a node's own graph are called as in `places`.
+    """
 
     def terms(self, graph: DependencyGraph, name: str) -> Terms | None:
         """The axes of a value's dimensions; None where they are not known."""
         node = self.get(name)
-        if node is None or node.name not in graph.program.values:
-            return None
-        return graph.analysis.terms.get(graph.program.values[node.name].name)
+        return None if node is None else terms_of(graph, node)
+
+
+def terms_of(graph: DependencyGraph, node: fx.Node) -> Terms | None:
+    """The axes of a node's dimensions; None where they are not known."""
+    value = graph.program.values.get(node.name)
+    return None if value is None else graph.analysis.terms.get(value.name)
 
 
 def match_values(graph: DependencyGraph, module: OnnxModule, seed: int = 0) -> Match:
     """The values of ``module``'s graph among those of ``graph``, which was captured from it.
 
-    Two tensors are the same where shape and every number are: on random tensors that is no chance. Several nodes that
-    give the same are told apart by the layer that they are of.
+    Two tensors are the same where shape and every number are: on random tensors that is no chance, but for those that
+    a softmax or a clamp leaves few choices. So of several nodes that give the same, that of the value's own layer is
+    taken. Where no layer says which, any is taken if the same can be removed from all, and else none.
     """
+    layers = {operation.name: operation.layer for operation in graph.program.operations}
     tensors = randomised(graph.program, seed)
     inputs = graph.program.example[0]
     with torch.no_grad():
@@ -44,17 +53,23 @@ def match_values(graph: DependencyGraph, module: OnnxModule, seed: int = 0) -> M
         for node, value in run_program(graph.program, tensors, inputs):
             if isinstance(value, Tensor):
                 by_content.setdefault(_content(value), []).append(node)
-        given = dict(zip(module.inputs, inputs, strict=True))
-        values = functional_call(
-            _Every(module), {f"inner.{name}": item for name, item in tensors.items()}, (given,)
-        )
-    return Match(
-        {
-            name: found[0]
-            for name, value in values.items()
-            if isinstance(value, Tensor) and (found := by_content.get(_content(value)))
-        }
-    )
+        values = _Seen(zip(module.inputs, inputs, strict=True))
+        with module.watched(values):
+            functional_call(module, dict(tensors), tuple(inputs))
+    match = Match()
+    for name, value in values.items():
+        found = by_content.get(_content(value), []) if isinstance(value, Tensor) else []
+        own = [node for node in found if layers.get(node.name) == values.layers.get(name)] or found
+        if own and (own is not found or len({_removable(graph, node) for node in found}) == 1):
+            match[name] = own[0]
+    return match
+
+
+def _removable(graph: DependencyGraph, node: fx.Node) -> Any:
+    """The axes of a node's dimensions of which something may be removed; None for the others."""
+    units = {group.atom for group in graph.groups}
+    terms = terms_of(graph, node)
+    return terms and tuple(term if units.intersection(atoms(term)) else None for term in terms)
 
 
 def run_program(program: Program, tensors: Mapping[str, Tensor], inputs: Any) -> Any:
@@ -76,15 +91,25 @@ def randomised(program: Program, seed: int) -> dict[str, Tensor]:
     return found
 
 
-class _Every(torch.nn.Module):
-    """Gives every value of a file's graph."""
+class _Seen(dict[str, Any]):
+    """Collects every value of a file's graphs; of one that is computed several times, the first.
 
-    def __init__(self, inner: OnnxModule) -> None:
-        super().__init__()
-        self.inner = inner
+    Attributes:
+        layers: value → the path of the node that computes it.
+    """
 
-    def forward(self, given: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.values(dict(given))
+    def __init__(self, given: Iterable[tuple[str, Any]]) -> None:
+        super().__init__(given)
+        self.layers: dict[str, str] = {}
+
+    def before(self, graph: Graph, turn: Turn, inputs: list[Any]) -> None:
+        """Nothing."""
+
+    def after(self, graph: Graph, turn: Turn, values: Mapping[str, Any]) -> None:
+        """Takes what the node gave."""
+        for name in turn.outputs:
+            self.setdefault(f"{graph.prefix}{name}", values.get(name))
+            self.layers[f"{graph.prefix}{name}"] = turn.step.node.path
 
 
 def _content(value: Tensor) -> Any:

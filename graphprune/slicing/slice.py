@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.ground.errors import CaptureError
-from graphprune.importing.interpreter import OnnxModule, Turn, module_of
+from graphprune.capture.inputs import registered_tensors
+from graphprune.importing.interpreter import Graph, OnnxModule, Turn, module_of
+from graphprune.importing.nested import nodes_of, read_in
 from graphprune.importing.step import Step
 from graphprune.importing.values import Numbers
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import narrowed
-from graphprune.slicing.literals import LITERALS, Changes, Literal, Site, marked
-from graphprune.slicing.matching import Match, match_values
+from graphprune.slicing.literals import LITERALS, Changes, Site
+from graphprune.slicing.matching import Match, Terms, match_values
+from graphprune.slicing.numbers import Counted
+from graphprune.slicing.tensors import kept_by_source, sources_of, with_tensors
+from graphprune.slicing.unshared import together, unshared
 
-__all__ = ["sliced", "sources_of", "with_tensors"]
-
-
-def sources_of(module: OnnxModule) -> dict[str, str]:
-    """Name of a tensor of the module → the initializer that it is, or the value of a Constant node."""
-    return {
-        f"{path}.{held.attribute}": held.source
-        for path, step in module.named_modules()
-        if isinstance(step, Step)
-        for held in step.held.values()
-    }
+__all__ = ["sliced"]
 
 
 def sliced(graph: DependencyGraph, plan: Plan, match: Match | None = None) -> Any:
@@ -42,128 +35,88 @@ def sliced(graph: DependencyGraph, plan: Plan, match: Match | None = None) -> An
     """
     module = graph.program.model
     assert isinstance(module, OnnxModule)
-    kept = _by_source(plan, sources_of(module))
-    model = with_tensors(
-        module.source, {name: narrowed(tensor, dims) for name, (tensor, dims) in _cut(module, kept).items()}
+    sources = sources_of(module)
+    kept, tensors = kept_by_source(plan.kept, sources), registered_tensors(module)
+    own = {sources[name]: tensor for name, tensor in tensors.items()}
+    file, copies = unshared(module.source)
+    file = with_tensors(file, {name: narrowed(own[name], dims) for name, dims in kept.items()})
+    fitting = _Fitting(
+        graph, make_masks(graph, plan.groups), match or match_values(graph, module), file, kept
     )
-    fitting = _Fitting(graph, make_masks(graph, plan.groups), match or match_values(graph, module), model)
     fitting.run()
-    return fitting.finished()
-
-
-def _by_source(plan: Plan, sources: Mapping[str, str]) -> dict[str, Mapping[int, Tensor]]:
-    """Initializer → dimension → kept indices.
-
-    Raises:
-        CaptureError: two nodes that read one initializer keep different parts, or a tensor is none of the file's.
-    """
-    found: dict[str, Mapping[int, Tensor]] = {}
-    for name, dims in plan.kept.items():
-        if name not in sources:
-            raise CaptureError(
-                f"{name} is cut, and is no tensor of the file", "protect the layers that read it"
-            )
-        other = found.setdefault(sources[name], dims)
-        if set(other) != set(dims) or any(not torch.equal(other[dim], dims[dim]) for dim in dims):
-            raise CaptureError(f"{sources[name]} would be cut in two ways", "protect the layers that read it")
-    return found
-
-
-def _cut(
-    module: OnnxModule, kept: Mapping[str, Mapping[int, Tensor]]
-) -> dict[str, tuple[Tensor, Mapping[int, Tensor]]]:
-    tensors = {
-        held.source: getattr(step, held.attribute).detach()
-        for step in module.modules()
-        if isinstance(step, Step)
-        for held in step.held.values()
-    }
-    return {name: (tensors[name], dims) for name, dims in kept.items()}
-
-
-def with_tensors(model: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """A copy of a file with other constants under these names."""
-    import onnx
-
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    inputs = {item.name: item.type.tensor_type.shape for item in made.graph.input}
-    places = {item.name: item for item in made.graph.initializer}
-    places |= {node.output[0]: node.attribute[0].t for node in made.graph.node if node.op_type == "Constant"}
-    for name, tensor in tensors.items():
-        _put(places[name], tensor.numpy())
-        for dim, size in zip(inputs[name].dim if name in inputs else (), tensor.shape, strict=False):
-            dim.dim_value = size  # old files list their constants among the inputs
-    return made
-
-
-def _put(proto: Any, array: np.ndarray[Any, Any]) -> None:
-    """Other numbers in a tensor of a file, under its own name, and laid out as before."""
-    from onnx import numpy_helper
-
-    made = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), proto.name)
-    made.doc_string = proto.doc_string
-    proto.CopyFrom(made)
+    model = fitting.finished()
+    together(model, copies)
+    return model
 
 
 class _Fitting:
     """Runs the nodes of a cut file in order, and renews what each says of sizes before it runs."""
 
-    def __init__(self, graph: DependencyGraph, masks: Masks, match: Match, model: Any) -> None:
+    def __init__(
+        self, graph: DependencyGraph, masks: Masks, match: Match, model: Any, cut: Container[str]
+    ) -> None:
+        self._cut = cut
         self._graph, self._masks, self._match, self._model = graph, masks, match, model
         self._module = module_of(model)
-        self._values: dict[str, Any] = dict(zip(self._module.inputs, graph.program.example[0], strict=True))
-        self._numbers: dict[tuple[str, int], int] = {}
-        self._nodes = {node.output[0]: node for node in model.graph.node}
-        for step in self._module.steps:
-            for place, held in step.held.items():
-                if held.numbers is not None:
-                    step.held[place] = replace(held, numbers=marked(held.numbers, held.source))
+        self._inputs = graph.program.flat_inputs(*graph.program.example)
+        self._values: dict[str, Any] = {}
+        self._counted, self._nodes = Counted(self._module), nodes_of(model.graph)
 
     def run(self) -> None:
         """Raises CaptureError where a node gives another shape than planned."""
-        values = self._values
-        with torch.no_grad():
-            for turn in self._module.turns:
-                if turn.step.node.operator in LITERALS:
-                    self._renew(turn, self._given(turn))
-                values.update(zip(turn.outputs, turn.step(self._given(turn), values), strict=False))
-                self._check(turn, values)
+        with torch.no_grad(), self._module.watched(self):
+            self._module(*self._inputs)
 
-    def _given(self, turn: Turn) -> list[Any]:
-        return [self._values.get(name) if name else None for name in turn.given]
+    def before(self, graph: Graph, turn: Turn, inputs: list[Any]) -> None:
+        """Renews what the node says of sizes."""
+        if turn.step.node.operator in LITERALS:
+            self._renew(graph.constants.scopes, turn, inputs)
+        if turn.step.node.operator == "If":
+            self._check_other_branch(graph, turn.step, turn.step.arguments(inputs)[0])
 
-    def _renew(self, turn: Turn, given: list[Any]) -> None:
-        step, sizes = turn.step, [self._sizes(name) for name in turn.outputs]
-        terms = self._match.terms(self._graph, step.node.inputs[0])
-        rank = len(self._match.terms(self._graph, turn.outputs[0]) or ())
+    def _check_other_branch(self, graph: Graph, step: Step, condition: Any) -> None:
+        """Refuses where a branch that is not run in the example reads what is cut."""
+        if not isinstance(condition, Numbers):
+            return  # data chooses, and both are run
+        other = "else_branch" if bool(condition.array.item()) else "then_branch"
+        for name in sorted(read_in(step.node[other])):
+            cut = any(self._sizes(f"{prefix}{name}") for prefix in graph.constants.scopes)
+            if cut or (graph.constants.array(name) is not None and graph.constants.source(name) in self._cut):
+                raise step.node.refusal(
+                    f"its {other}, which does not run in the example, reads {name}, which is cut",
+                    "protect the layers that give it",
+                )
+
+    def after(self, graph: Graph, turn: Turn, values: Mapping[str, Any]) -> None:
+        """Compares the sizes of what it gave with the planned ones."""
+        for name in turn.outputs:
+            value = self._values[f"{graph.prefix}{name}"] = values.get(name)
+            for dim, (old, new) in self._sizes(f"{graph.prefix}{name}").items():
+                if isinstance(value, Tensor) and value.shape[dim] == old != new:
+                    raise turn.step.node.refusal(f"it gives {old} in dimension {dim}, and {new} is planned")
+
+    def _renew(self, scopes: Sequence[str], turn: Turn, given: list[Any]) -> None:
+        step, sizes = turn.step, [self._sizes(f"{scopes[0]}{name}") for name in turn.outputs]
+        terms = self._terms(scopes, step.node.inputs[0])
+        rank = len(self._terms(scopes, turn.outputs[0]) or ())
 
         def term(dim: int) -> Any:
             return None if terms is None else terms[dim % len(terms)]
 
-        changes = Changes({}, {})
+        changes = Changes([], {})
         LITERALS[step.node.operator](
             Site(step, step.arguments(given), sizes, term, self._masks, rank), changes
         )
-        for (source, place), number in changes.numbers.items():
-            self._set(step, source, place, number)
+        for literal, number in changes.numbers:
+            self._counted.set(literal, number, self._values.values())
         if changes.attributes:
             step.node = replace(step.node, attributes={**step.node.attributes, **changes.attributes})
-            _set_attributes(self._nodes[turn.outputs[0]], changes.attributes)
+            _set_attributes(self._nodes[f"{scopes[0]}{turn.outputs[0]}"], changes.attributes)
 
-    def _set(self, step: Step, source: str, place: int, number: int) -> None:
-        if self._numbers.setdefault((source, place), number) != number:
-            raise step.node.refusal(f"{source} would be {number} here, and another number elsewhere")
-        known = [*self._values.values()]
-        for other in self._module.steps:
-            for held in other.held.values():
-                known.append(held.numbers)
-                if held.source == source:
-                    getattr(other, held.attribute).view(-1)[place] = number
-        for item in known:  # what was computed of it so far knows where it comes from
-            for at, old in enumerate(item.array.flat) if isinstance(item, Numbers) else ():
-                if isinstance(old, Literal) and (old.source, old.place) == (source, place):
-                    item.array.flat[at] = Literal(number, source, place, old.original)
+    def _terms(self, scopes: Sequence[str], name: str) -> Terms | None:
+        """The axes of a value that a graph computes, or reads from one around."""
+        found = (self._match.terms(self._graph, f"{prefix}{name}") for prefix in scopes)
+        return next((terms for terms in found if terms is not None), None)
 
     def _sizes(self, name: str) -> dict[int, tuple[int, int]]:
         """The dimensions of a value that are cut, with their old and new sizes."""
@@ -171,23 +124,9 @@ class _Fitting:
         touched = ((dim, term) for dim, term in enumerate(terms) if self._masks.touches(term))
         return {dim: (term.size, self._masks.size(term)) for dim, term in touched}
 
-    def _check(self, turn: Turn, values: Mapping[str, Any]) -> None:
-        for name in turn.outputs:
-            value = values.get(name)
-            for dim, (old, new) in self._sizes(name).items():
-                if isinstance(value, Tensor) and value.shape[dim] == old != new:
-                    raise turn.step.node.refusal(f"it gives {old} in dimension {dim}, and {new} is planned")
-
     def finished(self) -> Any:
         """The file with its new numbers, and the sizes that it notes of its values."""
-        changed = {source for source, _ in self._numbers}
-        tensors = {
-            held.source: getattr(step, held.attribute)
-            for step in self._module.steps
-            for held in step.held.values()
-            if held.source in changed
-        }
-        model = with_tensors(self._model, tensors)
+        model = self._counted.written(self._model)
         for item in model.graph.value_info:
             dims = item.type.tensor_type.shape.dim
             for dim, (old, new) in self._sizes(item.name).items():

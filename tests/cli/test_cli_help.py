@@ -72,7 +72,7 @@ def test_completion_knows_commands_and_options() -> None:
             "macs='half' is not understood — give a share between 0 and 1, or an amount",
         ),
         (("explain", "zoo:mlp"), "Missing argument 'LAYER' — see graphprune explain --help"),
-        (("inspect", "zoo:mlp", "--nope"), "No such option: --nope — see graphprune inspect --help"),
+        (("inspect", "zoo:mlp", "--zzz"), "No such option: --zzz — see graphprune inspect --help"),
     ],
 )
 def test_usage_errors_are_one_line(

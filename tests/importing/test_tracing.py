@@ -139,14 +139,6 @@ def test_names_of_ones_own_go_before_those_of_the_file(tmp_path: Path) -> None:
     assert gp.trace(network(tmp_path), {"image": (2, 3, 10, 12)}, dynamic=False).program.sizes == {}
 
 
-def test_a_file_is_planned_but_not_yet_written(tmp_path: Path) -> None:
-    path = network(tmp_path)
-    made = gp.plan(path, {"image": (1, 3, 16, 16)}, macs=0.5)
-    assert made.to_dict()["after"]["macs"] <= 0.505 * made.to_dict()["before"]["macs"]
-    with pytest.raises(gp.InputError, match="writing the smaller file is not yet there"):
-        gp.shrink(path, {"image": (1, 3, 16, 16)}, macs=0.5)
-
-
 def test_a_name_that_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(gp.InputError, match="'resnet18' is no model"):
         gp.trace("resnet18", None)

@@ -1,4 +1,4 @@
-"""Files cut by a plan, compared with the slim program in onnxruntime, tensor by tensor."""
+"""Files cut by a plan, compared with the masked original in onnxruntime, node by node."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import graphprune as gp
-from graphprune.importing.node import RefusalError
 from graphprune.planning import make_plan
-from graphprune.slicing import proof
-from graphprune.slicing.proof import proved
+from graphprune.slicing.matching import match_values
+from graphprune.slicing.proof import checks_of_file
+from graphprune.slicing.slice import sliced
+from graphprune.verifying import Check
 from tests.importing.building import graph_of, node
 from tests.importing.test_tracing import normal
 
@@ -69,13 +70,24 @@ def tensors(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     return {item.name: tuple(item.dims) for item in model.graph.initializer}
 
 
-def test_a_cut_file_computes_what_the_slim_program_does(graph: Any) -> None:
-    model, compared = proved(graph, plan_of(graph))
-    assert compared >= 2 * 12
+def cut(graph: Any, plan: gp.Plan | None = None) -> tuple[onnx.ModelProto, list[Check]]:
+    """The cut file, and every check of it."""
+    plan = plan or plan_of(graph)
+    match = match_values(graph, graph.program.model)
+    model = sliced(graph, plan, match)
+    return model, list(checks_of_file(graph, plan, match, model))
+
+
+def test_a_cut_file_computes_what_the_masked_original_does(graph: Any) -> None:
+    model, checks = cut(graph)
+    assert [check for check in checks if not check.passed] == []
+    assert len(checks) == 4  # bits; two sizes; random weights
+    assert all(check.figure < 1e-6 for check in checks)
+    assert checks[1].detail == "12 values"  # all but sizes, the constant, and an output that nothing reads
     old, new = tensors(graph.program.model.source), tensors(model)
     assert list(old) == list(new)
-    cut = {name: (old[name], new[name]) for name in old if old[name] != new[name]}
-    assert {"b1", "w2", "wi", "wr", "wb", "w3"} <= set(cut)
+    cut_ones = {name: (old[name], new[name]) for name in old if old[name] != new[name]}
+    assert {"b1", "w2", "wi", "wr", "wb", "w3"} <= set(cut_ones)
     assert new["wr"] == (1, 4 * new["w3"][1], new["w3"][1])
 
 
@@ -83,7 +95,7 @@ def test_all_else_of_the_file_is_as_it_was(graph: Any) -> None:
     """Names, order, opset, and nodes but for those that say a width themselves."""
     source = graph.program.model.source
     before = source.SerializeToString()
-    model, _ = proved(graph, plan_of(graph))
+    model, _ = cut(graph)
     assert source.SerializeToString() == before
     changed = [
         one.name for one, other in zip(source.graph.node, model.graph.node, strict=True) if one != other
@@ -96,26 +108,28 @@ def test_all_else_of_the_file_is_as_it_was(graph: Any) -> None:
     onnx.checker.check_model(model, full_check=True)
 
 
-@pytest.mark.parametrize("planted", ["w2", "wr", "b1", "from"])
-def test_a_wrong_number_is_found(graph: Any, monkeypatch: pytest.MonkeyPatch, planted: str) -> None:
-    """Another number in one constant of the cut file, which random tensors do not put right."""
-    right = proof.with_tensors
-
-    def wrong(model: Any, tensors: dict[str, Any]) -> Any:
-        made = right(model, tensors)
-        for item in made.graph.initializer:
-            if item.name == planted:
-                array = np.array(onnx.numpy_helper.to_array(item))
-                array.reshape(-1)[0] += 1
-                item.CopyFrom(onnx.numpy_helper.from_array(array, planted))
-        return made
-
-    monkeypatch.setattr(proof, "with_tensors", wrong)
-    with pytest.raises(gp.VerificationError, match=r"the cut file (differs at|does not run)"):
-        proved(graph, plan_of(graph))
+def found_by(graph: Any, plan: gp.Plan, match: Any, model: onnx.ModelProto) -> set[str]:
+    """What says that a cut file is wrong."""
+    try:
+        failed = [check.name for check in checks_of_file(graph, plan, match, model) if not check.passed]
+    except gp.VerificationError as error:
+        return {error.message.partition(":")[0]}
+    return {"a node differs" if "every node" in name else name for name in failed}
 
 
-def test_a_size_that_two_nodes_need_differently_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("planted", ["w2", "wr", "b1", "from", "parts", "width"])
+def test_a_wrong_number_is_found(graph: Any, planted: str) -> None:
+    """Another number in one constant of the cut file, by the nodes alone, without what is compared bit by bit."""
+    plan, match = plan_of(graph), match_values(graph, graph.program.model)
+    model = sliced(graph, plan, match)
+    item = next(item for item in model.graph.initializer if item.name == planted)
+    array = np.array(onnx.numpy_helper.to_array(item))
+    array.reshape(-1)[0] += 1
+    item.CopyFrom(onnx.numpy_helper.from_array(array, planted))
+    assert found_by(graph, plan, match, model) & {"a node differs", "the cut file does not run"}
+
+
+def test_a_size_that_two_nodes_need_differently_becomes_two(tmp_path: Path) -> None:
     nodes = [
         node("Conv", ["x", "w1"], ["a"], name="one"),
         node("Conv", ["x", "w2"], ["b"], name="other"),
@@ -127,10 +141,37 @@ def test_a_size_that_two_nodes_need_differently_is_refused(tmp_path: Path) -> No
     ]
     constants = {"w1": normal(8, 3, 1, 1), "w2": normal(8, 3, 1, 1), "v1": normal(4, 8), "v2": normal(4, 8)}
     path = tmp_path / "model.onnx"
-    onnx.save(
-        graph_of(nodes, {"x": ["n", 3, 4, 4]}, ["y"], constants | {"shape": np.array([0, 8, -1])}), path
-    )
+    shape = {"shape": np.array([0, 8, -1])}
+    onnx.save(graph_of(nodes, {"x": ["n", 3, 4, 4]}, ["y"], constants | shape), path)
     graph = gp.trace(path)
     first, second = graph.groups
-    with pytest.raises(RefusalError, match=r"second view \(Reshape\): shape would be 6 here"):
-        proved(graph, make_plan(graph, {first.name: torch.arange(5), second.name: torch.arange(6)}))
+    plan = make_plan(graph, {first.name: torch.arange(5), second.name: torch.arange(6)})
+    model, checks = cut(graph, plan)
+    assert all(check.passed for check in checks)
+    views = [node for node in model.graph.node if node.op_type == "Reshape"]
+    held = {item.name: onnx.numpy_helper.to_array(item).tolist() for item in model.graph.initializer}
+    assert [held[view.input[1]] for view in views] == [[0, 5, -1], [0, 6, -1]]
+
+
+def test_a_shape_that_is_put_together_for_two_nodes_becomes_two(tmp_path: Path) -> None:
+    """Exporters compute the shape of queries and values once; of a copy that stays the same nothing is left."""
+    nodes = [
+        node("Conv", ["x", "w1"], ["a"], name="one"),
+        node("Conv", ["x", "w2"], ["b"], name="other"),
+        node("Conv", ["x", "w3"], ["g"], name="third"),
+        node("Shape", ["x"], ["s"], start=0, end=1),
+        node("Concat", ["s", "width", "rest"], ["shape"], axis=0),
+        *(node("Reshape", [name, "shape"], [f"{name}2"], name=f"view {name}") for name in "abg"),
+        *(node("MatMul", [f"v{name}", f"{name}2"], [f"{name}3"]) for name in "abg"),
+        node("Sum", ["a3", "b3", "g3"], ["y"]),
+    ]
+    widths = {f"w{place}": normal(8, 3, 1, 1) for place in (1, 2, 3)}
+    constants = {**widths, **{f"v{name}": normal(4, 8) for name in "abg"}}
+    constants |= {"width": np.array([8]), "rest": np.array([-1])}
+    path = tmp_path / "model.onnx"
+    onnx.save(graph_of(nodes, {"x": ["n", 3, 4, 4]}, ["y"], constants), path)
+    graph = gp.trace(path)
+    kept = {group.name: torch.arange(size) for group, size in zip(graph.groups, (5, 6, 5), strict=True)}
+    model, checks = cut(graph, make_plan(graph, kept))
+    assert all(check.passed for check in checks)
+    assert sum(node.op_type == "Concat" for node in model.graph.node) == 2

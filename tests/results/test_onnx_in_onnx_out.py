@@ -1,0 +1,193 @@
+"""An ONNX file in, a smaller one out: names, metadata and sizes as they were, proved, and made again from its plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import graphprune as gp
+from tests.importing.building import graph_of, node
+from tests.importing.test_tracing import network, normal
+
+SHAPE = {"image": (1, 3, 16, 16)}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = network(tmp_path_factory.mktemp("original"))
+    model = onnx.load(path)
+    model.metadata_props.add(key="licence", value="MIT")
+    model.graph.doc_string = "as its author described it"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def slim(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("slim") / "slim"
+    gp.shrink(original, SHAPE, macs=0.5).save(place, latency=False)
+    return place
+
+
+def test_the_smaller_file_has_the_same_names_sizes_and_notes(original: Path, slim: Path) -> None:
+    old, new = onnx.load(original), onnx.load(slim / "model.onnx")
+    onnx.checker.check_model(new, full_check=True)
+    for part in ("input", "output", "name", "doc_string"):
+        assert getattr(new.graph, part) == getattr(old.graph, part)
+    for part in ("metadata_props", "opset_import", "ir_version", "producer_name"):
+        assert getattr(new, part) == getattr(old, part)
+    assert new.graph.node == old.graph.node  # no node of this model says a width
+    assert (slim / "model.onnx").stat().st_size < 0.8 * original.stat().st_size
+
+
+def test_tensors_are_the_originals_at_the_planned_places(original: Path, slim: Path) -> None:
+    """By the names of the file, from plan.json alone."""
+    plan = json.loads((slim / "plan.json").read_text())["tensors"]
+    old, new = (
+        {item.name: onnx.numpy_helper.to_array(item) for item in onnx.load(path).graph.initializer}
+        for path in (original, slim / "model.onnx")
+    )
+    assert {"w1", "w2", "s"} <= set(plan)
+    for name, array in old.items():
+        for dim, kept in plan.get(name, {}).items():
+            assert kept == sorted(kept)
+            array = array.take(kept, int(dim))
+        assert np.array_equal(array, new[name])
+
+
+def test_the_smaller_file_runs_at_other_sizes(slim: Path) -> None:
+    session = onnxruntime.InferenceSession(slim / "model.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((1, 3, 16, 16), (2, 3, 24, 20)):
+        (scores,) = session.run(None, {"image": normal(*shape)})
+        assert scores.shape == (shape[0], 4)
+        assert np.isfinite(scores).all()
+
+
+def test_the_report_says_how_it_was_proved(slim: Path) -> None:
+    report = json.loads((slim / "report.json").read_text())
+    names = [check["name"] for check in report["verdict"]["checks"] if "onnxruntime" in check["name"]]
+    assert len(names) == 3
+    assert any("random weights" in name for name in names)
+    assert report["after"]["onnx_bytes"] == (slim / "model.onnx").stat().st_size
+    assert "missing" not in report
+
+
+def test_the_plan_is_carried_out_again(original: Path, slim: Path, tmp_path: Path) -> None:
+    plan = gp.Plan.from_json((slim / "plan.json").read_text())
+    gp.shrink(original, SHAPE, plan=plan).save(tmp_path / "again", latency=False)
+    assert (tmp_path / "again" / "model.onnx").read_bytes() == (slim / "model.onnx").read_bytes()
+
+
+def test_a_plan_of_another_file_is_refused(original: Path, slim: Path, tmp_path: Path) -> None:
+    plan = gp.Plan.from_json((slim / "plan.json").read_text())
+    plan.kept["w1"][0][0] += 1
+    with pytest.raises(gp.PlanError, match="kept indices of w1 do not follow"):
+        gp.shrink(original, SHAPE, plan=plan)
+
+
+def test_a_repair_is_written_into_the_file(original: Path, tmp_path: Path) -> None:
+    """And compared with the repaired model in PyTorch."""
+    data = {"image": normal(32, 3, 16, 16)}
+    result = gp.shrink(original, SHAPE, macs=0.5, calibration=list_of(data), repair=True)
+    report = result.save(tmp_path / "slim", latency=False)
+    assert report["repair"]["tensors"]
+    assert any(
+        check["name"].startswith("onnxruntime equals the model") for check in report["verdict"]["checks"]
+    )
+    session = onnxruntime.InferenceSession(
+        tmp_path / "slim" / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    (scores,) = session.run(None, data)
+    expected = result.model(torch.from_numpy(data["image"]))["scores"].detach().numpy()
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+def list_of(data: dict[str, Any]) -> list[Any]:
+    return [(torch.from_numpy(array),) for array in data.values()]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lossless": True}, "biases that an ONNX file has no place for"),
+        ({"macs": 0.5, "graft": True}, "no class of Python"),
+        ({"macs": 0.5, "export_dtype": "float16"}, "keeps the types that it has"),
+    ],
+)
+def test_what_a_file_cannot_be_is_refused(original: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(gp.InputError, match=message):
+        gp.shrink(original, SHAPE, **options)
+
+
+def test_a_file_that_is_cut_wrongly_is_not_written(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graphprune.results import cut_file
+
+    right = cut_file.sliced
+
+    def wrong(*given: Any) -> Any:
+        model = right(*given)
+        bias = next(item for item in model.graph.initializer if item.name == "b")
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + 1, "b"))
+        return model
+
+    monkeypatch.setattr(cut_file, "sliced", wrong)
+    with pytest.raises(gp.VerificationError, match="the ONNX file is not what was asked for"):
+        gp.shrink(original, SHAPE, macs=0.5).save(tmp_path / "slim", latency=False)
+    assert not (tmp_path / "slim").exists()
+
+
+def test_old_files_that_list_constants_as_inputs(tmp_path: Path) -> None:
+    """Their sizes are said there a second time."""
+    model = onnx.load(network(tmp_path))
+    model.ir_version = 3
+    types = {np.dtype("float32"): 1, np.dtype("int64"): 7}
+    for item in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(item)
+        model.graph.input.append(
+            onnx.helper.make_tensor_value_info(item.name, types[array.dtype], array.shape)
+        )
+    onnx.save(model, tmp_path / "old.onnx")
+    gp.shrink(tmp_path / "old.onnx", SHAPE, macs=0.5).save(tmp_path / "slim", latency=False)
+    onnx.checker.check_model(onnx.load(tmp_path / "slim" / "model.onnx"), full_check=True)
+
+
+def test_the_branch_of_an_if_that_was_not_taken_is_not_cut_blindly(tmp_path: Path) -> None:
+    """The other branch reads what is cut, and nothing says how it would run then."""
+
+    def branch(name: str, operator: str) -> onnx.GraphProto:
+        output = onnx.helper.make_tensor_value_info(name, 1, None)
+        return onnx.helper.make_graph([node(operator, ["a"], [name])], name, [], [output])
+
+    nodes = [
+        node("Conv", ["x", "w1"], ["a"], name="first"),
+        node("Shape", ["x"], ["s"]),
+        node("Gather", ["s", "two"], ["rows"]),
+        node("Greater", ["rows", "limit"], ["large"]),
+        node(
+            "If",
+            ["large"],
+            ["b"],
+            name="chosen",
+            then_branch=branch("t", "Relu"),
+            else_branch=branch("e", "Sigmoid"),
+        ),
+        node("Conv", ["b", "w2"], ["y"], name="second"),
+    ]
+    constants = {
+        "w1": normal(8, 3, 1, 1),
+        "w2": normal(4, 8, 1, 1),
+        "two": np.array(2),
+        "limit": np.array(100),
+    }
+    onnx.save(graph_of(nodes, {"x": ["n", 3, "h", "w"]}, ["y"], constants), tmp_path / "if.onnx")
+    with pytest.raises(gp.GraphpruneError, match="chosen"):
+        gp.shrink(tmp_path / "if.onnx", {"x": (1, 3, 8, 8)}, macs=0.5).save(tmp_path / "slim", latency=False)
