@@ -1,4 +1,4 @@
-"""Traces public ONNX files, compares every node with onnxruntime, cuts them in PyTorch, and keeps a JSON line of each.
+"""Shrinks public ONNX files to half of their operations, plants errors in the results, and keeps a JSON line of each.
 
     python tools/coverage_onnx.py                    # all files of tools/onnx_public.json
     python tools/coverage_onnx.py magika orinet      # some of them
@@ -24,20 +24,21 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from coverage_onnx_planted import caught, planted
 from coverage_onnx_table import read, write_table
 
 import graphprune as gp
-from graphprune.cutting.cut import cut, equals_masked
+from graphprune.axes.dependency import DependencyGraph
 from graphprune.exporting.runtime import session
 from graphprune.ground.errors import GraphpruneError, first_line
-from graphprune.ground.files import cached
+from graphprune.ground.files import cached, scratch
 from graphprune.importing.interpreter import OnnxModule
 from graphprune.importing.reading import open_file
 from graphprune.importing.values import as_tensor
+from graphprune.profiling import profile
 from graphprune.report.facts import inspection
 from graphprune.slicing.matching import match_values
-from graphprune.slicing.proof import checks_of_file
-from graphprune.slicing.slice import sliced
+from graphprune.slicing.proof import FileProof
 
 LIST = Path(__file__).with_name("onnx_public.json")
 SHARE = 0.5  # of the multiply-accumulates
@@ -141,7 +142,7 @@ def measured(entry: Mapping[str, Any]) -> Facts:
         _measure(path, entry["feed"], facts)
         facts["stage"] = "done"
     except (GraphpruneError, ValueError, OSError, KeyError, RuntimeError) as error:
-        facts["failure"] = first_line(error, 300)
+        facts["failure"] = f"{first_line(error, 300)}"
     return facts
 
 
@@ -166,17 +167,42 @@ def _measure(path: Path, rule: Mapping[str, Any], facts: Facts) -> None:
         unruled={operator: len(names) for operator, names in found["unruled"].items()},
         pins=[row["reason"] for row in found["pins"][:3]],
     )
-    with facts.stage("plan"):
-        proposal = gp.plan(graph, None, macs=SHARE)
-    facts.update(params=proposal.after["params"] / proposal.before["params"])
-    with facts.stage("cut"):
-        cut(graph, proposal.plan, proof=equals_masked(0))
-    facts.update(exact=True)
-    match = match_values(graph, module_of_graph(graph))
-    with facts.stage("slice"):
-        model = sliced(graph, proposal.plan, match)
-    with facts.stage("prove"):
-        checks = list(checks_of_file(graph, proposal.plan, match, model))
+    with facts.stage("shrink"):
+        result = gp.shrink(graph, macs=SHARE)
+    with scratch() as folder:
+        with facts.stage("write"):
+            report = result.save(folder / "slim", latency=False)
+        facts["missing"] = [item["what"] for item in report.get("missing", ())]
+        model = onnx.load(folder / "slim" / "model.onnx")
+        facts["latency"] = profile(graph).measure(folder / "slim" / "model.onnx", seconds=2).ratio
+    checks = [check for check in report["verdict"]["checks"] if check["name"].startswith("every node")]
+    facts.update(
+        exact=report["verdict"]["passed"],
+        compared=sum(int(check["detail"].partition(" ")[0]) for check in checks),
+        error=max(check["figure"] for check in checks),
+        params=report["after"]["params"] / report["before"]["params"],
+        macs=report["after"]["macs"] / report["before"]["macs"],
+        bytes=model.ByteSize() / source.ByteSize(),
+        identical=_identical(source, model),
+    )
+    proof = FileProof(graph, result.plan, match_values(graph, module_in(graph)))
+    runs = list(proof.runs(0))
+    wrong = dict(planted(model, source))
+    missed = [name for name, broken in wrong.items() if not caught(proof, runs, broken)]
+    facts.update(planted=len(wrong), missed=missed)
+
+
+def module_in(graph: DependencyGraph) -> OnnxModule:
+    """The module of a file that was traced."""
+    assert isinstance(graph.program.model, OnnxModule)
+    return graph.program.model
+
+
+def _identical(old: Any, new: Any) -> float:
+    """The share of the original's nodes, Constants apart, that the cut file has byte by byte."""
+    have = {node.SerializeToString(deterministic=True) for node in new.graph.node}
+    nodes = [node for node in old.graph.node if node.op_type != "Constant"]
+    return sum(node.SerializeToString(deterministic=True) in have for node in nodes) / max(len(nodes), 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -67,7 +67,7 @@ def _summary(checks: Checks) -> Text:
 def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress: Stages) -> None:
     model, weights = request.model, request.weights
     named = model is not None or weights is not None
-    if files.model is None or files.plan is None:
+    if files.plan is None or (files.model is None and not (request.directory / "model.onnx").is_file()):
         checks.skip(REPLAY, "the model or the plan is missing")
         return
     recorded = files.reported("source")
@@ -99,9 +99,12 @@ def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress
 def _replay(
     files: Files, graph: DependencyGraph, seed: int, checks: Checks, progress: Stages, file: Path
 ) -> None:
-    assert files.model is not None
     with silence():
         result = gp.shrink(graph, plan=files.plan, seed=seed, progress=progress)
+    if files.model is None:
+        checks.skip(REPLAY, "there is no model.safetensors")
+        _check_cut(graph, result, file, checks)
+        return
     replayed, saved = registered_tensors(result.model), registered_tensors(files.model)
     repaired = _repaired(files, result.model)
     wrong = sorted(set(replayed) ^ set(saved)) or [
@@ -113,12 +116,18 @@ def _replay(
     if repaired and not wrong:
         off = [name for name in sorted(repaired) if not _alike(replayed[name], saved[name])]
         checks.add(REPAIRED, not off, ", ".join(off[:3]) or f"{len(repaired)} tensors, and all are finite")
-    if from_file(graph) and file.exists() and not repaired:
-        again = cut_file(graph, result.plan, result.model)
-        checks.add(CUT_FILE, read_model(file) == again, f"{len(again.graph.node)} nodes, bit by bit")
+    if not repaired:
+        _check_cut(graph, result, file, checks)
     proved = result.verdict.checks
     what = "the cut before the repair" if repaired else "slim model"
     checks.add(f"{what} equals the masked original", result.verdict.passed, f"{len(proved)} checks of it")
+
+
+def _check_cut(graph: DependencyGraph, result: gp.Result, file: Path, checks: Checks) -> None:
+    """A file that was made of an ONNX file is what the plan makes of that."""
+    if from_file(graph) and file.exists():
+        again = cut_file(graph, result.plan, result.model)
+        checks.add(CUT_FILE, read_model(file) == again, f"{len(again.graph.node)} nodes, bit by bit")
 
 
 def _repaired(files: Files, model: torch.nn.Module) -> set[str]:

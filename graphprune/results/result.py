@@ -22,7 +22,7 @@ from graphprune.cutting.cut import Cut
 from graphprune.cutting.fitting import Fit
 from graphprune.cutting.grafted import own_model
 from graphprune.ground.clock import Clock, Progress
-from graphprune.ground.errors import ExportError, InputError, VerificationError
+from graphprune.ground.errors import ExportError, GraphpruneError, InputError, VerificationError
 from graphprune.lossless import LosslessReport
 from graphprune.planning import Budget, Plan
 from graphprune.profiling import Profile, profile
@@ -181,15 +181,20 @@ class _Saving:
     ) -> dict[str, Callable[[Path], None]]:
         """Name → what writes it, in the order in which they are to be written."""
         result = self.result
+        layers: dict[str, Callable[[Path], None]] = {
+            "model.safetensors": partial(exporting.save_model, result.model),
+            "model.py": lambda path: _write_text(path, _source(result)),
+        }
+        if from_file(result.graph):
+            layers = {name: partial(self.write_if_held, write) for name, write in layers.items()}
         said = {"shrink": spelled(as_options(result.plan.request)), **settings}
         texts = {
-            "model.py": _source(result),
             "plan.json": file_plan(result.graph, result.plan).to_json(),
             **{f"{name}.toml": settings_text(options, name) for name, options in said.items()},
         }
         return {
             **({"model.onnx": self.write_onnx} if onnx else {}),
-            "model.safetensors": partial(exporting.save_model, result.model),
+            **layers,
             **{name: partial(_write_text, text=text) for name, text in texts.items()},
             "report.json": self.write_report,
             "report.html": self.write_page,
@@ -210,7 +215,14 @@ class _Saving:
             except ExportError as error:
                 self.missing("the ONNX file was not timed", error)
 
-    def missing(self, what: str, error: ExportError) -> None:
+    def write_if_held(self, write: Callable[[Path], None], path: Path) -> None:
+        """Writes the slim model of an ONNX file for PyTorch, or says why that cannot be; the smaller file is there."""
+        try:
+            write(path)
+        except InputError as error:
+            self.missing(f"no {path.name} was written", error)
+
+    def missing(self, what: str, error: GraphpruneError) -> None:
         """Notes what is not in the directory."""
         self.report.setdefault("missing", []).append(
             {"what": what, "why": error.message, "remedy": error.remedy}

@@ -1,0 +1,85 @@
+"""Errors planted in cut files, of which a proof must find nearly all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from graphprune.ground.errors import VerificationError
+from graphprune.slicing.proof import FileProof, Run
+
+__all__ = ["caught", "planted"]
+
+COUNT = 20
+_NUMBERS = ("group", "hidden_size", "split", "starts", "ends")
+
+
+def planted(model: Any, original: Any, count: int = COUNT, seed: int = 0) -> Iterator[tuple[str, Any]]:
+    """Copies of a cut file (onnx.ModelProto), each with one error, and what it is.
+
+    Of tensors that were cut: two units change places, all move on by one, or a number is another; of numbers that say
+    sizes, and of attributes that do: one more.
+    """
+    random = np.random.default_rng(seed)
+    whole = {item.name: list(item.dims) for item in original.graph.initializer}
+    places = [
+        (kind, item.name)
+        for item in model.graph.initializer
+        if item.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+        and list(item.dims) != whole.get(item.name)
+        for kind in ("units swapped", "units moved", "a number")
+    ]
+    changed = {
+        item.name
+        for item, old in zip(model.graph.initializer, original.graph.initializer, strict=False)
+        if item.data_type == onnx.TensorProto.INT64 and item.raw_data != old.raw_data
+    }
+    places += [("a size", name) for name in sorted(changed)]
+    for place, (new, old) in enumerate(zip(model.graph.node, original.graph.node, strict=False)):
+        if new != old and any(item.name in _NUMBERS for item in new.attribute):
+            places.append(("an attribute", str(place)))
+    for index in random.permutation(len(places))[:count]:
+        kind, where = places[index]
+        made = onnx.ModelProto()
+        made.CopyFrom(model)
+        if kind == "an attribute":
+            _count_up(made.graph.node[int(where)])
+        else:
+            _change(next(item for item in made.graph.initializer if item.name == where), kind, random)
+        yield f"{kind}: {where}", made
+
+
+def _change(item: Any, kind: str, random: np.random.Generator) -> None:
+    array = np.array(numpy_helper.to_array(item))
+    dim = int(np.argmax(array.shape)) if array.ndim else 0
+    if kind == "units swapped":
+        order = np.arange(array.shape[dim])
+        order[[0, -1]] = order[[-1, 0]]
+        array = array.take(order, dim)
+    elif kind == "units moved":
+        array = np.roll(array, 1, dim)
+    else:
+        at = random.integers(array.size) if kind == "a number" else 0
+        large = max(float(np.abs(array.astype(np.float64)).max()), 1.0) / 2
+        array.reshape(-1)[at] += array.dtype.type(large if kind == "a number" else 1)
+    item.CopyFrom(numpy_helper.from_array(array, item.name))
+
+
+def _count_up(node: Any) -> None:
+    item = next(item for item in node.attribute if item.name in _NUMBERS)
+    if item.ints:
+        item.ints[0] += 1
+    else:
+        item.i += 1
+
+
+def caught(proof: FileProof, runs: Sequence[Run], model: Any) -> bool:
+    """Whether the checks that every file has to pass show that this one is wrong."""
+    try:
+        return not (proof.constants(model).passed and all(proof.compared(model, run).passed for run in runs))
+    except VerificationError:
+        return True
