@@ -74,6 +74,11 @@ def _form(values: Sequence[Any], names: Mapping[tuple[int, ...], str]) -> Any:
     if not isinstance(first, Tensor):
         same = all(type(value) is type(first) and value == first for value in values)
         return first if same or type(first) not in _NUMBERS else Form(_NUMBERS[type(first)], ())
+    if len({value.dim() for value in values}) > 1:
+        raise ExportError(
+            "a tensor has more dimensions at some sizes than at others, which no ONNX file can say",
+            "name the dimension that squeeze() is to drop, as in squeeze(1)",
+        )
     columns = list(zip(*(value.shape for value in values), strict=True))
     sizes = [column[0] if len(set(column)) == 1 else names.get(tuple(column)) for column in columns]
     return Form(first.dtype, tuple(sizes), tuple(tuple(value.shape) for value in values))

@@ -25,6 +25,7 @@ __all__ = [
     "Latency",
     "NodeTime",
     "fastest",
+    "fed",
     "feeder",
     "latency",
     "make_feed",
@@ -158,7 +159,17 @@ def runner(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Cal
 def make_feed(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Array]:
     """The arguments' tensors by the names of the inputs that take them."""
     names = [value.name for value in loaded.get_inputs()]
-    return {name: to_numpy(tensor) for name, tensor in match_inputs(names, args, kwargs).items()}
+    return fed(loaded, {name: to_numpy(tensor) for name, tensor in match_inputs(names, args, kwargs).items()})
+
+
+def fed(loaded: Any, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Those of the arrays that a session takes; floats where it takes halves become such."""
+    kinds = {value.name: value.type for value in loaded.get_inputs()}
+    return {
+        name: array.astype(numpy.float16) if kinds[name] == "tensor(float16)" else array
+        for name, array in arrays.items()
+        if name in kinds
+    }
 
 
 def match_inputs(

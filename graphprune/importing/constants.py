@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from graphprune.ground.errors import CaptureError
 from graphprune.importing.node import Node
-from graphprune.importing.values import MOST, Held, Numbers, as_numbers, numbers_of, tensor_from
+from graphprune.importing.values import MOST, Held, Numbers, as_numbers, dtype_of, numbers_of, tensor_from
 
 __all__ = ["Constants"]
 
@@ -94,7 +93,7 @@ class Constants:
         """The constant beside a node that reads it; ``counts`` says that it reads sizes."""
         array = self.array(name)
         assert array is not None
-        dtype = getattr(torch, array.dtype.name, torch.float32)
+        dtype = dtype_of(array)
         numbers: Numbers | None = numbers_of(array, dtype)
         if counts and numbers is None and array.size <= MOST:
             numbers = as_numbers(np.asarray(array.tolist(), dtype=object), dtype)

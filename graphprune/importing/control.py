@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.importing.node import Node
+from graphprune.importing.node import DataError, Node
 from graphprune.importing.values import Numbers, as_numbers, as_tensor
 
 __all__ = ["BODIES", "CONTROL", "Body"]
@@ -32,7 +32,8 @@ def _if(node: Node, bodies: Mapping[str, Body], condition: Any) -> tuple[Any, ..
     for yes, no in pairs:
         if yes.shape != no.shape or yes.dtype != no.dtype:
             raise node.refusal(
-                f"its branches give {tuple(yes.shape)} and {tuple(no.shape)}, and data chooses"
+                f"its branches give {tuple(yes.shape)} and {tuple(no.shape)}, and data chooses",
+                kind=DataError,
             )
         results.append(torch.where(condition.reshape(()), yes, no))
     return tuple(results)
@@ -44,7 +45,8 @@ def _loop(
     """A loop that runs as often as a size says. Its condition may change with numbers, not with data."""
     if not isinstance(count, Numbers):
         raise node.refusal(
-            "how often it runs is computed from data" if count is not None else "it has no count"
+            "how often it runs is computed from data" if count is not None else "it has no count",
+            kind=DataError,
         )
     rounds = range(count.array.item())
     if len(rounds) > MOST_ROUNDS:
@@ -71,7 +73,7 @@ def _holds(node: Node, condition: Any) -> bool:
         return True
     if isinstance(condition, Numbers):
         return bool(condition.array.item())
-    raise node.refusal("its condition is computed from data")
+    raise node.refusal("its condition is computed from data", kind=DataError)
 
 
 def _scan(node: Node, bodies: Mapping[str, Body], *given: Any) -> tuple[Any, ...]:

@@ -22,9 +22,10 @@ __all__ = ["examples", "read_feed"]
 
 _IMAGE, _SEQUENCE = (
     (224, 64, 32, 48, 128, 256, 320, 416, 512, 640),
-    (16, 24, 32, 64, 100, 128, 256, 512, 1024, 16000),
+    (16, 1, 24, 32, 64, 100, 128, 256, 512, 1024, 16000),
 )
-_MOST_TRIES = 64
+_MOST_TRIES = 200
+_MANY = 6  # sizes, of which all combinations are too many to sort
 
 Given = Mapping[str, Any] | Sequence[Any] | None
 
@@ -89,10 +90,15 @@ def _first_that_runs(
 
 
 def _attempts(roles: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
-    """Sizes of all symbols: the same place in all lists first, then all combinations."""
+    """Sizes of all symbols: the same place in all lists first, then all combinations, the usual ones first."""
     most = max(map(len, roles.values()))
     alike = zip(*(islice(cycle(sizes), most) for sizes in roles.values()), strict=True)
-    return (dict(zip(roles, row, strict=True)) for row in chain(alike, product(*roles.values())))
+    places = product(*(range(len(sizes)) for sizes in roles.values())) if len(roles) < _MANY else ()
+    rest = (
+        tuple(sizes[place] for sizes, place in zip(roles.values(), row, strict=True))
+        for row in sorted(places, key=sum)
+    )
+    return (dict(zip(roles, row, strict=True)) for row in chain(alike, rest))
 
 
 def _candidates(symbol: str, inputs: Sequence[Input]) -> Sequence[int]:

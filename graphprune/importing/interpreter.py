@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from torch import nn
 from graphprune.ground.errors import CaptureError
 from graphprune.importing.constants import Constants
 from graphprune.importing.control import BODIES, Body
+from graphprune.importing.left import NOTHING, Left, left_nodes
 from graphprune.importing.naming import attribute_names, node_paths, parameter_names
 from graphprune.importing.nested import inner_prefix, read_in
 from graphprune.importing.node import Node, read_node
@@ -52,19 +53,27 @@ class Graph(nn.Module):
         opsets: domain → version.
         outer: the constants of the graph around.
         prefix: of the names that are unique in the whole file.
+        left: nodes that are not run; what they read of the others is given as outputs are.
     """
 
     def __init__(
-        self, proto: Any, opsets: Mapping[str, int], outer: Constants | None = None, prefix: str = ""
+        self,
+        proto: Any,
+        opsets: Mapping[str, int],
+        outer: Constants | None = None,
+        prefix: str = "",
+        left: Left = NOTHING,
     ) -> None:
         super().__init__()
         self.constants, self.prefix = Constants(proto, outer, prefix), prefix
         held = self.constants.names
         self.inputs = tuple(item.name for item in proto.input if item.name not in held)
-        self.outputs = tuple(item.name for item in proto.output)
+        self.outputs = _outputs(proto, left, held)
         self.turns: list[Turn] = []
         self.watch: Watch | None = None
-        nodes = [node for node in proto.node if not set(node.output) <= held]
+        nodes = [
+            node for node in proto.node if not set(node.output) <= held and node.output[0] not in left.nodes
+        ]
         last = _last_reads(nodes, {*self.outputs, *held})
         for node, path, gone in zip(nodes, node_paths(nodes), last, strict=True):
             step = self._step(read_node(node, path, opsets), opsets)
@@ -150,9 +159,11 @@ class OnnxModule(Graph):
     Attributes:
         source: the onnx.ModelProto.
         signature: its inputs.
+        left: nodes that are not run.
     """
 
     source: Any
+    left: Left
     signature: tuple[Input, ...]
 
     def forward(self, *args: Any) -> dict[str, Any]:
@@ -160,14 +171,17 @@ class OnnxModule(Graph):
         return {name: as_tensor(value) for name, value in zip(self.outputs, results, strict=True)}
 
 
-def module_of(model: Any) -> OnnxModule:
+def module_of(model: Any, refused: Collection[str] = ()) -> OnnxModule:
     """The module of an onnx.ModelProto, whose external data are loaded. Its ``forward`` calls inputs as the file does.
 
+    Args:
+        refused: first outputs of nodes that are not to be run, see `graphprune.importing.left`.
+
     Raises:
-        CaptureError: an operator is not known; the message names the nodes.
+        CaptureError: an operator is not known, and no weights are left without it; the message names the nodes.
     """
     opsets = {"" if item.domain == "ai.onnx" else item.domain: item.version for item in model.opset_import}
-    _refuse_unknown(model.graph)
+    left = left_nodes(model.graph, refused)
     signature = read_signature(model)
     names = parameter_names(item.name for item in signature)
 
@@ -178,34 +192,28 @@ def module_of(model: Any) -> OnnxModule:
     arguments = [inspect.Parameter(name, kind) for name in ("self", *names.values())]
     forward.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
     named = type("OnnxModule", (OnnxModule,), {"forward": forward, "__module__": __name__})
-    made: OnnxModule = named(model.graph, opsets).eval()
-    made.source, made.signature = model, signature
+    made: OnnxModule = named(model.graph, opsets, left=left).eval()
+    made.source, made.signature, made.left = model, signature, left
+    _check_rest(made, left)
     return made
 
 
-def _refuse_unknown(graph: Any) -> None:
-    unknown: dict[str, str] = {}
-    _find_unknown(graph, unknown)
-    if unknown:
-        named = ", ".join(f"{operator} (node {name})" for operator, name in unknown.items())
+def _check_rest(module: OnnxModule, left: Left) -> None:
+    """Raises CaptureError where no weights are among the nodes that are run, since an operator is not known."""
+    if left.unknown and not any(True for _ in module.parameters()):
+        named = ", ".join(f"{operator} (node {name})" for operator, name in left.unknown.items())
         raise CaptureError(
             f"operators that graphprune does not run: {named}",
             "shrink the PyTorch model that the file was exported from, if you have it",
         )
 
 
-_OTHERS = {"Constant", "Shape", "Size", *BODIES}
-
-
-def _find_unknown(graph: Any, unknown: dict[str, str]) -> None:
-    for node in graph.node:
-        domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
-        operator = f"{domain}{node.op_type}"
-        if operator not in OPERATORS and operator not in _OTHERS:
-            unknown.setdefault(operator, node.name or node.output[0])
-        for item in node.attribute:
-            for body in (item.g, *item.graphs) if item.HasField("g") or item.graphs else ():
-                _find_unknown(body, unknown)
+def _outputs(graph: Any, left: Left, held: Collection[str]) -> tuple[str, ...]:
+    """The outputs that are computed, and what nodes read that are left."""
+    gone = {name for node in graph.node if node.output[0] in left.nodes for name in node.output}
+    given = {*held, *(item.name for item in graph.input)}
+    outputs = [item.name for item in graph.output if item.name not in gone]
+    return tuple(dict.fromkeys([*outputs, *sorted(left.reads - given)]))
 
 
 def _last_reads(nodes: Sequence[Any], kept: set[str]) -> list[tuple[str, ...]]:

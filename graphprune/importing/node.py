@@ -11,11 +11,15 @@ import torch
 
 from graphprune.ground.errors import CaptureError
 
-__all__ = ["DTYPES", "Node", "Operator", "RefusalError", "free", "read_node"]
+__all__ = ["DTYPES", "DataError", "Node", "Operator", "RefusalError", "free", "read_node"]
 
 
 class RefusalError(CaptureError):
     """A node does what this interpreter does not."""
+
+
+class DataError(RefusalError):
+    """A node's shapes, or how often it runs, depend on data."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,9 @@ class Node:
         """An attribute; None where the node leaves out one without default."""
         return self.attributes.get(name)
 
-    def refusal(self, why: str, remedy: str = "") -> RefusalError:
+    def refusal(self, why: str, remedy: str = "", kind: type[RefusalError] = RefusalError) -> RefusalError:
         """What to raise where the node cannot be run."""
-        return RefusalError(
+        return kind(
             f"node {self.name or self.path} ({self.operator}): {why}",
             remedy or "shrink the PyTorch model that the file was exported from, if you have it",
         )
@@ -123,7 +127,14 @@ def _plain(value: Any) -> Any:
 def _dtypes() -> dict[int, torch.dtype]:
     names = "float32 uint8 int8 uint16 int16 int32 int64 string bool float16 float64 uint32 uint64".split()
     known = {number + 1: getattr(torch, name, None) for number, name in enumerate(names)}
-    return {**{number: dtype for number, dtype in known.items() if dtype}, 16: torch.bfloat16}
+    return {
+        **{number: dtype for number, dtype in known.items() if dtype},
+        **dict.fromkeys(HALVES, torch.float32),
+    }
 
 
-DTYPES = _dtypes()  # the numbers of onnx.TensorProto.DataType
+HALVES = (
+    10,
+    16,
+)  # float16 and bfloat16, which PyTorch computes slowly or not at all on a CPU: it takes float32
+DTYPES = _dtypes()  # the numbers of onnx.TensorProto.DataType → what PyTorch computes in

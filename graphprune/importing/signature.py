@@ -62,7 +62,8 @@ def _size(name: str, place: int, dim: Any) -> int | str:
 def declared_sizes(inputs: Sequence[Input]) -> Declared:
     """The sizes that vary by the file's own word, under names that are as near to its symbols as can be."""
     arguments = parameter_names(item.name for item in inputs)
-    return Declared({arguments[item.name]: _symbols(item) for item in inputs})
+    symbols = {arguments[item.name]: _symbols(item) for item in inputs}
+    return Declared({name: sizes for name, sizes in symbols.items() if sizes})
 
 
 def _symbols(item: Input) -> Mapping[int, str]:

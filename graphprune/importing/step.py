@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from graphprune.ground.errors import GraphpruneError, first_line
 from graphprune.importing.control import CONTROL
-from graphprune.importing.node import Node, Operator
+from graphprune.importing.node import DataError, Node, Operator
 from graphprune.importing.operators.counting import COUNTING
 from graphprune.importing.operators.table import OPERATORS
 from graphprune.importing.values import Held, Numbers, as_numbers, as_tensor
@@ -34,6 +34,7 @@ class Step(nn.Module):
         super().__init__()
         self.node = node
         self.held = dict(held)
+        self.refused: DataError | None = None  # why it could not run
         for place, item in held.items():
             tensor = tensors[place]
             if isinstance(tensor, nn.Parameter):
@@ -53,7 +54,8 @@ class Step(nn.Module):
         args = self.arguments(given)
         try:
             result = self._result(args, scope)
-        except GraphpruneError:
+        except GraphpruneError as error:
+            self.refused = self.refused or (error if isinstance(error, DataError) else None)
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, KeyError) as error:
             shapes = ", ".join(str(tuple(arg.shape)) for arg in args if isinstance(arg, Tensor))
@@ -94,7 +96,7 @@ class Step(nn.Module):
         if isinstance(arg, Numbers) and (counts or (place in operator.single and arg.array.ndim == 0)):
             return arg.array.tolist()
         if counts and isinstance(arg, Tensor):
-            raise self.node.refusal(f"its input {place} is computed from data")
+            raise self.node.refusal(f"its input {place} is computed from data", kind=DataError)
         return as_tensor(arg)
 
 
@@ -106,10 +108,11 @@ def _marked(result: Any, sized: bool) -> Any:
 
 
 def _sizes(node: Node, x: Any) -> Numbers:
-    sizes = list(x.array.shape) if isinstance(x, Numbers) else list(x.shape)
+    fixed = isinstance(x, Numbers)  # which are as many whatever the inputs are
+    sizes = list(x.array.shape) if fixed else list(x.shape)
     if node.operator == "Shape":
-        return _marked(as_numbers(sizes[slice(node["start"], node["end"])], torch.int64), True)
+        return _marked(as_numbers(sizes[slice(node["start"], node["end"])], torch.int64), not fixed)
     count: Any = 1
     for size in sizes:
         count = count * size
-    return _marked(as_numbers(count, torch.int64), True)
+    return _marked(as_numbers(count, torch.int64), not fixed)

@@ -14,7 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MOST", "Held", "Numbers", "array_from", "as_numbers", "as_tensor", "numbers_of", "tensor_from"]
+__all__ = [
+    "MOST",
+    "Held",
+    "Numbers",
+    "as_numbers",
+    "as_tensor",
+    "dtype_of",
+    "is_half",
+    "numbers_of",
+    "tensor_from",
+]
 
 MOST = 64  # sizes and axes are few; what has more numbers is data
 
@@ -78,21 +88,21 @@ def as_tensor(value: Any) -> Any:
 
 
 def tensor_from(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor with the values of an array of the file, in memory of its own.
+    """A tensor with the values of an array of the file, in memory of its own. Halves become float32.
 
     Raises:
         TypeError: torch has no such dtype.
     """
-    if array.dtype.name == "bfloat16":  # numpy knows it through a library that torch does not
-        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
-    return torch.from_numpy(np.array(array, order="C"))
+    wide = np.float32 if is_half(array) else array.dtype
+    return torch.from_numpy(np.array(array, dtype=wide, order="C"))
 
 
-def array_from(tensor: Tensor) -> np.ndarray[Any, Any]:
-    """The values of a tensor as an array that a file can hold."""
-    if tensor.dtype == torch.bfloat16:
-        from ml_dtypes import bfloat16
+def is_half(array: np.ndarray[Any, Any]) -> bool:
+    """Whether it is of float16 or bfloat16."""
+    return array.dtype.name in ("float16", "bfloat16")
 
-        found: np.ndarray[Any, Any] = tensor.detach().contiguous().view(torch.int16).numpy().view(bfloat16)
-        return found
-    return tensor.detach().numpy()
+
+def dtype_of(array: np.ndarray[Any, Any]) -> torch.dtype:
+    """That of `tensor_from`."""
+    found: torch.dtype = torch.float32 if is_half(array) else getattr(torch, array.dtype.name, torch.float32)
+    return found

@@ -127,10 +127,12 @@ class Regions:
 
     def saw(self, name: str, value: Tensor) -> None:
         """The sizes that ``name`` has at full width in this call; they may follow from those of the inputs."""
-        for term, size in zip(
-            self._graph.analysis.terms.get(self._value(name), ()), value.shape, strict=False
-        ):
-            lengths = self.masks.lengths
+        terms, lengths = self._graph.analysis.terms.get(self._value(name), ()), self.masks.lengths
+        if value.dim() < len(terms):  # a squeeze has dropped what has the size 1 in this call alone
+            terms = tuple(term for term in terms if size_of(term, lengths) != 1)
+            if len(terms) == value.dim():
+                self._known[self._value(name)] = region_of(terms, self.masks)
+        for term, size in zip(terms, value.shape, strict=False):
             if (taken := size_of(term, lengths)) == size:
                 continue
             parts = [term] if isinstance(term, Atom) else term.parts
@@ -172,7 +174,7 @@ def actual_batches(program: Program, inputs: list[Any]) -> dict[int, int]:
 def batch_sizes(program: Program, name: str, given: Any) -> dict[int, int]:
     """Batch prime → the size that stands in its place in ``given``, which is the value ``name`` in some call."""
     value = program.values.get(name)
-    if value is None or not isinstance(given, Tensor):
-        return {}
+    if value is None or not isinstance(given, Tensor) or given.dim() != len(value.shape):
+        return {}  # a squeeze may have dropped a dimension
     pairs = zip(value.shape, given.shape, strict=True)
     return {size: actual for size, actual in pairs if size in program.batch_primes}

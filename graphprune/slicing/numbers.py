@@ -13,7 +13,7 @@ from torch import Tensor
 from graphprune.importing.interpreter import Graph, OnnxModule
 from graphprune.importing.nested import nodes_of
 from graphprune.importing.step import Step
-from graphprune.importing.values import Numbers, array_from
+from graphprune.importing.values import Numbers
 from graphprune.slicing.literals import Literal, Place
 from graphprune.slicing.tensors import with_tensors
 
@@ -102,7 +102,7 @@ def _added(model: Any, name: str, tensor: Tensor) -> str:
     """The name of a new constant of the whole file."""
     from onnx import helper, numpy_helper
 
-    made = numpy_helper.from_array(array_from(tensor), name)
+    made = numpy_helper.from_array(tensor.numpy(), name)
     model.graph.initializer.append(made)
     if model.ir_version < 4:  # where they are inputs, too
         model.graph.input.append(helper.make_tensor_value_info(name, made.data_type, made.dims))

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.importing.interpreter import OnnxModule
+from graphprune.importing.running import Array, apart, values_of
 from graphprune.importing.values import tensor_from
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import COUNTED, Region, Regions, narrowed
 from graphprune.slicing.masked import masked
 from graphprune.slicing.matching import Match, randomised
-from graphprune.slicing.running import Array, apart, values_of
 from graphprune.slicing.tensors import arrays_of, kept_by_source, sources_of, weights_of, with_tensors
 from graphprune.verifying.differences import relative_error
 from graphprune.verifying.samples import checked_sizes, distinct, random_inputs, shown
@@ -32,6 +32,7 @@ __all__ = ["LIMIT", "RANDOM_LIMIT", "FileProof", "Run", "checks_of_file"]
 
 NAME = "every node of the cut file equals the masked original's in onnxruntime"
 LIMIT, RANDOM_LIMIT = 1e-4, 1e-5  # relative to the largest number of a value
+HALF = 2.0**13  # so many times as coarse is float16
 
 
 def checks_of_file(
@@ -96,7 +97,8 @@ class FileProof:
         self._units = make_masks(graph, plan.groups).kept
         self._names = [name for node in module.source.graph.node for name in node.output if name in match]
         # what the file gives is compared whatever it is
-        self._outputs = [name for name in module.outputs if name not in match]
+        outputs = [item.name for item in module.source.graph.output]
+        self._outputs = [name for name in outputs if name not in match]
 
     def constants(self, model: Any) -> Check:
         """Every constant of floats or bytes in the cut file is the original's at the kept places, bit for bit."""
@@ -168,6 +170,7 @@ class FileProof:
         found = self._each(file, run.kept(run.given), "the cut file")
         errors = {
             name: relative_error(torch.from_numpy(expected[name]), torch.from_numpy(array))
+            / (HALF if array.dtype == np.float16 else 1)
             for name, array in found.items()
         }
         first = next((name for name, error in errors.items() if not error <= run.limit), "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import registered_tensors
+from graphprune.ground.errors import CaptureError
 from graphprune.importing.interpreter import Graph, OnnxModule, Turn, module_of
 from graphprune.importing.nested import nodes_of, read_in
 from graphprune.importing.step import Step
@@ -38,10 +39,19 @@ def sliced(graph: DependencyGraph, plan: Plan, match: Match | None = None) -> An
     sources = sources_of(module)
     kept, tensors = kept_by_source(plan.kept, sources), registered_tensors(module)
     own = {sources[name]: tensor for name, tensor in tensors.items()}
+    if shared := sorted(name for name in module.left.reads if module.constants.source(name) in kept):
+        raise CaptureError(
+            f"{shared[0]} is cut, and read by a node that is left as it is", "protect the layers that read it"
+        )
     file, copies = unshared(module.source)
     file = with_tensors(file, {name: narrowed(own[name], dims) for name, dims in kept.items()})
     fitting = _Fitting(
-        graph, make_masks(graph, plan.groups), match or match_values(graph, module), file, kept
+        graph,
+        make_masks(graph, plan.groups),
+        match or match_values(graph, module),
+        file,
+        kept,
+        module.left.nodes,
     )
     fitting.run()
     model = fitting.finished()
@@ -53,11 +63,17 @@ class _Fitting:
     """Runs the nodes of a cut file in order, and renews what each says of sizes before it runs."""
 
     def __init__(
-        self, graph: DependencyGraph, masks: Masks, match: Match, model: Any, cut: Container[str]
+        self,
+        graph: DependencyGraph,
+        masks: Masks,
+        match: Match,
+        model: Any,
+        cut: Container[str],
+        left: Collection[str],
     ) -> None:
         self._cut = cut
         self._graph, self._masks, self._match, self._model = graph, masks, match, model
-        self._module = module_of(model)
+        self._module = module_of(model, left)
         self._inputs = graph.program.flat_inputs(*graph.program.example)
         self._values: dict[str, Any] = {}
         self._counted, self._nodes = Counted(self._module), nodes_of(model.graph)

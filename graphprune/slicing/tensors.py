@@ -13,7 +13,7 @@ from graphprune.ground.errors import CaptureError
 from graphprune.importing.interpreter import OnnxModule
 from graphprune.importing.nested import places
 from graphprune.importing.step import Step
-from graphprune.importing.values import Held, array_from
+from graphprune.importing.values import Held
 
 __all__ = ["arrays_of", "kept_by_source", "sources_of", "weights_of", "with_tensors"]
 
@@ -79,18 +79,19 @@ def with_tensors(model: Any, tensors: Mapping[str, Tensor]) -> Any:
     found = places(made.graph)
     listed = {item.name: item.type.tensor_type.shape for item in made.graph.input}
     for name, tensor in tensors.items():
-        _put(found[name], array_from(tensor))
+        _put(found[name], tensor.detach().numpy())
         for dim, size in zip(listed[name].dim if name in listed else (), tensor.shape, strict=False):
             dim.dim_value = size  # old files list their constants among the inputs
     return made
 
 
 def _put(place: Any, array: Array) -> None:
-    """Other numbers in the place of those of a tensor, or of a Constant node, under its own name."""
+    """Other numbers in the place of those of a tensor, or of a Constant node, under its own name and of its type."""
     import onnx
 
     if isinstance(place, onnx.TensorProto):
-        made = onnx.numpy_helper.from_array(np.array(array, order="C"), place.name)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(place.data_type)
+        made = onnx.numpy_helper.from_array(np.array(array, dtype=dtype, order="C"), place.name)
         made.doc_string = place.doc_string
         place.CopyFrom(made)
     elif place.name == "value":

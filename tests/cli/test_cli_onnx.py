@@ -52,7 +52,14 @@ def test_calibration_by_the_names_of_inputs(original: Path, tmp_path: Path, run:
     np.savez(tmp_path / "data.npz", image=normal(8, 3, 16, 16))
     made = run(
         *("shrink", original, "--macs", 0.5, "--input", "image=1,3,16,16", "-o", tmp_path / "slim"),
-        *("--calibration", tmp_path / "data.npz", "--importance", "activation_variance", "--repair", "--no-latency"),
+        *(
+            "--calibration",
+            tmp_path / "data.npz",
+            "--importance",
+            "activation_variance",
+            "--repair",
+            "--no-latency",
+        ),
     )
     assert made.exit_code == 0, made.output
 

@@ -17,7 +17,7 @@ from graphprune.importing.control import CONTROL
 from graphprune.importing.interpreter import module_of
 from graphprune.importing.node import DTYPES, RefusalError
 from graphprune.importing.operators.table import OPERATORS
-from graphprune.importing.values import tensor_from
+from graphprune.importing.values import dtype_of, is_half, tensor_from
 
 # those in which torch computes; 0 is no tensor, and left out
 TYPES = set(DTYPES) - {TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64}
@@ -72,9 +72,11 @@ def compare(case: Any, places: Iterable[int]) -> None:
     for inputs, outputs in map(arrays_of, case.data_sets):
         for result, expected in zip(run(*fixed(case.model, inputs, places)), outputs, strict=True):
             assert tuple(result.shape) == expected.shape, case.name
-            assert str(result.dtype).removeprefix("torch.") == expected.dtype.name, case.name
-            values = result.float().numpy() if result.dtype == torch.bfloat16 else result.numpy()
-            np.testing.assert_allclose(values, expected.astype(values.dtype), 1e-3, 1e-5, err_msg=case.name)
+            assert result.dtype == dtype_of(expected), case.name
+            rounding = (1e-2, 1e-2) if is_half(expected) else (1e-3, 1e-5)
+            np.testing.assert_allclose(
+                result.numpy(), expected.astype(result.numpy().dtype), *rounding, err_msg=case.name
+            )
 
 
 # examples of what torch, or this interpreter, does not have; each raises and says so

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphprune.capture.remembered import plain
-from graphprune.importing.node import DTYPES, Node, Operator
+from graphprune.importing.node import DTYPES, DataError, Node, Operator
 from graphprune.importing.values import tensor_from
 
 __all__ = ["OPERATORS"]
@@ -36,7 +36,12 @@ def _flatten(node: Node, x: Tensor) -> Tensor:
 
 def _squeeze(node: Node, x: Tensor, given: Counts | None = None) -> Tensor:
     axes = node["axes"] if given is None else given
-    return x.squeeze() if axes is None else x.squeeze([axis % x.dim() for axis in axes])
+    if axes is None:
+        return x.squeeze()
+    places = [axis % x.dim() for axis in axes]
+    if long := [place for place in places if x.shape[place] != 1]:
+        raise node.refusal(f"dimension {long[0]} has the size {int(x.shape[long[0]])}, and not 1")
+    return x.squeeze(places)
 
 
 def _unsqueeze(node: Node, x: Tensor, given: Counts | None = None) -> Tensor:
@@ -192,7 +197,7 @@ def _constant(node: Node, shape: Counts) -> Tensor:
 
 def _range(node: Node, *limits: Any) -> Tensor:
     """One of sizes is counted, see `graphprune.importing.operators.counting`."""
-    raise node.refusal("its limits are computed from data")
+    raise node.refusal("its limits are computed from data", kind=DataError)
 
 
 def _eye(node: Node, like: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphprune.exporting.runtime import session
+from graphprune.exporting.runtime import fed, session
 from graphprune.ground.errors import VerificationError, first_line
 
 __all__ = ["REPORT", "Array", "apart", "values_of"]
@@ -35,8 +35,7 @@ def values_of(model: Any, feed: Mapping[str, Array], names: Iterable[str], what:
     made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
         loaded = session(made.SerializeToString())
-        given = {item.name for item in loaded.get_inputs()}
-        results = loaded.run(names, {name: array for name, array in feed.items() if name in given})
+        results = loaded.run(names, fed(loaded, feed))
     except Exception as error:  # onnxruntime's errors have no common base class
         raise VerificationError(f"{what} does not run: {first_line(error, 300)}", REPORT) from error
     return dict(zip(names, results, strict=True))

@@ -1,0 +1,73 @@
+"""Nodes that are left as they are: those that PyTorch does not run, and all that follow them.
+
+A detector's file often ends with nodes whose results have as many rows as the data say, such as NonMaxSuppression.
+Nothing can be removed there. What they read keeps its size, as outputs do, and the network before them is cut all the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from graphprune.importing.control import BODIES
+from graphprune.importing.nested import graphs, read_in
+from graphprune.importing.operators.table import OPERATORS
+
+__all__ = ["NOTHING", "Left", "left_nodes"]
+
+_OTHERS = {"Constant", "Shape", "Size", *BODIES}
+
+
+@dataclass(frozen=True)
+class Left:
+    """Nodes of a file that are not run.
+
+    Args:
+        nodes: the first output of each.
+        reads: the values that they read, of other nodes, inputs and constants.
+        unknown: operators that PyTorch does not run here → the first node with each.
+    """
+
+    nodes: frozenset[str]
+    reads: frozenset[str]
+    unknown: dict[str, str]
+
+
+NOTHING = Left(frozenset(), frozenset(), {})
+
+
+def left_nodes(graph: Any, refused: Collection[str] = ()) -> Left:
+    """What is left of an onnx.GraphProto.
+
+    Args:
+        refused: first outputs of nodes that were found not to run.
+    """
+    nodes, made, reads, unknown = set[str](), set[str](), set[str](), dict[str, str]()
+    for node in graph.node:
+        named = _unknown(node)
+        inputs = _inputs(node)
+        if named or node.output[0] in refused or made & inputs:
+            nodes.add(node.output[0])
+            made |= set(node.output)
+            reads |= inputs
+        for operator in named:
+            unknown.setdefault(operator, node.name or node.output[0])
+    return Left(frozenset(nodes), frozenset(reads - made), unknown)
+
+
+def _inputs(node: Any) -> set[str]:
+    """What a node reads, its own graphs too."""
+    inner = (read_in(item.g) for item in node.attribute if item.HasField("g"))
+    return set(node.input).union(*inner) - {""}
+
+
+def _unknown(node: Any) -> list[str]:
+    """The operators of a node, and of the graphs within it, that are not known."""
+    inner = [body for item in node.attribute if item.HasField("g") for _, body in graphs(item.g)]
+    every = [node, *(own for body in inner for own in body.node)]
+    names = (
+        item.op_type if item.domain in ("", "ai.onnx") else f"{item.domain}.{item.op_type}" for item in every
+    )
+    return [name for name in names if name not in OPERATORS and name not in _OTHERS]
