@@ -24,7 +24,7 @@ ROOMS = {
     "rewriting": ("capture", "axes", "planning"),
     "lossless": ("capture", "axes", "planning"),
     "verifying": ("ground", "capture", "axes", "planning"),
-    "slicing": "ground capture exporting importing axes planning verifying".split(),
+    "slicing": "ground capture importing axes planning verifying".split(),
     "laws": ("ground", "capture", "axes", "planning", "rewriting", "verifying"),
     "repair": ("ground", "capture", "axes", "calibration", "scoring", "planning"),
     "profiling": ("ground", "capture", "axes", "exporting", "importing"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture import Program
 from graphprune.ground.dynamic import AUTO, Dynamic
 from graphprune.ground.errors import InputError
 from graphprune.importing.interpreter import OnnxModule
@@ -15,7 +17,7 @@ from graphprune.importing.signature import declared_sizes
 from graphprune.planning import Plan
 from graphprune.slicing.tensors import sources_of
 
-__all__ = ["check_options", "fitting_plan", "opened", "sizes_asked"]
+__all__ = ["check_options", "fitting_plan", "noted", "opened", "sizes_asked"]
 
 
 def opened(model: Any, example_inputs: Any) -> tuple[Any, Any]:
@@ -38,6 +40,14 @@ def opened(model: Any, example_inputs: Any) -> tuple[Any, Any]:
 def sizes_asked(model: Any, dynamic: Dynamic) -> Dynamic:
     """What varies of a model's sizes: of a file what the file says, unless the user asks otherwise."""
     return declared_sizes(model.signature) if isinstance(model, OnnxModule) and dynamic == AUTO else dynamic
+
+
+def noted(program: Program) -> Program:
+    """The program, with a note on the nodes of an ONNX file that it does not run."""
+    module = program.model
+    if not isinstance(module, OnnxModule) or not module.left.nodes:
+        return program
+    return replace(program, notes=(*program.notes, module.left.note))
 
 
 def check_options(graph: DependencyGraph, request: Request) -> None:

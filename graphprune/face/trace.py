@@ -12,7 +12,7 @@ from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import capture
 from graphprune.capture.asked import is_as_asked
 from graphprune.capture.casting import not_under_modes
-from graphprune.face.opening import opened, sizes_asked
+from graphprune.face.opening import noted, opened, sizes_asked
 from graphprune.ground.clock import Clock
 from graphprune.ground.dynamic import AUTO, Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
@@ -49,7 +49,7 @@ def trace(
     module, inputs = opened(model, example_inputs)
     with not_under_modes(module):
         asked = sizes_asked(module, read_dynamic(dynamic))
-        return build_graph(capture(module, inputs, outputs, asked), strict)
+        return build_graph(noted(capture(module, inputs, outputs, asked)), strict)
 
 
 def traced(
@@ -73,6 +73,6 @@ def traced(
             )
         return model
     with clock("capture"):
-        program = capture(model, example_inputs, outputs, sizes_asked(model, dynamic))
+        program = noted(capture(model, example_inputs, outputs, sizes_asked(model, dynamic)))
     with clock("analyse"):
         return build_graph(program)

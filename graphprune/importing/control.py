@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphprune.importing.nested import read_in
 from graphprune.importing.node import DataError, Node
 from graphprune.importing.values import Numbers, as_numbers, as_tensor
 
-__all__ = ["BODIES", "CONTROL", "Body"]
+__all__ = ["BODIES", "CONTROL", "UNSEEN", "Body", "note_unseen"]
 
+# operators that do the same to each unit, however many there are
+_FOR_ANY_WIDTH = set("Cast Constant Identity Relu Sigmoid Squeeze Tanh Unsqueeze".split())
+UNSEEN = " unseen"  # among the values by name: what branches read that are not run; no value is called so
 Body = Callable[[Sequence[Any]], list[Any]]  # a graph that was given what it reads from outside
 BODIES = {
     "If": ("then_branch", "else_branch"),
@@ -37,6 +41,17 @@ def _if(node: Node, bodies: Mapping[str, Body], condition: Any) -> tuple[Any, ..
             )
         results.append(torch.where(condition.reshape(()), yes, no))
     return tuple(results)
+
+
+def note_unseen(node: Node, condition: Any, scope: Mapping[str, Any]) -> None:
+    """Where a size chooses the branch of an If, notes what the other one reads: it must keep its size."""
+    if not isinstance(condition, Numbers):
+        return  # data chooses, and both are run
+    other = "else_branch" if bool(condition.array.item()) else "then_branch"
+    if not {item.op_type for item in node[other].node} <= _FOR_ANY_WIDTH:
+        for name in sorted(read_in(node[other])):
+            if isinstance(scope.get(name), Tensor):
+                scope[UNSEEN].append(scope[name])
 
 
 def _loop(

@@ -12,7 +12,7 @@ from torch import nn
 
 from graphprune.ground.errors import CaptureError
 from graphprune.importing.constants import Constants
-from graphprune.importing.control import BODIES, Body
+from graphprune.importing.control import BODIES, UNSEEN, Body
 from graphprune.importing.left import NOTHING, Left, left_nodes
 from graphprune.importing.naming import attribute_names, node_paths, parameter_names
 from graphprune.importing.nested import inner_prefix, read_in
@@ -167,8 +167,10 @@ class OnnxModule(Graph):
     signature: tuple[Input, ...]
 
     def forward(self, *args: Any) -> dict[str, Any]:
-        results = self.run(dict(zip(self.inputs, args, strict=True)))
-        return {name: as_tensor(value) for name, value in zip(self.outputs, results, strict=True)}
+        unseen: list[Any] = []
+        results = self.run({**dict(zip(self.inputs, args, strict=True)), UNSEEN: unseen})
+        found = {name: as_tensor(value) for name, value in zip(self.outputs, results, strict=True)}
+        return found | {f"{UNSEEN}{number}": value for number, value in enumerate(unseen)}
 
 
 def module_of(model: Any, refused: Collection[str] = ()) -> OnnxModule:

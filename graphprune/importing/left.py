@@ -28,14 +28,25 @@ class Left:
         nodes: the first output of each.
         reads: the values that they read, of other nodes, inputs and constants.
         unknown: operators that PyTorch does not run here → the first node with each.
+        first: the nodes that cannot be run, named with their operators; the others follow them.
     """
 
     nodes: frozenset[str]
     reads: frozenset[str]
     unknown: dict[str, str]
+    first: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """What the user should know."""
+        many = f" and {len(self.first) - 3} more" if len(self.first) > 3 else ""
+        return (
+            f"{', '.join(self.first[:3])}{many} cannot be run in PyTorch, or gives what data alone size: with all that "
+            f"follows, {len(self.nodes)} nodes are left as they are"
+        )
 
 
-NOTHING = Left(frozenset(), frozenset(), {})
+NOTHING = Left(frozenset(), frozenset(), {}, ())
 
 
 def left_nodes(graph: Any, refused: Collection[str] = ()) -> Left:
@@ -44,17 +55,20 @@ def left_nodes(graph: Any, refused: Collection[str] = ()) -> Left:
     Args:
         refused: first outputs of nodes that were found not to run.
     """
-    nodes, made, reads, unknown = set[str](), set[str](), set[str](), dict[str, str]()
+    nodes, made, reads = set[str](), set[str](), set[str]()
+    unknown, first = dict[str, str](), list[str]()
     for node in graph.node:
         named = _unknown(node)
         inputs = _inputs(node)
+        if (named or node.output[0] in refused) and not made & inputs:
+            first.append(f"{node.name or node.output[0]} ({node.op_type})")
         if named or node.output[0] in refused or made & inputs:
             nodes.add(node.output[0])
             made |= set(node.output)
             reads |= inputs
         for operator in named:
             unknown.setdefault(operator, node.name or node.output[0])
-    return Left(frozenset(nodes), frozenset(reads - made), unknown)
+    return Left(frozenset(nodes), frozenset(reads - made), unknown, tuple(first))
 
 
 def _inputs(node: Any) -> set[str]:

@@ -38,7 +38,8 @@ def values_of(model: Any, feed: Mapping[str, Array], names: Iterable[str], what:
         results = loaded.run(names, fed(loaded, feed))
     except Exception as error:  # onnxruntime's errors have no common base class
         raise VerificationError(f"{what} does not run: {first_line(error, 300)}", REPORT) from error
-    return dict(zip(names, results, strict=True))
+    # what has no dimension comes as a number
+    return dict(zip(names, map(np.asarray, results), strict=True))
 
 
 def apart(model: Any, given: Mapping[str, Array]) -> tuple[Any, dict[str, str]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.ground.errors import GraphpruneError, first_line
-from graphprune.importing.control import CONTROL
+from graphprune.importing.control import CONTROL, note_unseen
 from graphprune.importing.node import DataError, Node, Operator
 from graphprune.importing.operators.counting import COUNTING
 from graphprune.importing.operators.table import OPERATORS
@@ -75,6 +75,8 @@ class Step(nn.Module):
     def _result(self, args: list[Any], scope: Mapping[str, Any]) -> Any:
         node = self.node
         if node.operator in CONTROL:
+            if node.operator == "If":
+                note_unseen(node, args[0], scope)
             bodies = {name: getattr(self, name).bound(scope) for name in self._bodies}
             return CONTROL[node.operator](node, bodies, *args)
         if node.operator == "Constant":

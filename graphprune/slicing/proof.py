@@ -204,4 +204,4 @@ def _shaken(array: Array, mask: Array | None, generator: np.random.Generator) ->
     size = np.sqrt(np.mean(np.square(array, dtype=np.float64))) or 1.0
     others = np.where(array == 0, size * generator.standard_normal(array.shape), array)
     others = others * generator.uniform(0.5, 1.5, array.shape)
-    return (others if mask is None else np.where(mask, others, 0)).astype(array.dtype)
+    return np.asarray(others if mask is None else np.where(mask, others, 0), dtype=array.dtype)

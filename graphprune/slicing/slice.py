@@ -13,9 +13,8 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import registered_tensors
 from graphprune.ground.errors import CaptureError
 from graphprune.importing.interpreter import Graph, OnnxModule, Turn, module_of
-from graphprune.importing.nested import nodes_of, read_in
+from graphprune.importing.nested import nodes_of
 from graphprune.importing.step import Step
-from graphprune.importing.values import Numbers
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import narrowed
@@ -76,35 +75,34 @@ class _Fitting:
         self._module = module_of(model, left)
         self._inputs = graph.program.flat_inputs(*graph.program.example)
         self._values: dict[str, Any] = {}
+        self._ran: set[Step] = set()
         self._counted, self._nodes = Counted(self._module), nodes_of(model.graph)
 
     def run(self) -> None:
         """Raises CaptureError where a node gives another shape than planned."""
         with torch.no_grad(), self._module.watched(self):
             self._module(*self._inputs)
+        for step in self._module.modules():
+            if isinstance(step, Step) and step not in self._ran:
+                self._check_unseen(step)
+
+    def _check_unseen(self, step: Step) -> None:
+        """A node in a branch that the example does not take may hold nothing that is cut."""
+        for held in step.held.values():
+            if held.source in self._cut:
+                raise step.node.refusal(
+                    f"it does not run in the example, and reads {held.source}, which is cut",
+                    "protect the layers that read it too",
+                )
 
     def before(self, graph: Graph, turn: Turn, inputs: list[Any]) -> None:
         """Renews what the node says of sizes."""
         if turn.step.node.operator in LITERALS:
             self._renew(graph.constants.scopes, turn, inputs)
-        if turn.step.node.operator == "If":
-            self._check_other_branch(graph, turn.step, turn.step.arguments(inputs)[0])
-
-    def _check_other_branch(self, graph: Graph, step: Step, condition: Any) -> None:
-        """Refuses where a branch that is not run in the example reads what is cut."""
-        if not isinstance(condition, Numbers):
-            return  # data chooses, and both are run
-        other = "else_branch" if bool(condition.array.item()) else "then_branch"
-        for name in sorted(read_in(step.node[other])):
-            cut = any(self._sizes(f"{prefix}{name}") for prefix in graph.constants.scopes)
-            if cut or (graph.constants.array(name) is not None and graph.constants.source(name) in self._cut):
-                raise step.node.refusal(
-                    f"its {other}, which does not run in the example, reads {name}, which is cut",
-                    "protect the layers that give it",
-                )
 
     def after(self, graph: Graph, turn: Turn, values: Mapping[str, Any]) -> None:
         """Compares the sizes of what it gave with the planned ones."""
+        self._ran.add(turn.step)
         for name in turn.outputs:
             value = self._values[f"{graph.prefix}{name}"] = values.get(name)
             for dim, (old, new) in self._sizes(f"{graph.prefix}{name}").items():
