@@ -88,7 +88,9 @@ def feed_of(
         if item.dtype.is_floating_point:
             made[item.name] = (torch.randn(shape, generator=generator) * how.get("std", 1.0)).to(item.dtype)
         else:
-            made[item.name] = torch.randint(0, how.get("hi", 2), shape, generator=generator).to(item.dtype)
+            made[item.name] = torch.randint(
+                how.get("lo", 0), how.get("hi", 2), shape, generator=generator
+            ).to(item.dtype)
     return made
 
 

@@ -74,7 +74,9 @@ def _share(numbers: Sequence[float]) -> str:
     return f"{sum(numbers) / max(len(numbers), 1):.1%}"
 
 
-def write_table(entries: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]]) -> None:
+def write_table(
+    entries: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]], page: Path = PAGE
+) -> None:
     """Writes the page."""
     rows = [row(entry, records.get(entry["name"], {})) for entry in entries]
     done = [found for entry in entries if "planted" in (found := records.get(entry["name"], {}))]
@@ -88,4 +90,4 @@ def write_table(entries: Sequence[Mapping[str, Any]], records: Mapping[str, Mapp
         f"| {' | '.join('---' for _ in COLUMNS)} |",
         *(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |" for cells in rows),
     ]
-    PAGE.write_text("\n".join(lines) + "\n")
+    page.write_text("\n".join(lines) + "\n")

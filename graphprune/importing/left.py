@@ -13,11 +13,12 @@ from typing import Any
 
 from graphprune.importing.control import BODIES
 from graphprune.importing.nested import graphs, read_in
+from graphprune.importing.operators.foreign import is_computed
 from graphprune.importing.operators.table import OPERATORS
 
-__all__ = ["NOTHING", "Left", "left_nodes"]
+__all__ = ["KNOWN", "NOTHING", "Left", "left_nodes"]
 
-_OTHERS = {"Constant", "Shape", "Size", *BODIES}
+KNOWN = {*OPERATORS, "Constant", "Shape", "Size", *BODIES}
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def _unknown(node: Any) -> list[str]:
     """The operators of a node, and of the graphs within it, that are not known."""
     inner = [body for item in node.attribute if item.HasField("g") for _, body in graphs(item.g)]
     every = [node, *(own for body in inner for own in body.node)]
+    every = [item for item in every if not is_computed(item)]
     names = (
         item.op_type if item.domain in ("", "ai.onnx") else f"{item.domain}.{item.op_type}" for item in every
     )
-    return [name for name in names if name not in OPERATORS and name not in _OTHERS]
+    return [name for name in names if name not in KNOWN]

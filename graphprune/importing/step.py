@@ -13,6 +13,7 @@ from graphprune.ground.errors import GraphpruneError, first_line
 from graphprune.importing.control import CONTROL, note_unseen
 from graphprune.importing.node import DataError, Node, Operator
 from graphprune.importing.operators.counting import COUNTING
+from graphprune.importing.operators.foreign import computed
 from graphprune.importing.operators.table import OPERATORS
 from graphprune.importing.values import Held, Numbers, as_numbers, as_tensor
 
@@ -35,6 +36,7 @@ class Step(nn.Module):
         self.node = node
         self.held = dict(held)
         self.refused: DataError | None = None  # why it could not run
+        self.spelled = ""  # of a node that onnxruntime computes
         for place, item in held.items():
             tensor = tensors[place]
             if isinstance(tensor, nn.Parameter):
@@ -87,6 +89,9 @@ class Step(nn.Module):
             counted = COUNTING[node.operator](node, *args)
             if counted is not None:
                 return _marked(counted, any(arg is not None and arg.sized for arg in args))
+        if node.operator not in OPERATORS:
+            given = [as_tensor(arg) for arg in args if arg is not None]
+            return computed(self.spelled, given)
         operator = OPERATORS[node.operator]
         return operator.compute(
             node, *(self._argument(operator, arg, place) for place, arg in enumerate(args))

@@ -107,8 +107,15 @@ def test_what_cannot_run_names_the_node_and_the_operator() -> None:
         module_of(model)(torch.from_numpy(X), torch.tensor([-1]))
 
 
-def test_an_unknown_operator_is_named_before_any_work() -> None:
+def test_an_operator_that_onnxruntime_has_not_is_named() -> None:
     model = graph_of([node("Relu", ["x"], ["y"])], {"x": X.shape}, ["y"])
     model.graph.node[0].domain, model.graph.node[0].name = "my.own", "mine"
-    with pytest.raises(CaptureError, match=r"my.own.Relu \(node mine\)"):
+    with pytest.raises(CaptureError, match=r"node mine \(my.own.Relu\): .*onnxruntime cannot load"):
+        module_of(model)(torch.from_numpy(X))
+
+
+def test_what_only_data_size_is_named_where_nothing_else_is_there() -> None:
+    nodes = [node("NonMaxSuppression", ["x", "s"], ["y"], name="suppression")]
+    model = graph_of(nodes, {"x": [1, 6, 4], "s": [1, 1, 6]}, ["y"])
+    with pytest.raises(CaptureError, match=r"NonMaxSuppression \(node suppression\)"):
         module_of(model)

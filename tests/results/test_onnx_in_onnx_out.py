@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,38 @@ def test_what_cannot_be_run_is_left_and_the_rest_is_cut(tmp_path: Path) -> None:
     assert {item.name: tuple(item.dims) for item in slim.graph.initializer}["w1"] == (4, 3, 1, 1)
     assert [item.name for item in slim.graph.output] == ["y", "boxes"]
     assert report["verdict"]["passed"]
+
+
+def test_an_operator_that_pytorch_has_not_pins_what_it_reads(tmp_path: Path) -> None:
+    """onnxruntime computes it; layers on both sides are cut."""
+    fused = node("FusedMatMul", ["c", "w3"], ["d"], name="fused", domain="com.microsoft", alpha=0.5)
+    nodes = [
+        node("MatMul", ["x", "w1"], ["a"], name="first"),
+        node("Relu", ["a"], ["b"]),
+        node("MatMul", ["b", "w2"], ["c"], name="second"),
+        fused,
+        node("MatMul", ["d", "w4"], ["e"], name="third"),
+        node("Relu", ["e"], ["f"]),
+        node("MatMul", ["f", "w5"], ["y"], name="last"),
+    ]
+    widths = (4, 8, 6, 5, 8, 3)
+    weights = {f"w{place}": normal(*shape) for place, shape in enumerate(itertools.pairwise(widths), 1)}
+    graph = onnx.helper.make_graph(
+        nodes,
+        "fused",
+        [onnx.helper.make_tensor_value_info("x", 1, ["n", 4])],
+        [onnx.helper.make_tensor_value_info("y", 1, ["n", 3])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    imports = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    path = tmp_path / "fused.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=imports, ir_version=8), path)
+    result = gp.shrink(path, ratio=0.5, align=1)
+    result.save(tmp_path / "slim", latency=False)
+    slim = onnx.load(tmp_path / "slim" / "model.onnx")
+    shapes = {item.name: tuple(item.dims) for item in slim.graph.initializer}
+    assert shapes == {"w1": (4, 4), "w2": (4, 6), "w3": (6, 5), "w4": (5, 4), "w5": (4, 3)}
+    assert result.graph.explanation("third")["text"]
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
