@@ -29,11 +29,11 @@ from coverage_onnx_table import read, write_table
 
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.exporting.runtime import session
 from graphprune.ground.errors import GraphpruneError, first_line
 from graphprune.ground.files import cached, scratch
 from graphprune.importing.interpreter import OnnxModule
 from graphprune.importing.reading import open_file
+from graphprune.importing.running import values_of
 from graphprune.importing.values import as_tensor
 from graphprune.profiling import profile
 from graphprune.report.facts import inspection
@@ -96,19 +96,12 @@ def feed_of(
 
 def nodes_equal(module: OnnxModule, feed: Mapping[str, torch.Tensor]) -> tuple[int, int, str]:
     """How many tensors of the graph are those of onnxruntime, of how many, and the first node that differs."""
-    model = onnx.ModelProto()
-    model.CopyFrom(module.source)
-    named = {name: node for node in model.graph.node for name in node.output if name}
-    outputs = {item.name for item in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in named if name not in outputs)
-    runner = session(model.SerializeToString())
-    wanted = [item.name for item in runner.get_outputs()]
-    expected = dict(
-        zip(wanted, runner.run(wanted, {name: item.numpy() for name, item in feed.items()}), strict=True)
-    )
+    named = {name: node for node in module.source.graph.node for name in node.output if name}
     values = module.values(dict(feed))
-    equal, first = 0, ""
     compared = [name for name in named if name in values]
+    arrays = {name: item.numpy() for name, item in feed.items()}
+    expected = values_of(module.source, arrays, compared, "the file")
+    equal, first = 0, ""
     for name in compared:
         if differs(as_tensor(values[name]), expected[name]):
             first = first or f"{named[name].name} ({named[name].op_type})"

@@ -42,7 +42,8 @@ def planted(model: Any, original: Any, count: int = COUNT, seed: int = 0) -> Ite
     for place, (new, old) in enumerate(zip(model.graph.node, original.graph.node, strict=False)):
         if new != old and any(item.name in _NUMBERS for item in new.attribute):
             places.append(("an attribute", str(place)))
-    for index in random.permutation(len(places))[:count]:
+    found = 0
+    for index in random.permutation(len(places)):
         kind, where = places[index]
         made = onnx.ModelProto()
         made.CopyFrom(model)
@@ -50,7 +51,11 @@ def planted(model: Any, original: Any, count: int = COUNT, seed: int = 0) -> Ite
             _count_up(made.graph.node[int(where)])
         else:
             _change(next(item for item in made.graph.initializer if item.name == where), kind, random)
-        yield f"{kind}: {where}", made
+        if made != model:  # two units may be alike
+            found += 1
+            yield f"{kind}: {where}", made
+        if found == count:
+            return
 
 
 def _change(item: Any, kind: str, random: np.random.Generator) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -22,7 +21,7 @@ from graphprune.cutting.cut import Cut
 from graphprune.cutting.fitting import Fit
 from graphprune.cutting.grafted import own_model
 from graphprune.ground.clock import Clock, Progress
-from graphprune.ground.errors import ExportError, GraphpruneError, InputError, VerificationError
+from graphprune.ground.errors import ExportError, InputError, VerificationError
 from graphprune.lossless import LosslessReport
 from graphprune.planning import Budget, Plan
 from graphprune.profiling import Profile, profile
@@ -31,6 +30,7 @@ from graphprune.report.facts import network_facts
 from graphprune.report.page import render
 from graphprune.report.sizes import dimension_rows, input_lines
 from graphprune.results.cut_file import file_plan, from_file, write_cut_file
+from graphprune.results.missing import note_missing, written_if_held
 from graphprune.results.onnx_checks import write_checked
 from graphprune.verifying import Check, Verdict
 
@@ -186,7 +186,7 @@ class _Saving:
             "model.py": lambda path: _write_text(path, _source(result)),
         }
         if from_file(result.graph):
-            layers = {name: partial(self.write_if_held, write) for name, write in layers.items()}
+            layers = {name: partial(written_if_held, self.report, write) for name, write in layers.items()}
         said = {"shrink": spelled(as_options(result.plan.request)), **settings}
         texts = {
             "plan.json": file_plan(result.graph, result.plan).to_json(),
@@ -207,28 +207,13 @@ class _Saving:
         except ExportError as error:
             for file in path.parent.glob(f"{path.name}*"):  # what had been written before it failed
                 file.unlink()
-            self.missing("no model.onnx was written", error)
+            note_missing(self.report, "no model.onnx was written", error)
             return
         if self.latency:
             try:
                 self.measure(path)
             except ExportError as error:
-                self.missing("the ONNX file was not timed", error)
-
-    def write_if_held(self, write: Callable[[Path], None], path: Path) -> None:
-        """Writes the slim model of an ONNX file for PyTorch, or says why that cannot be; the smaller file is there."""
-        try:
-            write(path)
-        except InputError as error:
-            self.missing(f"no {path.name} was written", error)
-
-    def missing(self, what: str, error: GraphpruneError) -> None:
-        """Notes what is not in the directory."""
-        self.report.setdefault("missing", []).append(
-            {"what": what, "why": error.message, "remedy": error.remedy}
-        )
-        self.report["notes"] = [*self.report["notes"], f"{what}: {error}"]
-        warnings.warn(f"{what}: {error}", stacklevel=5)
+                note_missing(self.report, "the ONNX file was not timed", error)
 
     def write_checked(self, path: Path) -> None:
         """Writes and checks the file."""
