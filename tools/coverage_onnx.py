@@ -42,7 +42,7 @@ from graphprune.slicing.proof import FileProof
 
 LIST = Path(__file__).with_name("onnx_public.json")
 SHARE = 0.5  # of the multiply-accumulates
-EQUAL = 1e-4  # relative to the largest value of a tensor
+EQUAL, HALF = 1e-4, 2e-2  # relative to the largest value of a tensor; of float16
 
 
 def fetched(entry: Mapping[str, Any]) -> Path:
@@ -115,7 +115,8 @@ def differs(value: torch.Tensor, expected: Any) -> bool:
         return True
     wanted = torch.from_numpy(expected).double()
     scale = max(float(wanted.abs().max()), 1e-6) if wanted.numel() else 1.0
-    return not torch.allclose(value.double(), wanted, rtol=0.0, atol=EQUAL * scale, equal_nan=True)
+    rounding = HALF if expected.dtype == np.float16 else EQUAL
+    return not torch.allclose(value.double(), wanted, rtol=0.0, atol=rounding * scale, equal_nan=True)
 
 
 class Facts(dict[str, Any]):

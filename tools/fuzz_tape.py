@@ -54,11 +54,13 @@ class Masked:
         tensors: parameters and buffers by name, leaves of the outputs' gradients.
         plain: nothing but zeros was needed, and only weights read what has holes: the module itself on zeroed weights
             must give the same.
+        ties: equal values were put in order, so that positions may be others in another run.
     """
 
     outputs: list[Tensor]
     tensors: dict[str, Tensor]
     plain: bool = True
+    ties: bool = False
 
 
 def masks_of(module: nn.Module, kept: Kept) -> dict[str, Tensor]:
@@ -72,6 +74,8 @@ def masks_of(module: nn.Module, kept: Kept) -> dict[str, Tensor]:
 def _mask(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     mask = torch.ones(tensor.shape, dtype=torch.float64)
     for dim, indices in kept.items():
+        if dim < 0:  # the positions that the tensor's numbers name, all of which are there still
+            continue
         part = torch.zeros(tensor.shape[dim], dtype=torch.float64)
         part[indices] = 1
         mask *= part.reshape([-1 if at == dim else 1 for at in range(tensor.dim())])
@@ -108,7 +112,17 @@ def play(module: nn.Module, inputs: Sequence[Tensor], kept: Kept, literals: Lite
     for func, args, kwargs, result in tape.notes:
         run.step(func, args, kwargs, result)
     outputs = [run.value(leaf) for leaf in tree_leaves(returned) if isinstance(leaf, Tensor)]
-    return Masked(outputs, tensors, run.plain)
+    return Masked(outputs, tensors, run.plain, run.ties)
+
+
+_ORDERING = {f"aten::{name}" for name in "argsort msort sort topk".split()}
+
+
+def _has_ties(tensor: Tensor) -> bool:
+    """Whether any two values are the same but for rounding, wherever they stand."""
+    flat = tensor.detach().double().flatten().sort().values
+    scale = float(flat.abs().max()) if flat.numel() else 0.0
+    return bool((flat.diff() <= 1e-12 * scale).any())
 
 
 class _Run:
@@ -117,7 +131,7 @@ class _Run:
     ) -> None:
         self.known, self.literals = known, literals
         self.stored = {*known} - given  # tensors of the module, and what is made of them alone
-        self.plain = True
+        self.plain, self.ties = True, False
 
     def pair(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
         if id(tensor) not in self.known:  # an input or a literal
@@ -140,6 +154,7 @@ class _Run:
         values = tree_unflatten([value for value, _ in pairs], spec)
         twins = tree_unflatten([twin for _, twin in pairs], spec)
         found = held(func, values, twins)
+        self.ties = self.ties or (func._schema.name in _ORDERING and _has_ties(values[0][0]))
         self.plain = self.plain and found.plain and not self._multiplies(func, flat, pairs)
         if all(id(item) in self.stored for item in flat if isinstance(item, Tensor)):
             self.stored |= {id(leaf) for leaf, _ in result}

@@ -153,17 +153,31 @@ def _fibres(analysis: Analysis, groups: set[Atom], attributes: Mapping[str, str]
 def _stored_candidates(
     analysis: Analysis, groups: set[Atom], attributes: Mapping[str, str], occurrences: _Occurrences
 ) -> dict[Atom, set[Atom]]:
-    """Atoms that stand beside an outer atom in the same dimension of every stored tensor that has them."""
+    """Atoms that stand beside an outer atom in the same dimension of every stored tensor that has them.
+
+    A stored vector of positions counts as well: it has one list for all places of an outer atom in another dimension.
+    """
     candidates: dict[Atom, set[Atom]] = {}
-    for value in attributes:
-        for term in analysis.terms[value]:
+    for terms in (*(analysis.terms[value] for value in attributes), tuple(analysis.points.values())):
+        for term in terms:
             if isinstance(term, Atom) and term not in groups:
                 continue
             for atom, outer in occurrences(term):
                 if atom in groups:
-                    beside = set(outer)
+                    beside = set(outer) - _repeated(term)
                     candidates[atom] = candidates.get(atom, beside) & beside
     return {atom: beside for atom, beside in candidates.items() if beside}
+
+
+@cache
+def _repeated(term: Term) -> frozenset[Atom]:
+    """Atoms that are in several factors of one product, as in (h d) (h d): of a position there are two in each."""
+    if isinstance(term, Atom):
+        return frozenset()
+    inner = [frozenset(atoms(part)) for part in term.parts]
+    twice = [atom for part in inner for atom in part] if isinstance(term, Product) else []
+    found = frozenset(atom for atom in twice if twice.count(atom) > 1)
+    return found.union(*map(_repeated, term.parts))
 
 
 def _narrow(terms: tuple[Term, ...], candidates: dict[Atom, set[Atom]], occurrences: _Occurrences) -> None:
@@ -172,7 +186,7 @@ def _narrow(terms: tuple[Term, ...], candidates: dict[Atom, set[Atom]], occurren
     for term in terms:
         for atom, outer in occurrences(term):
             if atom in candidates:
-                candidates[atom] &= {*before, *outer}
+                candidates[atom] &= {*before, *outer} - _repeated(term)
         if not isinstance(term, Sum):
             before += [
                 part

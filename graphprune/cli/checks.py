@@ -22,6 +22,7 @@ from graphprune.planning import Plan
 from graphprune.report.document import read_report
 from graphprune.results.cut_file import shapes_of_file
 from graphprune.results.loading import load
+from graphprune.results.missing import lacking
 from graphprune.results.onnx_checks import compare_saved
 
 __all__ = ["Checks", "Files", "check_files"]
@@ -80,6 +81,11 @@ class Files:
     model: fx.GraphModule | None
     plan: Plan | None
 
+    @property
+    def only_onnx(self) -> bool:
+        """Whether there is no model for PyTorch, by the report's own word."""
+        return bool(lacking(self.report or {}, "model.safetensors"))
+
     def reported(self, part: str) -> Mapping[str, Any]:
         """A part of the report; empty where the report lacks it, or holds something else there."""
         found = (self.report or {}).get(part)
@@ -102,8 +108,10 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
     progress("read the files")
     with bounded_memory(MEMORY + SPARE * _size(directory)):
         files = Files(
-            checks.passed("report.json is readable", lambda: read_report(directory / "report.json")),
-            _loaded(directory, checks),
+            report := checks.passed(
+                "report.json is readable", lambda: read_report(directory / "report.json")
+            ),
+            _loaded(directory, report, checks),
             checks.passed(
                 "plan.json is readable", lambda: Plan.from_json(read_text(directory / "plan.json"))
             ),
@@ -117,11 +125,11 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
     return files
 
 
-def _loaded(directory: Path, checks: Checks) -> fx.GraphModule | None:
+def _loaded(directory: Path, report: Mapping[str, Any] | None, checks: Checks) -> fx.GraphModule | None:
     """The model; None where there is none, as of some ONNX files, whose slim file is all that there is."""
     name = "model loads, without pickle"
-    if (directory / "model.onnx").is_file() and not (directory / "model.safetensors").is_file():
-        checks.skip(name, "there is no model.safetensors")
+    if why := lacking(report or {}, "model.safetensors"):
+        checks.skip(name, why)
         return None
     found: fx.GraphModule | None = checks.passed(name, lambda: load(directory))
     return found
@@ -145,7 +153,7 @@ def _check_verdict(files: Files, checks: Checks) -> None:
 
 def _check_shapes(files: Files, path: Path, checks: Checks) -> None:
     name = "tensors have the planned shapes"
-    if files.plan is None or (files.model is None and not path.exists()):
+    if files.plan is None or (files.model is None and not files.only_onnx):
         checks.skip(name, "the model or the plan is missing")
         return
     with checks.attempt(name):

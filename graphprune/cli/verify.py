@@ -67,7 +67,7 @@ def _summary(checks: Checks) -> Text:
 def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress: Stages) -> None:
     model, weights = request.model, request.weights
     named = model is not None or weights is not None
-    if files.plan is None or (files.model is None and not (request.directory / "model.onnx").is_file()):
+    if files.plan is None or (files.model is None and not files.only_onnx):
         checks.skip(REPLAY, "the model or the plan is missing")
         return
     recorded = files.reported("source")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.positions import occurrences
-from graphprune.axes.terms import Atom, Product, Term, size_of
+from graphprune.axes.terms import Atom, Product, Term, atoms, size_of
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 
@@ -121,6 +121,10 @@ class Regions:
         self.masks = Masks(kept, graph.fibres, lengths)
         self._graph = graph
         self._known: dict[str, Region] = {}
+        # what stands in a stored tensor has one size in all calls
+        self._stored = {
+            atom for terms in graph.tensor_terms.values() for term in terms for atom in atoms(term)
+        }
         for name, given in zip(graph.program.inputs, inputs, strict=True):
             if isinstance(given, Tensor):
                 self.saw(name, given)
@@ -136,7 +140,11 @@ class Regions:
             if (taken := size_of(term, lengths)) == size:
                 continue
             parts = [term] if isinstance(term, Atom) else term.parts
-            varying = [part for part in parts if isinstance(part, Atom) and part not in self.masks.kept]
+            varying = [
+                part
+                for part in parts
+                if isinstance(part, Atom) and part not in self.masks.kept and part not in self._stored
+            ]
             if isinstance(term, Product):
                 unseen = [atom for atom in varying if atom not in lengths]
                 if len(unseen) == 1 and size % (rest := taken // unseen[0].size) == 0:

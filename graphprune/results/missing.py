@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from graphprune.ground.errors import GraphpruneError, InputError
 
-__all__ = ["note_missing", "written_if_held"]
+__all__ = ["lacking", "note_missing", "written_if_held"]
 
 
 def note_missing(report: dict[str, Any], what: str, error: GraphpruneError) -> None:
     """Notes what is not in the directory, why, and what to do."""
     report.setdefault("missing", []).append({"what": what, "why": error.message, "remedy": error.remedy})
     report["notes"] = [*report["notes"], f"{what}: {error}"]
-    warnings.warn(f"{what}: {error}", stacklevel=6)
+    warnings.warn(f"{what}: {error}", stacklevel=5)
+
+
+def lacking(report: Mapping[str, Any], file: str) -> str:
+    """Why a report says that a file was not written; empty if it does not."""
+    rows = [row for row in report.get("missing", ()) if isinstance(row, Mapping)]
+    return next((str(row.get("why")) for row in rows if file in str(row.get("what"))), "")
 
 
 def written_if_held(report: dict[str, Any], write: Callable[[Path], None], path: Path) -> None:

@@ -138,7 +138,7 @@ class FakeSession:
         self.name, self.log, self.clock = path.stem, log, clock
 
     def get_inputs(self) -> list[Any]:
-        return [SimpleNamespace(name="x")]
+        return [SimpleNamespace(name="x", type="tensor(float)")]
 
     def run(self, _: None, feed: dict[str, Any]) -> list[Any]:
         assert list(feed) == ["x"]

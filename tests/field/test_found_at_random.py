@@ -178,3 +178,59 @@ def test_several_sizes_that_cannot_be_smaller_vary() -> None:
     result = gp.shrink(Wide().eval(), torch.randn(2, 2, 4, 4, 4), ratio=0.5, importance="random")
     assert [at.name for at in result.graph.program.dimensions] == ["batch", "", "depth", "height", "width"]
     assert result.model(torch.randn(3, 2, 9, 8, 7)).shape == (3, 4, 7, 6, 5)
+
+
+class Picked(nn.Module):
+    """Columns inside heads are taken by number: what they count is the same in every head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i, self.o = nn.Linear(12, 8), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.i(x).reshape(x.shape[0], 8, 2, 4)
+        return self.o(heads.index_select(3, torch.tensor([0, 3])).flatten(2))
+
+
+class FirstPart(nn.Module):
+    """Of a length that varies the first seven places are read, by a layer that has weights for seven."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i, self.o = nn.Linear(4, 24), nn.Linear(56, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = x.split(7, dim=1)[0]
+        parts = self.i(first).reshape(first.shape[0], first.shape[1], 3, 4, 2).permute(2, 0, 3, 1, 4)
+        return self.o(parts[0].reshape(x.shape[0], -1))
+
+
+class Gram(nn.Module):
+    """Products of all pairs of channels, laid flat: a place of them has two channels, each in a group of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i, self.o = nn.Conv2d(4, 8, 1, groups=2), nn.Linear(17 * 17, 3)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        channels = self.i(x).sum(2)
+        rows = torch.cat([channels, y, channels], dim=1)
+        return self.o((rows @ rows.transpose(1, 2)).reshape(x.shape[0], -1))
+
+
+@pytest.mark.parametrize(
+    ("model", "shapes", "seed"),
+    [
+        (Picked(), ((2, 8, 12),), 0),
+        (FirstPart(), ((2, 9, 4),), 407),
+        (Gram(), ((2, 4, 3, 4), (2, 1, 4)), 0),
+        (Gram(), ((2, 4, 3, 4), (2, 1, 4)), 1),
+    ],
+)
+def test_what_stands_in_several_places_is_told_apart(
+    model: nn.Module, shapes: tuple[tuple[int, ...], ...], seed: int
+) -> None:
+    inputs = tuple(torch.randn(shape) for shape in shapes)
+    result = gp.shrink(model.eval(), inputs, ratio=0.5, importance="random", seed=seed)
+    assert result.verdict.passed
+    assert result.after.params < result.before.params

@@ -119,13 +119,14 @@ def outcome(name: str) -> dict[str, Any]:
         tensor: {dim: indices.tolist() for dim, indices in dims.items()}
         for tensor, dims in sorted(result.plan.kept.items())
     }
+    asked = result.plan.request
     return {
         "plan": hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16],
         "macs": [result.before.macs, result.after.macs],
         "params": [result.before.params, result.after.params],
         "checks": [f"{check.name}: {check.passed}" for check in result.verdict.checks],
         **({"repaired": len(result.repair.tensors)} if result.repair else {}),
-        **({"best": min(tried, key=tried.get)} if (tried := result.plan.request.get("tried")) else {}),
+        **({"best": f"{asked['importance']}, {asked['ranking']}"} if "tried" in asked else {}),
     }
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.asking.request import CHOICES
+from graphprune.asking.request import CHOICES, Request
+from graphprune.searching import auto
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "planning"))
 from planning_models import network, transformer
@@ -84,3 +85,10 @@ def test_refusals() -> None:
         gp.shrink(model, x, macs=0.5, importance="auto", calibration=x, ranking="uniform")
     with pytest.raises(gp.BudgetError):
         gp.shrink(model, x, macs=0.001, importance="auto", calibration=x)
+
+
+def test_choices_that_only_rounding_sets_apart_are_taken_in_order() -> None:
+    """A repair can make several choices exact; which is nearest by a bit depends on the machine."""
+    first, second, third = (Request(macs=share) for share in (0.5, 0.6, 0.7))
+    assert auto._first_of_the_best([(3e-15, first), (1e-15, second), (2e-3, third)]) is first
+    assert auto._first_of_the_best([(2e-3, first), (1e-3, second), (1e-3 + 1e-10, third)]) is second
