@@ -175,13 +175,16 @@ def _put(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
 
 
 def _index_write(func: Any, args: Any, kwargs: Any, masks: Any, named: Any) -> Held:
-    """index_copy, index_add: along a dimension by integers."""
+    """index_copy, index_add: along a dimension by integers. What is added may be removed where the target is not."""
     inside = func._schema.name.endswith("_")
+    held = args[0] != 0
     value = func(*args, **kwargs)
     if "copy" in func._schema.name:
         twin = func(masks[0], args[1], args[2], masks[3])
     else:
-        changed = ATEN.index_copy(masks[0], args[1], args[2], masks[3]) * masks[0]
+        changed = torch.where(
+            held, masks[0], ATEN.index_copy(masks[0], args[1], args[2], masks[3]) * masks[0]
+        )
         twin = masks[0].copy_(changed) if inside else changed
     return Held(value, twin)
 

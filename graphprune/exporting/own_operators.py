@@ -53,6 +53,11 @@ def _reversed_difference(call: Call, *args: Any, **kwargs: Any) -> Any:
     return call.op.Sub(other, scaled)
 
 
+def _log_sigmoid(call: Call, x: Any) -> Any:
+    """The library takes the logarithm of a sigmoid, which is zero where x is far below: minus infinity comes out."""
+    return call.op.Neg(call.op.Softplus(call.op.Neg(x)))
+
+
 def _differences(call: Call, *args: Any, **kwargs: Any) -> Any:
     """Between neighbours."""
     given, op = call.bound(args, kwargs), call.op
@@ -245,6 +250,7 @@ OWN: Mapping[Any, Row] = {
     torch.ops.aten.index_put.default: _put,
     torch.ops.aten._unsafe_index_put.default: _put,
     torch.ops.aten.type_as.default: _type_of,
+    torch.ops.aten.log_sigmoid.default: _log_sigmoid,
     torch.ops.aten.rsub.Scalar: _reversed_difference,
     torch.ops.aten.rsub.Tensor: _reversed_difference,
     torch.ops.aten.masked_select.default: _selected,

@@ -93,6 +93,7 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "joined": lambda y: torch.cat([y, torch.arange(6).expand(len(y), 4, 1, 6)], 2),
     "wide": lambda y: y + torch.arange(6, dtype=torch.float64),
     "subtracted from": lambda y: 3 - y + torch.rsub(y, 2, alpha=3),
+    "far below": lambda y: torch.nn.functional.logsigmoid(y * 100),
     "differences": lambda y: torch.diff(y, prepend=y[..., :1] - 1, dim=-1),
     "spread": lambda y: torch.stack(torch.std_mean(y, (2, 3))) + torch.stack(torch.var_mean(y, (2, 3))),
     "selected": lambda y: torch.zeros_like(y).masked_scatter(y > 0, y) if False else y.masked_fill(y > 0, 7),
