@@ -209,7 +209,7 @@ def handled() -> Iterator[None]:
 def test_an_interrupt_that_is_lost_on_the_way(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, handled: None
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         # as a compiled module does that is interrupted while it is imported
         with suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)

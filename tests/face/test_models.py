@@ -55,7 +55,7 @@ def assert_exact(result: gp.Result) -> None:
 
 
 # large ones, whose kinds of layers the others have too
-LARGE = {"vgg16_bn", "maxvit_t", "swin_v2_t", "inception_v3", "densenet121", "convnext_tiny"}
+LARGE = {"vgg16_bn", "maxvit_t", "swin_v2_t", "inception_v3", "densenet121", "convnext_tiny", "vit_b_16"}
 
 
 @pytest.mark.parametrize(
