@@ -164,6 +164,14 @@ class Options:
         list[str],
         detail="In Python a pattern, a module or parameter of the model, or a list of these.",
     )
+    cut_tables: bool = option(
+        False,
+        "Of an ONNX file: cut constants that look like tables too, such as a Fourier basis, bins or positions. Without "
+        "it they keep their size.",
+        LIMITS,
+        typed=bool,
+        recorded="changed",
+    )
     max_ratio: float | str = option(
         1.0, "Share of its units that any group may lose.", LIMITS, "F", str, number=True
     )

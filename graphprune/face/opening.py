@@ -14,10 +14,11 @@ from graphprune.ground.errors import InputError
 from graphprune.importing.interpreter import OnnxModule
 from graphprune.importing.reading import is_file, open_file
 from graphprune.importing.signature import declared_sizes
+from graphprune.importing.tables import tables_of
 from graphprune.planning import Plan
 from graphprune.slicing.tensors import sources_of
 
-__all__ = ["check_options", "fitting_plan", "noted", "opened", "sizes_asked"]
+__all__ = ["check_options", "fitting_plan", "holding_tables", "noted", "opened", "sizes_asked"]
 
 
 def opened(model: Any, example_inputs: Any) -> tuple[Any, Any]:
@@ -43,11 +44,30 @@ def sizes_asked(model: Any, dynamic: Dynamic) -> Dynamic:
 
 
 def noted(program: Program) -> Program:
-    """The program, with a note on the nodes of an ONNX file that it does not run."""
+    """The program, with notes on an ONNX file: nodes that it does not run, constants that are no weights."""
     module = program.model
-    if not isinstance(module, OnnxModule) or not module.left.nodes:
+    if not isinstance(module, OnnxModule):
         return program
-    return replace(program, notes=(*program.notes, module.left.note))
+    notes = [module.left.note] if module.left.nodes else []
+    if tables := tables_of(module):
+        named = ", ".join(f"{path} ({kind})" for path, kind in list(tables.items())[:3])
+        many = f" and {len(tables) - 3} more" if len(tables) > 3 else ""
+        notes.append(
+            f"constants that look like tables keep their size: {named}{many}; cut_tables cuts them too"
+        )
+    return replace(program, notes=(*program.notes, *notes))
+
+
+def holding_tables(graph: DependencyGraph, request: Request) -> Request:
+    """The request, which protects the constants of an ONNX file that are no weights, unless it asks for them."""
+    module = graph.program.model
+    if not isinstance(module, OnnxModule):
+        if request.cut_tables:
+            raise InputError("cut_tables is for ONNX files, and this is none", "leave it out")
+        return request
+    tables = () if request.cut_tables or request.instead else tuple(tables_of(module))
+    own = (request.protect,) if isinstance(request.protect, str) else tuple(request.protect)
+    return replace(request, protect=(*own, *tables)) if tables else request
 
 
 def check_options(graph: DependencyGraph, request: Request) -> None:

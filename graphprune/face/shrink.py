@@ -12,7 +12,7 @@ from graphprune.cutting.cut import Cut, cut, equals_masked
 from graphprune.cutting.grafted import fitted, with_proof
 from graphprune.cutting.lossless import cut_lossless
 from graphprune.cutting.repaired import Repairing, repairing
-from graphprune.face.opening import check_options, fitting_plan
+from graphprune.face.opening import check_options, fitting_plan, holding_tables
 from graphprune.face.trace import traced
 from graphprune.face.verb import takes
 from graphprune.ground.clock import Clock
@@ -51,6 +51,7 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
     # capture the model and solve its axes: what is coupled with what
     graph = traced(model, example_inputs, request.wanted_outputs, request.wanted_dynamic, clock)
     check_options(graph, request)
+    request = holding_tables(graph, request)
 
     # find what its own code needs, where the same class is to come back
     graph, request, fit = fitted(graph, request, clock)
@@ -96,6 +97,7 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
         raise InputError(f"plan makes a plan, and {request.instead[0]} stands for one", "give a budget")
     clock, repairer = Clock(request.progress), repairing(request)
     graph = traced(model, example_inputs, request.outputs, request.dynamic, clock)
+    request = holding_tables(graph, request)
     graph, request, _ = fitted(graph, request, clock)
     prepared = _prepared(graph, request, repairer, clock)
     with clock("plan"):

@@ -31,6 +31,7 @@ class PlanRequest(TypedDict, total=False):
     dynamic: str
     export_dtype: str
     not_slower: bool
+    cut_tables: bool
     rounds: int
     measured: dict[str, Any]
 
