@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from graphprune.ground.errors import VerificationError
+from graphprune.importing.nested import places as constants
 from graphprune.slicing.proof import FileProof, Run
 
 __all__ = ["caught", "planted"]
@@ -25,20 +26,22 @@ def planted(model: Any, original: Any, count: int = COUNT, seed: int = 0) -> Ite
     sizes, and of attributes that do: one more.
     """
     random = np.random.default_rng(seed)
-    whole = {item.name: list(item.dims) for item in original.graph.initializer}
+    whole, held = tensors_of(original), tensors_of(model)
     places = [
-        (kind, item.name)
-        for item in model.graph.initializer
+        (kind, name)
+        for name, item in held.items()
         if item.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
-        and list(item.dims) != whole.get(item.name)
+        and (name not in whole or item.dims != whole[name].dims)
         for kind in ("units swapped", "units moved", "a number")
     ]
-    changed = {
-        item.name
-        for item, old in zip(model.graph.initializer, original.graph.initializer, strict=False)
-        if item.data_type == onnx.TensorProto.INT64 and item.raw_data != old.raw_data
+    sizes = {
+        name
+        for name, item in held.items()
+        if item.data_type == onnx.TensorProto.INT64
+        and name in whole
+        and item.raw_data != whole[name].raw_data
     }
-    places += [("a size", name) for name in sorted(changed)]
+    places += [("a size", name) for name in sorted(sizes)]
     for place, (new, old) in enumerate(zip(model.graph.node, original.graph.node, strict=False)):
         if new != old and any(item.name in _NUMBERS for item in new.attribute):
             places.append(("an attribute", str(place)))
@@ -49,17 +52,30 @@ def planted(model: Any, original: Any, count: int = COUNT, seed: int = 0) -> Ite
         made.CopyFrom(model)
         if kind == "an attribute":
             _count_up(made.graph.node[int(where)])
+            changed = True
         else:
-            _change(next(item for item in made.graph.initializer if item.name == where), kind, random)
-        if made != model:  # two units may be alike
+            changed = _change(tensors_of(made)[where], kind, random)
+        if changed:  # two units may be alike
             found += 1
             yield f"{kind}: {where}", made
         if found == count:
             return
 
 
-def _change(item: Any, kind: str, random: np.random.Generator) -> None:
-    array = np.array(numpy_helper.to_array(item))
+def tensors_of(model: Any) -> dict[str, Any]:
+    """Every constant that is a tensor, those of inner graphs too, by a name of its own."""
+    found = {}
+    for name, place in constants(model.graph).items():
+        if isinstance(place, onnx.TensorProto):
+            found[name] = place
+        elif place.name == "value":
+            found[name] = place.t
+    return found
+
+
+def _change(item: Any, kind: str, random: np.random.Generator) -> bool:
+    """Whether its numbers are others afterwards."""
+    array = before = np.array(numpy_helper.to_array(item))
     dim = int(np.argmax(array.shape)) if array.ndim else 0
     if kind == "units swapped":
         order = np.arange(array.shape[dim])
@@ -68,10 +84,12 @@ def _change(item: Any, kind: str, random: np.random.Generator) -> None:
     elif kind == "units moved":
         array = np.roll(array, 1, dim)
     else:
+        array = before.copy()
         at = random.integers(array.size) if kind == "a number" else 0
         large = max(float(np.abs(array.astype(np.float64)).max()), 1.0) / 2
         array.reshape(-1)[at] += array.dtype.type(large if kind == "a number" else 1)
     item.CopyFrom(numpy_helper.from_array(array, item.name))
+    return not np.array_equal(array, before)
 
 
 def _count_up(node: Any) -> None:

@@ -51,7 +51,9 @@ def row(entry: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     equal = [sum(counts) for counts in zip(*record.get("equal", ()), strict=True)]
     reach = record.get("reachable")
     done = "planted" in record
-    remarks = [record[key] for key in ("failure", "differs") if record.get(key)] + record.get("missed", [])
+    remarks = [record[key] for key in ("failure", "remark", "differs") if record.get(key)] + record.get(
+        "missed", []
+    )
     return [
         name,
         str(record["opset"]),

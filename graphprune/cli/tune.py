@@ -131,6 +131,11 @@ def _prepared(request: TuneRequest, progress: Stages) -> tuple[Result, Source, E
 def _files(directory: Path, progress: Stages) -> Files:
     checks = Checks()
     files = check_files(directory, checks, progress, onnx=False)
+    if files.only_onnx:
+        raise InputError(
+            f"{directory} holds no model that PyTorch can train, since the file it was made of has none",
+            "repair it instead: graphprune shrink with --calibration and --repair",
+        )
     if files.model is None or files.plan is None or checks.failed:
         failed = "; ".join(f"{row['name']}: {row['detail']}" for row in checks.failed)
         raise InputError(f"{directory} is no complete result ({failed})", "shrink the model again")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture import Program
 from graphprune.ground.dynamic import AUTO, Dynamic
-from graphprune.ground.errors import InputError
+from graphprune.ground.errors import BudgetError, InputError
 from graphprune.importing.interpreter import OnnxModule
 from graphprune.importing.reading import is_file, open_file
 from graphprune.importing.signature import declared_sizes
@@ -18,7 +20,15 @@ from graphprune.importing.tables import tables_of
 from graphprune.planning import Plan
 from graphprune.slicing.tensors import sources_of
 
-__all__ = ["check_options", "fitting_plan", "holding_tables", "noted", "opened", "sizes_asked"]
+__all__ = [
+    "check_options",
+    "fitting_plan",
+    "holding_tables",
+    "noted",
+    "opened",
+    "sizes_asked",
+    "tables_named",
+]
 
 
 def opened(model: Any, example_inputs: Any) -> tuple[Any, Any]:
@@ -86,6 +96,19 @@ def check_options(graph: DependencyGraph, request: Request) -> None:
             "lossless removal gives layers biases that an ONNX file has no place for",
             "give a budget, such as macs=0.9",
         )
+
+
+@contextmanager
+def tables_named(graph: DependencyGraph, request: Request) -> Iterator[None]:
+    """Where a budget is out of reach, says that tables keep their size, if any do."""
+    try:
+        yield
+    except BudgetError as error:
+        module = graph.program.model
+        if not isinstance(module, OnnxModule) or request.cut_tables or not tables_of(module):
+            raise
+        more = "constants that look like tables keep their size: cut_tables cuts them too"
+        raise BudgetError(error.message, f"{error.remedy}; {more}") from error
 
 
 def fitting_plan(graph: DependencyGraph, plan: Plan) -> Plan:

@@ -12,7 +12,7 @@ from graphprune.cutting.cut import Cut, cut, equals_masked
 from graphprune.cutting.grafted import fitted, with_proof
 from graphprune.cutting.lossless import cut_lossless
 from graphprune.cutting.repaired import Repairing, repairing
-from graphprune.face.opening import check_options, fitting_plan, holding_tables
+from graphprune.face.opening import check_options, fitting_plan, holding_tables, tables_named
 from graphprune.face.trace import traced
 from graphprune.face.verb import takes
 from graphprune.ground.clock import Clock
@@ -35,7 +35,7 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
     The model is left as it was: its mode, gradients, hooks and weights.
 
     Args:
-        model: the model, or its graph from `trace`.
+        model: the model, its graph from `trace`, or the path of an ONNX file.
         example_inputs: a tensor, a tuple of arguments, a dict of keywords, or ``(args, kwargs)``.
 
     Raises:
@@ -64,9 +64,10 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
         return Result.of(made, clock.seconds, export_dtype=dtype)
 
     # score the units, and find the limits and costs of every group
-    prepared = _prepared(graph, request, repairer, clock)
-    # plan, rewrite, raise to layers, verify, repair
-    made = with_proof(meet(prepared, repairer, clock), fit, request.seed)
+    with tables_named(graph, request):
+        prepared = _prepared(graph, request, repairer, clock)
+        # plan, rewrite, raise to layers, verify, repair
+        made = with_proof(meet(prepared, repairer, clock), fit, request.seed)
     timing = prepared.profile or request
     return Result.of(
         made,
@@ -99,9 +100,10 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
     graph = traced(model, example_inputs, request.outputs, request.dynamic, clock)
     request = holding_tables(graph, request)
     graph, request, _ = fitted(graph, request, clock)
-    prepared = _prepared(graph, request, repairer, clock)
-    with clock("plan"):
-        made = planned(prepared)
+    with tables_named(graph, request):
+        prepared = _prepared(graph, request, repairer, clock)
+        with clock("plan"):
+            made = planned(prepared)
     widths = {name: (graph.by_name[name].size, size) for name, size in made.sizes.items()}
     before, after = prepared.cost({}), prepared.cost(made.sizes)
     return Proposal(made, before, after, prepared.smallest, widths, graph.program.dimensions)

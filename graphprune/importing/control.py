@@ -48,7 +48,7 @@ def note_unseen(node: Node, condition: Any, scope: Mapping[str, Any]) -> None:
     if not isinstance(condition, Numbers):
         return  # data chooses, and both are run
     other = "else_branch" if bool(condition.array.item()) else "then_branch"
-    if not {item.op_type for item in node[other].node} <= _FOR_ANY_WIDTH:
+    if UNSEEN in scope and not {item.op_type for item in node[other].node} <= _FOR_ANY_WIDTH:
         for name in sorted(read_in(node[other])):
             if isinstance(scope.get(name), Tensor):
                 scope[UNSEEN].append(scope[name])
