@@ -164,6 +164,14 @@ class Options:
         list[str],
         detail="In Python a pattern, a module or parameter of the model, or a list of these.",
     )
+    keep_denormals: bool = option(
+        False,
+        "Of an ONNX file: keep denormal numbers, with which processors compute slowly. Without it they become zeros "
+        "where no output changes.",
+        LIMITS,
+        typed=bool,
+        recorded="changed",
+    )
     cut_tables: bool = option(
         False,
         "Of an ONNX file: cut constants that look like tables too, such as a Fourier basis, bins or positions. Without "

@@ -74,6 +74,7 @@ def resolve(
     shapes: Sequence[tuple[int, ...]] = (),
     seed: int = 0,
     given: Mapping[str, Any] = {},
+    keep_denormals: bool = False,
 ) -> Source:
     """Builds the model that ``spec`` names.
 
@@ -84,13 +85,14 @@ def resolve(
         shapes: shapes of the example inputs, the model's own if there are none.
         seed: of random weights and random inputs.
         given: of an ONNX file, shapes and arrays by the names of inputs.
+        keep_denormals: of an ONNX file, see `graphprune.shrink`.
 
     Raises:
         InputError: there is no such model, or it cannot be built; the message names the nearest ones.
         WeightsError: the weights cannot be had or do not fit.
     """
     if is_onnx(spec):
-        return _from_onnx(spec, weights, shapes, seed, given)
+        return _from_onnx(spec, weights, shapes, seed, given, keep_denormals)
     if given:
         raise InputError(
             f"--input and --feed are for ONNX files, and {spec} is none", "say shapes with --input-shape"
@@ -116,11 +118,16 @@ def resolve(
 
 
 def _from_onnx(
-    spec: str, weights: str | None, shapes: Sequence[tuple[int, ...]], seed: int, given: Mapping[str, Any]
+    spec: str,
+    weights: str | None,
+    shapes: Sequence[tuple[int, ...]],
+    seed: int,
+    given: Mapping[str, Any],
+    keep_denormals: bool,
 ) -> Source:
     if weights not in (None, NO_WEIGHTS, FILE):
         raise InputError(f"--weights {weights} is given for {spec}", "leave it out: the file has its own")
-    model, inputs = opened_file(spec, shapes, given)
+    model, inputs = opened_file(spec, shapes, given, keep_denormals)
     return Source(spec, model, inputs, FILE, seed, tuple(tuple(item.shape) for item in inputs[0]))
 
 

@@ -46,7 +46,9 @@ def parse_given(texts: Sequence[str], feed: Path | None) -> dict[str, Any]:
     return found
 
 
-def opened_file(spec: str, shapes: Sequence[Shape], given: Mapping[str, Any]) -> tuple[nn.Module, Inputs]:
+def opened_file(
+    spec: str, shapes: Sequence[Shape], given: Mapping[str, Any], keep_denormals: bool = False
+) -> tuple[nn.Module, Inputs]:
     """The module of a file, and its example inputs.
 
     Args:
@@ -59,7 +61,7 @@ def opened_file(spec: str, shapes: Sequence[Shape], given: Mapping[str, Any]) ->
     """
     if shapes and given:
         raise InputError("--input-shape is given beside --input or --feed", "say all shapes in one way")
-    file = open_file(spec, given or list(shapes) or None)
+    file = open_file(spec, given or list(shapes) or None, keep_denormals)
     return file.module, (file.inputs, {})
 
 

@@ -77,7 +77,8 @@ def original(
         check_numbers(shape)
     spec = model if model is not None else str(recorded["model"])
     with stdout_is_kept():
-        source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed)
+        keep = bool(plan.request.get("keep_denormals"))
+        source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed, {}, keep)
     progress("capture the original")
     with silence():
         graph = gp.trace(

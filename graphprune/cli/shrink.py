@@ -57,7 +57,8 @@ def shrink(request: ShrinkRequest) -> None:
         with stdout_is_kept():
             shapes, seed = parse_shapes(request.input_shape), options["seed"]
             given = parse_given(request.input, request.feed)
-            source = resolve(request.model, request.weights, shapes, seed, given)
+            keep = options["keep_denormals"]
+            source = resolve(request.model, request.weights, shapes, seed, given, keep)
             options |= _data(request, source)
         with silence():
             if request.output is None:

@@ -31,20 +31,26 @@ __all__ = [
 ]
 
 
-def opened(model: Any, example_inputs: Any) -> tuple[Any, Any]:
+def opened(model: Any, example_inputs: Any, keep_denormals: bool = False) -> tuple[Any, Any]:
     """The module and example inputs of an ONNX file; any other model and its inputs as they are.
 
     Raises:
-        InputError: the file cannot be read, does not fit the inputs, or a text names no such file.
+        InputError: the file cannot be read, does not fit the inputs, or a text names no such file; ``keep_denormals``
+            is given for what is no file, or was opened already.
         CaptureError: the file cannot be run.
     """
     if not isinstance(model, str | Path):
+        module = model.program.model if isinstance(model, DependencyGraph) else model
+        if keep_denormals and (not isinstance(module, OnnxModule) or module.denormals):
+            raise InputError(
+                "keep_denormals is for ONNX files when they are read", "give it with the file's path"
+            )
         return model, example_inputs
     if not is_file(model):
         raise InputError(
             f"{str(model)!r} is no model", "give a torch.nn.Module, or the path of a file that ends in .onnx"
         )
-    file = open_file(model, example_inputs)
+    file = open_file(model, example_inputs, keep_denormals)
     return file.module, file.inputs
 
 
@@ -59,6 +65,11 @@ def noted(program: Program) -> Program:
     if not isinstance(module, OnnxModule):
         return program
     notes = [module.left.note] if module.left.nodes else []
+    if module.denormals:
+        notes.append(
+            f"{module.denormals:,} denormal numbers of the file are zeros now, since processors compute slowly with "
+            "them; no output changes by it"
+        )
     if tables := tables_of(module):
         named = ", ".join(f"{path} ({kind})" for path, kind in list(tables.items())[:3])
         many = f" and {len(tables) - 3} more" if len(tables) > 3 else ""

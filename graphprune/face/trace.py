@@ -26,6 +26,7 @@ def trace(
     strict: bool = False,
     outputs: Sequence[str] = (),
     dynamic: Dynamic = AUTO,
+    keep_denormals: bool = False,
 ) -> DependencyGraph:
     """Captures ``model`` and solves its axes.
 
@@ -40,13 +41,14 @@ def trace(
         dynamic: which sizes of the inputs may vary: "auto" for all that the model lets vary, False for none, or names,
             such as ``{"x": {2: "height", 3: "width"}}``. What is named must vary; what is not named is found by
             itself. Tensors within an argument are called as in "past.0"; "past.*" is all of them.
+        keep_denormals: as for `shrink`.
 
     Raises:
         InputError: the model does not run on these inputs, or has no such output or input; a file cannot be read.
         CaptureError: the model cannot be captured; the message names the line.
         RuleError: in strict mode, an operator has no rule.
     """
-    module, inputs = opened(model, example_inputs)
+    module, inputs = opened(model, example_inputs, keep_denormals)
     with not_under_modes(module):
         asked = sizes_asked(module, read_dynamic(dynamic))
         return build_graph(noted(capture(module, inputs, outputs, asked)), strict)

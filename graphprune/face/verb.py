@@ -43,7 +43,7 @@ def takes(
     def decorate(run: Callable[[Model, Any, Request], Result]) -> Verb[P, Result]:
         @wraps(run)
         def verb(model: Model | str | Path, example_inputs: Any = None, **options: Any) -> Result:
-            given, inputs = opened(model, example_inputs)
+            given, inputs = opened(model, example_inputs, bool(options.get("keep_denormals")))
             with not_under_modes(given.program.model if isinstance(given, DependencyGraph) else given):
                 return run(given, inputs, _asked(given, options))
 

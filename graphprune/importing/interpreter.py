@@ -163,10 +163,14 @@ class OnnxModule(Graph):
         source: the onnx.ModelProto.
         signature: its inputs.
         left: nodes that are not run.
+        denormals: how many numbers of the file were too small for processors, and are zeros here.
+        unflushed: the file with these numbers; None if there were none.
     """
 
     source: Any
     left: Left
+    denormals: int = 0
+    unflushed: Any = None
     signature: tuple[Input, ...]
 
     def forward(self, *args: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class PlanRequest(TypedDict, total=False):
     export_dtype: str
     not_slower: bool
     cut_tables: bool
+    keep_denormals: bool
     rounds: int
     measured: dict[str, Any]
 

@@ -81,6 +81,16 @@ class Profile:
         example = self.program.example_at(self.batch)
         return exporting.latency(self.path, slim, example, seconds=seconds, threads=self.threads)
 
+    def flushing(self, seconds: float = 2.0) -> Latency | None:
+        """The time of an ONNX file with its denormal numbers, and with zeros instead; None if it has none."""
+        model = self.graph.program.model
+        if not isinstance(model, OnnxModule) or model.unflushed is None:
+            return None
+        with scratch() as folder:
+            write_model(model.unflushed, folder / "given.onnx")
+            example = self.program.example_at(self.batch)
+            return exporting.latency(folder / "given.onnx", self.path, example, seconds, self.threads)
+
     def layers(self, slim: Path) -> dict[str, tuple[float, float]]:
         """Layer → milliseconds in the original and in a slim model, see `graphprune.exporting.layer_times`."""
         model = self.graph.program.model
