@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from coverage_onnx_peer import beside_onnxsim
 from coverage_onnx_planted import caught, planted
 from coverage_onnx_table import read, write_table
 
@@ -192,6 +193,7 @@ def _measure(path: Path, entry: Mapping[str, Any], facts: Facts) -> None:
     wrong = dict(planted(model, source))
     missed = [name for name, broken in wrong.items() if not caught(proof, runs, broken)]
     facts.update(planted=len(wrong), missed=missed)
+    facts["peer"] = beside_onnxsim(path, graph, {name: item.numpy() for name, item in feeds[0].items()})
 
 
 def _shrunk(graph: DependencyGraph, facts: Facts) -> gp.Result:
