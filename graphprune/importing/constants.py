@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from graphprune.ground.errors import CaptureError
@@ -84,9 +85,7 @@ class Constants:
                 tensor = tensor_from(self._arrays[source])
             except TypeError as error:
                 raise node.refusal(f"{source} is of the type {self._arrays[source].dtype.name}") from error
-            statistics = attribute.startswith("running_")
-            trained = tensor.is_floating_point() and tensor.dim() > 0 and not statistics
-            self._tensors[source] = nn.Parameter(tensor) if trained else tensor
+            self._tensors[source] = _parameter(tensor) if _is_weight(tensor, attribute) else tensor
         return self._tensors[source]
 
     def held(self, name: str, attribute: str, counts: bool) -> Held:
@@ -98,6 +97,17 @@ class Constants:
         if counts and numbers is None and array.size <= MOST:
             numbers = as_numbers(np.asarray(array.tolist(), dtype=object), dtype)
         return Held(attribute, self.source(name), numbers)
+
+
+def _is_weight(tensor: Tensor, attribute: str) -> bool:
+    """Whether training made it: floats along a dimension, or such in 8 bits, whose zero points have one at most."""
+    if tensor.dtype in (torch.int8, torch.uint8):
+        return tensor.dim() > 1
+    return tensor.is_floating_point() and tensor.dim() > 0 and not attribute.startswith("running_")
+
+
+def _parameter(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor, requires_grad=tensor.is_floating_point())
 
 
 def _value(node: Any) -> Array | None:

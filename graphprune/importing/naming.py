@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from keyword import iskeyword
 from typing import Any
 
+from graphprune.importing.schemas import formal_names
+
 __all__ = ["attribute_names", "identifier", "layers_by_name", "node_paths", "parameter_names"]
 
 # what layers read beside their input "X", what products of matrices and tables do → as torch's layers call it
@@ -70,7 +72,8 @@ def _unused(name: str, taken: Iterable[str]) -> str:
 def attribute_names(operator: str, opset: int, places: Sequence[int]) -> dict[int, str]:
     """What a node's module calls the constants at these places of its inputs, as torch's layers do where they can."""
     names: dict[int, str] = {}
-    formal = _formal_names(operator, opset)
+    domain, _, op_type = operator.rpartition(".")
+    formal = formal_names(op_type, opset, domain)
     roles = _LAYER if formal and formal[0] in ("X", "input") else _ROLES.get(operator, {})
     for place in places:
         own = formal[min(place, len(formal) - 1)].lower() if formal else "constant"
@@ -79,14 +82,6 @@ def attribute_names(operator: str, opset: int, places: Sequence[int]) -> dict[in
 
 
 _RESERVED = ("training", "forward", "node", "held")
-
-
-def _formal_names(operator: str, opset: int) -> list[str]:
-    from onnx import defs
-
-    if "." in operator or not defs.has(operator):
-        return []
-    return [item.name for item in defs.get_schema(operator, opset, "").inputs]
 
 
 def parameter_names(inputs: Iterable[str]) -> Mapping[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 
 from graphprune.ground.errors import CaptureError
+from graphprune.importing.schemas import defaults
 
 __all__ = ["DTYPES", "DataError", "Node", "Operator", "RefusalError", "free", "read_node"]
 
@@ -92,30 +92,11 @@ def read_node(proto: Any, path: str, opsets: Mapping[str, int]) -> Node:
         operator=f"{domain}.{proto.op_type}" if domain else proto.op_type,
         opset=opset,
         attributes={
-            name: _plain(value) for name, value in (_defaults(proto.op_type, opset, domain) | given).items()
+            name: _plain(value) for name, value in {**defaults(proto.op_type, opset, domain), **given}.items()
         },
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
     )
-
-
-@cache
-def _defaults(op_type: str, opset: int, domain: str) -> dict[str, Any]:
-    """The defaults of an operator's attributes; none of an operator that ONNX does not know."""
-    from onnx import AttributeProto, defs, helper
-
-    if not defs.has(op_type, domain):
-        return {}
-    try:
-        schema = defs.get_schema(op_type, opset, domain)
-    except defs.SchemaError:  # it came in a later version
-        return {}
-    values = ((name, item.default_value) for name, item in schema.attributes.items())
-    return {
-        name: helper.get_attribute_value(value)
-        for name, value in values
-        if value.type != AttributeProto.UNDEFINED
-    }
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ from graphprune.scoring.measures import AGGREGATES, NORMALISERS, Measure, View
 from graphprune.scoring.peer import PeerImportance, is_peer, takes_gradients
 from graphprune.scoring.reconstruction import RECONSTRUCTION, REFIT
 from graphprune.scoring.weights import MAGNITUDE, REDUNDANCY
+from graphprune.scoring.whole import as_floats
 
 __all__ = ["CRITERIA", "Criterion", "Importance", "find_importance"]
 
@@ -94,7 +95,7 @@ class Criterion:
         Raises:
             InputError: it needs calibration data and has none, or data and loss do not fit the model.
         """
-        view = View(graph, tensors, seed)
+        view = View(graph, as_floats(graph.program, tensors), seed)
         if self.measure.collect is not None:
             if self.calibration is None:
                 raise _missing_data(self.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -41,17 +41,19 @@ class Literal(int):
         return Literal(value, self.holder, self.index, self.original)
 
 
-def _said(item: Any) -> int:
-    """What the file says."""
-    return item.original if isinstance(item, Literal) else int(item)
-
-
 @dataclass
 class Changes:
-    """What a node asks for: other numbers in the place of some, and attributes."""
+    """What a node asks for.
 
-    numbers: list[tuple[Literal, int]]
-    attributes: dict[str, Any]
+    Attributes:
+        numbers: other ones in the place of some of the file.
+        computed: which of its inputs, and which place there → a number instead of one that the file computes.
+        attributes: of the node.
+    """
+
+    numbers: list[tuple[Literal, int]] = field(default_factory=list)
+    computed: dict[tuple[int, int], int] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Site:
 
     Args:
         args: its inputs, cut.
+        before: the same inputs' numbers before anything was cut; None of what is no list of numbers.
         sizes: for each output the dimensions that are cut, with their old and new sizes.
         term: the axis of a dimension of its first input; None where it is not known.
         rank: the number of dimensions of its first output.
@@ -67,16 +70,17 @@ class Site:
 
     step: Step
     args: Sequence[Any]
+    before: Sequence[Sequence[int] | None]
     sizes: Sequence[Mapping[int, tuple[int, int]]]
     term: Callable[[int], Term | None]
     masks: Masks
     rank: int
 
     def number(self, place: int, index: int, given: Any, wanted: int, changes: Changes) -> None:
-        """Asks for another number in a constant.
+        """Asks for another number in a constant, or in the place of one that is computed.
 
         Raises:
-            RefusalError: it is computed, or is another number already, which another node needs.
+            RefusalError: it is another number already, which another node needs.
         """
         if int(given) == wanted:
             return
@@ -84,9 +88,10 @@ class Site:
             raise self.step.node.refusal(
                 f"its input {place} computes {given} for another node, and {wanted} is needed"
             )
-        if not isinstance(given, Literal):
-            raise self.step.node.refusal(f"its input {place} computes {given}, and {wanted} is needed")
-        changes.numbers.append((given, wanted))
+        if isinstance(given, Literal):
+            changes.numbers.append((given, wanted))
+        else:
+            changes.computed[place, index] = wanted
 
 
 def _shape(place: int) -> Callable[[Site, Changes], None]:
@@ -97,10 +102,10 @@ def _shape(place: int) -> Callable[[Site, Changes], None]:
         if not isinstance(given, Numbers):
             return
         items = given.array.tolist()
-        for dim, (old, new) in site.sizes[0].items():
-            index = dim - (site.rank - len(items))
-            if index >= 0 and _said(items[index]) == old:
-                site.number(place, index, items[index], new, changes)
+        for index, (item, was) in enumerate(zip(items, site.before[place] or items, strict=True)):
+            old, new = site.sizes[0].get(index + site.rank - len(items), (was, was))
+            if was == old:
+                site.number(place, index, item, new, changes)
 
     return fit
 
@@ -145,6 +150,7 @@ def _slice(site: Site, changes: Changes) -> None:
     starts, ends, axes, steps = [*given, None, None, None, None][:4]
     by_input = starts is not None
     lists: list[list[Any]] = [starts or list(node["starts"]), ends or list(node["ends"])]
+    was = [site.before[1 + place] or items if by_input else items for place, items in enumerate(lists)]
     along = axes or (None if by_input else node["axes"]) or range(len(lists[0]))
     moved = [list(items) for items in lists]
     for index, axis in enumerate(along):
@@ -154,7 +160,7 @@ def _slice(site: Site, changes: Changes) -> None:
         if steps is not None and int(steps[index]) != 1:
             raise node.refusal(f"it takes steps of {int(steps[index])} along an axis that is cut")
         for place, items in enumerate(lists):
-            moved[place][index] = _moved(term, _said(items[index]), site.masks)
+            moved[place][index] = _moved(term, was[place][index], site.masks)
             if by_input:
                 site.number(1 + place, index, items[index], moved[place][index], changes)
     if not by_input and moved != lists:

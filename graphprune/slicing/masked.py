@@ -1,7 +1,7 @@
 """The original file with everything that is removed held at zero: what the cut file must equal.
 
 It is an ONNX file too, so that onnxruntime computes it, and nothing of what cuts files has a part in it. Behind every
-value of which something is removed stands a Where that puts zeros there. Operators that average, compare or normalise
+value of which something is removed stands a Where that puts zeros there, in 8 bits the zero point. Operators that average, compare or normalise
 along an axis would see these zeros. So a mean is divided by the share that is kept, a softmax or a maximum is given
 what cannot win, and a norm is written out over what is kept.
 """
@@ -16,6 +16,7 @@ import numpy as np
 
 from graphprune.importing.nested import graphs, scoped
 from graphprune.slicing.tensors import arrays_of
+from graphprune.slicing.zero_points import of_values
 
 __all__ = ["Mask", "masked"]
 
@@ -51,6 +52,7 @@ def masked(model: Any, masks: Mapping[str, Mask], dtypes: Mapping[str, np.dtype[
     writer = _Writer(made)
     for prefix, graph in reversed(list(graphs(made.graph))):  # inner ones first, since nodes are copied
         nodes: list[Any] = []
+        zeros = of_values(graph)
         for node in graph.node:
             names = [(place, name) for place, name in enumerate(node.output) if f"{prefix}{name}" in masks]
             read = scoped(masks, prefix, node.input[0]) if node.input else ""
@@ -59,7 +61,7 @@ def masked(model: Any, masks: Mapping[str, Mask], dtypes: Mapping[str, np.dtype[
             for place, name in names:
                 unique = f"{prefix}{name}"
                 whole = before[-1].output[place] = writer.new(f"{unique}/whole")
-                after += writer.select(whole, masks[unique], dtypes[unique], name)
+                after += writer.select(whole, masks[unique], dtypes[unique], name, zeros.get(name, 0.0))
             nodes += [*before, *after]
         del graph.node[:]
         graph.node.extend(nodes)
@@ -92,18 +94,20 @@ class _Writer:
         return made
 
     def select(
-        self, value: str, mask: Mask, dtype: np.dtype[Any], output: str = "", fill: float = 0.0
+        self, value: str, mask: Mask, dtype: np.dtype[Any], output: str = "", fill: float | str = 0.0
     ) -> list[Any]:
-        """Nodes that put ``fill`` where the mask does not hold."""
+        """Nodes that put ``fill``, or the value of that name, where the mask does not hold."""
         if dtype == np.bool_:
             return [self.node("And", [value, self.constant(mask, "mask")], output)]
         if self._opset < 9:  # has no Where
             return [self.node("Mul", [value, self.constant(mask.astype(dtype), "mask")], output)]
         if dtype not in _SELECTED:
-            wide = self.node("Cast", [value], to=_number(np.int32))
-            *inner, last = self.select(wide.output[0], mask, np.dtype(np.int32), "", fill)
-            return [wide, *inner, last, self.node("Cast", [last.output[0]], output, to=_number(dtype))]
-        filled = self.constant(np.asarray(fill, dtype=dtype), "fill")
+            named = [value, fill] if isinstance(fill, str) else [value]
+            wide = [self.node("Cast", [name], to=_number(np.int32)) for name in named]
+            fill = wide[1].output[0] if isinstance(fill, str) else fill
+            *inner, last = self.select(wide[0].output[0], mask, np.dtype(np.int32), "", fill)
+            return [*wide, *inner, last, self.node("Cast", [last.output[0]], output, to=_number(dtype))]
+        filled = fill if isinstance(fill, str) else self.constant(np.asarray(fill, dtype=dtype), "fill")
         return [self.node("Where", [self.constant(mask, "mask"), value, filled], output)]
 
     def restricted(self, node: Any, mask: Mask, dtype: np.dtype[Any], prefix: str) -> list[Any]:

@@ -14,6 +14,7 @@ from graphprune.axes.terms import Term, atoms
 from graphprune.capture.execution import Execution
 from graphprune.capture.program import Program
 from graphprune.importing.interpreter import Graph, OnnxModule, Turn
+from graphprune.importing.values import Numbers
 
 __all__ = ["Match", "Terms", "match_values", "randomised", "run_program"]
 
@@ -24,7 +25,14 @@ class Match(dict[str, fx.Node]):
     """Value of the file → node of the program that gives the same; values without any are missing.
 
     Values of a node's own graph are called as in `places`.
+
+    Attributes:
+        numbers: sizes and the like that the file computes of the example, by the names of their values.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: dict[str, Numbers] = {}
 
     def terms(self, graph: DependencyGraph, name: str) -> Terms | None:
         """The axes of a value's dimensions; None where they are not known."""
@@ -57,6 +65,7 @@ def match_values(graph: DependencyGraph, module: OnnxModule, seed: int = 0) -> M
         with module.watched(values):
             functional_call(module, dict(tensors), tuple(inputs))
     match = Match()
+    match.numbers = {name: value for name, value in values.items() if isinstance(value, Numbers)}
     for name, value in values.items():
         found = by_content.get(_content(value), []) if isinstance(value, Tensor) else []
         own = [node for node in found if layers.get(node.name) == values.layers.get(name)] or found

@@ -15,7 +15,7 @@ from graphprune.importing.nested import nodes_of
 from graphprune.importing.step import Step
 from graphprune.importing.values import Numbers
 from graphprune.slicing.literals import Literal, Place
-from graphprune.slicing.tensors import with_tensors
+from graphprune.slicing.tensors import add_constant, with_tensors
 
 __all__ = ["Counted"]
 
@@ -25,17 +25,20 @@ class Counted:
 
     Args:
         module: of the cut file; its nodes get copies of their own.
+
+    Attributes:
+        steps: the modules of its nodes, by the nodes' first outputs.
     """
 
     def __init__(self, module: OnnxModule) -> None:
-        self._steps: dict[str, Step] = {}
+        self.steps: dict[str, Step] = {}
         self._first: dict[Place, Tensor] = {}
         for graph in (item for item in module.modules() if isinstance(item, Graph)):
             for turn in graph.turns:
                 self._own(f"{graph.prefix}{turn.outputs[0]}", turn.step)
 
     def _own(self, name: str, step: Step) -> None:
-        self._steps[name] = step
+        self.steps[name] = step
         for place, held in step.held.items():
             if held.numbers is not None:
                 tensor = getattr(step, held.attribute).detach()
@@ -51,7 +54,7 @@ class Counted:
             computed: the values so far; those made of it follow.
         """
         name, place = old.holder
-        step = self._steps[name]
+        step = self.steps[name]
         held = step.held[place]
         getattr(step, held.attribute).view(-1)[old.index] = number
         for item in (held.numbers, *computed):
@@ -63,7 +66,7 @@ class Counted:
         """A copy of the file with these numbers. A constant that two nodes need differently becomes two."""
         readers: dict[str, list[Place]] = {}
         for name, place in self._first:
-            readers.setdefault(self._steps[name].held[place].source, []).append((name, place))
+            readers.setdefault(self.steps[name].held[place].source, []).append((name, place))
         changed: dict[str, Tensor] = {}
         others: dict[Place, tuple[str, Tensor]] = {}
         for source, held in readers.items():
@@ -77,13 +80,13 @@ class Counted:
         for (name, place), (source, tensor) in others.items():
             key = source, str(tensor.tolist())
             if key not in added:
-                added[key] = _added(made, f"{source}/{len(added)}", tensor)
+                added[key] = add_constant(made, f"{source}/{len(added)}", tensor)
             nodes[name].input[place] = added[key]
         return made
 
     def _now(self, at: Place) -> Tensor:
         name, place = at
-        found: Tensor = getattr(self._steps[name], self._steps[name].held[place].attribute)
+        found: Tensor = getattr(self.steps[name], self.steps[name].held[place].attribute)
         return found
 
 
@@ -96,14 +99,3 @@ def _marked(numbers: Numbers, holder: Place) -> Numbers:
     array = np.empty(len(flat), dtype=object)
     array[:] = flat
     return replace(numbers, array=array.reshape(numbers.array.shape))
-
-
-def _added(model: Any, name: str, tensor: Tensor) -> str:
-    """The name of a new constant of the whole file."""
-    from onnx import helper, numpy_helper
-
-    made = numpy_helper.from_array(tensor.numpy(), name)
-    model.graph.initializer.append(made)
-    if model.ir_version < 4:  # where they are inputs, too
-        model.graph.input.append(helper.make_tensor_value_info(name, made.data_type, made.dims))
-    return name

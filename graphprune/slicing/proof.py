@@ -24,6 +24,7 @@ from graphprune.planning.region import COUNTED, Region, Regions, narrowed
 from graphprune.slicing.masked import masked
 from graphprune.slicing.matching import Match, randomised
 from graphprune.slicing.tensors import arrays_of, kept_by_source, sources_of, weights_of, with_tensors
+from graphprune.slicing.zero_points import of_constants
 from graphprune.verifying.differences import relative_error
 from graphprune.verifying.samples import checked_sizes, distinct, random_inputs, shown
 from graphprune.verifying.verdict import Check
@@ -152,7 +153,11 @@ class FileProof:
     def _masked(self, run: Run) -> Any:
         own = arrays_of(self._module.source)
         constants = {name: tensor_from(own[name]) for name in self._dims} | dict(run.tensors)
-        zeroed = {name: _zeroed(tensor, self._dims.get(name, {})) for name, tensor in constants.items()}
+        zeros = {name: tensor_from(array) for name, array in of_constants(self._module.source, own).items()}
+        zeroed = {
+            name: _zeroed(tensor, self._dims.get(name, {}), zeros.get(name, tensor.new_zeros(())))
+            for name, tensor in constants.items()
+        }
         dtypes = {name: array.dtype for name, array in run.computed.items()}
         return masked(with_tensors(self._module.source, zeroed), run.masks, dtypes)
 
@@ -187,13 +192,13 @@ def _is_cut(old: Array, new: Array, dims: Mapping[int, Tensor]) -> bool:
     return old.shape == new.shape and old.tobytes() == new.tobytes()
 
 
-def _zeroed(tensor: Tensor, dims: Mapping[int, Tensor]) -> Tensor:
-    """Zeros at all places that are not kept."""
+def _zeroed(tensor: Tensor, dims: Mapping[int, Tensor], zero: Tensor) -> Tensor:
+    """What stands for zero at all places that are not kept."""
     for dim, kept in dims.items():
         if dim != COUNTED:
             shape = [-1 if other == dim else 1 for other in range(tensor.dim())]
             stays = torch.zeros(tensor.shape[dim], dtype=torch.bool).index_fill(0, kept, True)
-            tensor = torch.where(stays.reshape(shape), tensor, tensor.new_zeros(()))
+            tensor = torch.where(stays.reshape(shape), tensor, zero)
     return tensor
 
 

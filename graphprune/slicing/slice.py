@@ -18,6 +18,7 @@ from graphprune.importing.step import Step
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import narrowed
+from graphprune.slicing.computed import Computed
 from graphprune.slicing.literals import LITERALS, Changes, Site
 from graphprune.slicing.matching import Match, Terms, match_values
 from graphprune.slicing.numbers import Counted
@@ -51,6 +52,7 @@ def sliced(graph: DependencyGraph, plan: Plan, match: Match | None = None) -> An
         file,
         kept,
         module.left.nodes,
+        copies,
     )
     fitting.run()
     model = fitting.finished()
@@ -69,6 +71,7 @@ class _Fitting:
         model: Any,
         cut: Container[str],
         left: Collection[str],
+        copies: Mapping[str, str],
     ) -> None:
         self._cut = cut
         self._graph, self._masks, self._match, self._model = graph, masks, match, model
@@ -77,6 +80,8 @@ class _Fitting:
         self._values: dict[str, Any] = {}
         self._ran: set[Step] = set()
         self._counted, self._nodes = Counted(self._module), nodes_of(model.graph)
+        steps = self._counted.steps
+        self._computed = Computed(model, self._nodes, match.numbers, steps, copies, self._values)
 
     def run(self) -> None:
         """Raises CaptureError where a node gives another shape than planned."""
@@ -97,6 +102,7 @@ class _Fitting:
 
     def before(self, graph: Graph, turn: Turn, inputs: list[Any]) -> None:
         """Renews what the node says of sizes."""
+        self._computed.keep(graph, turn, inputs)
         if turn.step.node.operator in LITERALS:
             self._renew(graph.constants.scopes, turn, inputs)
 
@@ -117,15 +123,25 @@ class _Fitting:
         def term(dim: int) -> Any:
             return None if terms is None else terms[dim % len(terms)]
 
-        changes = Changes([], {})
-        LITERALS[step.node.operator](
-            Site(step, step.arguments(given), sizes, term, self._masks, rank), changes
-        )
+        changes, args = Changes(), step.arguments(given)
+        before = [self._before(scopes, step, place) for place in range(len(args))]
+        LITERALS[step.node.operator](Site(step, args, before, sizes, term, self._masks, rank), changes)
         for literal, number in changes.numbers:
             self._counted.set(literal, number, self._values.values())
+        for (place, index), number in changes.computed.items():
+            if not self._computed.put(scopes[0], turn.given[place], index, number):
+                raise step.node.refusal(f"its input {place} computes sizes, and {number} is needed among them")
         if changes.attributes:
             step.node = replace(step.node, attributes={**step.node.attributes, **changes.attributes})
             _set_attributes(self._nodes[f"{scopes[0]}{turn.outputs[0]}"], changes.attributes)
+
+    def _before(self, scopes: Sequence[str], step: Step, place: int) -> list[int] | None:
+        """The numbers of a node's input in the original file."""
+        if place in step.held:
+            held = step.held[place].numbers
+            return held and [getattr(item, "original", item) for item in held.array.reshape(-1)]
+        computed = self._computed.before(scopes, step.node.inputs[place])
+        return computed and computed.array.reshape(-1).tolist()
 
     def _terms(self, scopes: Sequence[str], name: str) -> Terms | None:
         """The axes of a value that a graph computes, or reads from one around."""

@@ -15,7 +15,7 @@ from graphprune.importing.nested import places
 from graphprune.importing.step import Step
 from graphprune.importing.values import Held
 
-__all__ = ["arrays_of", "kept_by_source", "sources_of", "weights_of", "with_tensors"]
+__all__ = ["add_constant", "arrays_of", "kept_by_source", "sources_of", "weights_of", "with_tensors"]
 
 Array = np.ndarray[Any, Any]
 
@@ -83,6 +83,17 @@ def with_tensors(model: Any, tensors: Mapping[str, Tensor]) -> Any:
         for dim, size in zip(listed[name].dim if name in listed else (), tensor.shape, strict=False):
             dim.dim_value = size  # old files list their constants among the inputs
     return made
+
+
+def add_constant(model: Any, name: str, tensor: Tensor) -> str:
+    """The name of a new constant of the whole file."""
+    from onnx import helper, numpy_helper
+
+    made = numpy_helper.from_array(tensor.numpy(), name)
+    model.graph.initializer.append(made)
+    if model.ir_version < 4:  # where they are inputs, too
+        model.graph.input.append(helper.make_tensor_value_info(name, made.data_type, made.dims))
+    return name
 
 
 def _put(place: Any, array: Array) -> None:
