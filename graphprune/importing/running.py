@@ -34,7 +34,7 @@ def values_of(model: Any, feed: Mapping[str, Array], names: Iterable[str], what:
     del made.graph.output[:]
     made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
-        loaded = session(made.SerializeToString())
+        loaded = session(made.SerializeToString(), as_written=True)
         results = loaded.run(names, fed(loaded, feed))
     except Exception as error:  # onnxruntime's errors have no common base class
         raise VerificationError(f"{what} does not run: {first_line(error, 300)}", REPORT) from error

@@ -2,96 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from graphprune.axes.terms import Term
-from graphprune.importing.step import Step
 from graphprune.importing.values import Numbers
 from graphprune.planning.masks import Masks
+from graphprune.slicing.attention import ATTENTION
+from graphprune.slicing.site import Changes, Site
 
-__all__ = ["LITERALS", "Changes", "Literal", "Place", "Site"]
-
-
-Place = tuple[str, int]  # a node, by its first output, and which of its inputs
-
-
-class Literal(int):
-    """A whole number of the file that remembers where it stands, and what it was there.
-
-    Attributes:
-        holder: the node that reads the constant.
-        index: in the constant, laid flat.
-    """
-
-    holder: Place
-    index: int
-    original: int
-
-    def __new__(cls, value: int, holder: Place, index: int, original: int) -> Literal:
-        made = int.__new__(cls, value)
-        made.holder, made.index, made.original = holder, index, original
-        return made
-
-    def became(self, value: int) -> Literal:
-        """The same place with another number."""
-        return Literal(value, self.holder, self.index, self.original)
-
-
-@dataclass
-class Changes:
-    """What a node asks for.
-
-    Attributes:
-        numbers: other ones in the place of some of the file.
-        computed: which of its inputs, and which place there → a number instead of one that the file computes.
-        attributes: of the node.
-    """
-
-    numbers: list[tuple[Literal, int]] = field(default_factory=list)
-    computed: dict[tuple[int, int], int] = field(default_factory=dict)
-    attributes: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Site:
-    """A node of the cut file, about to run.
-
-    Args:
-        args: its inputs, cut.
-        before: the same inputs' numbers before anything was cut; None of what is no list of numbers.
-        sizes: for each output the dimensions that are cut, with their old and new sizes.
-        term: the axis of a dimension of its first input; None where it is not known.
-        rank: the number of dimensions of its first output.
-    """
-
-    step: Step
-    args: Sequence[Any]
-    before: Sequence[Sequence[int] | None]
-    sizes: Sequence[Mapping[int, tuple[int, int]]]
-    term: Callable[[int], Term | None]
-    masks: Masks
-    rank: int
-
-    def number(self, place: int, index: int, given: Any, wanted: int, changes: Changes) -> None:
-        """Asks for another number in a constant, or in the place of one that is computed.
-
-        Raises:
-            RefusalError: it is another number already, which another node needs.
-        """
-        if int(given) == wanted:
-            return
-        if isinstance(given, Literal) and int(given) != given.original:
-            raise self.step.node.refusal(
-                f"its input {place} computes {given} for another node, and {wanted} is needed"
-            )
-        if isinstance(given, Literal):
-            changes.numbers.append((given, wanted))
-        else:
-            changes.computed[place, index] = wanted
+__all__ = ["LITERALS"]
 
 
 def _shape(place: int) -> Callable[[Site, Changes], None]:
@@ -110,16 +32,20 @@ def _shape(place: int) -> Callable[[Site, Changes], None]:
     return fit
 
 
-def _group(site: Site, changes: Changes) -> None:
-    """As many groups as the weight's part of the channels goes into the channels."""
-    x, weight, node = site.args[0], site.args[1], site.step.node
-    channels = x.shape[1]
-    if node.operator == "ConvTranspose":
-        old, channels = site.sizes[0].get(1, (0, 0))
-        if not old:
-            return
-    if channels // weight.shape[1] != node["group"]:
-        changes.attributes["group"] = channels // weight.shape[1]
+def _group(place: int) -> Callable[[Site, Changes], None]:
+    """As many groups as the part of the channels that the weight, its input ``place``, goes into the channels."""
+
+    def fit(site: Site, changes: Changes) -> None:
+        weight, node = site.args[place], site.step.node
+        channels = site.args[0].shape[1]
+        if node.operator == "ConvTranspose":
+            old, channels = site.sizes[0].get(1, (0, 0))
+            if not old:
+                return
+        if channels // weight.shape[1] != (node["group"] or 1):
+            changes.attributes["group"] = channels // weight.shape[1]
+
+    return fit
 
 
 def _hidden(site: Site, changes: Changes) -> None:
@@ -186,17 +112,20 @@ def _groups_of_norm(site: Site, changes: Changes) -> None:
 
 
 LITERALS: Mapping[str, Callable[[Site, Changes], None]] = {
+    **ATTENTION,
     "ConstantOfShape": _shape(0),
-    "Conv": _group,
-    "ConvInteger": _group,
-    "ConvTranspose": _group,
+    "Conv": _group(1),
+    "ConvInteger": _group(1),
+    "ConvTranspose": _group(1),
     "Expand": _shape(1),
     "GRU": _hidden,
     "GroupNormalization": _groups_of_norm,
     "LSTM": _hidden,
+    "QLinearConv": _group(3),
     "RNN": _hidden,
     "Reshape": _shape(1),
     "Resize": _shape(3),
     "Slice": _slice,
     "Split": _split,
+    "com.microsoft.FusedConv": _group(1),
 }

@@ -34,6 +34,12 @@ _NORMS = {
     "RMSNormalization": False,
     "SimplifiedLayerNormalization": False,
 }  # centred?
+# operators that add and normalise → which output is the sum, which inputs are the weight and the bias
+_FUSED = {
+    "EmbedLayerNormalization": (2, 5, 6),
+    "SkipLayerNormalization": (3, 2, 3),
+    "SkipSimplifiedLayerNormalization": (3, 2, None),
+}
 _SELECTED = (np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8)  # which Where selects among
 
 
@@ -54,13 +60,17 @@ def masked(model: Any, masks: Mapping[str, Mask], dtypes: Mapping[str, np.dtype[
         nodes: list[Any] = []
         zeros = of_values(graph)
         for node in graph.node:
-            names = [(place, name) for place, name in enumerate(node.output) if f"{prefix}{name}" in masks]
+            names = [name for name in node.output if f"{prefix}{name}" in masks]
             read = scoped(masks, prefix, node.input[0]) if node.input else ""
-            before = writer.restricted(node, masks[read], dtypes[read], prefix) if read else [node]
+            if names and node.op_type in _FUSED:
+                before = _fused(writer, node, masks[f"{prefix}{names[0]}"])
+            else:
+                before = writer.restricted(node, masks[read], dtypes[read], prefix) if read else [node]
             after = []
-            for place, name in names:
+            for name in names:
                 unique = f"{prefix}{name}"
-                whole = before[-1].output[place] = writer.new(f"{unique}/whole")
+                whole = writer.new(f"{unique}/whole")
+                _rename(before, name, whole)
                 after += writer.select(whole, masks[unique], dtypes[unique], name, zeros.get(name, 0.0))
             nodes += [*before, *after]
         del graph.node[:]
@@ -175,6 +185,35 @@ def _norm(writer: _Writer, node: Any, mask: Mask, centred: bool) -> list[Any]:
     if len(node.input) > 2 and node.input[2]:
         x = add("Add", x, node.input[2])
     return [*made, writer.node("Identity", [x], node.output[0])]
+
+
+def _fused(writer: _Writer, node: Any, mask: Mask) -> list[Any]:
+    """The node for its sum alone, and the norm of that, written out over what ``mask`` keeps."""
+    from onnx import helper
+
+    total, weight, bias = _FUSED[node.op_type]
+    output = node.output[0]
+    node.output.extend([""] * (total + 1 - len(node.output)))
+    node.output[0] = writer.new("unread")
+    node.output[total] = node.output[total] or writer.new("sum")
+    beta = node.input[bias] if bias is not None and len(node.input) > bias else ""
+    given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    norm = writer.node(
+        "LayerNormalization",
+        [node.output[total], node.input[weight], beta],
+        output,
+        epsilon=given.get("epsilon", 1e-12),
+    )
+    return [node, *_norm(writer, norm, mask, centred=bias is not None)]
+
+
+def _rename(nodes: list[Any], old: str, new: str) -> None:
+    """Another name for a value that these nodes give, and read."""
+    for node in nodes:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
 
 
 def _number(dtype: Any) -> int:

@@ -14,7 +14,7 @@ from graphprune.importing.interpreter import Graph, OnnxModule
 from graphprune.importing.nested import nodes_of
 from graphprune.importing.step import Step
 from graphprune.importing.values import Numbers
-from graphprune.slicing.literals import Literal, Place
+from graphprune.slicing.site import Literal, Place
 from graphprune.slicing.tensors import add_constant, with_tensors
 
 __all__ = ["Counted"]

@@ -19,9 +19,10 @@ from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import narrowed
 from graphprune.slicing.computed import Computed
-from graphprune.slicing.literals import LITERALS, Changes, Site
+from graphprune.slicing.literals import LITERALS
 from graphprune.slicing.matching import Match, Terms, match_values
 from graphprune.slicing.numbers import Counted
+from graphprune.slicing.site import Changes, Site
 from graphprune.slicing.tensors import kept_by_source, sources_of, with_tensors
 from graphprune.slicing.unshared import together, unshared
 
@@ -117,15 +118,19 @@ class _Fitting:
 
     def _renew(self, scopes: Sequence[str], turn: Turn, given: list[Any]) -> None:
         step, sizes = turn.step, [self._sizes(f"{scopes[0]}{name}") for name in turn.outputs]
-        terms = self._terms(scopes, step.node.inputs[0])
-        rank = len(self._terms(scopes, turn.outputs[0]) or ())
+        out = self._terms(scopes, turn.outputs[0])
 
-        def term(dim: int) -> Any:
+        def term(dim: int, place: int = 0) -> Any:
+            terms = self._terms(scopes, step.node.inputs[place])
             return None if terms is None else terms[dim % len(terms)]
+
+        def made(dim: int) -> Any:
+            return None if out is None else out[dim % len(out)]
 
         changes, args = Changes(), step.arguments(given)
         before = [self._before(scopes, step, place) for place in range(len(args))]
-        LITERALS[step.node.operator](Site(step, args, before, sizes, term, self._masks, rank), changes)
+        site = Site(step, args, before, sizes, term, made, self._masks, len(out or ()))
+        LITERALS[step.node.operator](site, changes)
         for literal, number in changes.numbers:
             self._counted.set(literal, number, self._values.values())
         for (place, index), number in changes.computed.items():

@@ -65,9 +65,10 @@ def _formal(node: Any) -> tuple[str, ...]:
 
 def _axis(node: Any) -> int:
     """Along which a weight has scales and zero points."""
+    numbers = {item.name: item.i for item in node.attribute}
     if node.op_type == "DequantizeLinear":
-        return next((item.i for item in node.attribute if item.name == "axis"), 1)
-    return 0 if "Conv" in node.op_type else -1
+        return int(numbers.get("axis", 1))
+    return 0 if "Conv" in node.op_type or numbers.get("transB") else -1
 
 
 def _beside(zero: Array, rank: int, axis: int) -> Array:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from graphprune.importing.node import Operator
 from graphprune.importing.operators import (
+    attention,
+    byte_wise,
     convolutions,
     elementwise,
+    fused,
     indexing,
     matrices,
     norms,
@@ -20,8 +23,11 @@ from graphprune.importing.operators import (
 __all__ = ["OPERATORS"]
 
 _FAMILIES = (
+    attention,
+    byte_wise,
     convolutions,
     elementwise,
+    fused,
     indexing,
     matrices,
     norms,
