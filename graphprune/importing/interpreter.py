@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from torch import nn
@@ -13,7 +14,7 @@ from torch import nn
 from graphprune.ground.errors import CaptureError
 from graphprune.importing.constants import Constants
 from graphprune.importing.control import BODIES, UNSEEN, Body
-from graphprune.importing.left import KNOWN, NOTHING, Left, left_nodes
+from graphprune.importing.left import NOTHING, Left, left_nodes
 from graphprune.importing.naming import attribute_names, node_paths, parameter_names
 from graphprune.importing.nested import inner_prefix, read_in
 from graphprune.importing.node import Node, read_node
@@ -78,8 +79,7 @@ class Graph(nn.Module):
         last = _last_reads(nodes, {*self.outputs, *held})
         for node, path, gone in zip(nodes, node_paths(nodes), last, strict=True):
             step = self._step(read_node(node, path, opsets), opsets)
-            if step.node.operator not in KNOWN:
-                step.spelled = spelled(node, opsets)
+            step.spell = partial(spelled, node, opsets)
             self._place(path, step)
             given = tuple("" if place in step.held else name for place, name in enumerate(node.input))
             self.turns.append(Turn(step, given, tuple(node.output), gone))

@@ -11,7 +11,7 @@ import torch
 from graphprune.ground.errors import CaptureError
 from graphprune.importing.schemas import defaults
 
-__all__ = ["DTYPES", "DataError", "Node", "Operator", "RefusalError", "free", "read_node"]
+__all__ = ["DTYPES", "DataError", "ForeignError", "Node", "Operator", "RefusalError", "free", "read_node"]
 
 
 class RefusalError(CaptureError):
@@ -20,6 +20,10 @@ class RefusalError(CaptureError):
 
 class DataError(RefusalError):
     """A node's shapes, or how often it runs, depend on data."""
+
+
+class ForeignError(RefusalError):
+    """A node does what PyTorch has no operator for; onnxruntime can compute it."""
 
 
 @dataclass(frozen=True)

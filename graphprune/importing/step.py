@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from graphprune.ground.errors import GraphpruneError, first_line
 from graphprune.importing.control import CONTROL, note_unseen
-from graphprune.importing.node import DataError, Node, Operator
+from graphprune.importing.node import DataError, ForeignError, Node, Operator
 from graphprune.importing.operators.counting import COUNTING
 from graphprune.importing.operators.foreign import computed
 from graphprune.importing.operators.table import OPERATORS
@@ -36,7 +36,7 @@ class Step(nn.Module):
         self.node = node
         self.held = dict(held)
         self.refused: DataError | None = None  # why it could not run
-        self.spelled = ""  # of a node that onnxruntime computes
+        self.spell: Callable[[], str] = str  # the node as a text, for onnxruntime
         for place, item in held.items():
             tensor = tensors[place]
             if isinstance(tensor, nn.Parameter):
@@ -90,12 +90,19 @@ class Step(nn.Module):
             if counted is not None:
                 return _marked(counted, any(arg is not None and arg.sized for arg in args))
         if node.operator not in OPERATORS:
-            given = [as_tensor(arg) for arg in args if arg is not None]
-            return computed(self.spelled, given)
+            return self._computed(args)
         operator = OPERATORS[node.operator]
-        return operator.compute(
-            node, *(self._argument(operator, arg, place) for place, arg in enumerate(args))
-        )
+        try:
+            return operator.compute(
+                node, *(self._argument(operator, arg, place) for place, arg in enumerate(args))
+            )
+        except ForeignError:
+            return self._computed(args)
+
+    def _computed(self, args: list[Any]) -> Any:
+        """What onnxruntime computes."""
+        found = iter(computed(self.spell(), [as_tensor(arg) for arg in args if arg is not None]))
+        return tuple(next(found) if name else None for name in self.node.outputs)
 
     def _argument(self, operator: Operator, arg: Any, place: int) -> Any:
         """What the operator takes at that place."""

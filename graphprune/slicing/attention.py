@@ -8,17 +8,18 @@ from graphprune.axes.terms import Product, Term
 from graphprune.planning.masks import Masks
 from graphprune.slicing.site import Changes, Site
 
-__all__ = ["ATTENTION"]
+__all__ = ["ATTENTION", "outer_size"]
 
 
 def _heads(site: Site, term: Term | None, count: int) -> int:
     """How many heads are left in an axis of ``count`` heads of one size each."""
     if term is None:
         raise site.step.node.refusal("the axes of its heads are not known")
-    return _outer(term, count, site.masks) if site.masks.touches(term) else count
+    return outer_size(term, count, site.masks) if site.masks.touches(term) else count
 
 
-def _outer(term: Term, count: int, masks: Masks) -> int:
+def outer_size(term: Term, count: int, masks: Masks) -> int:
+    """How many are left of the outer ``count`` of an axis."""
     old = new = 1
     for part in term.parts if isinstance(term, Product) else (term,):
         if old == count:
@@ -75,9 +76,7 @@ def _own(site: Site, changes: Changes) -> None:
     heads = {name: _heads(site, term, node[name]) for name, term in counts.items()}
     for name, count in heads.items():
         _set(site, changes, name, count)
-    _scale(
-        site, changes, queries.size // node["q_num_heads"], site.args[0].shape[2] // heads["q_num_heads"]
-    )
+    _scale(site, changes, queries.size // node["q_num_heads"], site.args[0].shape[2] // heads["q_num_heads"])
 
 
 def _touches(site: Site) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 from graphprune.axes.terms import Term
 from graphprune.importing.values import Numbers
 from graphprune.planning.masks import Masks
-from graphprune.slicing.attention import ATTENTION
+from graphprune.slicing.attention import ATTENTION, outer_size
 from graphprune.slicing.site import Changes, Site
 
 __all__ = ["LITERALS"]
@@ -26,8 +26,9 @@ def _shape(place: int) -> Callable[[Site, Changes], None]:
         items = given.array.tolist()
         for index, (item, was) in enumerate(zip(items, site.before[place] or items, strict=True)):
             old, new = site.sizes[0].get(index + site.rank - len(items), (was, was))
-            if was == old:
-                site.number(place, index, item, new, changes)
+            # the example has fewer rows than the program was captured with: of four heads each, say
+            if was > 0 and was * new % old == 0:
+                site.number(place, index, item, was * new // old, changes)
 
     return fit
 
@@ -55,7 +56,7 @@ def _hidden(site: Site, changes: Changes) -> None:
 
 
 def _split(site: Site, changes: Changes) -> None:
-    axis, node = site.step.node["axis"] % site.rank, site.step.node
+    axis, node = site.step.node["axis"] % site.args[0].dim(), site.step.node
     cut = {index: dims[axis] for index, dims in enumerate(site.sizes) if axis in dims}
     if len(site.args) > 1 and isinstance(site.args[1], Numbers):
         items = site.args[1].array.tolist()
@@ -66,7 +67,19 @@ def _split(site: Site, changes: Changes) -> None:
         if sizes != list(node["split"]):
             changes.attributes["split"] = sizes
     elif len({new for _, new in cut.values()}) > 1 or (cut and len(cut) < len(site.sizes)):
-        raise node.refusal("its parts were equal, and are not when cut")
+        _say_sizes(
+            site, {index: new for index, (_, new) in cut.items()}, next(iter(cut.values()))[0], changes
+        )
+
+
+def _say_sizes(site: Site, new: Mapping[int, int], old: int, changes: Changes) -> None:
+    """Parts that were equal, and are not: the sizes are an input since opset 13, and an attribute before."""
+    sizes = [new.get(index, old) for index in range(len(site.sizes))]
+    if site.step.node.opset < 13:
+        changes.attributes["split"] = sizes
+    else:
+        changes.inputs[1] = sizes
+        changes.attributes["num_outputs"] = None
 
 
 def _slice(site: Site, changes: Changes) -> None:
@@ -106,9 +119,13 @@ def _moved(term: Term, place: int, masks: Masks) -> int:
 
 
 def _groups_of_norm(site: Site, changes: Changes) -> None:
-    term = site.term(1)
-    if term is not None and site.masks.touches(term):
-        raise site.step.node.refusal("groups of a norm are not cut in files yet")
+    term, count = site.term(1), site.step.node["num_groups"]
+    if (
+        term is not None
+        and site.masks.touches(term)
+        and (left := outer_size(term, count, site.masks)) != count
+    ):
+        changes.attributes["num_groups"] = left
 
 
 LITERALS: Mapping[str, Callable[[Site, Changes], None]] = {

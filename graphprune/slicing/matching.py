@@ -90,14 +90,21 @@ def run_program(program: Program, tensors: Mapping[str, Tensor], inputs: Any) ->
 def randomised(program: Program, seed: int) -> dict[str, Tensor]:
     """Tensors for a program: random where they are parameters, as they are elsewhere."""
     generator = torch.Generator().manual_seed(seed)
-    found = {}
-    for name, item in program.stored.items():
-        tensor = item.tensor.detach()
-        if item.kind == "parameter":
-            spread = float(tensor.double().std()) if tensor.numel() > 1 else 1.0
-            tensor = (torch.randn(tensor.shape, generator=generator) * (spread or 1.0)).to(tensor.dtype)
-        found[name] = tensor
-    return found
+    return {
+        name: _drawn(item.tensor.detach(), generator) if item.kind == "parameter" else item.tensor.detach()
+        for name, item in program.stored.items()
+    }
+
+
+def _drawn(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers as widely spread. They are positive where all are, since a root may be drawn of them."""
+    values = tensor.double()
+    spread = float(values.std()) if tensor.numel() > 1 else 1.0
+    drawn = torch.randn(tensor.shape, generator=generator) * (spread or 1.0)
+    if not tensor.is_floating_point():
+        limits = torch.iinfo(tensor.dtype)
+        return (drawn + values.mean()).clamp(limits.min, limits.max).to(tensor.dtype)
+    return (drawn.abs() if bool((tensor > 0).all()) else drawn).to(tensor.dtype)
 
 
 class _Seen(dict[str, Any]):

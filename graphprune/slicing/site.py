@@ -45,12 +45,14 @@ class Changes:
     Attributes:
         numbers: other ones in the place of some of the file.
         computed: which of its inputs, and which place there → a number instead of one that the file computes.
-        attributes: of the node.
+        attributes: of the node; None for one that goes.
+        inputs: which of its inputs → the numbers of a new constant there.
     """
 
     numbers: list[tuple[Literal, int]] = field(default_factory=list)
     computed: dict[tuple[int, int], int] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[int, list[int]] = field(default_factory=dict)
 
 
 class Axis(Protocol):

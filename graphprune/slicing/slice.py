@@ -18,7 +18,8 @@ from graphprune.importing.step import Step
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import narrowed
-from graphprune.slicing.computed import Computed
+from graphprune.slicing.chains import Chains, Computed, changed
+from graphprune.slicing.computed import keep_data, original
 from graphprune.slicing.literals import LITERALS
 from graphprune.slicing.matching import Match, Terms, match_values
 from graphprune.slicing.numbers import Counted
@@ -81,8 +82,10 @@ class _Fitting:
         self._values: dict[str, Any] = {}
         self._ran: set[Step] = set()
         self._counted, self._nodes = Counted(self._module), nodes_of(model.graph)
-        steps = self._counted.steps
-        self._computed = Computed(model, self._nodes, match.numbers, steps, copies, self._values)
+        copied = {copy: match.numbers[name] for copy, name in copies.items() if name in match.numbers}
+        self._before = {**match.numbers, **copied}
+        computed = Computed(dict(self._nodes), dict(self._counted.steps), dict(self._before), self._values)
+        self._chains = Chains(model, computed)
 
     def run(self) -> None:
         """Raises CaptureError where a node gives another shape than planned."""
@@ -103,7 +106,8 @@ class _Fitting:
 
     def before(self, graph: Graph, turn: Turn, inputs: list[Any]) -> None:
         """Renews what the node says of sizes."""
-        self._computed.keep(graph, turn, inputs)
+        node = self._nodes[f"{graph.prefix}{turn.outputs[0]}"]
+        keep_data(graph, turn, inputs, node, self._before, self._chains)
         if turn.step.node.operator in LITERALS:
             self._renew(graph.constants.scopes, turn, inputs)
 
@@ -128,25 +132,32 @@ class _Fitting:
             return None if out is None else out[dim % len(out)]
 
         changes, args = Changes(), step.arguments(given)
-        before = [self._before(scopes, step, place) for place in range(len(args))]
+        before = [self._originally(scopes, step, place) for place in range(len(args))]
         site = Site(step, args, before, sizes, term, made, self._masks, len(out or ()))
         LITERALS[step.node.operator](site, changes)
         for literal, number in changes.numbers:
             self._counted.set(literal, number, self._values.values())
+        node = self._nodes[f"{scopes[0]}{turn.outputs[0]}"]
         for (place, index), number in changes.computed.items():
-            if not self._computed.put(scopes[0], turn.given[place], index, number):
-                raise step.node.refusal(f"its input {place} computes sizes, and {number} is needed among them")
+            if not self._chains.put(scopes[0], node, place, index, number):
+                raise step.node.refusal(
+                    f"its input {place} computes sizes, and {number} is needed among them"
+                )
+            given[place] = changed(given[place], index, number)
+        for place, numbers in changes.inputs.items():
+            given.extend([None] * (place + 1 - len(given)))
+            given[place] = self._chains.added(node, place, numbers, torch.int64)
         if changes.attributes:
             step.node = replace(step.node, attributes={**step.node.attributes, **changes.attributes})
-            _set_attributes(self._nodes[f"{scopes[0]}{turn.outputs[0]}"], changes.attributes)
+            _set_attributes(node, changes.attributes)
 
-    def _before(self, scopes: Sequence[str], step: Step, place: int) -> list[int] | None:
+    def _originally(self, scopes: Sequence[str], step: Step, place: int) -> list[int] | None:
         """The numbers of a node's input in the original file."""
         if place in step.held:
             held = step.held[place].numbers
-            return held and [getattr(item, "original", item) for item in held.array.reshape(-1)]
-        computed = self._computed.before(scopes, step.node.inputs[place])
-        return computed and computed.array.reshape(-1).tolist()
+            return None if held is None else [getattr(item, "original", item) for item in held.array.flat]
+        computed = original(self._before, scopes, step.node.inputs[place])
+        return None if computed is None else list(computed.array.flat)
 
     def _terms(self, scopes: Sequence[str], name: str) -> Terms | None:
         """The axes of a value that a graph computes, or reads from one around."""
@@ -162,6 +173,7 @@ class _Fitting:
     def finished(self) -> Any:
         """The file with its new numbers, and the sizes that it notes of its values."""
         model = self._counted.written(self._model)
+        self._chains.write_copies(model)
         for item in model.graph.value_info:
             dims = item.type.tensor_type.shape.dim
             for dim, (old, new) in self._sizes(item.name).items():
@@ -176,6 +188,7 @@ def _set_attributes(node: Any, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         kept = [item for item in node.attribute if item.name != name]
         place = next((at for at, item in enumerate(node.attribute) if item.name == name), len(kept))
-        kept.insert(place, helper.make_attribute(name, value))
+        if value is not None:
+            kept.insert(place, helper.make_attribute(name, value))
         del node.attribute[:]
         node.attribute.extend(kept)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphprune.importing.node import Node, Operator
+from graphprune.importing.node import ForeignError, Node, Operator
 
 __all__ = ["OPERATORS"]
 
@@ -51,13 +52,15 @@ def _padding(node: Node, mask: Tensor | None, length: Any, like: Tensor) -> Tens
     elif mask.dim() == 2:
         seen = mask > 0
     else:
-        raise node.refusal(f"its mask has {mask.dim()} dimensions")
+        raise node.refusal(f"its mask has {mask.dim()} dimensions", kind=ForeignError)
     return torch.zeros_like(like[:1, :1, :1, :1]).masked_fill(~seen[:, None, None], _lowest(node))
 
 
-def _refuse(node: Node, *given: Any, outputs: int = 1) -> None:
-    if any(item is not None for item in given) or any(node.outputs[outputs:]):
-        raise node.refusal("it has a cache of its own")
+def _check(node: Node, *given: Any, outputs: int = 1, without: Sequence[str] = ()) -> None:
+    """Raises ForeignError where more is given, or asked for, or one of these attributes is set."""
+    names = [name for name in without if node[name] not in (None, 0, -1)]
+    if any(item is not None for item in given) or any(node.outputs[outputs:]) or names:
+        raise node.refusal("it does more than PyTorch's attention", kind=ForeignError)
 
 
 def _packed(
@@ -71,9 +74,7 @@ def _packed(
     *more: Any,
 ) -> Tensor:
     """onnxruntime's Attention: queries, keys and values come from one product."""
-    _refuse(node, past, *more)
-    if node["do_rotary"]:
-        raise node.refusal("it rotates queries and keys")
+    _check(node, past, *more, without=["do_rotary"])
     each = weight.shape[1] // 3
     sizes = list(node["qkv_hidden_sizes"] or (each, each, each))
     product = torch.matmul(x, weight)
@@ -94,9 +95,9 @@ def _multi_head(
     *more: Any,
 ) -> Tensor:
     """onnxruntime's MultiHeadAttention: projected already, their biases in one vector."""
-    _refuse(node, *more)
-    if k is None or v is None or k.dim() != 3 or v.dim() != 3:
-        raise node.refusal("its queries, keys and values do not come as [batch, length, width] each")
+    _check(node, *more)
+    if k is None or v is None or k.dim() != 3 or v.dim() != 3:  # packed, or with their heads apart
+        raise node.refusal("its keys and values do not come as queries do", kind=ForeignError)
     if bias is not None:
         parts = bias.split([q.shape[2], k.shape[2], v.shape[2]])
         q, k, v = (item + part for item, part in zip((q, k, v), parts, strict=True))
@@ -106,11 +107,19 @@ def _multi_head(
 
 
 def _attention(
-    node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, past_k: Any = None, past_v: Any = None
+    node: Node,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    past_k: Any = None,
+    past_v: Any = None,
+    *more: Any,
 ) -> Any:
     """ONNX's Attention, of opset 23 on."""
-    if node["softcap"] or any(node.outputs[3:]):
-        raise node.refusal("it caps its scores, or gives them too")
+    _check(
+        node, *more, outputs=3, without=["softcap", *(name for name in node.attributes if "window" in name)]
+    )
     flat = q.dim() == 3
     if flat:
         q = _parted(q, node["q_num_heads"])

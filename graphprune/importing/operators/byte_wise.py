@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,9 +21,10 @@ __all__ = ["OPERATORS"]
 _PLAIN = {**ELEMENTWISE, **POOLS, **REDUCTIONS, **SHAPES}
 
 
-def _opened(given: tuple[Any, ...]) -> list[Tensor]:
+def _opened(given: Sequence[Any]) -> list[Tensor]:
     """The floats of tensors that come with scale and zero point, one after the other."""
-    return [dequantised(*given[at : at + 3], axis=1) for at in range(0, len(given), 3)]
+    triples = zip(given[::3], given[1::3], given[2::3], strict=True)
+    return [dequantised(x, scale, zero, 1) for x, scale, zero in triples]
 
 
 def _closed(x: Tensor, scale: Tensor, zero: Tensor | None, like: Tensor) -> Tensor:
@@ -54,8 +56,9 @@ def _concatenated(node: Node, scale: Tensor, zero: Tensor, *given: Any) -> Tenso
 
 
 def _chosen(node: Node, condition: Tensor, *given: Any) -> Tensor:
-    *tensors, scale, zero = given
-    return _closed(torch.where(condition, *_opened(tuple(tensors))), scale, zero, given[0])
+    x, y = _opened(given[:6])
+    scale, zero = given[6:]
+    return _closed(torch.where(condition, x, y), scale, zero, given[0])
 
 
 def _gemm(node: Node, a: Tensor, a_scale: Tensor, a_zero: Tensor, b: Tensor, *given: Any) -> Tensor:

@@ -42,6 +42,11 @@ def _arithmetic(whole: Callable[..., Any], real: Callable[..., Any] | None = Non
     return compute
 
 
+def _remainder(node: Node, dividend: Numbers, divisor: Numbers) -> Numbers:
+    function = math.fmod if node["fmod"] else operator.mod
+    return as_numbers(_each(function, dividend.array, divisor.array), dividend.dtype)
+
+
 def _several(function: Callable[[Any, Any], Any]) -> Any:
     def compute(node: Node, first: Numbers, *others: Numbers) -> Numbers:
         array = first.array
@@ -206,6 +211,7 @@ COUNTING: dict[str, Callable[..., Any]] = {
     "LessOrEqual": _comparison(operator.le),
     "Max": _several(max),
     "Min": _several(min),
+    "Mod": _remainder,
     "Mul": _arithmetic(operator.mul),
     "Neg": _arithmetic(operator.neg),
     "Not": _comparison(operator.not_),

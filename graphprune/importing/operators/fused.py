@@ -99,9 +99,7 @@ def _skip(
     return (_normed(node, "LayerNormalization", total, scale, beta), None, None, total)[: len(node.outputs)]
 
 
-def _skip_simplified(
-    node: Node, x: Tensor, skip: Tensor, scale: Tensor, bias: Tensor | None = None
-) -> Any:
+def _skip_simplified(node: Node, x: Tensor, skip: Tensor, scale: Tensor, bias: Tensor | None = None) -> Any:
     _no_statistics(node)
     total = x + skip if bias is None else x + skip + bias
     return (_normed(node, "RMSNormalization", total, scale), None, None, total)[: len(node.outputs)]
