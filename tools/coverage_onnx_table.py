@@ -101,8 +101,8 @@ def _better(records: Sequence[Mapping[str, Any]]) -> str:
     if not pairs:
         return ""
     return (
-        f" At 0.3 ours leaves fewer weights than onnxsim on {fewer} of {len(pairs)} files that both give, and as many on "
-        f"{alike}."
+        f" At 0.3 ours leaves fewer weights than onnxsim on {fewer} of {len(pairs)} files that both give, and as many "
+        f"on {alike}."
     )
 
 

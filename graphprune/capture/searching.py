@@ -26,7 +26,7 @@ def find_varying(
     Args:
         ties: names that the user gave; places of one name have one size.
     """
-    return _Search(Trial(model, inputs)).search(_classes(dimensions, ties))
+    return _Search(Trial(model, inputs), ties).search(_classes(dimensions, ties))
 
 
 def _classes(dimensions: Sequence[Dimension], ties: Mapping[Place, str]) -> list[Vary]:
@@ -53,8 +53,8 @@ def _vary(places: tuple[Place, ...], size: int, order: int) -> Vary:
 
 
 class _Search:
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
+    def __init__(self, trial: Trial, ties: Mapping[Place, str]) -> None:
+        self.trial, self.ties = trial, ties
         self.fixed: dict[Place, str] = {}
 
     def search(self, classes: list[Vary]) -> Varying:
@@ -76,9 +76,11 @@ class _Search:
         return Varying(ordered, self.fixed, self.trial, united=first).settled()
 
     def _apart(self, classes: list[Vary]) -> list[Vary]:
-        """The same with one size for each input that a size stands in, where the model runs so."""
+        """The same with one size for each input that a size stands in, unless a name ties them or nothing runs so."""
         found = classes
         for vary in classes:
+            if any(len(self._tied([place])) > 1 for place in vary.places):
+                continue
             orders = range(len(classes) + len(found), len(classes) + len(found) + len(vary.places))
             singles = [
                 _vary((place,), vary.size, order) for place, order in zip(vary.places, orders, strict=True)
@@ -134,11 +136,11 @@ class _Search:
         for vary in failed:
             by_size.setdefault(vary.size, []).extend(vary.places)
         for size, places in by_size.items():
-            groups = _groupings(places)
+            groups = [group for group in _groupings(places) if self._tied(group) == set(group)]
             attempts = [
                 *((self._of_any_size, group) for group in groups if len(places) > 1),
                 *((self._of_multiple, group) for group in groups),
-                *((self._below, group) for group in groups if len(group) == 1),
+                *((self._below, group) for group in groups if self._tied(group[:1]) == set(group)),
             ]
             for attempt, group in attempts:
                 taken = {place for vary in found for place in vary.places}
@@ -148,6 +150,11 @@ class _Search:
         for place in (place for vary in found for place in vary.places):
             self.fixed.pop(place, None)
         return found
+
+    def _tied(self, places: Sequence[Place]) -> set[Place]:
+        """These places, and all that have a name with one of them."""
+        names = {self.ties[place] for place in places if self.ties.get(place)}
+        return {*places, *(place for place, name in self.ties.items() if name in names)}
 
     def _fits(self, vary: Vary, size: int) -> bool:
         return not self.trial.run(vary.at(size)).problem

@@ -65,8 +65,8 @@ def session(
 ) -> Any:
     """An `onnxruntime.InferenceSession` of a file, or of a serialised model, on the CPU.
 
-    With ``profile`` the times of all nodes are written to a file whose name begins so. ``as_written`` computes in floats
-    between DequantizeLinear and QuantizeLinear, as the file says; else in 8 bits, which rounds otherwise.
+    With ``profile`` the times of all nodes are written to a file whose name begins so. ``as_written``: it computes in
+    floats between DequantizeLinear and QuantizeLinear, as the file says; else in 8 bits, which rounds otherwise.
 
     Raises:
         ExportError: onnxruntime cannot load the file.

@@ -13,12 +13,10 @@ from graphprune.importing.operators.elementwise import OPERATORS as ELEMENTWISE
 from graphprune.importing.operators.fused import plain
 from graphprune.importing.operators.pools import OPERATORS as POOLS
 from graphprune.importing.operators.quantised import beside, dequantised, quantised, shifted
-from graphprune.importing.operators.reductions import OPERATORS as REDUCTIONS
-from graphprune.importing.operators.shapes import OPERATORS as SHAPES
 
 __all__ = ["OPERATORS"]
 
-_PLAIN = {**ELEMENTWISE, **POOLS, **REDUCTIONS, **SHAPES}
+_PLAIN = {**ELEMENTWISE, **POOLS}
 
 
 def _opened(given: Sequence[Any]) -> list[Tensor]:
@@ -92,7 +90,6 @@ OPERATORS = {
         "QLinearGlobalAveragePool": _between("GlobalAveragePool"),
         "QLinearLeakyRelu": _between("LeakyRelu"),
         "QLinearMul": _between("Mul"),
-        "QLinearReduceMean": _between("ReduceMean"),
         "QLinearSigmoid": _between("Sigmoid"),
         "QLinearSoftmax": _between("Softmax"),
         "QLinearWhere": Operator(_chosen),
