@@ -219,7 +219,7 @@ def test_what_cannot_be_run_is_left_and_the_rest_is_cut(tmp_path: Path) -> None:
 
 def test_an_operator_that_pytorch_has_not_pins_what_it_reads(tmp_path: Path) -> None:
     """onnxruntime computes it; layers on both sides are cut."""
-    fused = node("FusedMatMul", ["c", "w3"], ["d"], name="fused", domain="com.microsoft", alpha=0.5)
+    fused = node("TransposeMatMul", ["c", "w3"], ["d"], name="fused", domain="com.microsoft", alpha=0.5)
     nodes = [
         node("MatMul", ["x", "w1"], ["a"], name="first"),
         node("Relu", ["a"], ["b"]),
