@@ -17,6 +17,7 @@ from graphprune.ground.errors import InputError
 from graphprune.importing.indices import Range, index_range
 from graphprune.importing.interpreter import OnnxModule
 from graphprune.importing.signature import Input
+from graphprune.importing.step import Step
 
 __all__ = ["examples", "read_feed"]
 
@@ -25,6 +26,7 @@ _IMAGE, _SEQUENCE = (
     (16, 1, 24, 32, 64, 100, 128, 256, 512, 1024, 16000),
 )
 _MOST_TRIES = 200
+_SHAPING = ("Concat", "Reshape")  # operators that make shapes
 _MANY = 6  # sizes, of which all combinations are too many to sort
 
 Given = Mapping[str, Any] | Sequence[Any] | None
@@ -67,7 +69,8 @@ def _first_that_runs(
 ) -> tuple[Tensor, ...]:
     """The inputs at the first sizes of the ``free`` symbols at which the module runs, without data."""
     inputs = module.signature
-    roles = {symbol: _candidates(symbol, inputs) for symbol in free}
+    written = _written(module)
+    roles = {symbol: (*_candidates(symbol, inputs), *written) for symbol in free}
     attempts = list(islice(_attempts(roles), _MOST_TRIES))
     trial = Trial(module, (made(attempts[0]), {}))
     problem = ""
@@ -109,6 +112,14 @@ def _candidates(symbol: str, inputs: Sequence[Input]) -> Sequence[int]:
     if dim == 1 and len(item.sizes) == 4 and isinstance(item.sizes[3], str):
         return (3, 1)
     return _IMAGE if len(item.sizes) == 4 else _SEQUENCE
+
+
+def _written(module: OnnxModule) -> list[int]:
+    """Sizes that stand in the file's shapes: an exporter may have fixed what it calls variable."""
+    steps = (item for item in module.modules() if isinstance(item, Step))
+    held = (item.numbers for step in steps if step.node.operator in _SHAPING for item in step.held.values())
+    numbers = {item for known in held if known for item in known.array.flat}
+    return sorted(item for item in numbers if type(item) is int and item > 1)
 
 
 def _by_name(inputs: Sequence[Input], given: Given) -> dict[str, Any]:
