@@ -69,9 +69,9 @@ def _first_that_runs(
 ) -> tuple[Tensor, ...]:
     """The inputs at the first sizes of the ``free`` symbols at which the module runs, without data."""
     inputs = module.signature
-    written = _written(module)
-    roles = {symbol: (*_candidates(symbol, inputs), *written) for symbol in free}
-    attempts = list(islice(_attempts(roles), _MOST_TRIES))
+    usual = {symbol: _candidates(symbol, inputs) for symbol in free}
+    written = {symbol: (*sizes, *_written(module)) for symbol, sizes in usual.items()}
+    attempts = [sizes for roles in (usual, written) for sizes in islice(_attempts(roles), _MOST_TRIES)]
     trial = Trial(module, (made(attempts[0]), {}))
     problem = ""
     for sizes in attempts:

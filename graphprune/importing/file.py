@@ -7,10 +7,11 @@ from typing import Any
 
 from graphprune.exporting.received import check_received
 from graphprune.ground.errors import InputError, first_line
+from graphprune.importing.nested import graphs, inputs_of
 
 __all__ = ["NEWEST", "OLDEST", "read_model"]
 
-OLDEST, NEWEST = 7, 23  # versions of ONNX's own operators
+OLDEST, NEWEST = 7, 25  # versions of ONNX's own operators
 
 
 def read_model(path: str | Path) -> Any:
@@ -35,6 +36,7 @@ def read_model(path: str | Path) -> Any:
         onnx.load_external_data_for_model(model, str(place.parent))
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
+        _sort(model)
         _check(model)
     except (
         onnx.checker.ValidationError,
@@ -47,15 +49,42 @@ def read_model(path: str | Path) -> Any:
     return model
 
 
+# what onnxruntime takes all the same, and its own tools write: operators that came later, or were replaced since
+_TAKEN = ("is deprecated", "No Op registered")
+
+
 def _check(model: Any) -> None:
-    """Raises what onnx.checker does; but an operator that was replaced by another one is no fault of the file."""
+    """Raises what onnx.checker does, unless onnxruntime takes the file."""
     import onnx
 
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        if "is deprecated" not in str(error):
+        if not any(taken in str(error) for taken in _TAKEN):
             raise
+
+
+def _sort(model: Any) -> None:
+    """Puts nodes behind those that they read, as onnxruntime does: some tools append nodes at the end."""
+    for _, graph in reversed(list(graphs(model.graph))):  # inner ones first, since nodes are copied
+        makers = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+        reads = {
+            place: {makers[name] for name in inputs_of(node) if name in makers}
+            for place, node in enumerate(graph.node)
+        }
+        if all(maker < place for place, made in reads.items() for maker in made):
+            continue
+        import networkx as nx
+
+        before = nx.DiGraph((maker, place) for place, made in reads.items() for maker in made)
+        before.add_nodes_from(reads)
+        try:
+            order = list(nx.lexicographical_topological_sort(before))
+        except nx.NetworkXUnfeasible as error:
+            raise ValueError("its nodes read each other in a circle") from error
+        nodes = [graph.node[place] for place in order]
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _check_version(model: Any, place: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphprune.importing.control import BODIES
-from graphprune.importing.nested import graphs, read_in
+from graphprune.importing.nested import graphs, inputs_of
 from graphprune.importing.operators.foreign import is_computed
 from graphprune.importing.operators.table import OPERATORS
 
@@ -60,7 +60,7 @@ def left_nodes(graph: Any, refused: Collection[str] = ()) -> Left:
     unknown, first = dict[str, str](), list[str]()
     for node in graph.node:
         named = _unknown(node)
-        inputs = _inputs(node)
+        inputs = inputs_of(node)
         if (named or node.output[0] in refused) and not made & inputs:
             first.append(f"{node.name or node.output[0]} ({node.op_type})")
         if named or node.output[0] in refused or made & inputs:
@@ -70,12 +70,6 @@ def left_nodes(graph: Any, refused: Collection[str] = ()) -> Left:
         for operator in named:
             unknown.setdefault(operator, node.name or node.output[0])
     return Left(frozenset(nodes), frozenset(reads - made), unknown, tuple(first))
-
-
-def _inputs(node: Any) -> set[str]:
-    """What a node reads, its own graphs too."""
-    inner = (read_in(item.g) for item in node.attribute if item.HasField("g"))
-    return set(node.input).union(*inner) - {""}
 
 
 def _unknown(node: Any) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from typing import Any
 
-__all__ = ["graphs", "inner_prefix", "nodes_of", "places", "read_in", "scoped"]
+__all__ = ["graphs", "inner_prefix", "inputs_of", "nodes_of", "places", "read_in", "scoped"]
 
 
 def inner_prefix(prefix: str, output: str, attribute: str) -> str:
@@ -40,6 +40,12 @@ def read_in(graph: Any) -> set[str]:
     """Names that a graph, or one within it, reads or gives; among them those of the graph around."""
     names = {item.name for _, inner in graphs(graph) for item in inner.output}
     return names | {name for _, inner in graphs(graph) for node in inner.node for name in node.input}
+
+
+def inputs_of(node: Any) -> set[str]:
+    """What a node reads, its own graphs too."""
+    inner = (read_in(item.g) for item in node.attribute if item.HasField("g"))
+    return set(node.input).union(*inner) - {""}
 
 
 def nodes_of(graph: Any) -> dict[str, Any]:

@@ -96,9 +96,24 @@ class Chains:
             node.input[place] = own.output[0]
             return copies if own is maker else [*copies, own]
         if value.array.size > 1:
-            return None
+            return [self._corrected(prefix, node, place, value, index, number)]
         node.input[place] = self.constant(changed(value, 0, number))
         return []
+
+    def _corrected(self, prefix: str, node: Any, place: int, value: Numbers, index: int, number: int) -> Any:
+        """A node that adds what is missing to one number of a shape, such as that of another tensor."""
+        from onnx import helper
+
+        difference = [0] * value.array.size
+        difference[index] = number - int(value.array.reshape(-1)[index])
+        missing = self.constant(as_numbers(difference, value.dtype))
+        name = f"{node.input[place]}/own{len(self._at.nodes)}"
+        made = helper.make_node("Add", [node.input[place], missing], [name], name=name)
+        self._at.nodes[f"{prefix}{name}"] = made
+        self._at.values[f"{prefix}{name}"] = changed(value, index, number)
+        self._at.readers[name] = 1
+        node.input[place] = name
+        return made
 
     def _put_within(
         self, prefix: str, node: Any, value: Numbers, index: int, number: int

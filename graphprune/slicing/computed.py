@@ -14,10 +14,10 @@ from graphprune.importing.operators.table import OPERATORS
 from graphprune.importing.values import Numbers
 from graphprune.slicing.chains import Chains
 
-__all__ = ["keep_data", "original"]
+__all__ = ["keep_data", "original_numbers"]
 
 
-def original(before: Mapping[str, Numbers], scopes: Sequence[str], name: str) -> Numbers | None:
+def original_numbers(before: Mapping[str, Numbers], scopes: Sequence[str], name: str) -> Numbers | None:
     """What the original file computes under that name of a graph, or of one around it."""
     return next((before[f"{at}{name}"] for at in scopes if f"{at}{name}" in before), None)
 
@@ -39,6 +39,6 @@ def keep_data(
     for place, item in enumerate(inputs):
         if not isinstance(item, Numbers) or place in OPERATORS[operator].counts:
             continue
-        was = original(before, graph.constants.scopes, turn.given[place])
+        was = original_numbers(before, graph.constants.scopes, turn.given[place])
         if was is not None and was.array.tolist() != item.array.tolist():
             inputs[place], node.input[place] = was, chains.constant(was)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +15,10 @@ from graphprune.ground.errors import CaptureError
 from graphprune.importing.interpreter import Graph, OnnxModule, Turn, module_of
 from graphprune.importing.nested import nodes_of
 from graphprune.importing.step import Step
-from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import narrowed
 from graphprune.slicing.chains import Chains, Computed, changed
-from graphprune.slicing.computed import keep_data, original
+from graphprune.slicing.computed import keep_data, original_numbers
 from graphprune.slicing.literals import LITERALS
 from graphprune.slicing.matching import Match, Terms, match_values
 from graphprune.slicing.numbers import Counted
@@ -47,15 +46,7 @@ def sliced(graph: DependencyGraph, plan: Plan, match: Match | None = None) -> An
         )
     file, copies = unshared(module.source)
     file = with_tensors(file, {name: narrowed(own[name], dims) for name, dims in kept.items()})
-    fitting = _Fitting(
-        graph,
-        make_masks(graph, plan.groups),
-        match or match_values(graph, module),
-        file,
-        kept,
-        module.left.nodes,
-        copies,
-    )
+    fitting = _Fitting(graph, plan, match or match_values(graph, module), file, kept, copies)
     fitting.run()
     model = fitting.finished()
     together(model, copies)
@@ -68,16 +59,18 @@ class _Fitting:
     def __init__(
         self,
         graph: DependencyGraph,
-        masks: Masks,
+        plan: Plan,
         match: Match,
         model: Any,
         cut: Container[str],
-        left: Collection[str],
         copies: Mapping[str, str],
     ) -> None:
         self._cut = cut
-        self._graph, self._masks, self._match, self._model = graph, masks, match, model
-        self._module = module_of(model, left)
+        self._graph, self._match, self._model = graph, match, model
+        self._masks = make_masks(graph, plan.groups)
+        original = graph.program.model
+        assert isinstance(original, OnnxModule)
+        self._module = module_of(model, original.left.nodes)
         self._inputs = graph.program.flat_inputs(*graph.program.example)
         self._values: dict[str, Any] = {}
         self._ran: set[Step] = set()
@@ -156,7 +149,7 @@ class _Fitting:
         if place in step.held:
             held = step.held[place].numbers
             return None if held is None else [getattr(item, "original", item) for item in held.array.flat]
-        computed = original(self._before, scopes, step.node.inputs[place])
+        computed = original_numbers(self._before, scopes, step.node.inputs[place])
         return None if computed is None else list(computed.array.flat)
 
     def _terms(self, scopes: Sequence[str], name: str) -> Terms | None:

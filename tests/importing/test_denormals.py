@@ -68,5 +68,5 @@ def test_they_stay_where_that_is_asked_for(file: Path, tmp_path: Path) -> None:
 
 def test_they_stay_where_an_output_would_change(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where something multiplies them to what can be seen."""
-    monkeypatch.setattr(reading, "_is_equal", lambda result, expected, most=1e-3: most != reading.SAME)
+    monkeypatch.setattr(reading, "is_equal", lambda result, expected, most=1e-3: most != reading.SAME)
     assert reading.open_file(file).module.denormals == 0

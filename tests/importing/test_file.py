@@ -55,7 +55,7 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
 def test_an_old_opset_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     onnx.save(model(6), path)
-    refused(path, "has opset 6, and 7 to 23 are known")
+    refused(path, "has opset 6, and 7 to 25 are known")
 
 
 def test_a_broken_graph_is_refused(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
     ),
     ("Attention", [*PACKED, None, None, normal(1, 3, 5, 5)], {"num_heads": 3}, 1),
     ("BiasGelu", [X, normal(12)], {}, 1),
+    ("DynamicQuantizeMatMul", [normal(3, 4), WEIGHT8, *EACH_COLUMN, normal(7)], {}, 1),
+    ("DynamicQuantizeMatMul", [normal(3, 4), byte(4, 7), scale(), np.uint8(120)], {}, 1),
     ("EmbedLayerNormalization", [IDS, KINDS, *TABLES, np.ones((2, 3), np.int32)], {"epsilon": 1e-5}, 3),
     ("EmbedLayerNormalization", [IDS, None, *TABLES[:2], None, *TABLES[3:], None, KINDS], {}, 2),
     ("FastGelu", [X, normal(12)], {}, 1),

@@ -63,17 +63,14 @@ def _check(node: Node, *given: Any, outputs: int = 1, without: Sequence[str] = (
         raise node.refusal("it does more than PyTorch's attention", kind=ForeignError)
 
 
-def _packed(
-    node: Node,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    mask: Tensor | None = None,
-    past: Any = None,
-    added: Tensor | None = None,
-    *more: Any,
-) -> Tensor:
+def _all(given: Sequence[Any], count: int) -> list[Any]:
+    """So many inputs, None in the place of those that are left out at the end."""
+    return [*given, *[None] * (count - len(given))]
+
+
+def _packed(node: Node, *given: Any) -> Tensor:
     """onnxruntime's Attention: queries, keys and values come from one product."""
+    x, weight, bias, mask, past, added, *more = _all(given, 6)
     _check(node, past, *more, without=["do_rotary"])
     each = weight.shape[1] // 3
     sizes = list(node["qkv_hidden_sizes"] or (each, each, each))
@@ -84,17 +81,9 @@ def _packed(
     return _joined(_mixed(node, q, k, v, seen, bool(node["unidirectional"])))
 
 
-def _multi_head(
-    node: Node,
-    q: Tensor,
-    k: Tensor | None = None,
-    v: Tensor | None = None,
-    bias: Tensor | None = None,
-    mask: Tensor | None = None,
-    added: Tensor | None = None,
-    *more: Any,
-) -> Tensor:
+def _multi_head(node: Node, *given: Any) -> Tensor:
     """onnxruntime's MultiHeadAttention: projected already, their biases in one vector."""
+    q, k, v, bias, mask, added, *more = _all(given, 6)
     _check(node, *more)
     if k is None or v is None or k.dim() != 3 or v.dim() != 3:  # packed, or with their heads apart
         raise node.refusal("its keys and values do not come as queries do", kind=ForeignError)
@@ -106,17 +95,9 @@ def _multi_head(
     return _joined(_mixed(node, q, k, v, seen, bool(node["unidirectional"])))
 
 
-def _attention(
-    node: Node,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None = None,
-    past_k: Any = None,
-    past_v: Any = None,
-    *more: Any,
-) -> Any:
+def _attention(node: Node, *given: Any) -> Any:
     """ONNX's Attention, of opset 23 on."""
+    q, k, v, mask, past_k, past_v, *more = _all(given, 6)
     _check(
         node, *more, outputs=3, without=["softcap", *(name for name in node.attributes if "window" in name)]
     )

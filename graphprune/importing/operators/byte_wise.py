@@ -12,7 +12,13 @@ from graphprune.importing.node import Node, Operator
 from graphprune.importing.operators.elementwise import OPERATORS as ELEMENTWISE
 from graphprune.importing.operators.fused import plain
 from graphprune.importing.operators.pools import OPERATORS as POOLS
-from graphprune.importing.operators.quantised import beside, dequantised, quantised, shifted
+from graphprune.importing.operators.quantised import (
+    beside,
+    dequantised,
+    quantised,
+    quantised_by_range,
+    shifted,
+)
 
 __all__ = ["OPERATORS"]
 
@@ -79,9 +85,16 @@ def _to_float(node: Node, a: Tensor, b: Tensor, *given: Any) -> Tensor:
     return result if bias is None else result + bias
 
 
+def _dynamic(node: Node, a: Tensor, b: Tensor, scale: Tensor, *given: Any) -> Tensor:
+    b_zero, bias = (*given, None, None)[:2]
+    whole, a_scale, a_zero = quantised_by_range(a)
+    return _to_float(node, whole, b, a_scale, scale, a_zero, b_zero, bias)
+
+
 OPERATORS = {
     f"com.microsoft.{name}": operator
     for name, operator in {
+        "DynamicQuantizeMatMul": Operator(_dynamic),
         "MatMulIntegerToFloat": Operator(_to_float),
         "QGemm": Operator(_gemm),
         "QLinearAdd": _between("Add"),

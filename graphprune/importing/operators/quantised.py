@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphprune.importing.node import Node, Operator
+from graphprune.importing.node import Node, Operator, free
 from graphprune.importing.operators.convolutions import convolution
 
-__all__ = ["OPERATORS", "beside", "dequantised", "quantised", "shifted"]
+__all__ = ["OPERATORS", "beside", "dequantised", "quantised", "quantised_by_range", "shifted"]
 
 
 def beside(item: Tensor, x: Tensor, axis: int) -> Tensor:
@@ -54,7 +54,7 @@ def _quantise(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) 
     return quantised(x, scale, zero, 1 if node["axis"] is None else node["axis"])
 
 
-def _dynamic(node: Node, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def quantised_by_range(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The range of the tensor itself, widened to hold 0, in 255 steps."""
     low, high = torch.clamp(x.amin(), max=0.0), torch.clamp(x.amax(), min=0.0)
     scale = (high - low) / 255
@@ -99,7 +99,7 @@ def _linear_conv(node: Node, x: Tensor, x_scale: Tensor, x_zero: Tensor, w: Tens
 OPERATORS = {
     "ConvInteger": Operator(_conv),
     "DequantizeLinear": Operator(_dequantise),
-    "DynamicQuantizeLinear": Operator(_dynamic),
+    "DynamicQuantizeLinear": free(quantised_by_range),
     "MatMulInteger": Operator(_matmul),
     "QLinearConv": Operator(_linear_conv),
     "QLinearMatMul": Operator(_linear_matmul),
