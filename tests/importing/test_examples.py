@@ -62,8 +62,16 @@ def image(sizes: Any = ("n", 3, "h", "w"), rows: int = 40) -> OnnxModule:
 def test_sizes_are_those_at_which_the_model_runs() -> None:
     (x,) = examples(image())
     assert x.shape == (1, 3, 320, 320)  # the first whose square is a multiple of 80
-    with pytest.raises(InputError, match=r"no sizes were found .* x \(n, 3, h, w\): node Reshape_0"):
-        examples(image(rows=41))
+    (x,) = examples(image(rows=41))
+    assert x.shape == (1, 3, 82, 82)  # which stands in the file
+    product = graph_of(
+        [node("MatMul", ["x", "v"], ["y"])],
+        {"x": ["n", 3, "h", "w"]},
+        ["y"],
+        {"v": np.ones((1013, 2), np.float32)},
+    )
+    with pytest.raises(InputError, match=r"no sizes were found .* x \(n, 3, h, w\): node MatMul_0"):
+        examples(module_of(product))
 
 
 def test_what_is_given_is_taken_and_checked() -> None:
