@@ -25,6 +25,7 @@ _IMAGE, _SEQUENCE = (
     (224, 64, 32, 48, 128, 256, 320, 416, 512, 640),
     (16, 1, 24, 32, 64, 100, 128, 256, 512, 1024, 16000),
 )
+_BATCH = (1, 2)
 _MOST_TRIES = 200
 _SHAPING = ("Concat", "Reshape")  # operators that make shapes
 _MANY = 6  # sizes, of which all combinations are too many to sort
@@ -70,8 +71,9 @@ def _first_that_runs(
     """The inputs at the first sizes of the ``free`` symbols at which the module runs, without data."""
     inputs = module.signature
     usual = {symbol: _candidates(symbol, inputs) for symbol in free}
-    written = {symbol: (*sizes, *_written(module)) for symbol, sizes in usual.items()}
-    attempts = [sizes for roles in (usual, written) for sizes in islice(_attempts(roles), _MOST_TRIES)]
+    every = {symbol: (*sizes, *_written(module)) for symbol, sizes in usual.items()}
+    most = {symbol: usual[symbol] if usual[symbol] == _BATCH else sizes for symbol, sizes in every.items()}
+    attempts = [sizes for roles in (usual, most, every) for sizes in islice(_attempts(roles), _MOST_TRIES)]
     trial = Trial(module, (made(attempts[0]), {}))
     problem = ""
     for sizes in attempts:
@@ -108,7 +110,7 @@ def _candidates(symbol: str, inputs: Sequence[Input]) -> Sequence[int]:
     """Sizes that are usual there: one example in a batch, sides of images, lengths of sequences."""
     item, dim = next((item, item.sizes.index(symbol)) for item in inputs if symbol in item.sizes)
     if dim == 0:
-        return (1, 2)
+        return _BATCH
     if dim == 1 and len(item.sizes) == 4 and isinstance(item.sizes[3], str):
         return (3, 1)
     return _IMAGE if len(item.sizes) == 4 else _SEQUENCE
