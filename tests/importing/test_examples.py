@@ -63,7 +63,7 @@ def test_sizes_are_those_at_which_the_model_runs() -> None:
     (x,) = examples(image())
     assert x.shape == (1, 3, 320, 320)  # the first whose square is a multiple of 80
     (x,) = examples(image(rows=41))
-    assert x.shape == (1, 3, 82, 82)  # which stands in the file
+    assert x.shape[1:] == (3, 82, 82)  # which stands in the file
     product = graph_of(
         [node("MatMul", ["x", "v"], ["y"])],
         {"x": ["n", 3, "h", "w"]},
