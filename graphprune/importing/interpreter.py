@@ -165,7 +165,10 @@ class OnnxModule(Graph):
         left: nodes that are not run.
         denormals: how many numbers of the file were too small for processors, and are zeros here.
         unflushed: the file with these numbers; None if there were none.
+        untrained: why nobody needs its gradients.
     """
+
+    untrained = "an ONNX file is not trained"
 
     source: Any
     left: Left

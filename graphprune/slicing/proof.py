@@ -207,6 +207,7 @@ def _shaken(array: Array, mask: Array | None, generator: np.random.Generator) ->
     if array.dtype.kind != "f" or not array.size:
         return array
     size = np.sqrt(np.mean(np.square(array, dtype=np.float64))) or 1.0
-    others = np.where(array == 0, size * generator.standard_normal(array.shape), array)
-    others = others * generator.uniform(0.5, 1.5, array.shape)
+    others = np.asarray(array * (generator.random(array.shape, dtype=np.float32) + np.float32(0.5)))
+    zero = array == 0
+    others[zero] = size * generator.standard_normal(int(zero.sum()), dtype=np.float32)
     return np.asarray(others if mask is None else np.where(mask, others, 0), dtype=array.dtype)

@@ -104,7 +104,8 @@ def gradients_equal(
     """The gradients of the slim model are those of the masked original at all that is kept.
 
     Of a random combination of all outputs, with respect to every parameter and input, on random values. Where a model
-    cannot be differentiated (it returns integers, or computes without gradients), the check says so and holds.
+    cannot be differentiated (it returns integers, or computes without gradients), or says by an attribute ``untrained``
+    why nobody will do so, the check says so and holds.
 
     Args:
         layers: of the slim program, which compute in ``wide``.
@@ -114,6 +115,8 @@ def gradients_equal(
     """
     limit = TOLERANCE[wide or coarsest_dtype(claim.graph.program)]
     program = claim.graph.program
+    if why := getattr(program.model, "untrained", ""):
+        return not_compared(NAME, limit, why)
     if program.parameter_count > LARGEST:
         return not_compared(NAME, limit, f"more than {LARGEST} parameters would not fit into memory")
     run, why = _Run(claim, layers, values, chosen_parameters(program, seed), (), wide, seed), ""
