@@ -124,7 +124,7 @@ def test_files_stay_small() -> None:
 
 
 # what users call, and the commands, whose parameters are the options that they show
-PUBLIC = {"sensitivity", "shrink_and_tune", "tune", "inspect", "save"}
+PUBLIC = {"sensitivity", "shrink_and_tune", "trace", "tune", "inspect", "save"}
 
 
 def test_argument_lists_stay_short() -> None:

@@ -174,7 +174,7 @@ def _measure(path: Path, entry: Mapping[str, Any], facts: Facts) -> None:
         model = onnx.load(folder / "slim" / "model.onnx")
         timed = profile(graph)
         facts["latency"] = timed.measure(folder / "slim" / "model.onnx", seconds=2).ratio
-        if given := timed.flushing():
+        if given := timed.tidying():
             facts["flushed"] = (
                 f"zeros for denormal numbers alone: {given.original_ms:.3g} → {given.slim_ms:.3g} ms"
             )

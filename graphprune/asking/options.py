@@ -172,6 +172,14 @@ class Options:
         typed=bool,
         recorded="changed",
     )
+    simplify: bool = option(
+        False,
+        "Of an ONNX file: before anything is pruned, put constants in the place of nodes that read nothing else, and "
+        "drop what nobody reads.",
+        LIMITS,
+        typed=bool,
+        recorded="changed",
+    )
     cut_tables: bool = option(
         False,
         "Of an ONNX file: cut constants that look like tables too, such as a Fourier basis, bins or positions. Without "

@@ -20,6 +20,7 @@ from graphprune.cli.shapes import reshaped, standard_inputs
 from graphprune.cli.user_file import made_by_factory, named_in, without_factory
 from graphprune.cli.weights import load_weights, read_weights
 from graphprune.ground.errors import InputError
+from graphprune.importing.reading import AS_USUAL, Tidying
 
 __all__ = ["FACTORY", "Source", "known_names", "resolve"]
 
@@ -74,7 +75,7 @@ def resolve(
     shapes: Sequence[tuple[int, ...]] = (),
     seed: int = 0,
     given: Mapping[str, Any] = {},
-    keep_denormals: bool = False,
+    tidying: Tidying = AS_USUAL,
 ) -> Source:
     """Builds the model that ``spec`` names.
 
@@ -85,14 +86,14 @@ def resolve(
         shapes: shapes of the example inputs, the model's own if there are none.
         seed: of random weights and random inputs.
         given: of an ONNX file, shapes and arrays by the names of inputs.
-        keep_denormals: of an ONNX file, see `graphprune.shrink`.
+        tidying: of an ONNX file.
 
     Raises:
         InputError: there is no such model, or it cannot be built; the message names the nearest ones.
         WeightsError: the weights cannot be had or do not fit.
     """
     if is_onnx(spec):
-        return _from_onnx(spec, weights, shapes, seed, given, keep_denormals)
+        return _from_onnx(spec, weights, shapes, seed, given, tidying)
     if given:
         raise InputError(
             f"--input and --feed are for ONNX files, and {spec} is none", "say shapes with --input-shape"
@@ -123,11 +124,11 @@ def _from_onnx(
     shapes: Sequence[tuple[int, ...]],
     seed: int,
     given: Mapping[str, Any],
-    keep_denormals: bool,
+    tidying: Tidying,
 ) -> Source:
     if weights not in (None, NO_WEIGHTS, FILE):
         raise InputError(f"--weights {weights} is given for {spec}", "leave it out: the file has its own")
-    model, inputs = opened_file(spec, shapes, given, keep_denormals)
+    model, inputs = opened_file(spec, shapes, given, tidying)
     return Source(spec, model, inputs, FILE, seed, tuple(tuple(item.shape) for item in inputs[0]))
 
 

@@ -14,7 +14,7 @@ from graphprune.ground.errors import InputError
 from graphprune.importing.examples import read_feed
 from graphprune.importing.interpreter import OnnxModule
 from graphprune.importing.naming import parameter_names
-from graphprune.importing.reading import is_file, open_file
+from graphprune.importing.reading import AS_USUAL, Tidying, is_file, open_file
 
 __all__ = ["by_arguments", "is_onnx", "opened_file", "parse_given"]
 
@@ -47,7 +47,7 @@ def parse_given(texts: Sequence[str], feed: Path | None) -> dict[str, Any]:
 
 
 def opened_file(
-    spec: str, shapes: Sequence[Shape], given: Mapping[str, Any], keep_denormals: bool = False
+    spec: str, shapes: Sequence[Shape], given: Mapping[str, Any], tidying: Tidying = AS_USUAL
 ) -> tuple[nn.Module, Inputs]:
     """The module of a file, and its example inputs.
 
@@ -61,7 +61,7 @@ def opened_file(
     """
     if shapes and given:
         raise InputError("--input-shape is given beside --input or --feed", "say all shapes in one way")
-    file = open_file(spec, given or list(shapes) or None, keep_denormals)
+    file = open_file(spec, given or list(shapes) or None, tidying)
     return file.module, (file.inputs, {})
 
 

@@ -16,6 +16,7 @@ from graphprune.cli.user_file import named_in
 from graphprune.ground.digest import digest
 from graphprune.ground.dynamic import read_dynamic
 from graphprune.ground.errors import InputError
+from graphprune.importing.reading import tidying_of
 from graphprune.planning import Plan
 
 __all__ = ["original", "recorded", "unknown_original"]
@@ -77,8 +78,8 @@ def original(
         check_numbers(shape)
     spec = model if model is not None else str(recorded["model"])
     with stdout_is_kept():
-        keep = bool(plan.request.get("keep_denormals"))
-        source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed, {}, keep)
+        tidying = tidying_of(plan.request)
+        source = resolve(spec, None if used in (None, FACTORY) else str(used), shapes, seed, {}, tidying)
     progress("capture the original")
     with silence():
         graph = gp.trace(

@@ -28,6 +28,7 @@ from graphprune.cli.user_file import read_function
 from graphprune.ground.documents import read_text
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, share
+from graphprune.importing.reading import tidying_of
 from graphprune.planning import Plan
 from graphprune.report.sizes import size_lines
 from graphprune.report.tables import (
@@ -57,8 +58,8 @@ def shrink(request: ShrinkRequest) -> None:
         with stdout_is_kept():
             shapes, seed = parse_shapes(request.input_shape), options["seed"]
             given = parse_given(request.input, request.feed)
-            keep = options["keep_denormals"]
-            source = resolve(request.model, request.weights, shapes, seed, given, keep)
+            tidying = tidying_of(options)
+            source = resolve(request.model, request.weights, shapes, seed, given, tidying)
             options |= _data(request, source)
         with silence():
             if request.output is None:

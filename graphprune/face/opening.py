@@ -14,7 +14,7 @@ from graphprune.capture import Program
 from graphprune.ground.dynamic import AUTO, Dynamic
 from graphprune.ground.errors import BudgetError, InputError
 from graphprune.importing.interpreter import OnnxModule
-from graphprune.importing.reading import is_file, open_file
+from graphprune.importing.reading import AS_USUAL, Tidying, is_file, open_file
 from graphprune.importing.signature import declared_sizes
 from graphprune.importing.tables import tables_of
 from graphprune.planning import Plan
@@ -31,26 +31,28 @@ __all__ = [
 ]
 
 
-def opened(model: Any, example_inputs: Any, keep_denormals: bool = False) -> tuple[Any, Any]:
+def opened(model: Any, example_inputs: Any, tidying: Tidying = AS_USUAL) -> tuple[Any, Any]:
     """The module and example inputs of an ONNX file; any other model and its inputs as they are.
 
     Raises:
-        InputError: the file cannot be read, does not fit the inputs, or a text names no such file; ``keep_denormals``
-            is given for what is no file, or was opened already.
+        InputError: the file cannot be read, does not fit the inputs, or a text names no such file; ``tidying`` is asked
+            of what is no file, or was opened already.
         CaptureError: the file cannot be run.
     """
     if not isinstance(model, str | Path):
         module = model.program.model if isinstance(model, DependencyGraph) else model
-        if keep_denormals and (not isinstance(module, OnnxModule) or module.denormals):
+        done = module.tidying if isinstance(module, OnnxModule) else AS_USUAL
+        if tidying not in (AS_USUAL, done):
             raise InputError(
-                "keep_denormals is for ONNX files when they are read", "give it with the file's path"
+                "keep_denormals and simplify are for ONNX files when they are read",
+                "give it with the file's path",
             )
         return model, example_inputs
     if not is_file(model):
         raise InputError(
             f"{str(model)!r} is no model", "give a torch.nn.Module, or the path of a file that ends in .onnx"
         )
-    file = open_file(model, example_inputs, keep_denormals)
+    file = open_file(model, example_inputs, tidying)
     return file.module, file.inputs
 
 
@@ -65,11 +67,7 @@ def noted(program: Program) -> Program:
     if not isinstance(module, OnnxModule):
         return program
     notes = [module.left.note] if module.left.nodes else []
-    if module.denormals:
-        notes.append(
-            f"{module.denormals:,} denormal numbers of the file are zeros now, since processors compute slowly with "
-            "them; no output changes by it"
-        )
+    notes += [f"{what}; no output changes by it" for what in module.tidied]
     if tables := tables_of(module):
         named = ", ".join(f"{path} ({kind})" for path, kind in list(tables.items())[:3])
         many = f" and {len(tables) - 3} more" if len(tables) > 3 else ""

@@ -16,6 +16,7 @@ from graphprune.face.opening import noted, opened, sizes_asked
 from graphprune.ground.clock import Clock
 from graphprune.ground.dynamic import AUTO, Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
+from graphprune.importing.reading import Tidying
 
 __all__ = ["trace", "traced"]
 
@@ -27,6 +28,7 @@ def trace(
     outputs: Sequence[str] = (),
     dynamic: Dynamic = AUTO,
     keep_denormals: bool = False,
+    simplify: bool = False,
 ) -> DependencyGraph:
     """Captures ``model`` and solves its axes.
 
@@ -41,14 +43,14 @@ def trace(
         dynamic: which sizes of the inputs may vary: "auto" for all that the model lets vary, False for none, or names,
             such as ``{"x": {2: "height", 3: "width"}}``. What is named must vary; what is not named is found by
             itself. Tensors within an argument are called as in "past.0"; "past.*" is all of them.
-        keep_denormals: as for `shrink`.
+        keep_denormals, simplify: as for `shrink`.
 
     Raises:
         InputError: the model does not run on these inputs, or has no such output or input; a file cannot be read.
         CaptureError: the model cannot be captured; the message names the line.
         RuleError: in strict mode, an operator has no rule.
     """
-    module, inputs = opened(model, example_inputs, keep_denormals)
+    module, inputs = opened(model, example_inputs, Tidying(keep_denormals, simplify))
     with not_under_modes(module):
         asked = sizes_asked(module, read_dynamic(dynamic))
         return build_graph(noted(capture(module, inputs, outputs, asked)), strict)

@@ -19,6 +19,7 @@ from graphprune.capture.casting import not_under_modes
 from graphprune.face.opening import opened
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, helps
+from graphprune.importing.reading import tidying_of
 
 __all__ = ["Verb", "takes"]
 
@@ -43,7 +44,7 @@ def takes(
     def decorate(run: Callable[[Model, Any, Request], Result]) -> Verb[P, Result]:
         @wraps(run)
         def verb(model: Model | str | Path, example_inputs: Any = None, **options: Any) -> Result:
-            given, inputs = opened(model, example_inputs, bool(options.get("keep_denormals")))
+            given, inputs = opened(model, example_inputs, tidying_of(options))
             with not_under_modes(given.program.model if isinstance(given, DependencyGraph) else given):
                 return run(given, inputs, _asked(given, options))
 

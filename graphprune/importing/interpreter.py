@@ -163,8 +163,10 @@ class OnnxModule(Graph):
         source: the onnx.ModelProto.
         signature: its inputs.
         left: nodes that are not run.
-        denormals: how many numbers of the file were too small for processors, and are zeros here.
-        unflushed: the file with these numbers; None if there were none.
+        refused: first outputs of nodes that were found not to run.
+        tidying: what was asked for when the file was read, see `graphprune.importing.reading`.
+        tidied: what was made of the file then, in words.
+        given: the file as it was; None if nothing was.
         untrained: why nobody needs its gradients.
     """
 
@@ -172,8 +174,10 @@ class OnnxModule(Graph):
 
     source: Any
     left: Left
-    denormals: int = 0
-    unflushed: Any = None
+    refused: Collection[str]
+    tidying: Any = None
+    tidied: tuple[str, ...] = ()
+    given: Any = None
     signature: tuple[Input, ...]
 
     def forward(self, *args: Any) -> dict[str, Any]:
@@ -205,7 +209,7 @@ def module_of(model: Any, refused: Collection[str] = ()) -> OnnxModule:
     forward.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
     named = type("OnnxModule", (OnnxModule,), {"forward": forward, "__module__": __name__})
     made: OnnxModule = named(model.graph, opsets, left=left).eval()
-    made.source, made.signature, made.left = model, signature, left
+    made.source, made.signature, made.left, made.refused = model, signature, left, refused
     _check_rest(made, left)
     return made
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from graphprune.importing.file import read_model
 from graphprune.importing.interpreter import OnnxModule, module_of
 from graphprune.importing.running import values_of
 from graphprune.importing.signature import declared_sizes
+from graphprune.importing.simplified import simplified
 
-__all__ = ["Opened", "is_file", "open_file"]
+__all__ = ["AS_USUAL", "Opened", "Tidying", "is_file", "open_file", "tidying_of"]
 
 SUFFIX = ".onnx"
 SAME = 1e-6  # relative to the largest value of an output: nobody could tell them apart
@@ -40,16 +41,34 @@ class Opened:
     dynamic: Declared
 
 
+@dataclass(frozen=True)
+class Tidying:
+    """What becomes of a file when it is read, before anything is pruned.
+
+    Args:
+        keep_denormals: leave numbers below the smallest normal one as they are, see `graphprune.importing.denormals`.
+        simplify: compute what depends on constants alone, and drop what nobody reads.
+    """
+
+    keep_denormals: bool = False
+    simplify: bool = False
+
+
+AS_USUAL = Tidying()
+
+
+def tidying_of(options: Mapping[str, Any]) -> Tidying:
+    """What options of `shrink`, or a plan's record of them, say of it."""
+    return Tidying(**{item.name: bool(options.get(item.name)) for item in fields(Tidying)})
+
+
 def is_file(model: Any) -> bool:
     """Whether a model is named as an ONNX file."""
     return isinstance(model, str | Path) and str(model).endswith(SUFFIX)
 
 
-def open_file(path: str | Path, given: Given = None, keep_denormals: bool = False) -> Opened:
+def open_file(path: str | Path, given: Given = None, tidying: Tidying = AS_USUAL) -> Opened:
     """Reads a file, makes example inputs where none are given, and compares the module with onnxruntime on them.
-
-    Args:
-        keep_denormals: leave numbers below the smallest normal one as they are, see `graphprune.importing.denormals`.
 
     Raises:
         InputError: the file cannot be read, or what is given does not fit it.
@@ -67,20 +86,28 @@ def open_file(path: str | Path, given: Given = None, keep_denormals: bool = Fals
                 raise
             refused |= found
         else:
-            if not keep_denormals and (small := denormals_of(model)):
-                module = _flushed(module, inputs, sum(small.values()), refused)
+            if not tidying.keep_denormals and (small := denormals_of(model)):
+                denormals = f"{sum(small.values()):,} denormal numbers of the file are zeros now"
+                module = _tidied(module, inputs, flushed(module.source), denormals)
+            if tidying.simplify:
+                less = simplified(module.source)
+                gone = len(module.source.graph.node) - len(less.graph.node)
+                module = _tidied(
+                    module, inputs, less, f"{gone} nodes that only constants need, or nobody, are gone"
+                )
+            module.tidying = tidying
             return Opened(module, inputs, declared_sizes(module.signature))
 
 
-def _flushed(module: OnnxModule, inputs: Sequence[Tensor], count: int, refused: set[str]) -> OnnxModule:
-    """The module of the file with zeros in the place of denormal numbers, where its outputs stay as they are."""
+def _tidied(module: OnnxModule, inputs: Sequence[Tensor], model: Any, what: str) -> OnnxModule:
+    """The module of another file, where its outputs are those of the module's own."""
     feed = {item.name: value.numpy() for item, value in zip(module.signature, inputs, strict=True)}
     names = [item.name for item in module.source.graph.output]
-    made = module_of(flushed(module.source), refused)
+    made = module_of(model, module.refused)
     before, after = (values_of(item.source, feed, names, "the file") for item in (module, made))
     if not all(is_equal(torch.as_tensor(after[name]), before[name], SAME) for name in names):
         return module
-    made.denormals, made.unflushed = count, module.source
+    made.tidied, made.given = (*module.tidied, what), module.given or module.source
     return made
 
 

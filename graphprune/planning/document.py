@@ -33,6 +33,7 @@ class PlanRequest(TypedDict, total=False):
     not_slower: bool
     cut_tables: bool
     keep_denormals: bool
+    simplify: bool
     rounds: int
     measured: dict[str, Any]
 

@@ -81,13 +81,13 @@ class Profile:
         example = self.program.example_at(self.batch)
         return exporting.latency(self.path, slim, example, seconds=seconds, threads=self.threads)
 
-    def flushing(self, seconds: float = 2.0) -> Latency | None:
-        """The time of an ONNX file with its denormal numbers, and with zeros instead; None if it has none."""
+    def tidying(self, seconds: float = 2.0) -> Latency | None:
+        """The time of an ONNX file as it was given, and as it is pruned; None where these are the same."""
         model = self.graph.program.model
-        if not isinstance(model, OnnxModule) or model.unflushed is None:
+        if not isinstance(model, OnnxModule) or model.given is None:
             return None
         with scratch() as folder:
-            write_model(model.unflushed, folder / "given.onnx")
+            write_model(model.given, folder / "given.onnx")
             example = self.program.example_at(self.batch)
             return exporting.latency(folder / "given.onnx", self.path, example, seconds, self.threads)
 

@@ -186,7 +186,7 @@ class ReportDocument(TypedDict):
     source: NotRequired[Source]
     seconds: NotRequired[Figures]
     latency: NotRequired[Latency]
-    denormals: NotRequired[Latency]
+    tidied: NotRequired[Latency]
     evaluation: NotRequired[Evaluation]
     loop: NotRequired[Loop]
     tuning: NotRequired[dict[str, Any]]
