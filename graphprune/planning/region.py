@@ -155,6 +155,33 @@ class Regions:
             if longest is not None:
                 lengths[longest] = lengths.get(longest, longest.size) + size - taken
 
+    def is_other(self, name: str, value: Tensor) -> bool:
+        """Whether a dimension of which something is removed has another size than its axes say.
+
+        What had one piece in the example, such as the rows of windows of a small image, is no axis there. Where there
+        are more, they stand in the same dimension.
+        """
+        terms = self._graph.analysis.terms.get(self._value(name), ())
+        return value.dim() == len(terms) and any(
+            self.masks.touches(term) and size_of(term, self.masks.lengths) != size
+            for term, size in zip(terms, value.shape, strict=True)
+        )
+
+    def learn(self, name: str, mask: Tensor) -> None:
+        """Takes what is kept of a value from ``mask``, which has its shape, if it is kept dimension by dimension."""
+        single = {}
+        for dim in range(mask.dim()):
+            kept = (
+                mask.any(dim=[other for other in range(mask.dim()) if other != dim])
+                if mask.dim() > 1
+                else mask
+            )
+            if not bool(kept.all()):
+                single[dim] = kept
+        region = Region(single, {})
+        if torch.equal(region.mask(mask.dim()).expand(mask.shape), mask):
+            self._known[self._value(name)] = region
+
     def of(self, name: str) -> Region:
         """The kept region of the value ``name``; all of it if it is no tensor."""
         known = self._value(name)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils._pytree import tree_leaves, tree_map
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.terms import Atom
@@ -109,8 +110,32 @@ class Reference:
         operation = self._operations.get(node.name)
         cut = any(not self.region(source.name).whole for source in node.all_input_nodes)
         if cut and operation is not None and is_restricted(operation.op):
-            return self._held(node.name, self._restricted(node, operation.op, args, kwargs))
-        return self._held(node.name, call_operator(node, args, kwargs))
+            value = self._restricted(node, operation.op, args, kwargs)
+        else:
+            value = call_operator(node, args, kwargs)
+        if cut and isinstance(value, Tensor):
+            self._follow(node, args, kwargs, value)
+        return self._held(node.name, value)
+
+    def _follow(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], value: Tensor) -> None:
+        """Learns what is kept of a value from what it was made of, where its axes do not say so in this call."""
+        self._regions.saw(node.name, value)
+        if not self._regions.is_other(node.name, value):
+            return
+        named, given = tree_leaves((node.args, dict(node.kwargs))), tree_leaves((args, kwargs))
+        pairs = zip(named, given, strict=False) if len(named) == len(given) else ()
+        tensors = [(source.name, item) for source, item in pairs if isinstance(item, Tensor)]
+        masks = {
+            id(item): self.region(name).mask(item.dim()).expand(item.shape)
+            for name, item in tensors
+            if item.numel() == value.numel()
+        }
+        if len(tensors) == len(masks) == 1 and (mask := _laid_out(node, args, kwargs, masks)) is not None:
+            self._regions.learn(node.name, mask)
+            return
+        alike = (masks[id(item)] for _, item in tensors if item.shape == value.shape)
+        if (mask := next(alike, None)) is not None:
+            self._regions.learn(node.name, mask)
 
     def _held(self, name: str, value: Any) -> Any:
         if isinstance(value, tuple | list):
@@ -134,3 +159,15 @@ class Reference:
             if isinstance(value, Tensor)
         }
         return run_restricted(op, node.target, given, masks)
+
+
+def _laid_out(
+    node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], masks: Mapping[int, Tensor]
+) -> Tensor | None:
+    """The mask of what a node gives that only lays out its tensor anew; None of any other node."""
+    args, kwargs = tree_map(lambda item: masks.get(id(item), item), (args, kwargs))
+    try:
+        mask = call_operator(node, args, kwargs)
+    except (RuntimeError, TypeError):  # it computes with numbers
+        return None
+    return mask if isinstance(mask, Tensor) and mask.dtype == torch.bool else None

@@ -121,3 +121,32 @@ def test_tokens_stay_what_they_are() -> None:
 
 def test_shown() -> None:
     assert shown({}) == ""
+
+
+class Windows(nn.Module):
+    """Rows of windows stand in one dimension with examples and channels; a small image has one row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        n, c, h, w = y.shape
+        rows = y.reshape(n * c * (h // 4), 4, w // 4, 4).transpose(1, 2)
+        apart = rows.softmax(-1).reshape(n, c, (h // 4) * (w // 4), 16)
+        return self.b(apart)
+
+
+def test_rows_of_windows_are_followed_where_the_example_has_one() -> None:
+    torch.manual_seed(0)
+    model = Windows().eval()
+    result = gp.shrink(model, torch.randn(1, 3, 4, 4), ratio=0.5, importance="random")
+    assert result.verdict.passed
+    assert {at.name for at in result.graph.program.dimensions} == {"batch", "", "height", "width"}
+    assert result.model.a.out_channels == 4
+    (kept,) = result.plan.groups.values()
+    x = torch.randn(2, 3, 12, 8)
+    with torch.no_grad():
+        model.b.weight[:, [unit for unit in range(8) if unit not in kept.tolist()]] = 0
+        torch.testing.assert_close(result.model(x), model(x))
