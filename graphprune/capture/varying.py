@@ -214,9 +214,13 @@ def _ends(vary: Vary, order: int, holds: Callable[[int], bool]) -> tuple[int, in
 
 def in_multiples(vary: Vary, order: int, multiple: int) -> Vary:
     """The same tried at other multiples, which differ from order to order."""
-    small = max(vary.size // 2 // multiple, 1) * multiple
-    large = 2 * vary.size + multiple * (order + 1)
-    return Vary(vary.places, vary.size, large, small if small != vary.size else large + multiple, multiple)
+    if multiple == vary.size:  # then none is smaller, and two and three times as much is much already
+        large, small = (2 * multiple, 3 * multiple) if order % 2 else (3 * multiple, 2 * multiple)
+    else:
+        small = max(vary.size // 2 // multiple, 1) * multiple
+        large = 2 * vary.size + multiple * (order + 1)
+        small = small if small != vary.size else large + multiple
+    return Vary(vary.places, vary.size, large, small, multiple)
 
 
 def _joint(trial: Trial, sizes: Sequence[Vary]) -> tuple[Ran, Ran] | None:

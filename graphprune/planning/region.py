@@ -182,6 +182,23 @@ class Regions:
         if torch.equal(region.mask(mask.dim()).expand(mask.shape), mask):
             self._known[self._value(name)] = region
 
+    def take_over(self, name: str, value: Tensor, sources: Sequence[Region]) -> None:
+        """Takes what is kept of a dimension that has another size from the same dimension of what it was made of."""
+        single = {}
+        for dim, term in enumerate(self._graph.analysis.terms.get(self._value(name), ())):
+            size = value.shape[dim]
+            if not self.masks.touches(term):
+                continue
+            if size_of(term, self.masks.lengths) == size and self.masks.opened(term)[1] is None:
+                single[dim] = self.masks.of(term)
+                continue
+            found = (region.single[dim] for region in sources if dim in region.single)
+            kept = next((mask for mask in found if len(mask) == size), None)
+            if kept is None:
+                return
+            single[dim] = kept
+        self._known[self._value(name)] = Region(single, {})
+
     def of(self, name: str) -> Region:
         """The kept region of the value ``name``; all of it if it is no tensor."""
         known = self._value(name)

@@ -125,17 +125,14 @@ class Reference:
         named, given = tree_leaves((node.args, dict(node.kwargs))), tree_leaves((args, kwargs))
         pairs = zip(named, given, strict=False) if len(named) == len(given) else ()
         tensors = [(source.name, item) for source, item in pairs if isinstance(item, Tensor)]
-        masks = {
-            id(item): self.region(name).mask(item.dim()).expand(item.shape)
-            for name, item in tensors
-            if item.numel() == value.numel()
-        }
-        if len(tensors) == len(masks) == 1 and (mask := _laid_out(node, args, kwargs, masks)) is not None:
-            self._regions.learn(node.name, mask)
-            return
-        alike = (masks[id(item)] for _, item in tensors if item.shape == value.shape)
-        if (mask := next(alike, None)) is not None:
-            self._regions.learn(node.name, mask)
+        if len(tensors) == 1 and tensors[0][1].numel() == value.numel():
+            ((name, item),) = tensors
+            mask = self.region(name).mask(item.dim()).expand(item.shape)
+            if (laid_out := _laid_out(node, args, kwargs, {id(item): mask})) is not None:
+                self._regions.learn(node.name, laid_out)
+                return
+        sources = [self.region(name) for name, item in tensors if item.dim() == value.dim()]
+        self._regions.take_over(node.name, value, sources)
 
     def _held(self, name: str, value: Any) -> Any:
         if isinstance(value, tuple | list):
