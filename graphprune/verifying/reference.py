@@ -18,7 +18,7 @@ from graphprune.axes.terms import Atom
 from graphprune.capture.execution import Call, Execution, call_operator, default_dtype
 from graphprune.capture.operators import bound, given_arguments, mutates
 from graphprune.planning.region import Regions
-from graphprune.verifying.restricted import is_restricted, run_restricted
+from graphprune.verifying.restricted import is_restricted, run_restricted, stays_zero
 from graphprune.verifying.tensors import Lazy, widened
 
 __all__ = ["NodeError", "Reference", "Run"]
@@ -150,6 +150,8 @@ class Reference:
     def _restricted(self, node: fx.Node, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The operator on the kept part of its tensors, see `run_restricted`."""
         nodes, given = given_arguments(node), bound(node.target, args, kwargs)  # type: ignore[arg-type]
+        if stays_zero(op, given):
+            return call_operator(node, args, kwargs)
         masks = {
             name: self.region(nodes[name].name).mask(value.dim()).expand(value.shape)
             for name, value in given.items()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from graphprune.axes.rules.users import find_likeness
 
-__all__ = ["is_restricted", "run_restricted"]
+__all__ = ["is_restricted", "run_restricted", "stays_zero"]
 
 Arguments = dict[str, Any]
 
@@ -32,6 +32,14 @@ def is_restricted(op: str) -> bool:
     """Whether an operator such as ``aten.softmax.int`` works along an axis in that way."""
     likeness = find_likeness(op)
     return _find(op if likeness is None else likeness.op) is not None
+
+
+def stays_zero(op: str, given: Arguments) -> bool:
+    """Whether a restricted operator gives finite numbers on zeros, and nothing of them to what is kept.
+
+    A batch norm treats each channel by itself. Without an epsilon zeros would be divided by zero.
+    """
+    return op.startswith("aten.batch_norm") and bool(given.get("eps"))
 
 
 def run_restricted(op: str, operator: Any, given: Arguments, masks: Masks) -> Any:
