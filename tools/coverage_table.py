@@ -32,7 +32,8 @@ every group, verified, exported to ONNX and compared in onnxruntime. `python too
   the model's own (1e-4); the two columns of errors.
 - *reachable*: the share of parameters that stand in at least one group.
 - *capture + analysis* and *torch.export* are CPU seconds of one thread. torch.export is the plain, static one,
-  measured first in the same process; *×* is capture over torch.export.
+  measured first in the same process; *×* is capture over torch.export. Two models at a time on two cores, and often
+  other work beside them: seconds are upper bounds.
 - *batch*: whether the slim model runs at any batch size, or at the captured one only.
 - *vary* and *in ONNX*: of the dimensions of the inputs that the original lets vary (measured: it runs at a second
   size), how many vary in the slim model and in the ONNX file. Those that do not are listed at the end, with the reason.
