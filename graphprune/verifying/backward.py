@@ -44,6 +44,7 @@ Gradients = dict[str, Tensor]
 # at random, as bring it to this. More would cost more than all other checks together.
 DIFFERENTIATED = 1_000_000
 _VECTOR = 20_000
+_LEAST = 4  # sizes are not made smaller: an image of one pixel has no gradient behind many a norm
 # a gradient that cancels to zero, as of a bias before a norm, is nothing but rounding: there two runs may differ by so
 # many times what changing every parameter by the limit's hundredth does
 _SHAKEN = 1000
@@ -175,7 +176,9 @@ def smaller(program: Program, sizes: Sizes) -> Iterator[Sizes]:
     multiples = {at.name: at.multiple for at in program.dimensions if at.name}
     for part in (8, 4, 2):
         less = {
-            name: max(sizes.get(name, size) // part // multiples[name], 1) * multiples[name]
+            name: max(sizes.get(name, size) // part, min(sizes.get(name, size), _LEAST), multiples[name])
+            // multiples[name]
+            * multiples[name]
             for name, size in program.sizes.items()
         } | {name: size for name, size in sizes.items() if name == "batch"}
         if program.sizes and less != {**program.sizes, **sizes} and not refuses(program, less):
