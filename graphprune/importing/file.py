@@ -8,6 +8,7 @@ from typing import Any
 from graphprune.exporting.received import check_received
 from graphprune.ground.errors import InputError, first_line
 from graphprune.importing.nested import graphs, inputs_of
+from graphprune.importing.writing import is_large
 
 __all__ = ["NEWEST", "OLDEST", "read_model"]
 
@@ -37,7 +38,7 @@ def read_model(path: str | Path) -> Any:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
         _sort(model)
-        _check(model)
+        _check(str(place) if is_large(model) else model)
     except (
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
@@ -54,7 +55,7 @@ _TAKEN = ("is deprecated", "No Op registered")
 
 
 def _check(model: Any) -> None:
-    """Raises what onnx.checker does, unless onnxruntime takes the file."""
+    """Raises what onnx.checker does, unless onnxruntime takes the file: an onnx.ModelProto, or a path."""
     import onnx
 
     try:

@@ -9,6 +9,8 @@ import numpy as np
 
 from graphprune.exporting.runtime import fed, session
 from graphprune.ground.errors import VerificationError, first_line
+from graphprune.ground.files import scratch
+from graphprune.importing.writing import is_large, write_model
 
 __all__ = ["REPORT", "Array", "apart", "values_of"]
 
@@ -34,12 +36,21 @@ def values_of(model: Any, feed: Mapping[str, Array], names: Iterable[str], what:
     del made.graph.output[:]
     made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
-        loaded = session(made.SerializeToString(), as_written=True)
+        loaded = _loaded(made)
         results = loaded.run(names, fed(loaded, feed))
     except Exception as error:  # onnxruntime's errors have no common base class
         raise VerificationError(f"{what} does not run: {first_line(error, 300)}", REPORT) from error
     # what has no dimension comes as a number
     return dict(zip(names, map(np.asarray, results), strict=True))
+
+
+def _loaded(model: Any) -> Any:
+    """A session of a file, which is written for it where it is too large for one message."""
+    if not is_large(model):
+        return session(model.SerializeToString(), as_written=True)
+    with scratch() as folder:
+        write_model(model, folder / "model.onnx")
+        return session(folder / "model.onnx", as_written=True)
 
 
 def apart(model: Any, given: Mapping[str, Array]) -> tuple[Any, dict[str, str]]:

@@ -271,3 +271,28 @@ def test_halves_stay_halves(tmp_path: Path, name: str) -> None:
     gp.shrink(path, ratio=0.5, align=1).save(tmp_path / "slim", latency=True)
     slim = onnx.load(tmp_path / "slim" / "model.onnx")
     assert [onnx.numpy_helper.to_array(item).dtype for item in slim.graph.initializer] == [dtype, dtype]
+
+
+def test_weights_that_are_too_many_for_one_file_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of two gigabytes; here of a few thousand bytes."""
+    from graphprune.importing import writing
+
+    weights = {"w1": normal(40, 60), "w2": normal(60, 5)}
+    nodes = [
+        node("MatMul", ["x", "w1"], ["a"], name="first"),
+        node("Relu", ["a"], ["b"]),
+        node("MatMul", ["b", "w2"], ["y"], name="last"),
+    ]
+    model = graph_of(nodes, {"x": ["n", 40]}, ["y"], weights)
+    path = tmp_path / "large.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="large.data", size_threshold=0)
+    monkeypatch.setattr(writing, "MOST", 4_000)
+    result = gp.shrink(path, ratio=0.5, align=1)
+    result.save(tmp_path / "slim", latency=False)
+    assert (tmp_path / "slim" / "model.onnx").stat().st_size < 2_000
+    slim = onnx.load(tmp_path / "slim" / "model.onnx")  # with what lies beside it
+    kept = result.plan.kept["first.weight"][1]
+    array = onnx.numpy_helper.to_array(slim.graph.initializer[0])
+    assert np.array_equal(array, weights["w1"][:, kept.numpy()])
