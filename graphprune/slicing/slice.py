@@ -13,7 +13,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import registered_tensors
 from graphprune.ground.errors import CaptureError
 from graphprune.importing.interpreter import Graph, OnnxModule, Turn, module_of
-from graphprune.importing.nested import nodes_of
+from graphprune.importing.nested import graphs, nodes_of
 from graphprune.importing.step import Step
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import narrowed
@@ -167,12 +167,23 @@ class _Fitting:
         """The file with its new numbers, and the sizes that it notes of its values."""
         model = self._counted.written(self._model)
         self._chains.write_copies(model)
-        for item in model.graph.value_info:
-            dims = item.type.tensor_type.shape.dim
-            for dim, (old, new) in self._sizes(item.name).items():
-                if dim < len(dims) and dims[dim].dim_value == old:
-                    dims[dim].dim_value = new
+        for prefix, graph in graphs(model.graph):
+            for item in graph.value_info:
+                dims = item.type.tensor_type.shape.dim
+                for dim, (old, new) in self._sizes(f"{prefix}{item.name}").items():
+                    if dim < len(dims) and dims[dim].dim_value == old:
+                        dims[dim].dim_value = new
+            if prefix and any(self._sizes(f"{prefix}{name}") for node in graph.node for name in node.output):
+                _forget_sizes(graph)
         return model
+
+
+def _forget_sizes(graph: Any) -> None:
+    """Of what the graph of a Loop or a Scan is given and gives: they follow from those around it."""
+    for item in (*graph.input, *graph.output):
+        for dim in item.type.tensor_type.shape.dim:
+            if dim.dim_value:
+                dim.Clear()
 
 
 def _set_attributes(node: Any, attributes: Mapping[str, Any]) -> None:

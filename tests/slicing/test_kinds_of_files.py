@@ -311,3 +311,67 @@ def test_weights_of_eight_bits_are_scored_by_what_they_stand_for(tmp_path: Path)
     (group,) = [group for group in graph.groups if group.size == 8]
     plan = gp.plan(graph, ratio=0.0, ratios={group.name: 3 / 8}, importance="l2", align=1).plan
     assert plan.groups[group.name].tolist() == torch.arange(3, 8).tolist()
+
+
+def body_of(nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], held: dict[str, Any]) -> Any:
+    """A graph of a node's own, which says its sizes; truth values and counters have none."""
+
+    def infos(named: dict[str, Any]) -> list[Any]:
+        return [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in named.items()]
+
+    constants = [numpy_helper.from_array(value, name) for name, value in held.items()]
+    return helper.make_graph(nodes, "body", infos(inputs), infos(outputs), constants)
+
+
+STATE = (onnx.TensorProto.FLOAT, ["n", 16])
+
+
+def test_bodies_of_scans_are_cut(tmp_path: Path) -> None:
+    """A recurrent layer whose weights stand outside of it."""
+    steps = [
+        node("MatMul", ["xt", "w"], ["p"], name="in"),
+        node("MatMul", ["h", "r"], ["q"], name="again"),
+        node("Add", ["p", "q"], ["s"]),
+        node("Tanh", ["s"], ["h2"]),
+        node("Identity", ["h2"], ["out"]),
+    ]
+    given = {"h": STATE, "xt": (onnx.TensorProto.FLOAT, ["n", 6])}
+    body = body_of(steps, given, {"h2": STATE, "out": STATE}, {})
+    nodes = [
+        node("MatMul", ["x0", "e"], ["h0"], name="start"),
+        node("Scan", ["h0", "x"], ["hl", "all"], name="scan", body=body, num_scan_inputs=1),
+        node("MatMul", ["hl", "wo"], ["y"], name="last"),
+    ]
+    constants = {"e": normal(5, 16), "w": normal(6, 16), "r": normal(16, 16) / 4, "wo": normal(16, 3)}
+    model = giving(graph_of(nodes, {"x0": ["n", 5], "x": ["t", "n", 6]}, ["y"], constants), "n", 3)
+    cut = halved(model, tmp_path, ratio=0.5)
+    held = {item.name: list(item.dims) for item in cut.graph.initializer}
+    assert (held["r"], held["wo"]) == ([8, 8], [8, 3])
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_bodies_of_loops_are_cut(within: bool, tmp_path: Path) -> None:
+    """A residual block that runs five times; its weights stand in the body, or outside of it."""
+    weights = {"w1": normal(16, 24) / 4, "w2": normal(24, 16) / 4}
+    steps = [
+        node("MatMul", ["h", "w1"], ["a"], name="up"),
+        node("Relu", ["a"], ["c"]),
+        node("MatMul", ["c", "w2"], ["d"], name="down"),
+        node("Add", ["h", "d"], ["h2"]),
+        node("Identity", ["more"], ["more2"]),
+    ]
+    truth, count = (onnx.TensorProto.BOOL, []), (onnx.TensorProto.INT64, [])
+    given = {"i": count, "more": truth, "h": STATE}
+    body = body_of(steps, given, {"more2": truth, "h2": STATE}, weights if within else {})
+    nodes = [
+        node("MatMul", ["x", "e"], ["h0"], name="start"),
+        node("Loop", ["five", "yes", "h0"], ["hl"], name="loop", body=body),
+        node("MatMul", ["hl", "wo"], ["y"], name="last"),
+    ]
+    constants = {"e": normal(5, 16), "wo": normal(16, 3), "five": np.int64(5), "yes": np.bool_(True)}
+    model = graph_of(nodes, {"x": ["n", 5]}, ["y"], constants | ({} if within else weights))
+    cut = halved(giving(model, "n", 3), tmp_path, ratio=0.5)
+    (loop,) = [item for item in cut.graph.node if item.op_type == "Loop"]
+    (inner,) = [item.g for item in loop.attribute if item.name == "body"]
+    held = {item.name: list(item.dims) for item in (*inner.initializer, *cut.graph.initializer)}
+    assert (held["w1"], held["wo"]) == ([8, 12], [8, 3])
