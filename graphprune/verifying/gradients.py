@@ -81,7 +81,8 @@ class _Run:
                 for name in self.program.output_names
                 if name in outputs
             ]
-            found = backward(kept, {**learning(tensors), **numbered(inputs)}, self.seed)
+            with default_dtype(self.wide):  # some operators run forward again
+                found = backward(kept, {**learning(tensors), **numbered(inputs)}, self.seed)
         cut = restricted(found, self.claim.plan.kept)
         return {name: cut[name] for name in found}
 
