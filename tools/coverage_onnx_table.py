@@ -21,8 +21,8 @@ measures, `python tools/coverage_onnx.py --table` writes this page.
   largest value, at all sizes that were tried together.
 - *varies*: of the sizes that the file calls variable, how many vary in the captured program.
 - *reachable*: the share of parameters, and of multiply-accumulates, with at least one group.
-- *kept*: parameters, and bytes of the file, that are left at half of the multiply-accumulates. The weights of 8-bit
-  files are no parameters, and are not counted.
+- *kept*: parameters, weights of 8 bits among them, and bytes of the file, that are left at half of the
+  multiply-accumulates.
 - *proved*: how many values were compared node by node with the masked original in onnxruntime, at two values of each
   size that varies and on random weights; and the largest error, relative to the largest number of the value.
 - *identical*: the share of nodes, Constants apart, that are in the smaller file byte by byte.

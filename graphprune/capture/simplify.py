@@ -8,7 +8,7 @@ masks of `torch.nn.utils.prune` all keep originals and compute the weight from n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Reversible
+from collections.abc import Callable, Container, Mapping, Reversible
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ __all__ = [
     "fold_constants",
     "fold_parametrised",
     "functionalise",
+    "is_pure",
     "make_differentiable",
     "relax_views",
     "remove_dead",
@@ -159,7 +160,7 @@ def _computed(
     for node in graph.nodes:
         if node.op == "get_attr" and node.target in stored:
             known[node] = (weights.get(node.target, ""), stored[node.target].tensor.detach())
-        elif node.op == "call_function" and _pure(node, known):
+        elif node.op == "call_function" and is_pure(node, known):
             of = {known[source][0] for source in node.all_input_nodes} - {""}
             if len(of) <= 1 and (of or _cheap(node)):
                 with torch.no_grad():
@@ -173,7 +174,8 @@ def _cheap(node: fx.Node) -> bool:
     return not node.all_input_nodes or (isinstance(value, Tensor) and value.numel() <= 1)
 
 
-def _pure(node: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
+def is_pure(node: fx.Node, known: Container[fx.Node]) -> bool:
+    """Whether a node reads ``known`` ones alone, and gives the same each time without writing anywhere."""
     changes = mutates(node) or draws_random(node)
     return not changes and all(source in known for source in node.all_input_nodes)
 

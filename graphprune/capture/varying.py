@@ -219,7 +219,6 @@ def in_multiples(vary: Vary, order: int, multiple: int) -> Vary:
     else:
         small = max(vary.size // 2 // multiple, 1) * multiple
         large = 2 * vary.size + multiple * (order + 1)
-        small = small if small != vary.size else large + multiple
     return Vary(vary.places, vary.size, large, small, multiple)
 
 

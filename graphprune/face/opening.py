@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from graphprune.planning import Plan
 from graphprune.slicing.tensors import sources_of
 
 __all__ = [
+    "as_opened",
     "check_options",
     "fitting_plan",
     "holding_tables",
@@ -54,6 +55,14 @@ def opened(model: Any, example_inputs: Any, tidying: Tidying = AS_USUAL) -> tupl
         )
     file = open_file(model, example_inputs, tidying)
     return file.module, file.inputs
+
+
+def as_opened(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with what was asked of an ONNX file when it was read, so that a plan records it."""
+    module = model.program.model if isinstance(model, DependencyGraph) else model
+    tidying = module.tidying if isinstance(module, OnnxModule) else None
+    asked = {name: True for name, wanted in asdict(tidying).items() if wanted} if tidying else {}
+    return {**asked, **options}
 
 
 def sizes_asked(model: Any, dynamic: Dynamic) -> Dynamic:

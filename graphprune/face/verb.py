@@ -16,7 +16,7 @@ from graphprune.asking.naming import SYNONYMS, named
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.casting import not_under_modes
-from graphprune.face.opening import opened
+from graphprune.face.opening import as_opened, opened
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, helps
 from graphprune.importing.reading import tidying_of
@@ -46,7 +46,7 @@ def takes(
         def verb(model: Model | str | Path, example_inputs: Any = None, **options: Any) -> Result:
             given, inputs = opened(model, example_inputs, tidying_of(options))
             with not_under_modes(given.program.model if isinstance(given, DependencyGraph) else given):
-                return run(given, inputs, _asked(given, options))
+                return run(given, inputs, _asked(given, as_opened(given, options)))
 
         model, inputs, _ = signature(run).parameters.values()
         options = [

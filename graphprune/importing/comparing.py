@@ -14,7 +14,7 @@ from graphprune.ground.errors import CaptureError, VerificationError
 from graphprune.importing.control import UNSEEN
 from graphprune.importing.interpreter import Graph, OnnxModule, Turn
 from graphprune.importing.running import values_of
-from graphprune.importing.values import as_tensor, is_half, tensor_from
+from graphprune.importing.values import Numbers, as_tensor, is_half, tensor_from
 
 __all__ = ["check_values", "is_equal"]
 
@@ -60,7 +60,7 @@ def _run(module: OnnxModule, feed: Mapping[str, Any], names: Iterable[str], path
 
 
 class _Seen:
-    """Collects the names of the tensors that the nodes of the whole file compute."""
+    """Collects the names of what the nodes of the whole file compute, sizes among them."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -71,7 +71,8 @@ class _Seen:
     def after(self, graph: Graph, turn: Turn, values: Mapping[str, Any]) -> None:
         """Takes what the node gave."""
         if not graph.prefix:
-            self.names += [name for name in turn.outputs if name and isinstance(values.get(name), Tensor)]
+            computed = (name for name in turn.outputs if isinstance(values.get(name), Tensor | Numbers))
+            self.names += computed
 
 
 class _Nodes:

@@ -70,8 +70,9 @@ def _first_that_runs(
 ) -> tuple[Tensor, ...]:
     """The inputs at the first sizes of the ``free`` symbols at which the module runs, without data."""
     inputs = module.signature
+    written = _written(module)
     usual = {symbol: _candidates(symbol, inputs) for symbol in free}
-    every = {symbol: (*sizes, *_written(module)) for symbol, sizes in usual.items()}
+    every = {symbol: (*sizes, *written) for symbol, sizes in usual.items()}
     most = {symbol: usual[symbol] if usual[symbol] == _BATCH else sizes for symbol, sizes in every.items()}
     attempts = [sizes for roles in (usual, most, every) for sizes in islice(_attempts(roles), _MOST_TRIES)]
     trial = Trial(module, (made(attempts[0]), {}))

@@ -74,7 +74,7 @@ def apart(model: Any, given: Mapping[str, Array]) -> tuple[Any, dict[str, str]]:
     del made.graph.value_info[:]
     made.graph.input.extend(
         helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(given[name].dtype), [None] * given[name].ndim
+            name, helper.np_dtype_to_tensor_dtype(given[name].dtype), given[name].shape
         )
         for name in names
     )

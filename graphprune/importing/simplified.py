@@ -48,12 +48,9 @@ def _fold(model: Any) -> None:
     if not wanted:
         return
     values = values_of(_alone(model, folded, given), {}, wanted, "what the file computes of constants")
-    before = {name: _size(place) for name, place in places(graph).items()}
-    small = {
-        name: array
-        for name, array in values.items()
-        if array.nbytes <= max(LARGE, sum(before.get(other, 0) for node in folded for other in node.input))
-    }
+    read_there = {name for node in folded for name in node.input}
+    most = max(LARGE, sum(place.ByteSize() for name, place in places(graph).items() if name in read_there))
+    small = {name: array for name, array in values.items() if array.nbytes <= most}
     for node in graph.node:
         for place, name in enumerate(node.output):
             if name in small:
@@ -75,12 +72,8 @@ def _alone(model: Any, nodes: Collection[Any], given: Collection[str]) -> Any:
     return made
 
 
-def _size(place: Any) -> int:
-    return int(place.ByteSize())
-
-
 def _drop_unread(graph: Any) -> None:
-    """Removes nodes whose results nobody reads, and constants likewise."""
+    """Removes nodes whose results nobody reads, and constants likewise; not those that are inputs of old files."""
     read = {item.name for item in graph.output}
     nodes = []
     for node in reversed(graph.node):
@@ -89,6 +82,7 @@ def _drop_unread(graph: Any) -> None:
             read |= inputs_of(node)
     del graph.node[:]
     graph.node.extend(reversed(nodes))
+    read |= {item.name for item in graph.input}
     held = [item for item in graph.initializer if item.name in read]
     del graph.initializer[:]
     graph.initializer.extend(held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -15,7 +16,16 @@ from graphprune.axes.terms import Atom, Product, Term, atoms, size_of
 from graphprune.capture.program import Program
 from graphprune.planning.masks import Masks
 
-__all__ = ["COUNTED", "Region", "Regions", "actual_batches", "batch_sizes", "narrowed", "region_of"]
+__all__ = [
+    "COUNTED",
+    "Region",
+    "Regions",
+    "actual_batches",
+    "batch_sizes",
+    "by_dimension",
+    "narrowed",
+    "region_of",
+]
 
 
 # in the place of a dimension, where the numbers of a tensor are positions of an axis that loses some
@@ -36,6 +46,18 @@ def narrowed(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
         else:
             tensor = tensor.index_select(dim, indices)
     return tensor
+
+
+def by_dimension(mask: Tensor) -> dict[int, Tensor] | None:
+    """What is kept of each dimension that is not whole; None where that differs along other dimensions."""
+    found = {}
+    for dim in range(mask.dim() if mask.numel() else 0):
+        others = [other for other in range(mask.dim()) if other != dim]
+        kept = mask.any(others) if others else mask
+        if not bool(kept.all()):
+            found[dim] = kept
+    together = prod(int(found[dim].sum()) if dim in found else size for dim, size in enumerate(mask.shape))
+    return found if together == int(mask.sum()) else None
 
 
 @dataclass(frozen=True)
@@ -169,18 +191,8 @@ class Regions:
 
     def learn(self, name: str, mask: Tensor) -> None:
         """Takes what is kept of a value from ``mask``, which has its shape, if it is kept dimension by dimension."""
-        single = {}
-        for dim in range(mask.dim()):
-            kept = (
-                mask.any(dim=[other for other in range(mask.dim()) if other != dim])
-                if mask.dim() > 1
-                else mask
-            )
-            if not bool(kept.all()):
-                single[dim] = kept
-        region = Region(single, {})
-        if torch.equal(region.mask(mask.dim()).expand(mask.shape), mask):
-            self._known[self._value(name)] = region
+        if (single := by_dimension(mask)) is not None:
+            self._known[self._value(name)] = Region(single, {})
 
     def take_over(self, name: str, value: Tensor, sources: Sequence[Region]) -> None:
         """Takes what is kept of a dimension that has another size from the same dimension of what it was made of."""

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from torch import Tensor, fx
 
-from graphprune.capture.execution import call_operator
+from graphprune.capture.operators import call
 from graphprune.capture.program import Program
+from graphprune.capture.simplify import is_pure
 
 __all__ = ["as_floats"]
 
@@ -34,11 +35,10 @@ def _is_whole(program: Program, node: fx.Node) -> bool:
 
 
 def _constant(graph: fx.Graph) -> set[fx.Node]:
-    """The nodes that read stored tensors alone, and these."""
+    """The stored tensors, and the nodes that read them alone and write into none."""
     found: set[fx.Node] = set()
     for node in graph.nodes:
-        sources = node.all_input_nodes
-        if node.op == "get_attr" or (node.op == "call_function" and sources and found.issuperset(sources)):
+        if node.op == "get_attr" or (node.op == "call_function" and is_pure(node, found)):
             found.add(node)
     return found
 
@@ -61,7 +61,5 @@ def _value(node: fx.Node, tensors: Mapping[str, Tensor], known: dict[fx.Node, An
         if node.op == "get_attr":
             known[node] = tensors[str(node.target)]
         else:
-            given = {source: _value(source, tensors, known) for source in node.all_input_nodes}
-            args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda source: given[source])
-            known[node] = call_operator(node, args, kwargs)
+            known[node] = call(node, lambda source: _value(source, tensors, known))
     return known[node]

@@ -15,17 +15,20 @@ def _heads(site: Site, term: Term | None, count: int) -> int:
     """How many heads are left in an axis of ``count`` heads of one size each."""
     if term is None:
         raise site.step.node.refusal("the axes of its heads are not known")
-    return outer_size(term, count, site.masks) if site.masks.touches(term) else count
+    left = outer_size(term, count, site.masks) if site.masks.touches(term) else count
+    if not left:
+        raise site.step.node.refusal(f"its {count} heads are no part of the axis that is cut")
+    return left
 
 
 def outer_size(term: Term, count: int, masks: Masks) -> int:
-    """How many are left of the outer ``count`` of an axis."""
+    """How many are left of the outer ``count`` of an axis; 0 where these are no part of it."""
     old = new = 1
     for part in term.parts if isinstance(term, Product) else (term,):
         if old == count:
             break
         old, new = old * part.size, new * masks.size(part)
-    return new
+    return new if old == count else 0
 
 
 def _set(site: Site, changes: Changes, name: str, value: int) -> None:

@@ -120,12 +120,12 @@ def _moved(term: Term, place: int, masks: Masks) -> int:
 
 def _groups_of_norm(site: Site, changes: Changes) -> None:
     term, count = site.term(1), site.step.node["num_groups"]
-    if (
-        term is not None
-        and site.masks.touches(term)
-        and (left := outer_size(term, count, site.masks)) != count
-    ):
-        changes.attributes["num_groups"] = left
+    if term is not None and site.masks.touches(term):
+        left = outer_size(term, count, site.masks)
+        if not left:
+            raise site.step.node.refusal(f"its {count} groups are no part of the axis that is cut")
+        if left != count:
+            changes.attributes["num_groups"] = left
 
 
 LITERALS: Mapping[str, Callable[[Site, Changes], None]] = {

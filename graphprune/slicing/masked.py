@@ -17,7 +17,7 @@ import numpy as np
 from graphprune.importing.nested import graphs, scoped
 from graphprune.slicing.norms import fused, is_fused, written_out
 from graphprune.slicing.writer import Mask, Writer, share
-from graphprune.slicing.zero_points import of_values
+from graphprune.slicing.zero_points import BYTES, of_values
 
 __all__ = ["Mask", "masked"]
 
@@ -57,7 +57,8 @@ def masked(model: Any, masks: Mapping[str, Mask], dtypes: Mapping[str, np.dtype[
                 unique = f"{prefix}{name}"
                 whole = writer.new(f"{unique}/whole")
                 _rename(before, name, whole)
-                after += writer.select(whole, masks[unique], dtypes[unique], name, zeros.get(name, 0.0))
+                fill = zeros.get(name, 0.0) if dtypes[unique] in BYTES else 0.0
+                after += writer.select(whole, masks[unique], dtypes[unique], name, fill)
             nodes += [*before, *after]
         del graph.node[:]
         graph.node.extend(nodes)

@@ -71,8 +71,8 @@ class Writer:
 
 def share(mask: Mask, axes: list[int] | None, keepdims: bool) -> Array:
     """The share that is kept of what is reduced; one where nothing is kept."""
-    share = mask.mean(axis=None if axes is None else tuple(axes), keepdims=keepdims, dtype=np.float64)
-    return np.where(share == 0, 1.0, share).astype(np.float32)
+    kept = mask.mean(axis=None if axes is None else tuple(axes), keepdims=keepdims, dtype=np.float64)
+    return np.where(kept == 0, 1.0, kept)
 
 
 def _number(dtype: Any) -> int:

@@ -19,7 +19,7 @@ from graphprune.capture.execution import Call, Execution, call_operator, default
 from graphprune.capture.operators import bound, given_arguments, mutates
 from graphprune.planning.region import Regions
 from graphprune.verifying.restricted import is_restricted, run_restricted, stays_zero
-from graphprune.verifying.tensors import Lazy, widened
+from graphprune.verifying.tensors import Lazy, is_inexact, widened
 
 __all__ = ["NodeError", "Reference", "Run"]
 
@@ -125,7 +125,7 @@ class Reference:
         named, given = tree_leaves((node.args, dict(node.kwargs))), tree_leaves((args, kwargs))
         pairs = zip(named, given, strict=False) if len(named) == len(given) else ()
         tensors = [(source.name, item) for source, item in pairs if isinstance(item, Tensor)]
-        if len(tensors) == 1 and tensors[0][1].numel() == value.numel():
+        if len(tensors) == 1 and _same_numbers(value, tensors[0][1]):
             ((name, item),) = tensors
             mask = self.region(name).mask(item.dim()).expand(item.shape)
             if (laid_out := _laid_out(node, args, kwargs, {id(item): mask})) is not None:
@@ -158,6 +158,11 @@ class Reference:
             if isinstance(value, Tensor)
         }
         return run_restricted(op, node.target, given, masks)
+
+
+def _same_numbers(value: Tensor, given: Tensor) -> bool:
+    """Whether a value may be another one laid out anew: tests and bits make other numbers, and read masks otherwise."""
+    return value.numel() == given.numel() and value.dtype == given.dtype and is_inexact(value.dtype)
 
 
 def _laid_out(

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphprune.axes.rules.users import find_likeness
+from graphprune.planning.region import by_dimension
 
 __all__ = ["is_restricted", "run_restricted", "stays_zero"]
 
@@ -105,16 +105,8 @@ def _put(part: Tensor, landing: Tensor) -> Tensor:
 
 def _rows(mask: Tensor) -> dict[int, Tensor] | None:
     """The kept indices of each dimension that is not whole; None where they differ along other dimensions."""
-    small, rows = _small(mask), dict[int, Tensor]()
-    if not mask.numel():
-        return rows
-    for dim in range(small.dim()):
-        others = [other for other in range(small.dim()) if other != dim]
-        kept = small.any(others) if others else small
-        if not bool(kept.all()):
-            rows[dim] = kept.nonzero().flatten()
-    together = prod(len(rows[dim]) if dim in rows else size for dim, size in enumerate(small.shape))
-    return rows if together == int(small.sum()) else None
+    kept = by_dimension(_small(mask))
+    return None if kept is None else {dim: one.nonzero().flatten() for dim, one in kept.items()}
 
 
 def _small(mask: Tensor) -> Tensor:

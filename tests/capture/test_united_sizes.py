@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import graphprune as gp
+from graphprune.capture.inputs import input_dimensions, normalise_inputs
+from graphprune.capture.searching import find_varying
 
 
 class Masked(nn.Module):
@@ -65,3 +67,23 @@ def test_sizes_that_are_looked_up_are_one() -> None:
     result = gp.shrink(Looked(), example, ratio=0.5)
     assert result.graph.program.sizes == {"batch": 2, "sequence": 8}
     assert result.model(torch.randint(0, 9, (5, 3)), torch.ones(5, 3)).shape == (5, 3, 6)
+
+
+class Beside(nn.Module):
+    """Runs at any two lengths, which a user may know to be one."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x.sum(1) + mask.sum(1)[:, None]
+
+
+def test_sizes_of_one_name_vary_together() -> None:
+    model, inputs = Beside(), normalise_inputs((torch.zeros(2, 6, 3), torch.ones(2, 6)))
+    dimensions = input_dimensions(inputs, ["x", "mask"])
+    lengths = {(0, 1), (1, 1)}
+
+    def places(ties: dict[tuple[int, int], str]) -> list[set[tuple[int, int]]]:
+        sizes = find_varying(model, inputs, dimensions, ties).sizes
+        return [set(vary.places) for vary in sizes if lengths & set(vary.places)]
+
+    assert places({}) == [{(0, 1)}, {(1, 1)}]
+    assert places(dict.fromkeys(lengths, "length")) == [lengths]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import graphprune as gp
@@ -82,8 +83,22 @@ def test_it_is_done_when_asked_and_said(tmp_path: Path, monkeypatch: pytest.Monk
     run("verify slim --model model.onnx")
 
 
-def test_it_is_for_files() -> None:
-    import torch
+def test_constants_that_old_files_list_as_inputs_stay() -> None:
+    model, listed = network(), onnx.helper.make_tensor_value_info("unread", 1, [4])
+    model.graph.input.append(listed)
+    less = simplified(model)
+    assert [item.name for item in less.graph.input] == ["x", "unread"]
+    assert "unread" in {item.name for item in less.graph.initializer}
 
+
+def test_a_plan_records_what_a_traced_file_was_asked(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(network(), path)
+    plan = gp.shrink(gp.trace(path, simplify=True), ratio=0.5, align=1).plan
+    assert plan.request["simplify"] is True
+    assert "simplify" not in gp.shrink(gp.trace(path), ratio=0.5, align=1).plan.request
+
+
+def test_it_is_for_files() -> None:
     with pytest.raises(gp.InputError, match="are for ONNX files when they are read"):
         gp.shrink(torch.nn.Linear(4, 4), torch.randn(1, 4), ratio=0.5, simplify=True)

@@ -21,11 +21,11 @@ from tests.importing.test_tracing import normal
 DOMAIN = "com.microsoft"
 
 
-def halved(model: onnx.ModelProto, folder: Path, given: Any = None, **options: Any) -> onnx.ModelProto:
-    """The file without the first units of every group. Every check of it passes."""
+def cut_file(model: onnx.ModelProto, folder: Path, **options: Any) -> onnx.ModelProto:
+    """The file without some units of every group, drawn at random. Every check of it passes."""
     path = folder / "model.onnx"
     onnx.save(model, path)
-    graph = gp.trace(path, given)
+    graph = gp.trace(path)
     asked = {"ratio": 0.4, "importance": "random", "align": 1, "seed": 1} | options
     plan = gp.plan(graph, **asked).plan
     match = match_values(graph, graph.program.model)
@@ -56,8 +56,8 @@ def numbers(model: onnx.ModelProto, name: str) -> list[int]:
     ]
 
 
-def attention(computed: bool) -> onnx.ModelProto:
-    """Two heads of size 6 of a width of 12; ``computed``: their size, and the root of it, are computed of the width."""
+def attention() -> onnx.ModelProto:
+    """Two heads of size 6 of a width of 12; their size, and the root of it, are computed of the width."""
     nodes = [
         node("MatMul", ["x", "w0"], ["h"], name="first"),
         *(node("MatMul", ["h", f"w{name}"], [name], name=name) for name in "qkv"),
@@ -76,7 +76,7 @@ def attention(computed: bool) -> onnx.ModelProto:
         node("MatMul", ["q2", "k2"], ["raw"]),
         node("Cast", ["size"], ["real"], to=1),
         node("Sqrt", ["real"], ["root"]),
-        node("Div", ["raw", "root" if computed else "six"], ["scores"], name="scaled"),
+        node("Div", ["raw", "root"], ["scores"]),
         node("Softmax", ["scores"], ["p"], axis=-1),
         node("MatMul", ["p", "v2"], ["mixed"]),
         node("Transpose", ["mixed"], ["m2"], perm=[0, 2, 1, 3]),
@@ -91,13 +91,12 @@ def attention(computed: bool) -> onnx.ModelProto:
         **{f"at{place}": np.array([place]) for place in range(3)},
         "heads": np.array([2]),
         "rest": np.array([-1]),
-        "six": np.float32(6**0.5),
     }
     return giving(graph_of(nodes, {"x": ["n", "t", 5]}, ["y"], constants, opset=13), "n", "t", 4)
 
 
 def test_a_size_that_is_computed_of_a_width_becomes_a_constant(tmp_path: Path) -> None:
-    cut = halved(attention(computed=True), tmp_path, ratios={"v.weight:1/1": 0.7})
+    cut = cut_file(attention(), tmp_path, ratios={"v.weight:1/1": 0.7})
     concat = [item for item in cut.graph.node if item.op_type == "Concat" and len(item.input) == 4]
     assert len(concat) == 2  # values are not as wide as queries and keys any more
     assert all("kept" in item.input[3] for item in concat)
@@ -133,7 +132,7 @@ def test_heads_may_share_a_dimension_with_the_batch(tmp_path: Path) -> None:
         **{"heads": np.array([4]), "size": np.array([3]), "rest": np.array([-1])},
     }
     model = giving(graph_of(nodes, {"x": ["t", "n", 6]}, ["y"], constants, opset=13), "t", "n", 4)
-    cut = halved(model, tmp_path, ratio=0.5)
+    cut = cut_file(model, tmp_path, ratio=0.5)
     factors = {tuple(numbers_read(cut, item)) for item in cut.graph.node if item.op_type == "Mul"}
     assert (2,) in factors
 
@@ -158,7 +157,7 @@ def test_equal_parts_may_become_unequal(opset: int, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
     names = [group.name for group in gp.trace(path).groups]
-    cut = halved(model, tmp_path, ratios={names[0]: 0.25, names[1]: 0.5})
+    cut = cut_file(model, tmp_path, ratios={names[0]: 0.25, names[1]: 0.5})
     held = {item.name: list(item.dims) for item in cut.graph.initializer}
     assert sorted([held["w2"][1], held["w3"][1]]) == [4, 6]
 
@@ -187,7 +186,7 @@ def test_channels_within_groups_of_a_norm_go(kind: str, tmp_path: Path) -> None:
         node("Conv", ["c", "w2"], ["y"], name="last"),
     ]
     model = giving(graph_of(nodes, {"x": ["n", 3, 4, 5]}, ["y"], constants, opset=opset), "n", 4, 4, 5)
-    cut = halved(model, tmp_path, ratio=0.5)
+    cut = cut_file(model, tmp_path, ratio=0.5)
     groups = numbers(cut, "norm" if version else "apart")
     assert 2 in groups
 
@@ -195,7 +194,6 @@ def test_channels_within_groups_of_a_norm_go(kind: str, tmp_path: Path) -> None:
 def test_a_transformer_of_fused_nodes_is_cut(tmp_path: Path) -> None:
     """As onnxruntime's transformer optimiser writes a BERT."""
     width, hidden = 12, 20
-    layers = []
     constants: dict[str, Any] = {
         "words": normal(30, width),
         "places": normal(16, width),
@@ -257,7 +255,7 @@ def test_a_transformer_of_fused_nodes_is_cut(tmp_path: Path) -> None:
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)], ir_version=8
     )
-    cut = halved(model, tmp_path, ratio=0.3)
+    cut = cut_file(model, tmp_path, ratio=0.3)
     (attend,) = [item for item in cut.graph.node if item.name == "attend"]
     said = {item.name: helper.get_attribute_value(item) for item in attend.attribute}
     assert said["num_heads"] == 2
@@ -292,7 +290,7 @@ def dynamic(kind: Any) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8])
 def test_weights_of_eight_bits_are_cut_whatever_stands_for_zero(kind: Any, tmp_path: Path) -> None:
-    cut = halved(dynamic(kind), tmp_path)
+    cut = cut_file(dynamic(kind), tmp_path)
     held = {item.name: list(item.dims) for item in cut.graph.initializer}
     assert held["w1"] == [6, 5]
 
@@ -344,7 +342,7 @@ def test_bodies_of_scans_are_cut(tmp_path: Path) -> None:
     ]
     constants = {"e": normal(5, 16), "w": normal(6, 16), "r": normal(16, 16) / 4, "wo": normal(16, 3)}
     model = giving(graph_of(nodes, {"x0": ["n", 5], "x": ["t", "n", 6]}, ["y"], constants), "n", 3)
-    cut = halved(model, tmp_path, ratio=0.5)
+    cut = cut_file(model, tmp_path, ratio=0.5)
     held = {item.name: list(item.dims) for item in cut.graph.initializer}
     assert (held["r"], held["wo"]) == ([8, 8], [8, 3])
 
@@ -370,8 +368,111 @@ def test_bodies_of_loops_are_cut(within: bool, tmp_path: Path) -> None:
     ]
     constants = {"e": normal(5, 16), "wo": normal(16, 3), "five": np.int64(5), "yes": np.bool_(True)}
     model = graph_of(nodes, {"x": ["n", 5]}, ["y"], constants | ({} if within else weights))
-    cut = halved(giving(model, "n", 3), tmp_path, ratio=0.5)
+    cut = cut_file(giving(model, "n", 3), tmp_path, ratio=0.5)
     (loop,) = [item for item in cut.graph.node if item.op_type == "Loop"]
     (inner,) = [item.g for item in loop.attribute if item.name == "body"]
     held = {item.name: list(item.dims) for item in (*inner.initializer, *cut.graph.initializer)}
     assert (held["w1"], held["wo"]) == ([8, 12], [8, 3])
+
+
+def test_a_shape_may_be_that_of_another_tensor(tmp_path: Path) -> None:
+    """What is laid out like ``x`` need not keep as many units as ``x`` does."""
+    nodes = [
+        node("MatMul", ["x", "w1"], ["a"], name="first"),
+        node("MatMul", ["x", "w2"], ["b"], name="second"),
+        node("Shape", ["a"], ["whole"]),
+        node("Relu", ["b"], ["b2"]),
+        node("Reshape", ["b2", "whole"], ["c"], name="laid out"),
+        node("MatMul", ["a", "w3"], ["d"], name="third"),
+        node("MatMul", ["c", "w4"], ["e"], name="fourth"),
+        node("Add", ["d", "e"], ["y"]),
+    ]
+    constants = {"w1": normal(5, 12), "w2": normal(5, 12), "w3": normal(12, 3), "w4": normal(12, 3)}
+    model = giving(graph_of(nodes, {"x": ["n", "t", 5]}, ["y"], constants), "n", "t", 3)
+    cut = cut_file(model, tmp_path, ratios={"second.weight:1": 0.75})
+    held = {item.name: list(item.dims) for item in cut.graph.initializer}
+    assert (held["w3"], held["w4"]) == ([7, 3], [3, 3])
+    (added,) = [item for item in cut.graph.node if item.op_type == "Add" and item.output[0] != "y"]
+    assert numbers_read(cut, added) == [0, 0, -4]
+
+
+@pytest.mark.parametrize(("kv", "left"), [(4, (2, 2)), (2, (1, 1))])
+def test_onnx_own_attention_is_cut(kv: int, left: tuple[int, int], tmp_path: Path) -> None:
+    """Four heads of queries; fewer of keys and values: half of them go, and half of the queries of each."""
+    nodes = [
+        *(node("MatMul", ["x", f"w{name}"], [name], name=name) for name in "qkv"),
+        node("Attention", ["q", "k", "v"], ["a"], name="attend", q_num_heads=4, kv_num_heads=kv, is_causal=1),
+        node("MatMul", ["a", "wo"], ["y"], name="last"),
+    ]
+    sizes = {"wq": (7, 24), "wk": (7, 6 * kv), "wv": (7, 5 * kv), "wo": (20, 3)}
+    constants = {name: normal(*shape) for name, shape in sizes.items()}
+    model = giving(graph_of(nodes, {"x": ["n", "t", 7]}, ["y"], constants, opset=23), "n", "t", 3)
+    cut = cut_file(model, tmp_path, ratio=0.5)
+    (attend,) = [item for item in cut.graph.node if item.name == "attend"]
+    said = {item.name: helper.get_attribute_value(item) for item in attend.attribute}
+    assert (said["q_num_heads"], said["kv_num_heads"]) == left
+    assert said["scale"] == pytest.approx(6**-0.5)
+    held = {item.name: list(item.dims) for item in cut.graph.initializer}
+    assert held["wq"] == [7, left[0] * 3]
+
+
+def normed(opset: int) -> onnx.ModelProto:
+    """onnxruntime has LayerNormalization in every opset, ONNX since 17."""
+    nodes = [
+        node("MatMul", ["x", "w1"], ["a"], name="first"),
+        node("LayerNormalization", ["a", "scale", "shift"], ["b"], name="norm", axis=-1, epsilon=1e-5),
+        node("Relu", ["b"], ["c"], name="relu"),
+        node("MatMul", ["c", "w2"], ["y"], name="last"),
+    ]
+    constants = {"w1": normal(5, 12), "scale": normal(12), "shift": normal(12), "w2": normal(12, 3)}
+    model = giving(graph_of(nodes, {"x": ["n", 5]}, ["y"], constants, opset=17), "n", 3)
+    model.opset_import[0].version = opset
+    return model
+
+
+def test_operators_may_be_newer_than_the_opset(tmp_path: Path) -> None:
+    cut = cut_file(normed(14), tmp_path)
+    assert cut.opset_import[0].version == 14
+
+
+def test_nodes_may_be_out_of_order(tmp_path: Path) -> None:
+    model = normed(17)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([nodes[1], nodes[3], nodes[0], nodes[2]])
+    cut = cut_file(model, tmp_path)
+    assert [item.name for item in cut.graph.node] == ["first", "norm", "relu", "last"]
+    model.graph.node[0].input[0] = "y"
+    path = tmp_path / "circle.onnx"
+    onnx.save(model, path)
+    with pytest.raises(gp.InputError, match="read each other in a circle"):
+        gp.trace(path)
+
+
+def test_attention_with_a_cache_keeps_its_size(tmp_path: Path) -> None:
+    """onnxruntime computes it; the layers around it are cut."""
+    own = {"domain": DOMAIN, "num_heads": 2}
+    nodes = [
+        node("MatMul", ["x", "w0"], ["h"], name="first"),
+        node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "w1"], ["e"], name="second"),
+        node("Attention", ["e", "qkv", "bias", "", "past"], ["a", "present"], name="attend", **own),
+        node("MatMul", ["a", "w2"], ["b"], name="third"),
+        node("Relu", ["b"], ["c"]),
+        node("MatMul", ["c", "w3"], ["y"], name="last"),
+    ]
+    constants = {
+        **{"w0": normal(5, 10), "w1": normal(10, 8), "qkv": normal(8, 24), "bias": normal(24)},
+        **{"past": normal(2, 1, 2, 3, 4), "w2": normal(8, 10), "w3": normal(10, 3)},
+    }
+    graph = helper.make_graph(
+        nodes,
+        "cached",
+        [helper.make_tensor_value_info("x", 1, [1, "t", 5])],
+        [helper.make_tensor_value_info("y", 1, [1, "t", 3])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
+    cut = cut_file(helper.make_model(graph, opset_imports=imports, ir_version=8), tmp_path)
+    held = {item.name: list(item.dims) for item in cut.graph.initializer}
+    assert (held["qkv"], held["w0"], held["w3"]) == ([8, 24], [5, 6], [6, 3])

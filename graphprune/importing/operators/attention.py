@@ -27,13 +27,18 @@ def _added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     return other if one is None else one if other is None else one + other
 
 
+def _hiding(where: Tensor, lowest: float, like: Tensor) -> Tensor:
+    """A bias that hides scores, in the dtype of another tensor, of which no part is read: that would part its axes."""
+    return torch.where(where, lowest, 0.0).to(like.dtype)
+
+
 def _mixed(node: Node, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
     """Softmax of the scaled scores plus ``bias``, times the values."""
     scale = node["scale"] or None
     if causal:  # the last query may see all keys, of which there may be more
         rows = torch.arange(q.shape[2], device=q.device)[:, None] + (k.shape[2] - q.shape[2])
         columns = torch.arange(k.shape[2], device=q.device)
-        bias = _added(bias, torch.zeros_like(q[0, 0, :1, :1]).masked_fill(columns > rows, _lowest(node)))
+        bias = _added(bias, _hiding(columns > rows, _lowest(node), q))
     grouped = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(q, k, v, bias, scale=scale, enable_gqa=grouped)
 
@@ -53,7 +58,7 @@ def _padding(node: Node, mask: Tensor | None, length: Any, like: Tensor) -> Tens
         seen = mask > 0
     else:
         raise node.refusal(f"its mask has {mask.dim()} dimensions", kind=ForeignError)
-    return torch.zeros_like(like[:1, :1, :1, :1]).masked_fill(~seen[:, None, None], _lowest(node))
+    return _hiding(~seen[:, None, None], _lowest(node), like)
 
 
 def _check(node: Node, *given: Any, outputs: int = 1, without: Sequence[str] = ()) -> None:
@@ -109,12 +114,12 @@ def _attention(node: Node, *given: Any) -> Any:
         k, v = torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
     seen = mask
     if mask is not None and mask.dtype == torch.bool:
-        seen = torch.zeros_like(q[:1, :1, :1, :1]).masked_fill(~mask, float("-inf"))
+        seen = _hiding(~mask, float("-inf"), q)
     causal = None
     if node["is_causal"]:
         rows = torch.arange(q.shape[2], device=q.device)[:, None] + (0 if past_k is None else past_k.shape[2])
         later = torch.arange(k.shape[2], device=q.device) > rows
-        causal = torch.zeros_like(q[0, 0, :1, :1]).masked_fill(later, float("-inf"))
+        causal = _hiding(later, float("-inf"), q)
     mixed = _mixed(node, q, k, v, _added(seen, causal), causal=False)
     return (_joined(mixed) if flat else mixed, k, v)[: len(node.outputs)]
 

@@ -49,8 +49,8 @@ def _between(name: str) -> Operator:
 def _run(node: Node, name: str, tensors: list[Tensor]) -> Tensor:
     if node["channels_last"]:
         raise node.refusal("its channels come last")
-    attributes = {key: value for key, value in node.attributes.items() if value is not None}
-    opset = attributes.pop("opset", 17)
+    attributes = dict(node.attributes)
+    opset = attributes.pop("opset", None) or 17
     result: Tensor = _PLAIN[name].compute(plain(node, name, opset, **attributes), *tensors)
     return result
 

@@ -23,9 +23,11 @@ _NUMBERS = {"Clip": ("min", "max"), "LeakyRelu": ("alpha",), "HardSigmoid": ("al
 
 
 def plain(node: Node, operator: str, opset: int = 20, **attributes: Any) -> Node:
-    """The node of ONNX's own operator with these attributes, and the defaults of the others."""
-    known = {**defaults(operator, opset, ""), **attributes}
-    return replace(node, operator=operator, opset=opset, attributes=known)
+    """The node of ONNX's own operator with these attributes, and defaults in the place of None and of the others."""
+    given = {name: value for name, value in attributes.items() if value is not None}
+    return replace(
+        node, operator=operator, opset=opset, attributes={**defaults(operator, opset, ""), **given}
+    )
 
 
 def _activated(node: Node, x: Tensor) -> Tensor:
@@ -47,14 +49,12 @@ def _activated(node: Node, x: Tensor) -> Tensor:
 def _convolved(
     node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None, added: Tensor | None = None
 ) -> Tensor:
-    own = plain(node, "Conv", **{name: value for name, value in node.attributes.items() if value is not None})
-    result = convolution(own, x, weight, bias)
+    result = convolution(plain(node, "Conv", **node.attributes), x, weight, bias)
     return _activated(node, result if added is None else result + added)
 
 
 def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
-    own = plain(node, "Gemm", **{name: value for name, value in node.attributes.items() if value is not None})
-    return _activated(node, MATRICES["Gemm"].compute(own, a, b, c))
+    return _activated(node, MATRICES["Gemm"].compute(plain(node, "Gemm", **node.attributes), a, b, c))
 
 
 def _turned(x: Tensor, last: Any, batch: Any) -> Tensor:
