@@ -204,7 +204,7 @@ class Options:
     )
     ties: Sequence[Any] = option(
         (),
-        "Groups that keep the same number of units, which ones each for itself: patterns of layers, or names of "
+        "Groups that keep the same share of their units, which ones each for itself: patterns of layers, or names of "
         "groups, with commas between them; may be repeated.",
         LIMITS,
         "PATTERN,...",

@@ -29,7 +29,7 @@ from graphprune.verifying.grafted import outputs_differ
 from graphprune.verifying.nodes import coarsest_dtype
 from graphprune.verifying.samples import checked_sizes, random_inputs
 
-__all__ = ["Trials", "numbers_at"]
+__all__ = ["Trials", "drawn_plan", "lively_program", "numbers_at"]
 
 Numbers = Mapping[Place, Term]
 DIFFERS = "it computes otherwise with slim layers"
@@ -39,6 +39,27 @@ def numbers_at(graph: DependencyGraph, numbers: Numbers, sizes: Mapping[str, int
     """The values of attributes at these sizes of groups."""
     by_atom = {graph.by_name[name].atom: size for name, size in sizes.items()}
     return {place: size_of(term, by_atom) for place, term in numbers.items()}
+
+
+def drawn_plan(graph: DependencyGraph, sizes: Mapping[str, int], seed: int) -> Plan:
+    """Units of these groups drawn at random; each row of a fibred group has its own."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = {}
+    for name, size in sizes.items():
+        order = torch.rand(graph.by_name[name].shape, generator=generator).argsort(-1)
+        kept[name] = order[..., :size].sort(-1).values
+    return make_plan(graph, kept)
+
+
+def lively_program(program: Program, model: nn.Module, seed: int) -> Program:
+    """The program with random values for which outputs depend on inputs, see `Lively`."""
+    values = Lively(model, seed)
+    return _with(program, {name: values[name] for name in program.stored if name in set(values)})
+
+
+def _with(program: Program, tensors: Mapping[str, Tensor]) -> Program:
+    stored = {name: item.with_tensor(tensors.get(name, item.tensor)) for name, item in program.stored.items()}
+    return replace(program, stored=stored)
 
 
 class Trials:
@@ -61,8 +82,7 @@ class Trials:
     def problem(self, sizes: Mapping[str, int], numbers: Numbers) -> str:
         """What fails where the forward runs on random values; empty where its outputs are the slim model's."""
         program = self._lively
-        plan = self._plan(sizes)
-        slim = rewrite(replace(self.graph, program=program), plan)
+        slim = rewrite(replace(self.graph, program=program), drawn_plan(self.graph, sizes, self.seed))
         layers = raise_program(slim)
         grafted = graft(self.model, layers, numbers_at(self.graph, numbers, sizes))
         inputs = random_inputs(program, self.seed, checked_sizes(program)[0])
@@ -90,34 +110,18 @@ class Trials:
         key = (self._hollow, *sorted(sizes.items()))
         if self._known is None or self._known[0] != key:
             program = self._empty if self._hollow else self._lively
-            slim = rewrite(replace(self.graph, program=program), self._plan(sizes))
+            slim = rewrite(replace(self.graph, program=program), drawn_plan(self.graph, sizes, self.seed))
             self._known = (key, raise_program(slim))
         return self._known[1]
 
-    def _plan(self, sizes: Mapping[str, int]) -> Plan:
-        """Units drawn at random; each row of a fibred group has its own."""
-        generator = torch.Generator().manual_seed(self.seed)
-        kept = {}
-        for name, size in sizes.items():
-            order = torch.rand(self.graph.by_name[name].shape, generator=generator).argsort(-1)
-            kept[name] = order[..., :size].sort(-1).values
-        return make_plan(self.graph, kept)
-
     @cached_property
     def _empty(self) -> Program:
-        return self._with(
-            {n: torch.empty_like(t, device="meta") for n, t in self.graph.program.tensors.items()}
-        )
+        program = self.graph.program
+        return _with(program, {n: torch.empty_like(t, device="meta") for n, t in program.tensors.items()})
 
     @cached_property
     def _lively(self) -> Program:
-        values = Lively(self.model, self.seed)
-        return self._with({n: values[n] for n in self.graph.program.stored if n in set(values)})
-
-    def _with(self, tensors: Mapping[str, Tensor]) -> Program:
-        program = self.graph.program
-        stored = {n: item.with_tensor(tensors.get(n, item.tensor)) for n, item in program.stored.items()}
-        return replace(program, stored=stored)
+        return lively_program(self.graph.program, self.model, self.seed)
 
 
 class _Calls(TorchFunctionMode):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
 
 import torch
 from torch import Tensor, fx
@@ -117,12 +119,12 @@ class _Search:
         """Gives back units where a group would be narrower than it may be; whether any had to be."""
         changed = False
         left = {name: limit.size - int(self.found.gone[name].sum()) for name, limit in limits.items()}
-        widest: dict[str, int] = {}
+        widest: dict[str, Fraction] = {}  # shares that are left
         for name, limit in limits.items():
             tie = limit.tie or name
-            widest[tie] = max(left[name], widest.get(tie, 0))
+            widest[tie] = max(Fraction(left[name], limit.size), widest.get(tie, Fraction(0)))
         for name, limit in limits.items():
-            gone, wanted = self.found.gone[name], widest[limit.tie or name]
+            gone, wanted = self.found.gone[name], ceil(widest[limit.tie or name] * limit.size)
             allowed = max(-(-wanted // limit.step) * limit.step, limit.least)
             back = gone.nonzero().flatten()[: min(allowed, limit.size) - left[name]]
             if len(back):

@@ -66,12 +66,15 @@ def choose(
         ranked = rank(graph, ties, known, targets[0].cost, ranking)
         first = {name: limits[name] for name in ties}
         found = Search(ties, ranked, first, targets, even=ranking in EVEN).solve()
-        sizes = {name: found[limit.tie or name] for name, limit in limits.items()}
+        sizes = {
+            name: found[limit.tie or name] * limit.size // limits[limit.tie or name].size
+            for name, limit in limits.items()
+        }
     return {name: _best(known[name], size) for name, size in sizes.items()}
 
 
 def _ties(graph: DependencyGraph, limits: Mapping[str, Limit]) -> dict[str, tuple[Group, ...]]:
-    """The groups that keep equally many units, by the name of the first; most stand alone."""
+    """The groups that keep the same share, by the name of the first; most stand alone."""
     ties: dict[str, tuple[Group, ...]] = {}
     for name, limit in limits.items():
         first = limit.tie or name

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from math import ceil, lcm
+from math import ceil, gcd, lcm
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.groups import Group
+from graphprune.axes.terms import Atom
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import COUNTS, check_number
 from graphprune.planning.alignment import steps
@@ -33,8 +34,8 @@ class Constraints:
         ratios: patterns of layers, or names of groups → the share that the groups (that they produce) lose, whatever
             the budget. It covers everything coupled with them, and is as exact as the group's width and ``align``
             permit.
-        ties: sets of groups that keep the same number of units, see `graphprune.planning.ties`. What holds one of them
-            (``protect``, ``ratios``, ``align``) holds all.
+        ties: sets of groups that keep the same share of their units, see `graphprune.planning.ties`. What holds one of
+            them (``protect``, ``ratios``, ``align``) holds all.
 
     Raises:
         InputError: a number is out of range.
@@ -68,7 +69,7 @@ class Limit:
 
     With ``fixed`` it takes that one alone, whatever is wanted. With ``floor`` the step is only a wish, and that is the
     least size whatever the step. With ``most``, which stands in place of the full size, it is no wider than that. With
-    ``tie`` it takes the size of that group, whose limit is the same.
+    ``tie`` it keeps the share of that group, whose limit is the same in proportion.
     """
 
     size: int
@@ -129,7 +130,7 @@ def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, L
 
     Raises:
         InputError: a pattern of ``protect``, ``ratios`` or ``ties`` matches no layer; two ratios fall on one group, or
-            one on a protected group; a tie has groups of different sizes.
+            one on a protected group; a tie has groups without a common share.
     """
     ties = find_ties(graph, constraints.ties, lambda pattern: _groups_of(graph, "ties", pattern, "produces"))
     protected = {
@@ -142,11 +143,12 @@ def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, L
     multiples = steps(graph, constraints.align)
     limits = {}
     for group in graph.groups:
-        # rounded, since 0.7 of 10 units is a little less than 7
-        kept = max(constraints.min_keep, ceil(round(group.size * (1 - constraints.max_ratio), 9)), 1)
         wish = not isinstance(constraints.align, int) and group.name not in protected
         tie = ties.get(group.name, ())
-        step = lcm(*(multiples.get(graph.by_name[name].atom, 1) for name in tie or (group.name,)))
+        tied = [graph.by_name[name] for name in tie] or [group]
+        block = group.size // gcd(*(other.size for other in tied))  # units that go together
+        kept = block * max(_blocks(other.size, constraints, group.size // block) for other in tied)
+        step = block * lcm(*(_step(other, multiples, group.size // block) for other in tied))
         least = min(-(-kept // step) * step, group.size)
         floor = min(kept, group.size) if wish else None
         limit = Limit(group.size, step, least, floor=floor, tie=tie[0] if tie else "")
@@ -155,6 +157,19 @@ def find_limits(graph: DependencyGraph, constraints: Constraints) -> dict[str, L
         pattern, ratio = ratios.get(group.name, ("", None))
         limits[group.name] = limit if ratio is None else _with_ratio(group, limit, pattern, ratio, protected)
     return limits
+
+
+def _blocks(size: int, constraints: Constraints, parts: int) -> int:
+    """How many of the ``parts`` of a group must stay."""
+    # rounded, since 0.7 of 10 units is a little less than 7
+    kept = max(constraints.min_keep, ceil(round(size * (1 - constraints.max_ratio), 9)), 1)
+    return min(-(-kept * parts // size), parts)
+
+
+def _step(group: Group, multiples: Mapping[Atom, int], parts: int) -> int:
+    """The multiple that the number of its ``parts`` must have, for the group to be as wide as it must."""
+    multiple = multiples.get(group.atom, 1)
+    return multiple // gcd(multiple, group.size // parts)
 
 
 def _with_ratio(group: Group, limit: Limit, pattern: str, ratio: float, protected: set[str]) -> Limit:

@@ -70,7 +70,8 @@ def _per_cost(graph: DependencyGraph, groups: Groups, ranked: Ranked, cost: Cost
                 f"ranking 'per_cost' divides scores, and some of group {name} are negative",
                 "use another normalise than standard",
             )
-        price = -cost.change({}, {group.atom: group.size - 1 for group in groups[name]})
+        units = groups[name][0].size
+        price = -cost.change({}, {g.atom: g.size - g.size / units for g in groups[name]})
         result[name] = scores / price if price > 0 else torch.full_like(scores, float("inf"))
     return result
 
@@ -99,20 +100,28 @@ def rank(
 ) -> Ranked:
     """Keys of the units of every group, ``[size]``, ascending, comparable between groups.
 
-    A fibred group loses one unit of every row at once, so its sorted rows are averaged. Groups of a tie lose a unit
-    each, the smallest first, so their sorted scores are added.
+    A fibred group loses one unit of every row at once, so its sorted rows are averaged. Groups of a tie lose the same
+    share, the smallest first, so their sorted scores are added: where one has three times the units of the first,
+    three of them to one.
 
     Args:
-        groups: those that lose equally many units, by the name of the first.
+        groups: those that lose the same share, by the name of the first.
         scores: of the units of every group.
     """
-    ranked = {
-        name: torch.stack([_ordered(scores[group.name]) for group in tied]).sum(0)
-        for name, tied in groups.items()
-    }
+    ranked = {}
+    for name, tied in groups.items():
+        first, *others = [_ordered(scores[group.name]) for group in tied]
+        ranked[name] = torch.stack([first, *(_spread(other, len(first)) for other in others)]).sum(0)
     return RANKINGS[ranking](graph, groups, ranked, cost)
 
 
 def _ordered(scores: Tensor) -> Tensor:
     ordered = scores.double().cpu().sort(dim=-1).values
     return ordered.mean(0) if ordered.dim() == 2 else ordered
+
+
+def _spread(ordered: Tensor, units: int) -> Tensor:
+    """Scores of ``units`` of another size: of what goes while one of these does."""
+    if len(ordered) == units:
+        return ordered
+    return ordered.repeat_interleave(units).reshape(units, len(ordered)).sum(1) / units

@@ -24,7 +24,7 @@ class Search:
     """Finds the largest widths along a ranking that meet all budgets. It only asks that costs be monotone.
 
     Args:
-        groups: those that keep equally many units, by the name of the first.
+        groups: those that keep the same share, by the name of the first.
         ranked: likewise, keys of their units, ascending; see `graphprune.planning.ranking`.
         limits: likewise, the widths they may take.
         targets: at least one.
@@ -67,7 +67,11 @@ class Search:
         return sizes
 
     def _by_atom(self, sizes: Mapping[str, int]) -> dict[Atom, int]:
-        return {group.atom: size for name, size in sizes.items() for group in self.groups[name]}
+        return {
+            group.atom: group.size * size // self.groups[name][0].size
+            for name, size in sizes.items()
+            for group in self.groups[name]
+        }
 
     def _costs(self, sizes: Mapping[str, int]) -> list[tuple[Target, float]]:
         by_atom = self._by_atom(sizes)

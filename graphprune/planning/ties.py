@@ -1,9 +1,10 @@
-"""Ties: sets of groups that keep the same number of units. Which ones stays free for each of them."""
+"""Ties: sets of groups that keep the same share of their units. Which ones stays free for each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from math import gcd
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.ground.errors import InputError
@@ -35,7 +36,7 @@ def find_ties(
         produced: pattern of layers → the groups that they produce.
 
     Raises:
-        InputError: a pattern matches no layer, a tie has one group only, or its groups have different sizes.
+        InputError: a pattern matches no layer, a tie has one group only, or the sizes of its groups have no common divisor.
     """
     found: dict[str, tuple[str, ...]] = {}
     for tie in ties:
@@ -58,11 +59,11 @@ def _check(graph: DependencyGraph, tie: Sequence[str], names: Sequence[str]) -> 
         raise InputError(
             f"the tie {said!r} names {found}", "name two groups or more; `graphprune inspect` lists them"
         )
-    first, sizes = names[0], {name: graph.by_name[name].size for name in names}
-    other = next((name for name in names if sizes[name] != sizes[first]), None)
-    if other is not None:
+    sizes = {name: graph.by_name[name].size for name in names}
+    if gcd(*sizes.values()) == 1:
+        other = next(name for name in names if gcd(sizes[names[0]], sizes[name]) < sizes[names[0]])
         raise InputError(
-            f"the tie {said!r} has groups of different sizes: {first} of {sizes[first]} units, {other} of "
-            f"{sizes[other]}",
-            "tie groups of the same size, by their names where a layer makes several",
+            f"the tie {said!r} has groups that cannot keep the same share: {names[0]} of {sizes[names[0]]} units, "
+            f"{other} of {sizes[other]}",
+            "tie groups of the same size, or of sizes with a common divisor",
         )

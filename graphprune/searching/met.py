@@ -62,7 +62,11 @@ def _can_grow(prepared: Prepared, sizes: dict[str, int], shares: dict[str, float
     for name, size in sizes.items():
         larger = prepared.limits[name].finest().above(size)
         first = prepared.limits[name].tie or name
-        grown = {other: larger for other in sizes if (prepared.limits[other].tie or other) == first}
+        grown = {
+            other: larger * limit.size // prepared.limits[name].size
+            for other, limit in prepared.limits.items()
+            if (limit.tie or other) == first
+        }
         wider = prepared.cost({**sizes, **grown})
         if larger > size and all(wider[kind] * share <= cost[kind] for kind, share in shares.items()):
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from fractions import Fraction
 
 import torch
 from torch import Tensor, fx
@@ -168,15 +169,19 @@ def _tensors_as_planned(graph: DependencyGraph, plan: Plan, slim: Program) -> Ch
 
 
 def _ties_kept(graph: DependencyGraph, plan: Plan) -> Iterator[Check]:
-    """Groups that the request ties are equally wide; that tensors follow from groups is another check."""
+    """Groups that the request ties keep the same share; that tensors follow from groups is another check."""
     ties = [tie for tie in plan.request.get("ties", ()) if tie]
-    widths = [
-        {plan.sizes.get(group.name, group.size) for group in graph.groups if _is_named(group, tie)}
+    shares = [
+        {
+            Fraction(plan.sizes.get(group.name, group.size), group.size)
+            for group in graph.groups
+            if _is_named(group, tie)
+        }
         for tie in ties
     ]
-    wrong = [",".join(tie) for tie, found in zip(ties, widths, strict=True) if len(found) != 1]
+    wrong = [",".join(tie) for tie, found in zip(ties, shares, strict=True) if len(found) != 1]
     if ties:
-        yield Check.without("tied groups keep the same number of units", wrong)
+        yield Check.without("tied groups keep the same share", wrong)
 
 
 def _is_named(group: Group, patterns: Sequence[str]) -> bool:

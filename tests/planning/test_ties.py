@@ -1,4 +1,4 @@
-"""Ties: groups that keep the same number of units, which ones each for itself."""
+"""Ties: groups that keep the same share of their units, which ones each for itself."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from graphprune.scoring import find_importance
 
 
 class Branches(nn.Module):
-    """Three widths of 12 and one of 24 that nothing couples."""
+    """Three widths of 12 and one of 24 that nothing couples; ``wide`` for another number than 24."""
 
-    def __init__(self) -> None:
+    def __init__(self, wide: int = 24) -> None:
         super().__init__()
-        self.a, self.b, self.c, self.wide = (nn.Linear(6, n) for n in (12, 12, 12, 24))
-        self.out = nn.ModuleList(nn.Linear(n, 4) for n in (12, 12, 12, 24))
+        self.a, self.b, self.c, self.wide = (nn.Linear(6, n) for n in (12, 12, 12, wide))
+        self.out = nn.ModuleList(nn.Linear(n, 4) for n in (12, 12, 12, wide))
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = [layer(x).relu() for layer in (self.a, self.b, self.c, self.wide)]
@@ -57,7 +57,7 @@ def test_tied_groups_are_equally_wide_and_budgets_are_met(ranking: str, asked: d
     sizes = result.plan.sizes
     assert sizes[A] == sizes[B] < 12
     assert not torch.equal(result.plan.groups[A], result.plan.groups[B])
-    assert any(check.name == "tied groups keep the same number of units" for check in result.verdict.checks)
+    assert any(check.name == "tied groups keep the same share" for check in result.verdict.checks)
     reached = {k: getattr(result.after, k) / getattr(result.before, k) / share for k, share in asked.items()}
     assert 0.85 < max(reached.values()) <= 1  # a unit of the tie is 4 % of so small a model
 
@@ -79,6 +79,28 @@ def test_a_ranking_adds_the_scores_of_a_tie_in_their_order() -> None:
     ranked = rank(graph, {A: (group[A], group[B])}, {A: one, B: other}, graph.params, "per_cost")
     unit = 6 + 1 + 4  # weights, bias and columns of one unit; the tie loses two at a time
     assert ranked[A].tolist() == [11 / (2 * unit), 22 / (2 * unit), 33 / (2 * unit)]
+
+
+def test_groups_of_different_sizes_keep_the_same_share() -> None:
+    """The larger ones lose several units at once: 24 are two for each of 12, and 8 two for each of 12 three."""
+    for ranking in ("global", "per_cost", "uniform"):
+        plan = gp.shrink(traced(), None, params=0.6, ranking=ranking, align=1, ties=["a,wide"]).plan
+        assert plan.sizes[A] * 2 == plan.sizes[WIDE] < 24
+    plan = gp.shrink(traced(), None, ratio=0.3, align=1, ties=["wide,a,b"]).plan
+    assert plan.sizes == {**plan.sizes, A: 8, B: 8, WIDE: 16}
+    plan = gp.shrink(traced(), None, params=0.75, align=4, min_keep=7, ties=["a,wide"]).plan
+    assert (plan.sizes[A], plan.sizes[WIDE]) in ((8, 16), (12, 24))
+
+
+def test_a_ranking_spreads_the_scores_of_a_larger_group_over_its_tie() -> None:
+    graph = traced()
+    scores = {group.name: torch.arange(group.size).float() for group in graph.groups}
+    tied = {A: (graph.by_name[A], graph.by_name[WIDE])}
+    keys = rank(graph, tied, scores, graph.params, "global")[A]
+    assert keys.tolist() == [index + 4 * index + 1 for index in range(12)]  # of the larger one 0 + 1, 2 + 3, …
+    backward = {WIDE: (graph.by_name[WIDE], graph.by_name[A])}
+    keys = rank(graph, backward, scores, graph.params, "global")[WIDE]
+    assert keys.tolist() == [index + index // 2 / 2 for index in range(24)]
 
 
 def test_what_holds_one_group_of_a_tie_holds_all() -> None:
@@ -141,7 +163,7 @@ def test_a_plan_records_its_ties(tmp_path: Path) -> None:
 def test_an_edited_plan_that_breaks_a_tie_is_refused() -> None:
     plan = gp.shrink(traced(), None, params=0.3, align=1, ties=["a,b"]).plan
     wider = make_plan(traced(), {**plan.groups, A: torch.arange(12)}, plan.request)
-    with pytest.raises(gp.VerificationError, match="tied groups keep the same number of units: FAILED"):
+    with pytest.raises(gp.VerificationError, match="tied groups keep the same share: FAILED"):
         gp.shrink(traced(), None, plan=wider)
     untied = replace(wider, request={**plan.request, "ties": []})
     assert gp.shrink(traced(), None, plan=untied).plan.sizes[A] == 12
@@ -150,10 +172,6 @@ def test_an_edited_plan_that_breaks_a_tie_is_refused() -> None:
 @pytest.mark.parametrize(
     ("ties", "message"),
     [
-        (
-            ["a,wide"],
-            "the tie 'a,wide' has groups of different sizes: a.weight:0 of 12 units, wide.weight:0 of 24",
-        ),
         (["a"], "the tie 'a' names a.weight:0 alone"),
         (["out"], "the tie 'out' names nothing that can be removed"),
         (["wid,a"], "ties='wid' matches no layer"),
@@ -162,6 +180,13 @@ def test_an_edited_plan_that_breaks_a_tie_is_refused() -> None:
 def test_ties_that_cannot_be_are_refused(ties: Any, message: str) -> None:
     with pytest.raises(gp.InputError) as caught:
         gp.shrink(traced(), None, params=0.5, ties=ties)
+    assert message in str(caught.value)
+
+
+def test_a_tie_of_sizes_without_a_common_share_is_refused() -> None:
+    with pytest.raises(gp.InputError) as caught:
+        gp.shrink(Branches(5), X, params=0.5, ties=["a,wide"])
+    message = "the tie 'a,wide' has groups that cannot keep the same share: a.weight:0 of 12 units, wide.weight:0 of 5"
     assert message in str(caught.value)
 
 

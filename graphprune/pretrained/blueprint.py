@@ -1,0 +1,159 @@
+"""A class and its configuration as plain data, which can be changed field by field and built at no cost."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphprune.ground.errors import first_line
+from graphprune.ground.unlogged import unlogged
+
+__all__ = ["Blueprint", "Place", "Refused", "Shape", "Shapes", "numbers", "shown"]
+
+Place = tuple[str | int, ...]  # names of fields and positions in lists: ("text_config", "hidden_size")
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+# what no width is read from, although it holds whole numbers
+_NO_SIZES = ("id2label", "label2id", "architectures", "rope_parameters", "rope_scaling")
+
+
+class Refused(ValueError):
+    """The configuration, or the class, does not take these values; its text says why."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a model is built from.
+
+    Args:
+        model: the class of the model, such as ``LlamaForCausalLM``.
+        config: the class of its configuration.
+        values: the configuration, as ``config.to_dict()`` gives it.
+    """
+
+    model: Any
+    config: Any
+    values: Mapping[str, Any]
+
+    def with_numbers(self, numbers: Mapping[Place, int]) -> Blueprint:
+        """The same with other numbers at some places."""
+        values = copy.deepcopy(dict(self.values))
+        for place, number in numbers.items():
+            holder: Any = values
+            for key in place[:-1]:
+                holder = holder[key]
+            holder[place[-1]] = number
+        return replace(self, values=values)
+
+    def configuration(self) -> Any:
+        """The configuration, with no cache among the outputs.
+
+        Raises:
+            Refused: a check of the configuration fails.
+        """
+        with _refusing():
+            made = self.config.from_dict(copy.deepcopy(dict(self.values)))
+        for part in (made, *(getattr(made, name, None) for name in getattr(made, "sub_configs", ()))):
+            if hasattr(part, "use_cache"):
+                part.use_cache = False
+        return made
+
+    def hollow(self) -> nn.Module:
+        """The model without data: all its tensors are on the meta device.
+
+        Raises:
+            Refused: it cannot be built.
+        """
+        from transformers.initialization import no_init_weights
+
+        config = self.configuration()
+        with _refusing(), unlogged(), torch.device("meta"), no_init_weights():
+            return _tied(self.model(config))
+
+    def built(self) -> nn.Module:
+        """The model with data, for evaluation, in single precision; its parameters are not initialised.
+
+        Raises:
+            Refused: it cannot be built.
+        """
+        from transformers.initialization import no_init_weights
+
+        config = self.configuration()
+        with _refusing(), unlogged(), no_init_weights():
+            return _tied(self.model(config))
+
+    def shapes(self) -> Shapes:
+        """The shape of every tensor that is saved.
+
+        Raises:
+            Refused: it cannot be built.
+        """
+        return {name: tuple(tensor.shape) for name, tensor in self.hollow().state_dict().items()}
+
+    def missing(self) -> tuple[str, ...]:
+        """Fields that are asked for while the model is built, and that the configuration does not have.
+
+        Many classes read fields that theirs does not declare: ``getattr(config, "head_dim", None)``.
+        """
+        asked: dict[str, None] = {}
+
+        def noted(_: Any, name: str) -> Any:
+            asked[name] = None
+            raise AttributeError(name)
+
+        watched = type(self.config.__name__, (self.config,), {"__getattr__": noted})
+        try:
+            replace(self, config=watched).hollow()
+        except Refused:
+            return ()
+        return tuple(name for name in asked if not name.startswith("_"))
+
+
+def _tied(model: Any) -> nn.Module:
+    """With tensors that are one under several names; initialising would have done it."""
+    model.tie_weights()
+    return model.eval()
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a class raises that was not made for these numbers
+        raise Refused(first_line(error)) from error
+
+
+def numbers(values: Mapping[str, Any]) -> dict[Place, int]:
+    """Every whole number above 1 in a configuration, by its place."""
+    found: dict[Place, int] = {}
+
+    def walk(value: Any, place: Place) -> None:
+        if type(value) is int and value > 1:
+            found[place] = value
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if key not in _NO_SIZES and "token_id" not in str(key):
+                    walk(item, (*place, key))
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                walk(item, (*place, index))
+
+    walk(values, ())
+    return found
+
+
+def shown(place: Place) -> str:
+    """As it is written in Python.
+
+    >>> shown(("vision_config", "hidden_sizes", 2))
+    'vision_config.hidden_sizes[2]'
+    """
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
+    return text.removeprefix(".")

@@ -1,0 +1,66 @@
+"""Tries a class with slim tensors against the slim program, on lively random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.inputs import registered_tensors
+from graphprune.capture.program import Program
+from graphprune.capture.raising import raise_program
+from graphprune.cutting.trial import drawn_plan, lively_program
+from graphprune.pretrained.blueprint import Blueprint, Refused, numbers
+from graphprune.pretrained.move import Move, fields_at
+from graphprune.rewriting import rewrite
+from graphprune.verifying.differences import TOLERANCE
+from graphprune.verifying.grafted import outputs_differ
+from graphprune.verifying.nodes import coarsest_dtype
+from graphprune.verifying.samples import checked_sizes, random_inputs
+
+__all__ = ["TwinTrial", "filled"]
+
+
+class TwinTrial:
+    """A twin at one choice of widths after the other."""
+
+    def __init__(self, blueprint: Blueprint, graph: DependencyGraph, seed: int = 0) -> None:
+        assert graph.program.model is not None
+        self.blueprint = blueprint
+        self.graph = replace(graph, program=lively_program(graph.program, graph.program.model, seed))
+        self.seed = seed
+
+    def differs(self, sizes: Mapping[str, int], moves: Sequence[Move]) -> str:
+        """What is wrong where groups have these ``sizes`` and the configuration says so; empty if nothing is."""
+        program = self.graph.program
+        slim = rewrite(self.graph, drawn_plan(self.graph, sizes, self.seed))
+        fields = fields_at(numbers(self.blueprint.values), moves, sizes)
+        try:
+            module = filled(self.blueprint.with_numbers(fields), slim)
+        except Refused as error:
+            return str(error)
+        inputs = random_inputs(program, self.seed, checked_sizes(program)[0])
+        error, problem = outputs_differ(program, raise_program(slim), module, inputs)
+        limit = TOLERANCE[coarsest_dtype(program)]
+        return problem or ("" if error <= limit else f"outputs differ by {error:.1e}")
+
+
+def filled(blueprint: Blueprint, slim: Program) -> nn.Module:
+    """The class with the tensors of a slim program, which are copied.
+
+    Raises:
+        Refused: it cannot be built, or has tensors of other shapes.
+    """
+    module = blueprint.built()
+    tensors: dict[str, Tensor] = {name: item.tensor for item in slim.stored.values() for name in item.names}
+    with torch.no_grad():
+        for name, tensor in registered_tensors(module).items():
+            given = tensors.get(name)
+            if given is None or given.shape != tensor.shape:
+                raise Refused(f"{name} is {tuple(tensor.shape)}, and no such tensor is in the slim model")
+            if name in module.state_dict():
+                tensor.copy_(given)
+    return module
