@@ -106,7 +106,7 @@ class Trials:
     @cached_property
     def _empty(self) -> Program:
         return self._with(
-            {n: torch.empty_like(t, device="meta") for n, t in self.graph.program.tensors.items()}
+            {n: torch.empty_like(t.tensor, device="meta") for n, t in self.graph.program.stored.items()}
         )
 
     @cached_property

@@ -14,6 +14,7 @@ from graphprune.capture.execution import Execution
 from graphprune.capture.export import runs
 from graphprune.capture.fitting import fitting
 from graphprune.capture.known import Known
+from graphprune.capture.lazy import Lazy
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
@@ -84,7 +85,8 @@ def _run_conditions(program: Program, sizes: Sizes, guards: set[fx.Node], device
             return torch.empty_like(leaf, device=device)
         return torch.device(device) if isinstance(leaf, torch.device) and device else leaf
 
-    tensors = {name: placed(tensor) for name, tensor in program.tensors.items()}
+    held = {name: item.tensor for name, item in program.stored.items()} if device else program.tensors
+    tensors = Lazy(held, lambda name: placed(held[name]))
     inputs = list(map(placed, program.flat_inputs(*program.example_at(sizes))))
     left = set(guards)
     with torch.no_grad(), Known() if device else nullcontext():
