@@ -217,7 +217,9 @@ def _values_note(model: nn.Module) -> list[str]:
     """What was not asked where tensors have no values."""
     if has_values(model):
         return []
-    return ["captured from shapes alone, since tensors on the meta device have no values to compare with the model"]
+    return [
+        "captured from shapes alone, since tensors on the meta device have no values to compare with the model"
+    ]
 
 
 def _autocast_note(casts: Collection[str]) -> list[str]:

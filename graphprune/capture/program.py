@@ -145,7 +145,8 @@ class Program:
         """The same with values for its tensors on the meta device, which a run reads one at a time, late.
 
         Raises:
-            WeightsError: one that the graph reads is not there; of another shape or dtype it is refused when it is read.
+            WeightsError: one that the graph reads is not there. One of another shape or dtype is refused when it is
+                read.
         """
         program = replace(self, graph=read_late(self.graph), weights=weights)
         read = {str(node.target) for node in self.graph.find_nodes(op="get_attr")}

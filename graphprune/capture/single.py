@@ -91,7 +91,7 @@ def allow_single(beside: Beside, runner: Runner, varying: Varying) -> tuple[dict
             found += singles
             for node in conditions:
                 beside.graph.erase_node(node)
-        elif elsewhere:
+        elif elsewhere or (conditions and vary.size == 1):
             raise DoesNotVaryError(dict.fromkeys(vary.places, "the model computes otherwise at the size 1"))
     runner.describe_at(
         {place: 1 for vary in varying.sizes if _is_elsewhere(vary, batch) for place in vary.places}

@@ -72,7 +72,9 @@ def in_dtype(program: Program, dtype: torch.dtype | None) -> Program:
         stored={name: stored(item) for name, item in program.stored.items()},
         example=pytree.tree_map_only(Tensor, tensor, program.example),
         values=values,
-        weights=None if program.weights is None else Lazy(program.stored, lambda name: tensor(program.tensors[name])),
+        weights=None
+        if program.weights is None
+        else Lazy(program.stored, lambda name: tensor(program.tensors[name])),
     )
 
 

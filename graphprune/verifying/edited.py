@@ -27,11 +27,12 @@ from graphprune.verifying.nodes import (
     outputs_of,
     restricted,
 )
+from graphprune.verifying.planned import same_stored, same_tensor
 from graphprune.verifying.reference import NodeError, Run
 from graphprune.verifying.samples import checked_sizes, distinct, random_inputs, shown
 from graphprune.verifying.tensors import converted, in_dtype
 from graphprune.verifying.verdict import Check, Verdict
-from graphprune.verifying.verify import captured_checks, same_stored, same_tensor, verify
+from graphprune.verifying.verify import captured_checks, verify
 
 __all__ = ["verify_repaired", "verify_unchanged"]
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.groups import Group
-from graphprune.capture.program import Program, Stored
+from graphprune.capture.program import Program
 from graphprune.ground.clock import counted, within
-from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.captured import LARGEST, captured_gradients
 from graphprune.verifying.gradients import gradients_equal
@@ -32,7 +28,13 @@ from graphprune.verifying.nodes import (
     Comparison,
     Values,
     compare_nodes,
-    restricted,
+)
+from graphprune.verifying.planned import (
+    macs_as_predicted,
+    parameters_as_predicted,
+    tensors_as_planned,
+    ties_kept,
+    well_formed,
 )
 from graphprune.verifying.reference import NodeError, Run
 from graphprune.verifying.rounding import ROUNDS
@@ -40,7 +42,7 @@ from graphprune.verifying.samples import checked_sizes, distinct, random_inputs
 from graphprune.verifying.tensors import converted, in_dtype, randomised
 from graphprune.verifying.verdict import Check, Verdict
 
-__all__ = ["captured_checks", "check_random", "guilty_groups", "same_stored", "verify"]
+__all__ = ["captured_checks", "check_random", "guilty_groups", "verify"]
 
 
 def verify(
@@ -72,10 +74,10 @@ def verify(
         random, wide, drawn = _compare_random(claim, seed, one)
     checks = [
         *captured,
-        _tensors_as_planned(graph, plan, slim),
-        *_ties_kept(graph, plan),
-        _lint(slim),
-        _parameters(graph, masks, slim),
+        tensors_as_planned(graph, plan, slim),
+        *ties_kept(graph, plan),
+        well_formed(slim),
+        parameters_as_predicted(graph, masks, slim),
         random.check,
         compared.check,
     ]
@@ -88,7 +90,7 @@ def verify(
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         checks.append(random_layers_equal(program, layers, drawn.cut, random, wide))
     checks.append(gradients_equal(claim, layers, drawn, seed, wide, one))
-    checks.append(_macs(graph, masks, counter.get_total_flops() // 2, random.batches))
+    checks.append(macs_as_predicted(graph, masks, counter.get_total_flops() // 2, random.batches))
     return Verdict(tuple(checks))
 
 
@@ -154,95 +156,3 @@ def _runs_widened(program: Program) -> bool:
     except NodeError:
         return False
     return True
-
-
-def _tensors_as_planned(graph: DependencyGraph, plan: Plan, slim: Program) -> Check:
-    """Every stored tensor is exactly the planned part of the original, and as trainable, tied and persistent."""
-    planned = restricted(converted(graph.program.tensors, None), plan.kept)
-    wrong = [
-        name
-        for name, item in graph.program.stored.items()
-        if name not in slim.stored
-        or not same_stored(item, slim.stored[name])
-        or not same_tensor(planned[name], slim.tensors[name])
-    ]
-    return Check.without("tensors as planned", wrong)
-
-
-def _ties_kept(graph: DependencyGraph, plan: Plan) -> Iterator[Check]:
-    """Groups that the request ties are equally wide; that tensors follow from groups is another check."""
-    ties = [tie for tie in plan.request.get("ties", ()) if tie]
-    widths = [
-        {plan.sizes.get(group.name, group.size) for group in graph.groups if _is_named(group, tie)}
-        for tie in ties
-    ]
-    wrong = [",".join(tie) for tie, found in zip(ties, widths, strict=True) if len(found) != 1]
-    if ties:
-        yield Check.without("tied groups keep the same number of units", wrong)
-
-
-def _is_named(group: Group, patterns: Sequence[str]) -> bool:
-    """Whether a pattern names the group, or else a layer that produces it."""
-    layers = [name for m in group.members if m.role == "produces" for name in (m.layer, m.tensor)]
-    return any(
-        fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
-        for pattern in patterns
-        for name in ([group.name] if ":" in pattern else layers)
-    )
-
-
-def same_stored(before: Stored, after: Stored) -> bool:
-    """Whether ``after`` is as trainable, tied and persistent as ``before``."""
-    one, other = (
-        (item.kind, item.persistent, item.ties, item.tensor.requires_grad) for item in (before, after)
-    )
-    return one == other
-
-
-def same_tensor(planned: Tensor, given: Tensor, values: bool = True) -> bool:
-    """Whether two tensors have the same shape and dtype, are on the same device, and are equal if ``values`` count."""
-    one, other = ((item.shape, item.dtype, item.device) for item in (planned, given))
-    return one == other and (not values or torch.equal(planned, given))
-
-
-def _lint(slim: Program) -> Check:
-    wrong = []
-    try:
-        slim.graph.lint()
-    except RuntimeError as error:
-        wrong = [str(error)]
-    return Check.without("graph is well formed", wrong)
-
-
-def _parameters(graph: DependencyGraph, masks: Masks, slim: Program) -> Check:
-    expected = graph.params.value(masks.sizes)
-    difference = abs(slim.parameter_count - expected)
-    return Check("parameters as predicted", not difference, difference, 0, f"{expected} predicted")
-
-
-# counted by the polynomial, not by torch's counter; an einsum is, where it comes to a matrix product
-_UNCOUNTED_ATEN = (
-    "bilinear mv dot vdot outer cdist addbmm addmv addr conv_tbc linalg_vecdot cosine_similarity"
-)
-_UNCOUNTED = (
-    *(f"aten.{name}." for name in _UNCOUNTED_ATEN.split()),
-    "transformers.grouped_mm_fallback.",
-)
-_SOMETIMES_COUNTED = ("aten.einsum.", "aten.inner.", "aten.tensordot.", "aten.linalg_multi_dot.")
-
-
-def _macs(graph: DependencyGraph, masks: Masks, counted: int, batches: dict[int, int]) -> Check:
-    """torch's own counter, on the slim layers, agrees with the polynomial."""
-    ops = {operation.name: operation.op for operation in graph.program.operations}
-    users = tuple({op for op in ops.values() if not op.startswith("aten.")})  # torch may know what they cost
-    polynomial = graph.macs_of(batches)
-
-    def without(uncounted: tuple[str, ...]) -> int:
-        counts = tuple(m for m in polynomial.monomials if not ops[m.name].startswith(uncounted))
-        return int(replace(polynomial, monomials=counts).value(masks.sizes))
-
-    expected, surely = without(_UNCOUNTED), without((*_UNCOUNTED, *_SOMETIMES_COUNTED, *users))
-    # operators without a rule are pinned whole and not in the prediction, nor need those of users be
-    above = 0 if graph.analysis.unruled or users else max(counted - expected, 0)
-    difference = above + max(surely - counted, 0)
-    return Check("multiply-accumulates as predicted", not difference, difference, 0, f"{expected} predicted")

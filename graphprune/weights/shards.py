@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,9 +73,13 @@ def _read(place: Place) -> Tensor:
             while left and (count := file.readinto(left)):  # one call reads two gigabytes at most
                 left = left[count:]
     except OSError as error:
-        raise WeightsError(f"{place.path} cannot be read: {error.strerror or error}", "check the disk") from error
+        raise WeightsError(
+            f"{place.path} cannot be read: {error.strerror or error}", "check the disk"
+        ) from error
     if left:
-        raise WeightsError(f"{place.path} has become shorter since it was opened", "leave it as it is meanwhile")
+        raise WeightsError(
+            f"{place.path} has become shorter since it was opened", "leave it as it is meanwhile"
+        )
     return data.view(place.form.dtype).reshape(place.form.shape)
 
 
@@ -106,7 +109,9 @@ def _weight_map(path: Path) -> dict[str, str]:
         raise WeightsError(f"{path} cannot be read: {error.message}", "download the file again") from error
     outside = next((file for file in found.values() if Path(file).name != file), None)
     if outside is not None:
-        raise WeightsError(f"{path} names {outside!r}, which is no file beside it", "check where it comes from")
+        raise WeightsError(
+            f"{path} names {outside!r}, which is no file beside it", "check where it comes from"
+        )
     return found
 
 
