@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import networkx as nx
+from torch import Tensor
 
 from graphprune.axes.analysis import Analysis, analyse
 from graphprune.axes.cost import Polynomial
@@ -112,6 +113,14 @@ class DependencyGraph:
         """The cost of the model, with ``sizes`` (group name → units kept) instead of the original widths."""
         by_atom = {self.by_name[name].atom: size for name, size in (sizes or {}).items()}
         return Cost(int(self.macs.value(by_atom)), int(self.params.value(by_atom)))
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> DependencyGraph:
+        """The same with values for tensors on the meta device, see `Program.with_weights`.
+
+        Raises:
+            WeightsError: they lack one.
+        """
+        return replace(self, program=self.program.with_weights(weights))
 
     def to_networkx(self) -> nx.Graph:
         """Nodes ("operator", name), ("tensor", name) and ("axis", number).

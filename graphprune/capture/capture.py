@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from keyword import iskeyword
 from typing import Any
@@ -30,6 +30,7 @@ from graphprune.capture.inputs import (
     registered_tensors,
     with_shapes,
 )
+from graphprune.capture.lazy import has_values
 from graphprune.capture.naming import assignments, described
 from graphprune.capture.objects import numbered
 from graphprune.capture.operators import draws_random
@@ -173,6 +174,7 @@ def _capture(
     _refuse_random(graph)
     stored = _used(graph, stored)
     _refuse_keywords(stored)
+    _require_values(stored, model)
     description = describe(graph, stored)
     return Program(
         graph=graph,
@@ -193,6 +195,7 @@ def _capture(
         module_types={name: type(module).__name__ for name, module in model.named_modules()},
         notes=(
             *_batch_note(dimensions),
+            *_values_note(model),
             *results.notes(left_out),
             *_autocast_note(casts),
             *([watch.casts.note] if watch.casts and watch.casts.note else []),
@@ -208,6 +211,15 @@ def _batch_note(dimensions: Sequence[Dimension]) -> list[str]:
     if first is None or first.name or not first.reason:
         return []
     return [f"captured for this batch size only: {first.reason}"]
+
+
+def _values_note(model: nn.Module) -> list[str]:
+    """What was not asked where tensors have no values."""
+    if has_values(model):
+        return []
+    return [
+        "captured from shapes alone, since tensors on the meta device have no values to compare with the model"
+    ]
 
 
 def _autocast_note(casts: Collection[str]) -> list[str]:
@@ -227,6 +239,17 @@ def _refuse_keywords(names: Iterable[str]) -> None:
             raise CaptureError(
                 f"{name}: {word!r} is a keyword of Python, which torch.fx cannot write into a program",
                 f"call the module or tensor something else, such as {word}_",
+            )
+
+
+def _require_values(stored: Mapping[str, Stored], model: nn.Module) -> None:
+    """Raises InputError where a tensor without values is one that no file holds."""
+    own = registered_tensors(model)
+    for name, item in stored.items():
+        if item.tensor.is_meta and (item.kind == "constant" or not item.persistent or name not in own):
+            raise InputError(
+                f"{name} is on the meta device, and no file of weights holds it, since the model computes it",
+                "build the model with real buffers: accelerate.init_empty_weights(include_buffers=False)",
             )
 
 

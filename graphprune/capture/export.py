@@ -20,6 +20,7 @@ from graphprune.capture.casting import without_autocast
 from graphprune.capture.describe import is_users, source_line
 from graphprune.capture.detaching import detached, following_gradients
 from graphprune.capture.inputs import Inputs, fresh
+from graphprune.capture.lazy import has_values, standing_in
 from graphprune.capture.lean import export
 from graphprune.capture.outputs import Results
 from graphprune.ground.arguments import tensor_leaves
@@ -48,6 +49,7 @@ def export_program(model: nn.Module, inputs: Inputs, results: Results | None = N
     """
     with (
         left_as_it_was(model),
+        standing_in(model, tensor_leaves(inputs)[0].device),
         following_gradients(model),
         unlogged(),
         (results or Results()).plain(model),
@@ -103,8 +105,10 @@ class State:
 
 
 def runs(model: nn.Module, inputs: Inputs) -> bool:
-    """Whether the model runs on ``inputs``, which it may write into."""
+    """Whether the model runs on ``inputs``, which it may write into; False where it has no values to run on."""
     args, kwargs = fresh(inputs)
+    if not has_values(model):
+        return False
     try:
         with left_as_it_was(model), unlogged():
             model(*args, **kwargs)
@@ -114,7 +118,9 @@ def runs(model: nn.Module, inputs: Inputs) -> bool:
 
 
 def run_once(model: nn.Module, inputs: Inputs) -> None:
-    """Raises InputError if the model does not run on ``inputs``."""
+    """Raises InputError if the model does not run on ``inputs``; of one that has no values nothing is known."""
+    if not has_values(model):
+        return
     args, kwargs = fresh(inputs)
     casts: Mapping[str, None] = {}
     try:

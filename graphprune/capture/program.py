@@ -14,7 +14,9 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.dimensions import Dimension, named_sizes
 from graphprune.capture.inputs import Inputs, with_sizes
+from graphprune.capture.lazy import Lazy, read_late
 from graphprune.capture.operations import Operation, Value
+from graphprune.ground.errors import WeightsError
 
 __all__ = ["Constant", "Program", "Stored"]
 
@@ -74,6 +76,7 @@ class Program:
         notes: what the user should know about this capture.
         detaches: whether ``forward`` keeps gradients from some of what it computes.
         model: the user's module, so that the program can be compared with it; None where there is none.
+        weights: where tensors on the meta device are read from, whenever one is asked for; see `with_weights`.
     """
 
     graph: fx.Graph
@@ -95,6 +98,7 @@ class Program:
     module_types: Mapping[str, str] = field(default_factory=dict)
     detaches: bool = False
     model: nn.Module | None = field(default=None, repr=False)
+    weights: Mapping[str, torch.Tensor] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return (
@@ -108,9 +112,53 @@ class Program:
         return tuple(leaf for leaf in pytree.tree_leaves(self.outputs) if isinstance(leaf, str))
 
     @cached_property
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Stored tensors by name."""
-        return {name: stored.tensor for name, stored in self.stored.items()}
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """Stored tensors by name, with their values: held, or read each time from ``weights``.
+
+        Shapes and dtypes alone are better taken from ``stored``, which reads nothing.
+        """
+        if self.weights is None:
+            return {name: stored.tensor for name, stored in self.stored.items()}
+        return Lazy(self.stored, self._read)
+
+    def _read(self, name: str) -> torch.Tensor:
+        item = self.stored[name]
+        if not item.tensor.is_meta:
+            return item.tensor
+        found = self._named(item)
+        if self.weights is None or found is None:
+            raise WeightsError(f"the weights lack {name}", "give those of this model")
+        tensor = self.weights[found]
+        if (tensor.shape, tensor.dtype) != (item.tensor.shape, item.tensor.dtype):
+            raise WeightsError(
+                f"the weights hold {found} as {tensor.dtype} {list(tensor.shape)}, the model has "
+                f"{item.tensor.dtype} {list(item.tensor.shape)}",
+                "give those of this model, or build it in their dtype",
+            )
+        return tensor
+
+    def _named(self, item: Stored) -> str | None:
+        """The name under which the weights have a tensor, of which a file may hold any."""
+        return next((name for name in item.names if name in (self.weights or ())), None)
+
+    def with_weights(self, weights: Mapping[str, torch.Tensor]) -> Program:
+        """The same with values for its tensors on the meta device, which a run reads one at a time, late.
+
+        Raises:
+            WeightsError: one that the graph reads is not there. One of another shape or dtype is refused when it is
+                read.
+        """
+        program = replace(self, graph=read_late(self.graph), weights=weights)
+        read = {str(node.target) for node in self.graph.find_nodes(op="get_attr")}
+        lacking = [
+            name
+            for name, item in self.stored.items()
+            if name in read and item.tensor.is_meta and program._named(item) is None
+        ]
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            raise WeightsError(f"the weights lack {lacking[0]}{more}", "give those of this model")
+        return program
 
     @cached_property
     def parameter_count(self) -> int:

@@ -18,6 +18,7 @@ from graphprune.capture.checking import DoesNotVaryError, Runner
 from graphprune.capture.execution import Execution, call_operator
 from graphprune.capture.export import left_as_it_was
 from graphprune.capture.inputs import Inputs, fresh, with_values
+from graphprune.capture.lazy import has_values
 from graphprune.capture.outputs import positions
 from graphprune.capture.trial import Place
 from graphprune.capture.varying import Vary, Varying, together
@@ -52,6 +53,8 @@ class Beside:
 
     def agree(self, sizes: Mapping[Place, int]) -> bool:
         """Whether both give the same at ``sizes``, whatever the graph requires of them."""
+        if not has_values(self._model):
+            return False
         args, kwargs = fresh(with_values(self._inputs, sizes))
         leaves = [
             leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in pytree.tree_leaves((args, kwargs))
@@ -88,7 +91,7 @@ def allow_single(beside: Beside, runner: Runner, varying: Varying) -> tuple[dict
             found += singles
             for node in conditions:
                 beside.graph.erase_node(node)
-        elif elsewhere:
+        elif elsewhere or (conditions and vary.size == 1):
             raise DoesNotVaryError(dict.fromkeys(vary.places, "the model computes otherwise at the size 1"))
     runner.describe_at(
         {place: 1 for vary in varying.sizes if _is_elsewhere(vary, batch) for place in vary.places}

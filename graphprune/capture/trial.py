@@ -22,6 +22,7 @@ from graphprune.capture.detaching import following_gradients
 from graphprune.capture.export import State, left_as_it_was, runs, what_failed
 from graphprune.capture.inputs import Inputs, registered_tensors, with_values
 from graphprune.capture.known import Known
+from graphprune.capture.lazy import standing_in
 from graphprune.capture.lean import as_exported
 from graphprune.capture.namespaces import followed, real_types
 from graphprune.capture.outputs import plain_results
@@ -196,6 +197,8 @@ class Trial:
             stack.enter_context(as_exported())
             stack.enter_context(following_gradients(self._model))
             if self._fake:
+                device = next(leaf.device for leaf in self.leaves if isinstance(leaf, Tensor))
+                stack.enter_context(standing_in(self._model, device))
                 stack.enter_context(fake_tensors())
             else:
                 stack.enter_context(torch.device("meta"))

@@ -117,7 +117,8 @@ class Trials:
     @cached_property
     def _empty(self) -> Program:
         program = self.graph.program
-        return _with(program, {n: torch.empty_like(t, device="meta") for n, t in program.tensors.items()})
+        empty = {n: torch.empty_like(item.tensor, device="meta") for n, item in program.stored.items()}
+        return _with(program, empty)
 
     @cached_property
     def _lively(self) -> Program:

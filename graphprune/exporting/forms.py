@@ -119,7 +119,7 @@ def _values(program: Program, sizes: Mapping[str, int], data: int) -> dict[fx.No
     """Every node's value at these sizes, on the meta device."""
     example = pytree.tree_map_only(Tensor, lambda tensor: tensor.to("meta"), program.example)
     inputs = with_sizes(example, program.dimensions, sizes)
-    tensors = {name: tensor.detach().to("meta") for name, tensor in program.tensors.items()}
+    tensors = {name: item.tensor.detach().to("meta") for name, item in program.stored.items()}
     known = _Described(program, sizes, data)
 
     def call(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

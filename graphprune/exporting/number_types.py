@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from graphprune.capture.lazy import Lazy
 from graphprune.capture.program import Program, Stored
 from graphprune.exporting.fixed_dtypes import with_fixed_dtypes
 
@@ -44,6 +45,7 @@ def in_dtype(program: Program, dtype: torch.dtype | None) -> Program:
 
     A type that only operators name stays, as where a model in bfloat16 takes a softmax in float32. Finite numbers stay
     finite: one that ``dtype`` does not reach, such as the smallest number of float64 in a mask, becomes its outermost.
+    Tensors that are read from files are converted when they are read.
     """
     names = {} if dtype is None else _renamed(floating_dtypes(program) - {dtype}, dtype)
     if not names or dtype is None:
@@ -70,6 +72,9 @@ def in_dtype(program: Program, dtype: torch.dtype | None) -> Program:
         stored={name: stored(item) for name, item in program.stored.items()},
         example=pytree.tree_map_only(Tensor, tensor, program.example),
         values=values,
+        weights=None
+        if program.weights is None
+        else Lazy(program.stored, lambda name: tensor(program.tensors[name])),
     )
 
 

@@ -53,7 +53,7 @@ def find_lossless(graph: DependencyGraph, limits: Mapping[str, Limit]) -> Lossle
     a bias can take the constant, and units that repeat another one. ``limits`` are the widths that groups may take.
     """
     program = graph.program
-    own = {name: item.tensor.detach() for name, item in program.stored.items()}
+    own = {name: tensor.detach() for name, tensor in program.tensors.items()}
     facts = interpret(program, own, transfer)
     because = WISHED
     if any(mutates(node) for node in program.graph.nodes):

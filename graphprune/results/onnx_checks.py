@@ -27,7 +27,7 @@ from graphprune.verifying.nodes import coarsest_dtype, output_run, outputs_of
 from graphprune.verifying.reference import NodeError, Run
 from graphprune.verifying.rounding import Again, error_beyond_rounding, layers_run
 from graphprune.verifying.samples import model_runs, refuses
-from graphprune.verifying.tensors import Lazy, in_dtype
+from graphprune.verifying.tensors import Latest, in_dtype
 
 __all__ = ["ONNX_TOLERANCE", "compare_saved", "write_checked"]
 
@@ -158,7 +158,7 @@ def _checks(name: str, rows: Iterable[Parity], limit: float, notes: Iterable[str
 
 def _runs_of(program: Program, tensors: Mapping[str, Tensor]) -> Callable[[Inputs], Again]:
     """Runs of a program with these tensors in the place of its own."""
-    held = Lazy(program.tensors, lambda name: tensors.get(name, program.tensors[name]).detach())
+    held = Latest(program.tensors, lambda name: tensors.get(name, program.tensors[name]).detach())
     return lambda inputs: output_run(program, program.graph, held, program.flat_inputs(*inputs))
 
 
@@ -195,7 +195,7 @@ class _Wide(nn.Module):
         super().__init__()
         self.program = program
         held = {name: tensors.get(name, item.tensor).detach() for name, item in program.stored.items()}
-        self.held = Lazy(held, lambda name: in_dtype(held[name], torch.float64))
+        self.held = Latest(held, lambda name: in_dtype(held[name], torch.float64))
 
     def forward(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         leaves = [in_dtype(leaf, torch.float64) for leaf in self.program.flat_inputs(args, kwargs)]

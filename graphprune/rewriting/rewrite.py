@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.lazy import Lazy
 from graphprune.capture.operators import given_arguments, set_arguments
 from graphprune.capture.program import Program, Stored
 from graphprune.capture.sizes import reads_size
@@ -26,7 +27,7 @@ def rewrite(graph: DependencyGraph, plan: Plan) -> Program:
     """The slim program: tensors hold only what ``plan`` keeps, and every literal fits.
 
     ``requires_grad``, dtype, device, ties and persistence are the original's. No tensor is shared with the
-    user's model.
+    user's model. Tensors on the meta device are cut when they are read, see `Program.with_weights`.
     """
     program = graph.program
     read = set(program.attributes.values())
@@ -38,8 +39,22 @@ def rewrite(graph: DependencyGraph, plan: Plan) -> Program:
         for name, item in program.stored.items()
     }
     return dataclasses.replace(
-        program, graph=_new_graph(graph, make_masks(graph, plan.groups)), stored=stored
+        program,
+        graph=_new_graph(graph, make_masks(graph, plan.groups)),
+        stored=stored,
+        weights=_weights(program, plan, read),
     )
+
+
+def _weights(program: Program, plan: Plan, read: Collection[str]) -> Mapping[str, Tensor] | None:
+    """What is kept of tensors that are read from files, each cut when it is read."""
+    if program.weights is None:
+        return None
+
+    def cut(name: str) -> Tensor:
+        return narrowed(program.tensors[name], plan.kept.get(name, {}) if name in read else {})
+
+    return Lazy(program.stored, cut)
 
 
 def _sliced(item: Stored, kept: Mapping[int, Tensor]) -> Stored:

@@ -3,6 +3,7 @@
 from graphprune.verifying.calm import calm
 from graphprune.verifying.edited import verify_repaired, verify_unchanged
 from graphprune.verifying.nodes import Claim
+from graphprune.verifying.streamed import verify_streamed
 from graphprune.verifying.tensors import Lively
 from graphprune.verifying.verdict import Check, Verdict
 from graphprune.verifying.verify import check_random, guilty_groups, verify
@@ -17,5 +18,6 @@ __all__ = [
     "guilty_groups",
     "verify",
     "verify_repaired",
+    "verify_streamed",
     "verify_unchanged",
 ]

@@ -27,11 +27,12 @@ from graphprune.verifying.nodes import (
     outputs_of,
     restricted,
 )
+from graphprune.verifying.planned import same_stored, same_tensor
 from graphprune.verifying.reference import NodeError, Run
 from graphprune.verifying.samples import checked_sizes, distinct, random_inputs, shown
 from graphprune.verifying.tensors import converted, in_dtype
 from graphprune.verifying.verdict import Check, Verdict
-from graphprune.verifying.verify import captured_checks, same_stored, verify
+from graphprune.verifying.verify import captured_checks, verify
 
 __all__ = ["verify_repaired", "verify_unchanged"]
 
@@ -56,7 +57,7 @@ def verify_unchanged(
     """
     program, edited = original.program, claim.graph
     alone = dataclasses.replace(edited, program=dataclasses.replace(edited.program, model=None))
-    exact = restricted({**converted(program.stored, torch.float64), **tensors}, claim.plan.kept)
+    exact = restricted({**converted(program.tensors, torch.float64), **tensors}, claim.plan.kept)
     every = checked_sizes(program)
     with within(0, 0.8):
         checks = [
@@ -78,7 +79,7 @@ def _equals_program(
 ) -> Check:
     """Both on the model's own weights, in float64."""
     wide = [in_dtype(leaf, torch.float64) for leaf in inputs]
-    own = converted(program.stored, torch.float64)
+    own = converted(program.tensors, torch.float64)
     wanted = output_run(program, program.graph, own, wide, torch.float64)
     given = output_run(program, slim.graph, tensors, wide, torch.float64)
 
@@ -98,7 +99,7 @@ def _equals_model(
         with left_as_it_was(of):
             return tensor_leaves(of(*args, **kwargs))
 
-    again = output_run(program, program.graph, converted(program.stored, None), inputs)
+    again = output_run(program, program.graph, converted(program.tensors, None), inputs)
     limit = _LIMITS[coarsest_dtype(program)]
     return measured(name, limit, lambda: (outputs(model), outputs(module)), again=again)
 
@@ -130,7 +131,10 @@ def _same_but(cut: Program, repaired: Program, changed: set[str]) -> Check:
         name
         for name, item in cut.stored.items()
         if name in repaired.stored
-        and not same_stored(item, repaired.stored[name], item.tensor, values=name not in changed)
+        and not (
+            same_stored(item, repaired.stored[name])
+            and same_tensor(cut.tensors[name], repaired.tensors[name], values=name not in changed)
+        )
     ]
     wrong += [] if repaired.graph is cut.graph else ["the graph"]
     return Check.without("repaired tensors as planned", wrong)
@@ -145,7 +149,7 @@ def _layers(program: Program, module: fx.GraphModule, seed: int) -> Check:
     name = "repaired layers equal the program"
     limit = TOLERANCE[coarsest_dtype(program)]
     inputs = random_inputs(program, seed, checked_sizes(program)[1])
-    own = converted(program.stored, None)
+    own = converted(program.tensors, None)
     try:
         with torch.no_grad():
             outputs = outputs_of(program, Run(program.graph, own, inputs))

@@ -167,7 +167,7 @@ def _own_reason(run: _Run, sizes: Sizes) -> str:
         return ""
     try:
         inputs = random_inputs(program, run.seed, sizes)
-        Both(program, converted(program.stored, None), inputs, run.seed).of_model(program.model)
+        Both(program, converted(program.tensors, None), inputs, run.seed).of_model(program.model)
     except FAILURES as error:
         return reason(error)
     return ""

@@ -22,7 +22,7 @@ from graphprune.verifying.differences import TOLERANCE
 from graphprune.verifying.faults import Errors, Fault, LastCall, counts_cut
 from graphprune.verifying.reference import NodeError, Reference, Run
 from graphprune.verifying.rounding import ROUNDS, Again, Trials, described, error_beyond_rounding, shaking
-from graphprune.verifying.tensors import Lazy, in_dtype, is_inexact
+from graphprune.verifying.tensors import Latest, in_dtype, is_inexact
 from graphprune.verifying.verdict import Check
 
 __all__ = [
@@ -256,7 +256,8 @@ def call_arguments(program: Program, inputs: list[Any]) -> Inputs:
 
 def coarsest_dtype(program: Program) -> torch.dtype:
     """The coarsest floating dtype of the model's tensors; of complex ones that of their parts."""
-    floating = [t.dtype.to_real() for t in program.tensors.values() if is_inexact(t.dtype)]
+    dtypes = [item.tensor.dtype for item in program.stored.values()]
+    floating = [dtype.to_real() for dtype in dtypes if is_inexact(dtype)]
     return min(floating, key=lambda dtype: torch.finfo(dtype).bits, default=torch.float32)
 
 
@@ -268,7 +269,7 @@ def _where(graph: DependencyGraph, node: fx.Node) -> str:
     return f"{operation.op}{place} ({operation.source or node.name})"
 
 
-def restricted(tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> Lazy:
+def restricted(tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> Latest:
     """Stored tensors cut to the plan. The indexing is our own, so that a fault of rewriting is no fault here."""
 
     def make(name: str) -> Tensor:
@@ -281,4 +282,4 @@ def restricted(tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Te
                 tensor = tensor[tuple([slice(None)] * dim + [indices])]
         return tensor
 
-    return Lazy(tensors, make)
+    return Latest(tensors, make)

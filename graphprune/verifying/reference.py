@@ -19,7 +19,7 @@ from graphprune.capture.execution import Call, Execution, call_operator, default
 from graphprune.capture.operators import bound, given_arguments, mutates
 from graphprune.planning.region import Regions
 from graphprune.verifying.restricted import is_restricted, run_restricted, stays_zero
-from graphprune.verifying.tensors import Lazy, is_inexact, widened
+from graphprune.verifying.tensors import Latest, is_inexact, widened
 
 __all__ = ["NodeError", "Reference", "Run"]
 
@@ -87,11 +87,11 @@ class Reference:
         self._operations = {operation.name: operation for operation in graph.program.operations}
         self._in_place = any(mutates(node) for node in graph.program.graph.nodes)
 
-    def zeroed(self, tensors: Mapping[str, Tensor]) -> Lazy:
+    def zeroed(self, tensors: Mapping[str, Tensor]) -> Latest:
         """Stored tensors with everything that is removed set to zero."""
         nodes = self.graph.program.graph.find_nodes(op="get_attr")
         regions = {str(node.target): self.region(node.name) for node in nodes}
-        return Lazy(regions, lambda name: regions[name].zero(tensors[name]))
+        return Latest(regions, lambda name: regions[name].zero(tensors[name]))
 
     def run(
         self,

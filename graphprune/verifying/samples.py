@@ -13,13 +13,24 @@ from torch import Tensor, fx, nn
 from graphprune.capture.execution import Execution
 from graphprune.capture.export import runs
 from graphprune.capture.fitting import fitting
+from graphprune.capture.inputs import Inputs
 from graphprune.capture.known import Known
+from graphprune.capture.lazy import Lazy
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
 from graphprune.ground.errors import InputError
 from graphprune.verifying.tensors import drawn_like, is_inexact
 
-__all__ = ["Sizes", "checked_sizes", "distinct", "model_runs", "random_inputs", "refuses", "shown"]
+__all__ = [
+    "Sizes",
+    "checked_sizes",
+    "distinct",
+    "execution_on",
+    "model_runs",
+    "random_inputs",
+    "refuses",
+    "shown",
+]
 
 Sizes = Mapping[str, int]
 
@@ -78,20 +89,25 @@ def refuses(program: Program, sizes: Sizes) -> bool:
 
 def _run_conditions(program: Program, sizes: Sizes, guards: set[fx.Node], device: str | None) -> None:
     """Runs the program as far as the last of its conditions; all but those on what Python decides stand first."""
+    left = set(guards)
+    with torch.no_grad(), Known() if device else nullcontext():
+        for node, _ in execution_on(program, program.example_at(sizes), device):
+            left.discard(node)
+            if not left:
+                break
+
+
+def execution_on(program: Program, inputs: Inputs, device: str | None) -> Execution:
+    """A run of the program on a ``device``, such as "meta", where there are no values; None where its tensors are."""
 
     def placed(leaf: Any) -> Any:
         if isinstance(leaf, Tensor) and device:
             return torch.empty_like(leaf, device=device)
         return torch.device(device) if isinstance(leaf, torch.device) and device else leaf
 
-    tensors = {name: placed(tensor) for name, tensor in program.tensors.items()}
-    inputs = list(map(placed, program.flat_inputs(*program.example_at(sizes))))
-    left = set(guards)
-    with torch.no_grad(), Known() if device else nullcontext():
-        for node, _ in Execution(program.graph, tensors, inputs, literal=placed):
-            left.discard(node)
-            if not left:
-                break
+    held = {name: item.tensor for name, item in program.stored.items()} if device else program.tensors
+    leaves = list(map(placed, program.flat_inputs(*inputs)))
+    return Execution(program.graph, Lazy(held, lambda name: placed(held[name])), leaves, literal=placed)
 
 
 def random_inputs(program: Program, seed: int, sizes: Sizes | None = None) -> list[Any]:

@@ -6,41 +6,32 @@ fresh running statistics hide errors in the own ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from graphprune.capture.inputs import registered_tensors
+from graphprune.capture.lazy import Lazy
 from graphprune.capture.program import Stored
 
-__all__ = ["Lazy", "Lively", "converted", "drawn_like", "in_dtype", "is_inexact", "randomised", "widened"]
+__all__ = ["Latest", "Lively", "converted", "drawn_like", "in_dtype", "is_inexact", "randomised", "widened"]
 
 _COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
-class Lazy(Mapping[str, Tensor]):
-    """Tensors by name; ``make`` gives the tensor of a name when it is read.
-
-    The last one is kept, since two programs that are compared read each tensor one after the other.
-    """
+class Latest(Lazy):
+    """The last tensor is kept, since two programs that are compared read each one after the other."""
 
     def __init__(self, names: Iterable[str], make: Callable[[str], Tensor]) -> None:
-        self.names = tuple(names)
-        self.make = make
+        super().__init__(names, make)
         self._last: tuple[str, Tensor] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         if self._last is None or self._last[0] != name:
             self._last = (name, self.make(name))
         return self._last[1]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 def is_inexact(dtype: torch.dtype) -> bool:
@@ -66,9 +57,9 @@ def drawn_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(tensor.shape, generator=generator, dtype=dtype)
 
 
-def converted(stored: Mapping[str, Stored], dtype: torch.dtype | None) -> Lazy:
+def converted(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> Latest:
     """Stored tensors, the floating and complex ones in ``dtype``, see `in_dtype`; None keeps theirs."""
-    return Lazy(stored, lambda name: in_dtype(stored[name].tensor.detach(), dtype))
+    return Latest(tensors, lambda name: in_dtype(tensors[name].detach(), dtype))
 
 
 def randomised(
@@ -77,7 +68,7 @@ def randomised(
     dtype: torch.dtype | None,
     gain: float = 0.5,
     centred: tuple[str, ...] = (),
-) -> Lazy:
+) -> Latest:
     """Parameters and running statistics drawn anew; other buffers and constants as they are.
 
     Matrices halve the norm of what passes through them, so that residual streams do not blow up and softmax does
@@ -87,7 +78,7 @@ def randomised(
         gain: of a matrix, on the norm of what passes through it.
         centred: endings of the names of vectors that lie around zero, not one.
     """
-    own = converted(stored, dtype)
+    own = converted({name: item.tensor for name, item in stored.items()}, dtype)
     seeds = {name: seed * 1_000_003 + index for index, name in enumerate(stored)}
 
     def drawn(name: str, like: Tensor) -> Tensor:
@@ -108,10 +99,10 @@ def randomised(
             return own[name]
         return drawn(name, item.tensor).to(item.tensor.device, widened(item.tensor.dtype, dtype))
 
-    return Lazy(stored, make)
+    return Latest(stored, make)
 
 
-class Lively(Lazy):
+class Lively(Latest):
     """Values for a module's tensors, under each of their names, with which outputs depend on inputs.
 
     Where only outputs can be compared, those of `randomised` would be blind: each matrix halves what came from

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
-from fractions import Fraction
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.groups import Group
-from graphprune.capture.program import Program, Stored
+from graphprune.capture.program import Program
 from graphprune.ground.clock import counted, within
-from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.verifying.captured import LARGEST, captured_gradients
 from graphprune.verifying.gradients import gradients_equal
@@ -33,7 +28,13 @@ from graphprune.verifying.nodes import (
     Comparison,
     Values,
     compare_nodes,
-    restricted,
+)
+from graphprune.verifying.planned import (
+    macs_as_predicted,
+    parameters_as_predicted,
+    tensors_as_planned,
+    ties_kept,
+    well_formed,
 )
 from graphprune.verifying.reference import NodeError, Run
 from graphprune.verifying.rounding import ROUNDS
@@ -41,7 +42,7 @@ from graphprune.verifying.samples import checked_sizes, distinct, random_inputs
 from graphprune.verifying.tensors import converted, in_dtype, randomised
 from graphprune.verifying.verdict import Check, Verdict
 
-__all__ = ["captured_checks", "check_random", "guilty_groups", "same_stored", "verify"]
+__all__ = ["captured_checks", "check_random", "guilty_groups", "verify"]
 
 
 def verify(
@@ -63,7 +64,7 @@ def verify(
     masks = make_masks(graph, plan.groups)
     one, small = checked_sizes(program)
     inputs = random_inputs(program, seed, small)
-    own = Values.of(claim, converted(program.stored, None))
+    own = Values.of(claim, converted(program.tensors, None))
     # shares of the time, as measured on mobilenet_v2, resnet18, swin_t and vit_b_16
     with within(0, 0.45):
         compared = compare_nodes("own parameters, every node", claim, own, inputs)
@@ -73,10 +74,10 @@ def verify(
         random, wide, drawn = _compare_random(claim, seed, one)
     checks = [
         *captured,
-        _tensors_as_planned(graph, plan, slim),
-        *_ties_kept(graph, plan),
-        _lint(slim),
-        _parameters(graph, masks, slim),
+        tensors_as_planned(graph, plan, slim),
+        *ties_kept(graph, plan),
+        well_formed(slim),
+        parameters_as_predicted(graph, masks, slim),
         random.check,
         compared.check,
     ]
@@ -89,7 +90,7 @@ def verify(
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         checks.append(random_layers_equal(program, layers, drawn.cut, random, wide))
     checks.append(gradients_equal(claim, layers, drawn, seed, wide, one))
-    checks.append(_macs(graph, masks, counter.get_total_flops() // 2, random.batches))
+    checks.append(macs_as_predicted(graph, masks, counter.get_total_flops() // 2, random.batches))
     return Verdict(tuple(checks))
 
 
@@ -155,97 +156,3 @@ def _runs_widened(program: Program) -> bool:
     except NodeError:
         return False
     return True
-
-
-def _tensors_as_planned(graph: DependencyGraph, plan: Plan, slim: Program) -> Check:
-    """Every stored tensor is exactly the planned part of the original, and as trainable, tied and persistent."""
-    planned = restricted(converted(graph.program.stored, None), plan.kept)
-    wrong = [
-        name
-        for name, item in graph.program.stored.items()
-        if name not in slim.stored or not same_stored(item, slim.stored[name], planned[name])
-    ]
-    return Check.without("tensors as planned", wrong)
-
-
-def _ties_kept(graph: DependencyGraph, plan: Plan) -> Iterator[Check]:
-    """Groups that the request ties keep the same share; that tensors follow from groups is another check."""
-    ties = [tie for tie in plan.request.get("ties", ()) if tie]
-    shares = [
-        {
-            Fraction(plan.sizes.get(group.name, group.size), group.size)
-            for group in graph.groups
-            if _is_named(group, tie)
-        }
-        for tie in ties
-    ]
-    wrong = [",".join(tie) for tie, found in zip(ties, shares, strict=True) if len(found) != 1]
-    if ties:
-        yield Check.without("tied groups keep the same share", wrong)
-
-
-def _is_named(group: Group, patterns: Sequence[str]) -> bool:
-    """Whether a pattern names the group, or else a layer that produces it."""
-    layers = [name for m in group.members if m.role == "produces" for name in (m.layer, m.tensor)]
-    return any(
-        fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
-        for pattern in patterns
-        for name in ([group.name] if ":" in pattern else layers)
-    )
-
-
-def same_stored(before: Stored, after: Stored, planned: Tensor, values: bool = True) -> bool:
-    """Whether ``after`` is as trainable, tied and persistent as ``before``, and holds a tensor like the planned one.
-
-    ``values`` says whether it must be equal, or only of the same shape and dtype and on the same device.
-    """
-    tensor = after.tensor
-    return (
-        (before.kind, before.persistent, before.ties) == (after.kind, after.persistent, after.ties)
-        and before.tensor.requires_grad == tensor.requires_grad
-        and (planned.shape, planned.dtype, planned.device) == (tensor.shape, tensor.dtype, tensor.device)
-        and (not values or torch.equal(planned, tensor))
-    )
-
-
-def _lint(slim: Program) -> Check:
-    wrong = []
-    try:
-        slim.graph.lint()
-    except RuntimeError as error:
-        wrong = [str(error)]
-    return Check.without("graph is well formed", wrong)
-
-
-def _parameters(graph: DependencyGraph, masks: Masks, slim: Program) -> Check:
-    expected = graph.params.value(masks.sizes)
-    difference = abs(slim.parameter_count - expected)
-    return Check("parameters as predicted", not difference, difference, 0, f"{expected} predicted")
-
-
-# counted by the polynomial, not by torch's counter; an einsum is, where it comes to a matrix product
-_UNCOUNTED_ATEN = (
-    "bilinear mv dot vdot outer cdist addbmm addmv addr conv_tbc linalg_vecdot cosine_similarity"
-)
-_UNCOUNTED = (
-    *(f"aten.{name}." for name in _UNCOUNTED_ATEN.split()),
-    "transformers.grouped_mm_fallback.",
-)
-_SOMETIMES_COUNTED = ("aten.einsum.", "aten.inner.", "aten.tensordot.", "aten.linalg_multi_dot.")
-
-
-def _macs(graph: DependencyGraph, masks: Masks, counted: int, batches: dict[int, int]) -> Check:
-    """torch's own counter, on the slim layers, agrees with the polynomial."""
-    ops = {operation.name: operation.op for operation in graph.program.operations}
-    users = tuple({op for op in ops.values() if not op.startswith("aten.")})  # torch may know what they cost
-    polynomial = graph.macs_of(batches)
-
-    def without(uncounted: tuple[str, ...]) -> int:
-        counts = tuple(m for m in polynomial.monomials if not ops[m.name].startswith(uncounted))
-        return int(replace(polynomial, monomials=counts).value(masks.sizes))
-
-    expected, surely = without(_UNCOUNTED), without((*_UNCOUNTED, *_SOMETIMES_COUNTED, *users))
-    # operators without a rule are pinned whole and not in the prediction, nor need those of users be
-    above = 0 if graph.analysis.unruled or users else max(counted - expected, 0)
-    difference = above + max(surely - counted, 0)
-    return Check("multiply-accumulates as predicted", not difference, difference, 0, f"{expected} predicted")

@@ -246,7 +246,7 @@ def test_random_tensors_hide_nothing() -> None:
     assert not torch.equal(drawn["gamma"], randomised(stored, 1, DOUBLE)["gamma"])
     assert set(drawn) == set(stored)
     assert len(drawn) == len(stored)
-    own = converted(stored, None)
+    own = converted({name: item.tensor for name, item in stored.items()}, None)
     assert torch.equal(own["head.weight"], torch.zeros(4, 3))
 
 

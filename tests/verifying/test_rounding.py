@@ -209,7 +209,7 @@ def test_an_error_beyond_such_a_part_is_found(name: str) -> None:
     factor = 1 + (1e-9 if name == "linear_1" else 1e-4)
     _scaled(slim.graph, name, factor)
     claim = Claim(graph, plan, slim)
-    own = Values.of(claim, converted(graph.program.stored, None))
+    own = Values.of(claim, converted(graph.program.tensors, None))
     assert not compare_nodes("own", claim, own, [TOKENS.double()]).check.passed
 
 
@@ -220,7 +220,7 @@ def test_chaos_is_compared_step_by_step() -> None:
     plan = make_plan(graph, {"a.weight:0": torch.arange(8)})
     rounded = rewrite(graph, plan)
     _rounded(rounded.graph)
-    claim, own = Claim(graph, plan, rounded), converted(graph.program.stored, None)
+    claim, own = Claim(graph, plan, rounded), converted(graph.program.tensors, None)
     compared = compare_nodes("own", claim, Values.of(claim, own), [TOKENS])
     assert compared.check.passed
     assert "rounding alone moves aten." in compared.check.detail
