@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import gcd
 from typing import Any
 
 import torch
@@ -70,8 +71,9 @@ def _per_cost(graph: DependencyGraph, groups: Groups, ranked: Ranked, cost: Cost
                 f"ranking 'per_cost' divides scores, and some of group {name} are negative",
                 "use another normalise than standard",
             )
-        units = groups[name][0].size
-        price = -cost.change({}, {g.atom: g.size - g.size / units for g in groups[name]})
+        blocks = gcd(*(group.size for group in groups[name]))  # of each group, one at a time goes
+        block = {group.atom: group.size - group.size // blocks for group in groups[name]}
+        price = -cost.change({}, block) * blocks / groups[name][0].size
         result[name] = scores / price if price > 0 else torch.full_like(scores, float("inf"))
     return result
 

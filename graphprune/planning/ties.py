@@ -36,7 +36,7 @@ def find_ties(
         produced: pattern of layers → the groups that they produce.
 
     Raises:
-        InputError: a pattern matches no layer, a tie has one group only, or the sizes of its groups have no common divisor.
+        InputError: a pattern matches no layer, a tie has one group only, or its groups can keep no common share.
     """
     found: dict[str, tuple[str, ...]] = {}
     for tie in ties:

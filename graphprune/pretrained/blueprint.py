@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.ground.errors import first_line
 from graphprune.ground.unlogged import unlogged
 
 __all__ = ["Blueprint", "Place", "Refused", "Shape", "Shapes", "numbers", "shown"]
@@ -89,6 +88,19 @@ class Blueprint:
         with _refusing(), unlogged(), no_init_weights():
             return _tied(self.model(config))
 
+    def empty(self, dtype: torch.dtype) -> nn.Module:
+        """The model with parameters on the meta device, and buffers with data, which no file holds.
+
+        Raises:
+            Refused: it cannot be built.
+        """
+        from accelerate import init_empty_weights
+        from transformers.initialization import no_init_weights
+
+        config = self.configuration()
+        with _refusing(), unlogged(), init_empty_weights(include_buffers=False), no_init_weights():
+            return _tied(self.model._from_config(config, dtype=dtype))
+
     def shapes(self) -> Shapes:
         """The shape of every tensor that is saved.
 
@@ -127,7 +139,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever a class raises that was not made for these numbers
-        raise Refused(first_line(error)) from error
+        raise Refused(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def numbers(values: Mapping[str, Any]) -> dict[Place, int]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from graphprune.ground.errors import InputError, first_line
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["example_inputs", "task_outputs"]
+__all__ = ["example_inputs", "output_names", "task_outputs"]
 
 BATCH, TOKENS, TARGETS, SAMPLES, FRAMES = 2, 16, 9, 1600, 64
 Maker = Callable[[Any], Tensor]
@@ -36,7 +36,7 @@ def example_inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:
     failed = ""
     for names in _choices(main, known):
         inputs = {name: _MAKERS[name](config) for name in names}
-        failed = _failure(model, inputs) if failed or len(names) >= 1 else failed
+        failed = _failure(model, inputs)
         if not failed:
             return inputs
     raise InputError(
@@ -54,18 +54,28 @@ def _choices(main: str, known: list[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _failure(model: nn.Module, inputs: Mapping[str, Tensor]) -> str:
-    device = next(model.parameters()).device
     try:
-        with torch.no_grad(), unlogged(), torch.device(device):
-            model(**{name: tensor.to(device) for name, tensor in inputs.items()})
+        output_names(model, inputs)
     except Exception as error:  # whatever the model raises
         return first_line(error)
     return ""
 
 
+def output_names(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The names of what the class returns for these inputs; on the model's device, which may be meta."""
+    device = next(model.parameters()).device
+    with torch.no_grad(), unlogged(), torch.device(device):
+        returned = model(**{name: tensor.to(device) for name, tensor in inputs.items()})
+    return tuple(map(str, returned.keys())) if isinstance(returned, Mapping) else ()
+
+
 def _numbers(config: Any, names: str, default: int, place: str = "") -> Any:
     """The first of the fields that a part of the configuration has."""
-    parts = [getattr(config, place, None), config, *(getattr(config, n, None) for n in ("text_config", "vision_config"))]
+    parts = [
+        getattr(config, place, None),
+        config,
+        *(getattr(config, n, None) for n in ("text_config", "vision_config")),
+    ]
     found = (getattr(part, name, None) for part in parts if part is not None for name in names.split())
     return next((value for value in found if value), default)
 
@@ -106,7 +116,16 @@ _MAKERS: Mapping[str, Maker] = {
 }
 
 # of what a class returns, these lead to what it is for
-_ON_THE_WAY = ("hidden_state", "attentions", "past_key_values", "model_output", "mems", "cache", "embeds", "states")
+_ON_THE_WAY = (
+    "hidden_state",
+    "attentions",
+    "past_key_values",
+    "model_output",
+    "mems",
+    "cache",
+    "embeds",
+    "states",
+)
 
 
 def task_outputs(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from graphprune.axes.terms import Term, atoms, size_of
 from graphprune.cutting.fitting import kind_of
 from graphprune.pretrained.blueprint import Shapes
 
-__all__ = ["Family", "families_of", "shapes_at"]
+__all__ = ["Family", "families_of", "parts_of", "shapes_at", "sizes_with"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,13 @@ def shapes_at(graph: DependencyGraph, sizes: Mapping[str, int]) -> Shapes:
     }
 
 
+def parts_of(term: Term) -> list[Term]:
+    """A term and all terms within it."""
+    return [term, *(inner for part in getattr(term, "parts", ()) for inner in parts_of(part))]
+
+
 def sizes_with(graph: DependencyGraph, family: Family) -> set[int]:
     """The sizes of all dimensions, and of the parts of these, that change with the units of a family."""
     moved = {graph.by_name[name].atom for name in family.names}
-
-    def parts(term: Term) -> list[Term]:
-        return [term, *(inner for part in getattr(term, "parts", ()) for inner in parts(part))]
-
-    every = {part for dims in graph.analysis.terms.values() for term in dims for part in parts(term)}
+    every = {part for dims in graph.analysis.terms.values() for term in dims for part in parts_of(term)}
     return {term.size for term in every if moved.intersection(atoms(term))}

@@ -6,10 +6,9 @@ it is said, the width can change alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.pretrained.blueprint import Blueprint, Place, Refused, Shapes
+from graphprune.pretrained.families import parts_of
 
 __all__ = ["with_open_fields"]
 
@@ -19,23 +18,16 @@ ODD = 7  # no class has this width by itself
 def with_open_fields(blueprint: Blueprint, graph: DependencyGraph) -> Blueprint:
     """The blueprint with each open field at the number that changes nothing, where another one would."""
     shapes = blueprint.shapes()
-    sizes = sorted({term.size for dims in graph.analysis.terms.values() for term in dims if term.size > 1})
-    inner = {part.size for dims in graph.tensor_terms.values() for term in dims for part in _parts(term)}
+    sizes = {part.size for dims in graph.analysis.terms.values() for term in dims for part in parts_of(term)}
     for place in _open(blueprint):
         if not _governs(blueprint, place, shapes):
             continue
-        for size in sorted({*sizes, *inner}):
+        for size in sorted(size for size in sizes if size > 1):
             said = blueprint.with_numbers({place: size})
             if _shapes(said) == shapes:
                 blueprint = said
                 break
     return blueprint
-
-
-def _parts(term: object) -> Iterator[object]:
-    yield term
-    for part in getattr(term, "parts", ()):
-        yield from _parts(part)
 
 
 def _open(blueprint: Blueprint) -> list[Place]:

@@ -54,7 +54,11 @@ def _shallower(twin: Blueprint, place: Place, layers: int) -> Iterator[Blueprint
         return
     for fewer in range(layers, depth):
         changed = twin.with_numbers({place: fewer})
-        lists = {key: value[:fewer] for key, value in holder.items() if isinstance(value, list) and len(value) == depth}
+        lists = {
+            key: value[:fewer]
+            for key, value in holder.items()
+            if isinstance(value, list) and len(value) == depth
+        }
         _holder(changed.values, place).update(lists)
         yield changed
 
@@ -68,7 +72,9 @@ def _narrower(twin: Blueprint, value: int) -> Blueprint:
     best, shapes, less = twin, twin.shapes(), value
     while less % 2 == 0 and less // 2 >= (NARROW if value >= WIDE else FEW):
         less //= 2
-        if less in others or any(_relation(less, other) != _relation(value, other) for other in few - {value}):
+        if less in others or any(
+            _relation(less, other) != _relation(value, other) for other in few - {value}
+        ):
             continue
         tried = twin.with_numbers(dict.fromkeys(places, less))
         narrow = _shapes(tried)

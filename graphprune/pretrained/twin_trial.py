@@ -21,7 +21,9 @@ from graphprune.verifying.grafted import outputs_differ
 from graphprune.verifying.nodes import coarsest_dtype
 from graphprune.verifying.samples import checked_sizes, random_inputs
 
-__all__ = ["TwinTrial", "filled"]
+__all__ = ["DIFFER", "TwinTrial", "filled"]
+
+DIFFER = "outputs differ"
 
 
 class TwinTrial:
@@ -43,9 +45,9 @@ class TwinTrial:
         except Refused as error:
             return str(error)
         inputs = random_inputs(program, self.seed, checked_sizes(program)[0])
-        error, problem = outputs_differ(program, raise_program(slim), module, inputs)
+        distance, problem = outputs_differ(program, raise_program(slim), module, inputs)
         limit = TOLERANCE[coarsest_dtype(program)]
-        return problem or ("" if error <= limit else f"outputs differ by {error:.1e}")
+        return problem or ("" if distance <= limit else f"{DIFFER} by {distance:.1e}")
 
 
 def filled(blueprint: Blueprint, slim: Program) -> nn.Module:

@@ -1,0 +1,148 @@
+"""A folder as Hugging Face's libraries write it: a configuration, a class, weights, and files that go along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from graphprune.ground.documents import read_json
+from graphprune.ground.errors import InputError, first_line
+from graphprune.ground.unlogged import unlogged
+from graphprune.pretrained.blueprint import Blueprint
+from graphprune.weights import Shards
+
+__all__ = ["CONFIG", "Folder", "open_folder"]
+
+CONFIG = "config.json"
+# what a run makes anew; weights in other formats would be those of the original
+_OWN = (CONFIG, "README.md", "plan.json", "report.json", "report.html", "shrink.toml")
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".index.json")
+
+
+class Written(TypedDict, total=False):
+    """What is read of a config.json here; transformers checks the rest."""
+
+    model_type: str
+    architectures: list[str] | None
+    auto_map: dict[str, Any]
+    quantization_config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An opened folder.
+
+    Args:
+        path: where it is.
+        written: its config.json.
+        blueprint: the class, and the whole configuration with all defaults.
+    """
+
+    path: Path
+    written: Mapping[str, Any]
+    blueprint: Blueprint
+
+    @cached_property
+    def weights(self) -> Shards:
+        """Its tensors by the names in its files.
+
+        Raises:
+            WeightsError: they are missing, damaged or pickles.
+        """
+        return Shards(self.path)
+
+    @property
+    def companions(self) -> list[Path]:
+        """Files that a slim model needs as they are: tokenizer, processor, generation configuration, code, licence."""
+        return sorted(
+            path
+            for path in self.path.iterdir()
+            if path.is_file() and path.name not in _OWN and not path.name.endswith(_WEIGHTS)
+        )
+
+
+def open_folder(path: str | Path, trust_remote_code: bool = False) -> Folder:
+    """Reads configuration and class; no weights, and no code of the folder's own.
+
+    Args:
+        trust_remote_code: run the folder's own code, where its class is in a file of the folder.
+
+    Raises:
+        InputError: it is no such folder; its class is unknown to this version of transformers, or is code.
+    """
+    folder = Path(path)
+    if not (folder / CONFIG).is_file():
+        what = f"{folder} has no {CONFIG}" if folder.is_dir() else f"there is no folder {folder}"
+        raise InputError(what, "give a folder that save_pretrained of transformers wrote")
+    written = _document(folder / CONFIG)
+    if written.get("quantization_config"):
+        raise InputError(
+            f"the weights in {folder} are quantised", "shrink the model before it is quantised, then quantise it"
+        )
+    if "auto_map" in written and not trust_remote_code:
+        raise InputError(
+            f"{folder} brings code of its own ({str(written['auto_map'])!r:.80}), which is not run",
+            "read the code, then give --trust-remote-code (trust_remote_code=True)",
+        )
+    return Folder(folder, written, _blueprint(folder, written, trust_remote_code))
+
+
+def _document(path: Path) -> Mapping[str, Any]:
+    try:
+        found = read_json(path, Written)
+    except InputError as error:
+        raise InputError(f"{path} cannot be read: {error.message}", "download the file again") from error
+    return found
+
+
+def _blueprint(folder: Path, written: Mapping[str, Any], trusted: bool) -> Blueprint:
+    transformers = _transformers()
+    kind, classes = str(written.get("model_type", "")), written.get("architectures") or []
+    try:
+        with unlogged():
+            config = transformers.AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trusted
+            )
+    except Exception as error:  # whatever a configuration raises that does not know what is written
+        known = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
+        if kind in known:
+            raise InputError(f"{folder / CONFIG}: {first_line(error)}", "mend the file") from error
+        raise InputError(
+            f"transformers {transformers.__version__} knows no model_type {kind!r:.80}",
+            "install a version that does",
+        ) from error
+    return Blueprint(_class(folder, config, classes, trusted), type(config), config.to_dict())
+
+
+def _class(folder: Path, config: Any, classes: list[str], trusted: bool) -> Any:
+    """The class that the folder names, or the bare model where it names none."""
+    transformers = _transformers()
+    name = str(classes[0]) if classes else ""
+    if trusted and name and not hasattr(transformers, name):
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+        place = next((ref for ref in config.auto_map.values() if str(ref).endswith(f".{name}")), None)
+        if place is not None:
+            return get_class_from_dynamic_module(place, folder, local_files_only=True)
+    if name:
+        found = getattr(transformers, name, None)
+        if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
+            raise InputError(
+                f"transformers {transformers.__version__} has no class {name!r:.80}, which {folder} names",
+                "install a version that has it",
+            )
+        return found
+    return transformers.AutoModel._model_mapping[type(config)]
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError("transformers is not installed", "pip install transformers") from error
+    return transformers
