@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,12 +157,16 @@ def _fitted(leaf: Any, like: Any, name: str, program: Program, what: str) -> Any
 
 @torch.no_grad()
 def forward(
-    program: Program, tensors: Mapping[str, Tensor], calibration: Calibration
+    program: Program, tensors: Mapping[str, Tensor], calibration: Calibration, wanted: Collection[str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Runs every batch without gradients, and gives every tensor on its way under its name."""
+    """Runs every batch without gradients as far as a value is ``wanted``, and gives every tensor on its way by name."""
+    nodes = {name.partition(".")[0] for name in wanted}
+    last = next((node for node in reversed(program.graph.nodes) if node.name in nodes), None)
     for _, leaves in calibration.walk(program):
         for node, value in Execution(program.graph, tensors, leaves):
             yield from named_tensors(node, value).items()
+            if node is last:
+                break
 
 
 def gradients(

@@ -37,8 +37,9 @@ class Moments(NamedTuple):
         """Of one activation."""
         rows = value.detach().movedim(dim, 0).flatten(1) if value.dim() > 1 else value.detach().reshape(-1, 1)
         rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-        sums = (torch.ones_like(rows), rows, rows.abs(), rows.double().square(), rows == 0)
-        return cls(*(each.sum(1, dtype=torch.float64) for each in sums))
+        number = torch.full((len(rows),), rows.shape[1], dtype=torch.float64, device=rows.device)
+        made = (lambda: rows, rows.abs, lambda: rows.double().square(), lambda: rows == 0)  # one at a time
+        return cls(number, *(make().sum(1, dtype=torch.float64) for make in made))
 
 
 def _collect(view: View, calibration: Calibration) -> dict[Place, Moments]:
@@ -47,7 +48,7 @@ def _collect(view: View, calibration: Calibration) -> dict[Place, Moments]:
     for site in view.all_sites:
         wanted.setdefault(site.value, set()).add(site.dim)
     sums: Sums[Place, Moments] = Sums()
-    for name, value in forward(view.graph.program, view.tensors, calibration):
+    for name, value in forward(view.graph.program, view.tensors, calibration, wanted):
         for dim in sorted(wanted.get(name, ())) if value.is_floating_point() else ():
             sums.add((name, dim), Moments.of(value, dim))
     return sums.total()

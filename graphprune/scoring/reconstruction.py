@@ -49,7 +49,7 @@ def _collect_products(view: View, calibration: Calibration) -> dict[Place, _Prod
             if site.weight:
                 wanted.setdefault(site.value, {})[site.value, site.dim, group.name] = group
     sums: Sums[Place, _Products] = Sums()
-    for name, value in forward(view.graph.program, view.tensors, calibration):
+    for name, value in forward(view.graph.program, view.tensors, calibration, wanted):
         for place, group in wanted.get(name, {}).items():
             for units in unit_maps(view.graph.analysis.terms[name][place[1]], group):
                 if len(units) == value.shape[place[1]]:
