@@ -21,7 +21,7 @@ from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, helps
 from graphprune.importing.reading import tidying_of
 
-__all__ = ["Verb", "takes"]
+__all__ = ["Verb", "asked", "takes"]
 
 P = ParamSpec("P")
 Result = TypeVar("Result", covariant=True)
@@ -46,7 +46,7 @@ def takes(
         def verb(model: Model | str | Path, example_inputs: Any = None, **options: Any) -> Result:
             given, inputs = opened(model, example_inputs, tidying_of(options))
             with not_under_modes(given.program.model if isinstance(given, DependencyGraph) else given):
-                return run(given, inputs, _asked(given, as_opened(given, options)))
+                return run(given, inputs, asked(given, as_opened(given, options)))
 
         model, inputs, _ = signature(run).parameters.values()
         options = [
@@ -60,7 +60,16 @@ def takes(
     return decorate
 
 
-def _asked(model: Model, options: dict[str, Any]) -> Request:
+def asked(model: Model, options: dict[str, Any]) -> Request:
+    """The request of these options.
+
+    Args:
+        model: in which modules and parameters are looked up that options name.
+        options: by name.
+
+    Raises:
+        InputError: there is no such option, or it is out of range.
+    """
     known = [name for name, _, _ in declarations(Request)]
     for name in options:
         if name not in known:

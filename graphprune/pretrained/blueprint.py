@@ -13,7 +13,7 @@ from torch import nn
 
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["Blueprint", "Place", "Refused", "Shape", "Shapes", "numbers", "shown"]
+__all__ = ["Blueprint", "Place", "Refused", "Shape", "Shapes", "numbers", "shown", "tied"]
 
 Place = tuple[str | int, ...]  # names of fields and positions in lists: ("text_config", "hidden_size")
 Shape = tuple[int, ...]
@@ -74,7 +74,7 @@ class Blueprint:
 
         config = self.configuration()
         with _refusing(), unlogged(), torch.device("meta"), no_init_weights():
-            return _tied(self.model(config))
+            return tied(self.model(config))
 
     def built(self) -> nn.Module:
         """The model with data, for evaluation, in single precision; its parameters are not initialised.
@@ -86,7 +86,7 @@ class Blueprint:
 
         config = self.configuration()
         with _refusing(), unlogged(), no_init_weights():
-            return _tied(self.model(config))
+            return tied(self.model(config))
 
     def empty(self, dtype: torch.dtype) -> nn.Module:
         """The model with parameters on the meta device, and buffers with data, which no file holds.
@@ -99,7 +99,7 @@ class Blueprint:
 
         config = self.configuration()
         with _refusing(), unlogged(), init_empty_weights(include_buffers=False), no_init_weights():
-            return _tied(self.model._from_config(config, dtype=dtype))
+            return tied(self.model._from_config(config, dtype=dtype))
 
     def shapes(self) -> Shapes:
         """The shape of every tensor that is saved.
@@ -128,7 +128,7 @@ class Blueprint:
         return tuple(name for name in asked if not name.startswith("_"))
 
 
-def _tied(model: Any) -> nn.Module:
+def tied(model: Any) -> nn.Module:
     """With tensors that are one under several names; initialising would have done it."""
     model.tie_weights()
     return model.eval()

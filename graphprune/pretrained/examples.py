@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from graphprune.ground.errors import InputError, first_line
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["example_inputs", "output_names", "task_outputs"]
+__all__ = ["example_inputs", "input_names", "output_names", "task_outputs"]
 
 BATCH, TOKENS, TARGETS, SAMPLES, FRAMES = 2, 16, 9, 1600, 64
 Maker = Callable[[Any], Tensor]
 
 
-def example_inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:
-    """The fewest arguments, of those that are known by name, with which ``forward`` runs; on the CPU.
+def input_names(model: nn.Module, config: Any) -> tuple[str, ...]:
+    """The fewest arguments, of those that are known by name, with which ``forward`` runs.
 
     Raises:
         InputError: it runs with none of them; the message has what failed.
@@ -35,14 +35,18 @@ def example_inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:
         )
     failed = ""
     for names in _choices(main, known):
-        inputs = {name: _MAKERS[name](config) for name in names}
-        failed = _failure(model, inputs)
+        failed = _failure(model, example_inputs(names, config))
         if not failed:
-            return inputs
+            return names
     raise InputError(
         f"{type(model).__name__} does not run on {', '.join(known)}: {failed}",
         "give example_inputs, a dict of tensors",
     )
+
+
+def example_inputs(names: Iterable[str], config: Any) -> dict[str, Tensor]:
+    """Examples of these arguments, two of each, on the CPU."""
+    return {name: _MAKERS[name](config) for name in names}
 
 
 def _choices(main: str, known: list[str]) -> Iterator[tuple[str, ...]]:

@@ -143,6 +143,11 @@ def _class(folder: Path, config: Any, classes: list[str], trusted: bool) -> Any:
 def _transformers() -> Any:
     try:
         import transformers
+
+        _ = transformers.PreTrainedModel, transformers.AutoModel  # imported when they are asked for
     except ImportError as error:
-        raise InputError("transformers is not installed", "pip install transformers") from error
+        raise InputError(
+            f"transformers cannot be imported: {first_line(error)}",
+            "pip install transformers; beside a CPU torch, models_zoo.torchvision_ops.ensure() mends torchvision",
+        ) from error
     return transformers

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.lazy import Lazy
-from graphprune.ground.errors import InputError, WeightsError, first_line
+from graphprune.ground.errors import WeightsError, first_line
 from graphprune.ground.unlogged import unlogged
-from graphprune.pretrained.blueprint import Blueprint
-from graphprune.pretrained.examples import example_inputs, output_names, task_outputs
 from graphprune.pretrained.folder import Folder
 
-__all__ = ["Weights", "find_weights", "traced"]
-
-Trace = Callable[[nn.Module, Mapping[str, Tensor], tuple[str, ...]], DependencyGraph]
+__all__ = ["Weights", "find_weights"]
 
 
 @dataclass(frozen=True)
@@ -123,20 +117,3 @@ def _loaded(folder: Folder, dtype: torch.dtype) -> Weights:
             )
     tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     return Weights(tensors, None, tensors, dtype, tuple(sorted(found.get("unexpected_keys", ()))))
-
-
-def traced(blueprint: Blueprint, model: nn.Module, trace: Trace, given: Any = None) -> DependencyGraph:
-    """The graph of a model for what its class is used for.
-
-    Args:
-        model: as the blueprint builds it.
-        given: example inputs, a dict; found by the names of arguments where there are none.
-
-    Raises:
-        InputError: it does not run on them.
-        CaptureError: it cannot be captured.
-    """
-    if given is not None and not isinstance(given, Mapping):
-        raise InputError(f"example_inputs is a {type(given).__name__}", "give a dict of tensors, by arguments")
-    inputs = given or example_inputs(blueprint.hollow(), blueprint.configuration())
-    return trace(model, inputs, task_outputs(output_names(blueprint.hollow(), inputs)))

@@ -32,11 +32,11 @@ class Moves:
 
     Args:
         moves: that the class can express, all of them at once too.
-        held: kind of groups → why no field expresses their width.
+        held: families → why no field expresses their width.
     """
 
     moves: tuple[Move, ...]
-    held: Mapping[str, str] = field(default_factory=dict)
+    held: Mapping[Family, str] = field(default_factory=dict)
 
 
 def find_moves(blueprint: Blueprint, graph: DependencyGraph, seed: int = 0) -> Moves:
@@ -99,7 +99,7 @@ class _Search:
             else:
                 kept = tried
         moved = {family for move in kept for family in move.families}
-        return Moves(tuple(kept), {f.kind: why for f, why in self.held.items() if f not in moved})
+        return Moves(tuple(kept), {f: why for f, why in self.held.items() if f not in moved})
 
     def _choices(self, family: Family) -> Iterator[tuple[Place, ...]]:
         """Sets of fields that may stand for the width, the smallest first."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
 from graphprune.cutting.trial import drawn_plan, lively_program
-from graphprune.pretrained.blueprint import Blueprint, Refused, numbers
+from graphprune.pretrained.blueprint import Blueprint, Refused, numbers, tied
 from graphprune.pretrained.move import Move, fields_at
 from graphprune.rewriting import rewrite
 from graphprune.verifying.differences import TOLERANCE
@@ -21,7 +19,7 @@ from graphprune.verifying.grafted import outputs_differ
 from graphprune.verifying.nodes import coarsest_dtype
 from graphprune.verifying.samples import checked_sizes, random_inputs
 
-__all__ = ["DIFFER", "TwinTrial", "filled"]
+__all__ = ["DIFFER", "TwinTrial", "filled", "slim_tensors"]
 
 DIFFER = "outputs differ"
 
@@ -41,7 +39,7 @@ class TwinTrial:
         slim = rewrite(self.graph, drawn_plan(self.graph, sizes, self.seed))
         fields = fields_at(numbers(self.blueprint.values), moves, sizes)
         try:
-            module = filled(self.blueprint.with_numbers(fields), slim)
+            module = filled(self.blueprint.with_numbers(fields), slim_tensors(slim))
         except Refused as error:
             return str(error)
         inputs = random_inputs(program, self.seed, checked_sizes(program)[0])
@@ -50,19 +48,22 @@ class TwinTrial:
         return problem or ("" if distance <= limit else f"{DIFFER} by {distance:.1e}")
 
 
-def filled(blueprint: Blueprint, slim: Program) -> nn.Module:
-    """The class with the tensors of a slim program, which are copied.
+def slim_tensors(slim: Program) -> dict[str, Tensor]:
+    """The tensors of a slim program by all their names."""
+    return {name: item.tensor for item in slim.stored.values() for name in item.names}
+
+
+def filled(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The class with these tensors, which it shares; buffers that no file holds are its own.
 
     Raises:
         Refused: it cannot be built, or has tensors of other shapes.
     """
     module = blueprint.built()
-    tensors: dict[str, Tensor] = {name: item.tensor for item in slim.stored.values() for name in item.names}
-    with torch.no_grad():
-        for name, tensor in registered_tensors(module).items():
-            given = tensors.get(name)
-            if given is None or given.shape != tensor.shape:
-                raise Refused(f"{name} is {tuple(tensor.shape)}, and no such tensor is in the slim model")
-            if name in module.state_dict():
-                tensor.copy_(given)
-    return module
+    given = {}
+    for name, tensor in module.state_dict().items():
+        if name not in tensors or tensors[name].shape != tensor.shape:
+            raise Refused(f"{name} is {tuple(tensor.shape)}, and no such tensor is in the slim model")
+        given[name] = tensors[name]
+    module.load_state_dict(given, assign=True)
+    return tied(module)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -36,6 +36,7 @@ from graphprune.verifying import Check, Verdict
 
 __all__ = ["Result"]
 
+Writer = Callable[[Path], None]
 LAYERS_NOTE = (
     "By onnxruntime's profile, the median of some runs. What it fused into a layer's kernel counts with that layer; "
     "'other' is all that belongs to no layer, such as additions, reshapes and the products inside attention."
@@ -118,6 +119,8 @@ class Result:
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         export_dtype: str | None = None,
         force: bool = False,
+        files: Mapping[str, Writer] | None = None,
+        proof: Callable[[Path], Sequence[Check]] | None = None,
     ) -> dict[str, Any]:
         """Writes model.onnx, model.safetensors, model.py, plan.json, report.json, report.html and shrink.toml.
 
@@ -133,6 +136,9 @@ class Result:
         ``onnx=False`` the file and its checks are left out without a word. ``export_dtype``, "float32" or "float16",
         is the type of the file's numbers; by default what the shrink was asked for, else the model's own.
 
+        ``files`` are written in the place of the model's own, by name; ``proof`` then looks at the directory, and its
+        checks join the verdict.
+
         An earlier result in the directory is replaced in one step. One that was trained, or that holds files of yours,
         is lost with that: this asks for ``force=True``.
 
@@ -147,7 +153,7 @@ class Result:
             )
         exporting.ensure_writable(Path(directory), force=force)
         chosen = replace(self, export_dtype=export_dtype or self.export_dtype)
-        saving = _Saving(chosen, latency, Clock(progress), {**_report(chosen), **(extra or {})})
+        saving = _Saving(chosen, latency, Clock(progress), {**_report(chosen), **(extra or {})}, files, proof)
         exporting.write_directory(Path(directory), saving.files(onnx, settings or {}), force)
         return saving.report
 
@@ -175,16 +181,18 @@ class _Saving:
     latency: bool
     clock: Clock
     report: dict[str, Any]
+    given: Mapping[str, Writer] | None = None
+    proof: Callable[[Path], Sequence[Check]] | None = None
 
-    def files(
-        self, onnx: bool, settings: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, Callable[[Path], None]]:
+    def files(self, onnx: bool, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Writer]:
         """Name → what writes it, in the order in which they are to be written."""
         result = self.result
-        layers: dict[str, Callable[[Path], None]] = {
+        layers: dict[str, Writer] = {
             "model.safetensors": partial(exporting.save_model, result.model),
             "model.py": lambda path: _write_text(path, _source(result)),
         }
+        if self.given is not None:
+            onnx, layers = False, dict(self.given)
         if from_file(result.graph):
             layers = {name: partial(written_if_held, self.report, write) for name, write in layers.items()}
         said = {"shrink": spelled(as_options(result.plan.request)), **settings}
@@ -223,17 +231,18 @@ class _Saving:
         else:
             written, checks = write_checked(result.slim, result.model, path, self.clock, dtype)
         checks = (*checks, *_bytes_met(self.result, written.bytes))
-        self.report["verdict"] = self.result.verdict.with_checks(*checks).to_dict()
-        if failed := "; ".join(str(check) for check in checks if not check.passed):
-            raise VerificationError(
-                f"the ONNX file is not what was asked for: {failed}", "nothing was written"
-            )
+        self._judge(checks, "the ONNX file is not what was asked for")
         self.report["after"]["onnx_bytes"] = written.bytes
         self.report["opset"] = written.opset
         if written.fixed:  # sizes that vary in PyTorch
             self.report["onnx_fixed"] = dict(written.fixed)
         if result.export_dtype:
             self.report["export_dtype"] = result.export_dtype
+
+    def _judge(self, checks: Sequence[Check], what: str) -> None:
+        self.report["verdict"] = self.result.verdict.with_checks(*checks).to_dict()
+        if failed := "; ".join(str(check) for check in checks if not check.passed):
+            raise VerificationError(f"{what}: {failed}", "nothing was written")
 
     def measure(self, slim: Path) -> None:
         """Times the slim file and the original's in alternation."""
@@ -258,6 +267,8 @@ class _Saving:
         }
 
     def write_report(self, path: Path) -> None:
+        if self.proof is not None:
+            self._judge(self.proof(path.parent), "the files are not what was planned")
         self.report["seconds"] = {**self.result.seconds, **self.clock.seconds}
         _write_text(path, exporting.rows_to_json(self.report))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -18,7 +18,7 @@ from graphprune.capture.outputs import positions
 from graphprune.capture.program import Program
 from graphprune.verifying.differences import TOLERANCE, largest_error
 from graphprune.verifying.nodes import call_arguments, coarsest_dtype
-from graphprune.verifying.samples import checked_sizes, distinct, random_inputs, shown
+from graphprune.verifying.samples import Sizes, checked_sizes, distinct, random_inputs, shown
 from graphprune.verifying.tensors import Lively, in_dtype
 from graphprune.verifying.verdict import Check
 
@@ -29,7 +29,9 @@ ISLANDS = 10  # or within so many times what that rounding does to the model bef
 Graft = Callable[[fx.GraphModule], nn.Module]
 
 
-def grafted_checks(program: Program, layers: fx.GraphModule, graft: Graft, seed: int) -> Iterator[Check]:
+def grafted_checks(
+    program: Program, layers: fx.GraphModule, graft: Graft, seed: int, more: Sequence[Sizes] = ()
+) -> Iterator[Check]:
     """The user's ``forward`` with slim layers equals the slim model, on random parameters and inputs, in float64.
 
     Where it names dtypes, so that it does not run in float64, it is compared in its own.
@@ -37,10 +39,11 @@ def grafted_checks(program: Program, layers: fx.GraphModule, graft: Graft, seed:
     Args:
         program: the captured model.
         layers: the slim model.
-        graft: a slim model → the user's own module with its tensors.
+        graft: a slim model → the user's own module with its tensors, which it shares.
+        more: sizes of the inputs at which they are compared, beside two of each.
     """
     wide = deepcopy(layers).double()
-    for sizes in distinct(checked_sizes(program)):
+    for sizes in distinct((*checked_sizes(program), *more)):
         name = f"the user's own forward with slim layers equals the slim model{shown(sizes)}"
         inputs = random_inputs(program, seed, sizes)
         given = [in_dtype(leaf, torch.float64) for leaf in inputs]
