@@ -70,6 +70,7 @@ def read_late(graph: fx.Graph) -> fx.Graph:
     """A copy in which each stored tensor is read right before it is first used, so that a run holds few at once."""
     made = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
+    places = {node: place for place, node in enumerate(graph.nodes)}  # a graph that reads late stays as it is
 
     def copied(node: fx.Node) -> fx.Node:
         if node not in copies:
@@ -78,7 +79,7 @@ def read_late(graph: fx.Graph) -> fx.Graph:
 
     for node in graph.nodes:
         if node.op != "get_attr":
-            for source in node.all_input_nodes:
+            for source in sorted(node.all_input_nodes, key=places.__getitem__):
                 copied(source)
             copied(node)
     return made

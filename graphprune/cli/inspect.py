@@ -18,6 +18,7 @@ from graphprune.cli.declared import command_line
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.onnx_file import parse_given
 from graphprune.cli.output import console, print_result, silence, stdout_is_kept
+from graphprune.cli.pretrained import inspect_folder, is_folder
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ExplainRequest, InspectRequest
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
@@ -42,6 +43,9 @@ def inspect(request: InspectRequest) -> None:
     Raises:
         GraphpruneError: there is no such model, it cannot be captured, or a file cannot be written.
     """
+    if is_folder(request.model):
+        inspect_folder(request)
+        return
     with stages() as progress:
         source, graph = _traced(request, progress, request.keep_output)
         found = inspection(graph)

@@ -60,6 +60,7 @@ class ShrinkRequest:
         "graphprune shrink net.py:make --lossless --weights masked.safetensors -o slim",
         "graphprune shrink net.py:make --macs 0.5 --calibration images.npy --repair -o slim",
         "graphprune shrink detector.onnx --macs 0.5 --input image=1,3,320,320 -o slim",
+        "graphprune shrink hf:SmolLM2-135M --params 0.85 -o slim",
         "graphprune shrink zoo:mtcnn_rnet --plan slim/plan.json -o again",
         "graphprune shrink zoo:digits_resnet --macs 0.1 --rounds 3 --tune zoo:digits -o slim",
         "graphprune shrink --config slim/shrink.toml -o again",
@@ -95,6 +96,9 @@ class ShrinkRequest:
     input_shape: Sequence[str] = SHAPES()
     input: Sequence[str] = INPUT()
     feed: Path | None = FEED()
+    trust_remote_code: bool = option(
+        False, "Of a folder of transformers: run the code that it brings, where its class is in no package."
+    )
     dry_run: bool = option(False, "Show the plan and what is in reach; cut and write nothing.")
     no_latency: bool = NO_LATENCY()
     force: bool = FORCE()

@@ -20,6 +20,7 @@ from graphprune.cli.models import Source, resolve
 from graphprune.cli.onnx_file import by_arguments, parse_given
 from graphprune.cli.original import recorded
 from graphprune.cli.output import print_result, silence, stdout_is_kept
+from graphprune.cli.pretrained import is_folder, shrink_folder
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
@@ -51,6 +52,9 @@ def shrink(request: ShrinkRequest) -> None:
     Raises:
         GraphpruneError: see `graphprune.shrink` and `Result.save`; nothing has been written then.
     """
+    if is_folder(request.model):
+        shrink_folder(request, typed_options(request))
+        return
     first = is_first()
     with stages(request.quiet or not first) as progress:
         options = _checked(request)
@@ -82,7 +86,11 @@ def shrink(request: ShrinkRequest) -> None:
 def _checked(request: ShrinkRequest) -> dict[str, Any]:
     """The options of `graphprune.shrink`, but for data and loss; all that can be refused before long work is."""
     check_training(request)
-    options, path = _options(request), request.asked.get("plan")
+    if request.trust_remote_code:
+        raise InputError(
+            "--trust-remote-code is for folders of transformers", "write hf:FOLDER, or leave it out"
+        )
+    options, path = typed_options(request), request.asked.get("plan")
     ensure_readable(options["calibration"], request.mean, request.std)
     if path is not None:
         _check_replay(request, options)
@@ -116,7 +124,7 @@ def _plan_text(path: Path) -> str:
         raise InputError(f"the plan {path} cannot be read: {error.message}", remedy) from error
 
 
-def _options(request: ShrinkRequest) -> dict[str, Any]:
+def typed_options(request: ShrinkRequest) -> dict[str, Any]:
     """What was typed, as Python takes it; plan, data and loss are the names of files still."""
     options: dict[str, Any] = {}
     for name, default, option in declarations(Options):

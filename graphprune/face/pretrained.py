@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from graphprune import exporting
 from graphprune.asking.request import Request
 from graphprune.cutting.cut import Cut
+from graphprune.cutting.fitting import kind_of
 from graphprune.face.verb import asked
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.errors import InputError, VerificationError
 from graphprune.planning import Plan
-from graphprune.pretrained.blueprint import shown
+from graphprune.pretrained.blueprint import numbers, shown
 from graphprune.pretrained.card import card
 from graphprune.pretrained.folder import open_folder
 from graphprune.pretrained.opened import Model, look_at
@@ -28,7 +29,7 @@ from graphprune.rewriting import rewrite
 from graphprune.searching.met import budgets_met
 from graphprune.verifying import Check, Verdict, verify_streamed
 
-__all__ = ["Pretrained", "shrink_pretrained"]
+__all__ = ["Pretrained", "inspect_pretrained", "plan_pretrained", "shrink_pretrained"]
 
 # options of `shrink` that a folder has no place for, and why
 _NOT_HERE = {
@@ -100,16 +101,70 @@ def shrink_pretrained(
             smallest share.
         VerificationError: the slim model is not what was asked for; nothing was written.
     """
-    for name, why in _NOT_HERE.items():
-        if name in options:
-            raise InputError(f"{name} is given for a folder, and {why}", "leave it out")
-    request = asked(nn.Module(), options)  # whose layers have names alone
+    request, clock = _asked(options)
     exporting.ensure_writable(Path(out), force=force)
-    clock = Clock(request.progress)
     model = look_at(open_folder(folder, trust_remote_code), clock, example_inputs, request.seed)
     slim = slimming(model, request, clock)
     made = _proved(model, slim, request, clock)
     return _written(model, slim, made, Path(out), force, clock)
+
+
+def plan_pretrained(
+    folder: str | Path,
+    example_inputs: Mapping[str, Tensor] | None = None,
+    trust_remote_code: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """What `shrink_pretrained` would do: cost before and after, and the fields that would change. Nothing is written.
+
+    Raises:
+        GraphpruneError: as there.
+    """
+    request, clock = _asked(options)
+    model = look_at(open_folder(folder, trust_remote_code), clock, example_inputs, request.seed)
+    slim = slimming(model, request, clock)
+    changed = {shown(place): pair for place, pair in changed_fields(model, slim.blueprint).items()}
+    before, after = slim.prepared.cost({}), slim.prepared.cost(slim.sizes)
+    return {
+        "before": before,
+        "after": after,
+        "smallest": slim.prepared.smallest,
+        "pretrained": {"fields": changed, "held": dict(model.held)},
+    }
+
+
+def inspect_pretrained(
+    folder: str | Path, trust_remote_code: bool = False, progress: Progress = lambda stage: None
+) -> dict[str, Any]:
+    """Which widths the configuration of a folder can say, by which fields, and why it cannot say the others.
+
+    Raises:
+        GraphpruneError: as `shrink_pretrained`.
+    """
+    model = look_at(open_folder(folder, trust_remote_code), Clock(progress))
+    known = numbers(model.shaping.blueprint.values)
+    return {
+        "class": model.folder.blueprint.model.__name__,
+        "params": model.graph.cost().params,
+        "moves": [
+            {
+                "fields": [shown(place) for place in move.fields],
+                "numbers": [known[place] for place in move.fields],
+                "step": move.step,
+                "kinds": [f"{family.kind} ({family.size} units)" for family in move.families],
+            }
+            for move in model.moves
+        ],
+        "held": {kind_of(name): why for name, why in model.held.items()},
+    }
+
+
+def _asked(options: Mapping[str, Any]) -> tuple[Request, Clock]:
+    for name, why in _NOT_HERE.items():
+        if name in options:
+            raise InputError(f"{name} is given for a folder, and {why}", "leave it out")
+    request = asked(nn.Module(), dict(options))  # whose layers have names alone
+    return request, Clock(request.progress)
 
 
 def _proved(model: Model, slim: Slimming, request: Request, clock: Clock) -> Cut:
@@ -131,9 +186,7 @@ def _checked(made: Cut, *checks: Check) -> Cut:
     return Cut(made.graph, made.plan, made.slim, made.verdict.with_checks(*checks))
 
 
-def _written(
-    model: Model, slim: Slimming, made: Cut, out: Path, force: bool, clock: Clock
-) -> Pretrained:
+def _written(model: Model, slim: Slimming, made: Cut, out: Path, force: bool, clock: Clock) -> Pretrained:
     """Writes the folder, and compares what stands in it with what was planned."""
     changed = {shown(place): pair for place, pair in changed_fields(model, slim.blueprint).items()}
     result = Result.of(made, clock.seconds, scores=slim.prepared.scores)
@@ -158,4 +211,9 @@ def _written(
 
 def _source(model: Model) -> dict[str, Any]:
     folder = model.folder
-    return {"model": f"hf:{folder.path}", "class": folder.blueprint.model.__name__, "weights": "folder", "notes": []}
+    return {
+        "model": f"hf:{folder.path}",
+        "class": folder.blueprint.model.__name__,
+        "weights": "folder",
+        "notes": [],
+    }

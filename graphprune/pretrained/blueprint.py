@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,10 @@ Shapes = Mapping[str, Shape]
 
 # what no width is read from, although it holds whole numbers
 _NO_SIZES = ("id2label", "label2id", "architectures", "rope_parameters", "rope_scaling")
+
+
+# what a class says of such tensors
+_COMPUTED = ("_keys_to_ignore_on_load_missing", "_keys_to_ignore_on_save")
 
 
 class Refused(ValueError):
@@ -99,7 +104,8 @@ class Blueprint:
 
         config = self.configuration()
         with _refusing(), unlogged(), init_empty_weights(include_buffers=False), no_init_weights():
-            return tied(self.model._from_config(config, dtype=dtype))
+            model = self.model._from_config(config, dtype=dtype)
+        return tied(model)  # within, every tie would become a parameter of its own
 
     def shapes(self) -> Shapes:
         """The shape of every tensor that is saved.
@@ -108,6 +114,11 @@ class Blueprint:
             Refused: it cannot be built.
         """
         return {name: tuple(tensor.shape) for name, tensor in self.hollow().state_dict().items()}
+
+    def computes(self, name: str) -> bool:
+        """Whether the class makes a tensor itself, such as sinusoidal positions, so that files need not have it."""
+        patterns = [p for said in _COMPUTED for p in getattr(self.model, said, None) or ()]
+        return any(re.search(pattern, name) for pattern in patterns)
 
     def missing(self) -> tuple[str, ...]:
         """Fields that are asked for while the model is built, and that the configuration does not have.

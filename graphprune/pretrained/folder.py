@@ -21,7 +21,18 @@ __all__ = ["CONFIG", "Folder", "open_folder"]
 CONFIG = "config.json"
 # what a run makes anew; weights in other formats would be those of the original
 _OWN = (CONFIG, "README.md", "plan.json", "report.json", "report.html", "shrink.toml")
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".index.json")
+_WEIGHTS = (
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".gguf",
+    ".index.json",
+)
 
 
 class Written(TypedDict, total=False):
@@ -82,7 +93,8 @@ def open_folder(path: str | Path, trust_remote_code: bool = False) -> Folder:
     written = _document(folder / CONFIG)
     if written.get("quantization_config"):
         raise InputError(
-            f"the weights in {folder} are quantised", "shrink the model before it is quantised, then quantise it"
+            f"the weights in {folder} are quantised",
+            "shrink the model before it is quantised, then quantise it",
         )
     if "auto_map" in written and not trust_remote_code:
         raise InputError(

@@ -84,10 +84,11 @@ def _file_names(
     lacking = [name for name in shapes if id(state[name]) not in held]
     if not lacking:
         return found
-    if set(forms) <= set(found.values()):
-        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    ours = [name for name in lacking if not folder.blueprint.computes(name)]
+    if ours and set(forms) <= set(found.values()):
+        more = f" and {len(ours) - 1} more" if len(ours) > 1 else ""
         raise WeightsError(
-            f"{folder.path} lacks {lacking[0]}{more}, which {folder.blueprint.model.__name__} needs",
+            f"{folder.path} lacks {ours[0]}{more}, which {folder.blueprint.model.__name__} needs",
             "download the folder again, or name the class of its weights in config.json",
         )
     return None

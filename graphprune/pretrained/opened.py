@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from graphprune.capture import capture
 from graphprune.ground.clock import Clock
 from graphprune.ground.dynamic import AUTO
 from graphprune.ground.errors import CaptureError, InputError
-from graphprune.pretrained.blueprint import Blueprint
+from graphprune.pretrained.blueprint import Blueprint, tied
 from graphprune.pretrained.examples import example_inputs, input_names, output_names, task_outputs
 from graphprune.pretrained.families import Family, families_of
 from graphprune.pretrained.folder import Folder
@@ -98,16 +98,25 @@ def _lively(model: nn.Module, seed: int) -> nn.Module:
 def _whole(
     folder: Folder, weights: Weights, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]
 ) -> DependencyGraph:
-    """The graph from shapes alone; of a model whose values decide, from the model with its weights."""
+    """The graph from shapes alone; of a model whose values decide, from the model with its weights, which then go."""
+    empty = folder.blueprint.empty(weights.dtype)
     try:
-        empty = folder.blueprint.empty(weights.dtype)
-        return _traced(empty, inputs, outputs).with_weights(weights.tensors)
+        graph = _traced(empty, inputs, outputs)
     except (CaptureError, InputError):
-        loaded = folder.blueprint.model.from_pretrained(
-            folder.path, dtype=weights.dtype, local_files_only=True
-        )
-        loaded.config.use_cache = False
-        return _traced(loaded.eval(), inputs, outputs)
+        filled = folder.blueprint.empty(weights.dtype)
+        filled.load_state_dict(dict(weights.tensors), assign=True)
+        graph = _without_values(_traced(tied(filled), inputs, outputs), weights, empty)
+    return graph.with_weights(weights.tensors)
+
+
+def _without_values(graph: DependencyGraph, weights: Weights, model: nn.Module) -> DependencyGraph:
+    stored = {
+        name: item.with_tensor(item.tensor.to("meta"))
+        if any(n in weights.tensors for n in item.names)
+        else item
+        for name, item in graph.program.stored.items()
+    }
+    return replace(graph, program=replace(graph.program, stored=stored, model=model))
 
 
 def _traced(model: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]) -> DependencyGraph:

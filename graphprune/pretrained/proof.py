@@ -46,12 +46,17 @@ def twin_checks(model: Model, sizes: Mapping[str, int], clock: Clock, seed: int)
     with clock("compare the class"):
         checks = list(grafted_checks(made.slim, made.module, of_class, seed, _lengths(twin)))
         checks += _generated(twin, of_class(made.module))
-    named = [Check(f"small twin: {c.name}", c.passed, c.figure, c.limit, c.detail, c.ran) for c in made.verdict.checks]
+    named = [
+        Check(f"small twin: {c.name}", c.passed, c.figure, c.limit, c.detail, c.ran)
+        for c in made.verdict.checks
+    ]
     return (*named, *(_renamed(check) for check in checks))
 
 
 def _renamed(check: Check) -> Check:
-    name = check.name.replace("the user's own forward with slim layers", "small twin: the class with the new configuration")
+    name = check.name.replace(
+        "the user's own forward with slim layers", "small twin: the class with the new configuration"
+    )
     return Check(name, check.passed, check.figure, check.limit, check.detail, check.ran)
 
 

@@ -135,7 +135,10 @@ def _accepted(model: Model, limits: Limits, sizes: Mapping[str, int], problem: s
     else:
         raise PlanError(f"the class takes no such widths: {problem}", "protect some of the layers")
     settled = {**sizes, **move.sizes(kept)}
-    for other in (move, *(m for m in model.moves if m.size <= WIDEST)):  # heads, against which widths are checked
+    for other in (
+        move,
+        *(m for m in model.moves if m.size <= WIDEST),
+    ):  # heads, against which widths are checked
         for name in other.names:
             fixed[name] = replace(limits[name], least=settled[name], fixed=settled[name])
     return fixed

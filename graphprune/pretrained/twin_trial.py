@@ -37,6 +37,8 @@ class TwinTrial:
         """What is wrong where groups have these ``sizes`` and the configuration says so; empty if nothing is."""
         program = self.graph.program
         slim = rewrite(self.graph, drawn_plan(self.graph, sizes, self.seed))
+        if made := self._computed(slim):
+            return f"{DIFFER}: {made} is in no file, and the class computes it for each width"
         fields = fields_at(numbers(self.blueprint.values), moves, sizes)
         try:
             module = filled(self.blueprint.with_numbers(fields), slim_tensors(slim))
@@ -46,6 +48,12 @@ class TwinTrial:
         distance, problem = outputs_differ(program, raise_program(slim), module, inputs)
         limit = TOLERANCE[coarsest_dtype(program)]
         return problem or ("" if distance <= limit else f"{DIFFER} by {distance:.1e}")
+
+    def _computed(self, slim: Program) -> str:
+        """A tensor that would have to be cut, and that the class makes itself; empty if there is none."""
+        before = slim_tensors(self.graph.program)
+        cut = (name for name, tensor in slim_tensors(slim).items() if tensor.shape != before[name].shape)
+        return next((name for name in cut if self.blueprint.computes(name)), "")
 
 
 def slim_tensors(slim: Program) -> dict[str, Tensor]:

@@ -104,9 +104,7 @@ def _write_slices(model: Model, plan: Plan, slim: Blueprint, path: Path) -> None
     files = model.weights.files
     assert files is not None
     tensors, shapes = cut_tensors(model, plan), slim.shapes()
-    forms = {
-        file: Form(model.folder.weights.forms[file].dtype, shapes[name]) for name, file in files.items()
-    }
+    forms = {file: Form(model.folder.weights.forms[file].dtype, shapes[name]) for name, file in files.items()}
     write_shards(path.parent, ((file, tensors[name]) for name, file in files.items()), forms)
 
 

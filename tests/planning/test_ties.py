@@ -97,7 +97,9 @@ def test_a_ranking_spreads_the_scores_of_a_larger_group_over_its_tie() -> None:
     scores = {group.name: torch.arange(group.size).float() for group in graph.groups}
     tied = {A: (graph.by_name[A], graph.by_name[WIDE])}
     keys = rank(graph, tied, scores, graph.params, "global")[A]
-    assert keys.tolist() == [index + 4 * index + 1 for index in range(12)]  # of the larger one 0 + 1, 2 + 3, …
+    assert keys.tolist() == [
+        index + 4 * index + 1 for index in range(12)
+    ]  # of the larger one 0 + 1, 2 + 3, …
     backward = {WIDE: (graph.by_name[WIDE], graph.by_name[A])}
     keys = rank(graph, backward, scores, graph.params, "global")[WIDE]
     assert keys.tolist() == [index + index // 2 / 2 for index in range(24)]

@@ -1,0 +1,117 @@
+"""``graphprune shrink hf:FOLDER`` and ``graphprune inspect hf:FOLDER``: folders as transformers writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from graphprune.asking.options import Options
+from graphprune.cli.output import print_result, silence
+from graphprune.cli.progress import stages
+from graphprune.cli.request import InspectRequest, ShrinkRequest
+from graphprune.ground.errors import InputError
+from graphprune.ground.options import declarations
+from graphprune.report.tables import shrink_table, verdict_line
+
+__all__ = ["inspect_folder", "is_folder", "shrink_folder"]
+
+PREFIX = "hf:"
+# options of the command that stand for something else than a folder has
+_USELESS = ("mean", "std", "tune", "tuning", "min_metric", "weights", "input_shape", "input", "feed")
+
+
+def is_folder(spec: str) -> bool:
+    """Whether MODEL is a folder of transformers."""
+    return spec.startswith(PREFIX)
+
+
+def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
+    """Writes the slim folder and shows what changed.
+
+    Raises:
+        GraphpruneError: see `graphprune.shrink_pretrained`; nothing has been written then.
+    """
+    for name in _USELESS:
+        if getattr(request, name):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} has no effect on {PREFIX}FOLDER", "leave it out")
+    if request.output is None and not request.dry_run:
+        raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
+    if request.output is not None and request.dry_run:
+        raise InputError("--dry-run writes nothing to --output", "leave one of them out")
+    defaults = {name: default for name, default, _ in declarations(Options)}
+    options = {name: value for name, value in typed.items() if value != defaults[name]}
+    with stages(request.quiet) as progress:
+        _mend_torchvision()
+        from graphprune.face.pretrained import plan_pretrained, shrink_pretrained
+
+        folder, trusted = _folder(request.model), request.trust_remote_code
+        options |= {"trust_remote_code": trusted, "progress": progress}
+        with silence():
+            if request.output is None:
+                report: Mapping[str, Any] = plan_pretrained(folder, **options)
+            else:
+                report = shrink_pretrained(folder, request.output, force=request.force, **options).report
+    if request.output is None:
+        parts = [*_field_table(report), Text("Nothing was cut or written.")]
+        print_result(report, parts, request.json, request.quiet)
+    else:
+        document = {"directory": str(request.output), **report}
+        print_result(document, _parts(report, request.output), request.json, request.quiet)
+
+
+def inspect_folder(request: InspectRequest) -> None:
+    """Shows which widths the configuration of a folder can say, and why it cannot say the others.
+
+    Raises:
+        GraphpruneError: the folder cannot be read, or its class not be captured.
+    """
+    with stages() as progress:
+        _mend_torchvision()
+        from graphprune.face.pretrained import inspect_pretrained
+
+        with silence():
+            found = inspect_pretrained(_folder(request.model), progress=progress)
+    print_result({"model": request.model, **found}, _inspected(request.model, found), request.json)
+
+
+def _folder(spec: str) -> Path:
+    return Path(spec.removeprefix(PREFIX))
+
+
+def _mend_torchvision() -> None:
+    """transformers imports torchvision where it is installed, and that may not be made for this torch."""
+    from models_zoo.torchvision_ops import ensure
+
+    ensure()
+
+
+def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
+    yield shrink_table(report)
+    yield from _field_table(report)
+    yield from (Text(f"Note: {note}") for note in report["notes"])
+    yield verdict_line(report["verdict"])
+    yield Text(f"Written to {directory}")
+
+
+def _field_table(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    table = Table("field of config.json", "before", "after")
+    for field, (before, after) in report["pretrained"]["fields"].items():
+        table.add_row(field, "–" if before is None else str(before), str(after))
+    yield table
+
+
+def _inspected(model: str, found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    yield Text(f"{model}: {found['class']}, {found['params']:,} parameters", style="bold")
+    table = Table("fields of config.json", "now", "multiple", "layers")
+    for move in found["moves"]:
+        now = ", ".join(map(str, move["numbers"]))
+        table.add_row("\n".join(move["fields"]), now, str(move["step"]), "\n".join(move["kinds"]))
+    yield table
+    for kind, why in found["held"].items():
+        yield Text(f"Stays: {kind}, since {why}")
