@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, fx
 
-from graphprune.capture.program import Program
 from graphprune.cutting.cut import cut, equals_masked
 from graphprune.cutting.trial import drawn_plan
 from graphprune.ground.clock import Clock
