@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.func import functional_call
 
 from graphprune.capture import tensor_leaves
 from graphprune.capture.execution import default_dtype
@@ -36,6 +35,7 @@ from graphprune.verifying.captured import LARGEST, Both
 from graphprune.verifying.claim import Claim, restricted
 from graphprune.verifying.differences import TOLERANCE
 from graphprune.verifying.masked import Masked
+from graphprune.verifying.modules import holding
 from graphprune.verifying.nodes import Drawn, coarsest_dtype
 from graphprune.verifying.samples import Sizes, random_inputs, refuses
 from graphprune.verifying.tensors import converted, in_dtype
@@ -79,16 +79,12 @@ class _Run:
         """Of the slim model's layers, every parameter multiplied by up to ``1 + by``."""
         values, wide = self.drawn.values, self.drawn.wide
         tensors, inputs = leaves_of(values.cut, values.chosen or (), by), as_given(self.inputs)
-        first = {name: item.name for item in self.program.stored.values() for name in item.names}
-        every = [*self.module.named_parameters(), *self.module.named_buffers()]
-        held = {name: tensors[first[name]] for name, _ in every if name in first}
-        held |= {name: held[name].clone() for name, _ in self.module.named_buffers() if name in held}
-        with torch.enable_grad(), default_dtype(wide), laid(self.program):
+        stored, leaves = self.program.stored, {**learning(tensors), **numbered(inputs)}
+        held = {name: t if stored[name].kind == "parameter" else t.clone() for name, t in tensors.items()}
+        lent = holding(self.module, self.program, held)
+        with lent, torch.enable_grad(), default_dtype(wide), laid(self.program):
             args, kwargs = self.program.call_of(copied(inputs))
-            outputs = functional_call(self.module, held, args, kwargs, tie_weights=True)
-            return backward(
-                tensor_leaves(outputs), {**learning(tensors), **numbered(inputs)}, self.drawn.seed
-            )
+            return backward(tensor_leaves(self.module(*args, **kwargs)), leaves, self.drawn.seed)
 
 
 def served(program: Program, sizes: Sizes) -> bool:
