@@ -25,7 +25,8 @@ def call_without_zeros(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, A
         return call_operator(node, args, kwargs)
     given = given_arguments(node, args, kwargs)
     groups, weight, bias = given.get("groups", 1), given["weight"], given.get("bias")
-    if groups == 1 or given["input"].dim() < weight.dim():
+    hidden = weight.requires_grad and not weight.is_leaf  # y - y.detach() is zero, its gradient is not
+    if groups == 1 or hidden or given["input"].dim() < weight.dim():
         return call_operator(node, args, kwargs)
     computed = _computed(groups, *(weight,) if bias is None else (weight, bias))
     if not 0 < len(computed) < groups:

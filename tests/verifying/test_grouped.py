@@ -65,6 +65,13 @@ def test_a_group_that_only_its_bias_keeps_is_computed() -> None:
     assert torch.equal(value[:, 1], torch.full((1, 2, 2), 5.0))
 
 
+def test_a_computed_weight_is_left_whole_where_it_is_differentiated_by() -> None:
+    x, given = torch.ones(1, 2, 4, 4), torch.ones(2, 1, 3, 3, requires_grad=True)
+    weight = torch.cat([given[:1], given[1:] - given[1:].detach()])
+    call_without_zeros(_node(2), (x, weight), {"groups": 2}).sum().backward()
+    assert torch.equal(given.grad, torch.full_like(given, 4.0))
+
+
 def test_where_all_is_zero_all_is_computed() -> None:
     x, weight = torch.randn(1, 2, 4, 4), torch.zeros(2, 1, 3, 3)
     assert call_without_zeros(_node(2), (x, weight), {"groups": 2}).shape == (1, 2, 2, 2)
