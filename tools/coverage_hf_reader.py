@@ -30,7 +30,7 @@ def error_of(model: Any, case: Path, outputs: list[str]) -> float:
     given = {name[3:]: tensor for name, tensor in tensors.items() if name.startswith("in.")}
     wanted = [tensors[f"out.{place}"] for place in range(len(tensors) - len(given))]
     with torch.no_grad():
-        returned = model(**given)
+        returned = model(**{name: item.to(dtype) if item.is_floating_point() else item for name, item in given.items()})
     kept = [returned[name] for name in outputs] if outputs else list(returned.to_tuple())
     found = [item for item in kept if isinstance(item, Tensor)]
     if [item.shape for item in found] != [item.shape for item in wanted]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -88,9 +89,10 @@ def defaults(operator: OpOverload) -> dict[str, Any]:
     return {item.name: item.default_value for item in given if item.has_default_value()}
 
 
-def _names(operator: Any) -> list[str]:
+@cache
+def _names(operator: Any) -> tuple[str, ...]:
     """Names of the arguments, in the schema's order."""
-    return [argument.name for argument in operator._schema.arguments]
+    return tuple(argument.name for argument in operator._schema.arguments)
 
 
 def bound(operator: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

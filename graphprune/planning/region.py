@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -78,14 +79,14 @@ class Region:
 
     def mask(self, rank: int) -> Tensor:
         """The kept positions, broadcastable to the tensor."""
-        result = torch.ones([1] * rank, dtype=torch.bool)
-        for dim, kept in self.single.items():
-            result = result & kept.reshape([-1 if other == dim else 1 for other in range(rank)])
-        for (first, second), kept in self.joint.items():
+        places = {(dim,): kept for dim, kept in self.single.items()} | self.joint
+        laid = []
+        for dims, kept in places.items():
             shape = [1] * rank
-            shape[first], shape[second] = kept.shape
-            result = result & kept.reshape(shape)
-        return result
+            for dim, size in zip(dims, kept.shape, strict=True):
+                shape[dim] = size
+            laid.append(kept.reshape(shape))
+        return reduce(torch.logical_and, laid) if laid else torch.ones([1] * rank, dtype=torch.bool)
 
     def zero(self, value: Tensor) -> Tensor:
         """``value`` with everything that is removed set to zero."""

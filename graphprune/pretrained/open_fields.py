@@ -1,7 +1,7 @@
 """Fields that stand for nothing until they are set: what a class then derives from others is said by itself.
 
-``head_dim`` of many classes is read if it is there, and is otherwise the width of the model over the number of heads. If
-it is said, the width can change alone.
+``head_dim`` of many classes is read if it is there, and is otherwise the width of the model over the number of heads.
+If it is said, the width can change alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is proved of a slim folder: everything on a small twin, and on the weights all that can be seen piece by piece."""
+"""What is proved of a slim class before it is written: everything, on a small twin with widths in proportion."""
 
 from __future__ import annotations
 

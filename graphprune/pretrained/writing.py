@@ -1,4 +1,4 @@
-"""The files of a slim folder: weights cut from the original's as they are written, and a configuration of stock fields."""
+"""The files of a slim folder: weights cut from the original's as they are written, and stock fields that say so."""
 
 from __future__ import annotations
 

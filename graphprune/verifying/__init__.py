@@ -1,8 +1,8 @@
 """Proves that a slim program is what its plan asks for. Shares no code with rewriting."""
 
 from graphprune.verifying.calm import calm
+from graphprune.verifying.claim import Claim
 from graphprune.verifying.edited import verify_repaired, verify_unchanged
-from graphprune.verifying.nodes import Claim
 from graphprune.verifying.streamed import verify_streamed
 from graphprune.verifying.tensors import Lively
 from graphprune.verifying.verdict import Check, Verdict

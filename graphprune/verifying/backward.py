@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from math import isfinite
 from typing import Any
 
 import torch
@@ -67,12 +68,14 @@ class _Laid(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if (
-            func in (F.batch_norm, torch.batch_norm, torch.ops.aten.batch_norm.default)
-            and result.requires_grad
-        ):
-            result.register_hook(torch.empty_like(result).copy_)
+        if func in (F.batch_norm, torch.batch_norm, torch.ops.aten.batch_norm.default):
+            _lay(result)
         return result
+
+
+def _lay(result: Tensor) -> None:
+    if result.requires_grad:
+        result.register_hook(torch.empty_like(result).copy_)
 
 
 def laid(program: Program) -> AbstractContextManager[Any]:
@@ -85,8 +88,10 @@ def laid_calls(call: Call) -> Call:
     """``call``, with gradients of batch norms kept right: at these alone."""
 
     def called(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with _Laid() if "batch_norm" in str(node.target) else nullcontext():
-            return call(node, args, kwargs)
+        value = call(node, args, kwargs)
+        if str(node.target).startswith("aten.batch_norm"):
+            _lay(value)
+        return value
 
     return called
 
@@ -199,23 +204,17 @@ def compared(
     Args:
         again: those given when every parameter is changed by up to such a part of it.
     """
-    finite = {name: tensor for name, tensor in expected.items() if bool(tensor.isfinite().all())}
-    errors = {name: _relative(tensor, given[name]) for name, tensor in finite.items()}
-    floor = ROUNDING * max(
-        (float(tensor.abs().max()) for tensor in finite.values() if tensor.numel()), default=0.0
-    )
-    over = [
-        name
-        for name, error in errors.items()
-        if not error <= limit and not _difference(finite[name], given[name]) <= floor
-    ]
+    largest = {name: _largest(tensor) for name, tensor in expected.items()}
+    finite = {name: expected[name] for name, size in largest.items() if isfinite(size)}
+    apart = {name: _difference(tensor, given[name]) for name, tensor in finite.items()}
+    errors = {name: apart[name] / (largest[name] or 1.0) for name in finite}
+    floor = ROUNDING * max((largest[name] for name in finite), default=0.0)
+    over = [name for name, error in errors.items() if not error <= limit and not apart[name] <= floor]
     errors |= {name: 0.0 for name in errors if name not in over and not errors[name] <= limit}
     if over:
         other = again(limit / 100)
         errors |= {
-            name: 0.0
-            for name in over
-            if _difference(finite[name], given[name]) <= _SHAKEN * _difference(other[name], given[name])
+            name: 0.0 for name in over if apart[name] <= _SHAKEN * _difference(other[name], given[name])
         }
     worst = max(errors, key=errors.__getitem__, default="")
     figure = errors.get(worst, 0.0)
@@ -245,9 +244,8 @@ def reason(error: Exception) -> str:
 def _difference(expected: Tensor, given: Tensor) -> float:
     if expected.shape != given.shape:
         return float("inf")
-    return float((expected - given).abs().max()) if expected.numel() else 0.0
+    return _largest(expected - given)
 
 
-def _relative(expected: Tensor, given: Tensor) -> float:
-    scale = float(expected.abs().max()) if expected.numel() else 0.0
-    return _difference(expected, given) / (scale or 1.0)
+def _largest(tensor: Tensor) -> float:
+    return float(tensor.abs().max()) if tensor.numel() else 0.0

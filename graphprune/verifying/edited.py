@@ -15,17 +15,16 @@ from graphprune.capture.execution import call_operator
 from graphprune.capture.export import left_as_it_was
 from graphprune.capture.program import Program
 from graphprune.ground.clock import within
+from graphprune.verifying.claim import Claim, restricted
 from graphprune.verifying.differences import TOLERANCE
 from graphprune.verifying.modules import layers_equal, layers_hold
 from graphprune.verifying.nodes import (
-    Claim,
     Comparison,
     call_arguments,
     coarsest_dtype,
     measured,
     output_run,
     outputs_of,
-    restricted,
 )
 from graphprune.verifying.planned import same_stored, same_tensor
 from graphprune.verifying.reference import NodeError, Run

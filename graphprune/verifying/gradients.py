@@ -6,18 +6,15 @@ output as it is, and the model cannot be trained.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.func import functional_call
 
 from graphprune.capture import tensor_leaves
 from graphprune.capture.execution import default_dtype
 from graphprune.capture.program import Program
-from graphprune.planning.plan import make_masks
 from graphprune.verifying.backward import (
     FAILURES,
     Gradients,
@@ -27,7 +24,6 @@ from graphprune.verifying.backward import (
     compared,
     copied,
     laid,
-    laid_calls,
     learning,
     leaves_of,
     not_compared,
@@ -36,33 +32,33 @@ from graphprune.verifying.backward import (
     smaller,
 )
 from graphprune.verifying.captured import LARGEST, Both
+from graphprune.verifying.claim import Claim, restricted
 from graphprune.verifying.differences import TOLERANCE
-from graphprune.verifying.nodes import Claim, Values, coarsest_dtype, outputs_of, restricted
-from graphprune.verifying.reference import Reference
+from graphprune.verifying.masked import Masked
+from graphprune.verifying.modules import holding
+from graphprune.verifying.nodes import Drawn, coarsest_dtype
 from graphprune.verifying.samples import Sizes, random_inputs, refuses
 from graphprune.verifying.tensors import converted, in_dtype
 from graphprune.verifying.verdict import Check
 
-__all__ = ["gradients_equal"]
+__all__ = ["gradients_equal", "served"]
 
 NAME = "gradients equal those of the masked original, random parameters"
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One pair of runs: the claim, the slim model's layers, and the tensors and inputs of both.
+    """One pair of runs: the claim, the slim model's layers, what was drawn for both, and their inputs.
 
     Args:
-        chosen: names of the parameters that gradients are taken by.
+        made: a run of the masked original on the same, if there is one.
     """
 
     claim: Claim
     module: nn.Module
-    values: Values
-    chosen: Collection[str]
-    inputs: Sequence[Any]
-    wide: torch.dtype | None
-    seed: int
+    drawn: Drawn
+    inputs: list[Any]
+    made: Masked | None
 
     @property
     def program(self) -> Program:
@@ -70,38 +66,41 @@ class _Run:
 
     def original(self) -> Gradients:
         """Of the masked original, cut to what is kept."""
-        inputs = as_given(self.inputs)
-        masks = make_masks(self.claim.graph, self.claim.plan.groups)
-        reference = Reference(self.claim.graph, masks.kept, inputs)
-        tensors = leaves_of(self.values.zeroed, self.chosen)
-        with torch.enable_grad():
-            outputs = outputs_of(self.program, reference.run(tensors, self.wide, laid_calls))
-            kept = [
-                reference.region(name).take(outputs[name])
-                for name in self.program.output_names
-                if name in outputs
-            ]
-            with default_dtype(self.wide):  # some operators run forward again
-                found = backward(kept, {**learning(tensors), **numbered(inputs)}, self.seed)
+        masked, wide = self.made, self.drawn.wide
+        if masked is None:
+            masked = Masked(self.claim, self.drawn.values, self.inputs)
+            for _ in masked.run(wide):
+                pass
+        found = masked.gradients(wide, self.drawn.seed)
         cut = restricted(found, self.claim.plan.kept)
         return {name: cut[name] for name in found}
 
     def slim(self, by: float = 0.0) -> Gradients:
         """Of the slim model's layers, every parameter multiplied by up to ``1 + by``."""
-        tensors, inputs = leaves_of(self.values.cut, self.chosen, by), as_given(self.inputs)
-        first = {name: item.name for item in self.program.stored.values() for name in item.names}
-        every = [*self.module.named_parameters(), *self.module.named_buffers()]
-        held = {name: tensors[first[name]] for name, _ in every if name in first}
-        held |= {name: held[name].clone() for name, _ in self.module.named_buffers() if name in held}
-        with torch.enable_grad(), default_dtype(self.wide), laid(self.program):
+        values, wide = self.drawn.values, self.drawn.wide
+        tensors, inputs = leaves_of(values.cut, values.chosen or (), by), as_given(self.inputs)
+        stored, leaves = self.program.stored, {**learning(tensors), **numbered(inputs)}
+        held = {name: t if stored[name].kind == "parameter" else t.clone() for name, t in tensors.items()}
+        lent = holding(self.module, self.program, held)
+        with lent, torch.enable_grad(), default_dtype(wide), laid(self.program):
             args, kwargs = self.program.call_of(copied(inputs))
-            outputs = functional_call(self.module, held, args, kwargs, tie_weights=True)
-            return backward(tensor_leaves(outputs), {**learning(tensors), **numbered(inputs)}, self.seed)
+            return backward(tensor_leaves(self.module(*args, **kwargs)), leaves, self.drawn.seed)
 
 
-def gradients_equal(
-    claim: Claim, layers: fx.GraphModule, values: Values, seed: int, wide: torch.dtype | None, sizes: Sizes
-) -> Check:
+def served(program: Program, sizes: Sizes) -> bool:
+    """Whether gradients can be taken by a run at ``sizes``, made for other checks: none are taken at smaller ones."""
+    return not _untaken(program) and next(smaller(program, sizes)) == sizes
+
+
+def _untaken(program: Program) -> str:
+    """Why nobody takes gradients of the program; empty if it is tried."""
+    why = getattr(program.model, "untrained", "")
+    if not why and program.parameter_count > LARGEST:
+        return f"more than {LARGEST} parameters would not fit into memory"
+    return str(why)
+
+
+def gradients_equal(claim: Claim, layers: fx.GraphModule, drawn: Drawn) -> Check:
     """The gradients of the slim model are those of the masked original at all that is kept.
 
     Of a random combination of all outputs, with respect to every parameter and input, on random values. Where a model
@@ -109,20 +108,18 @@ def gradients_equal(
     why nobody will do so, the check says so and holds.
 
     Args:
-        layers: of the slim program, which compute in ``wide``.
-        values: random tensors.
-        wide: float64, or None for the model's own dtypes where an operator has no kernel for that.
-        sizes: at which the program is known to run; smaller ones are tried, since what is differentiated is the same.
+        layers: of the slim program, which compute in the dtype that is ``drawn``.
+        drawn: at sizes at which the program is known to run; smaller ones are tried, since what is differentiated is
+            the same.
     """
-    limit = TOLERANCE[wide or coarsest_dtype(claim.graph.program)]
-    program = claim.graph.program
-    if why := getattr(program.model, "untrained", ""):
+    program, seed, wide, sizes = claim.graph.program, drawn.seed, drawn.wide, drawn.sizes
+    limit = TOLERANCE[wide or coarsest_dtype(program)]
+    if why := _untaken(program):
         return not_compared(NAME, limit, why)
-    if program.parameter_count > LARGEST:
-        return not_compared(NAME, limit, f"more than {LARGEST} parameters would not fit into memory")
-    run, why = _Run(claim, layers, values, chosen_parameters(program, seed), (), wide, seed), ""
+    drawn = replace(drawn, values=replace(drawn.values, chosen=chosen_parameters(program, seed)))
     for at in smaller(program, sizes):
-        run = replace(run, inputs=[in_dtype(leaf, wide) for leaf in random_inputs(program, seed, at)])
+        inputs = [in_dtype(leaf, wide) for leaf in random_inputs(program, seed, at)]
+        run = _Run(claim, layers, drawn, inputs, drawn.comparison.original if at == sizes else None)
         try:
             expected = run.original()
         except FAILURES as error:
@@ -134,7 +131,8 @@ def gradients_equal(
             # PyTorch's batch norm differentiates one image wrongly where the gradient that comes in is transposed
             two = {**at, "batch": 2}
             if not check.passed and at.get("batch") == 1 and not refuses(program, two):
-                other = gradients_equal(claim, layers, values, seed, wide, two)
+                unmade = replace(drawn.comparison, original=None)
+                other = gradients_equal(claim, layers, replace(drawn, comparison=unmade, sizes=two))
                 return other if other.passed else check
             return check
         except FAILURES as error:
@@ -166,8 +164,8 @@ def _own_reason(run: _Run, sizes: Sizes) -> str:
     if program.model is None:
         return ""
     try:
-        inputs = random_inputs(program, run.seed, sizes)
-        Both(program, converted(program.tensors, None), inputs, run.seed).of_model(program.model)
+        inputs = random_inputs(program, run.drawn.seed, sizes)
+        Both(program, converted(program.tensors, None), inputs, run.drawn.seed).of_model(program.model)
     except FAILURES as error:
         return reason(error)
     return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,71 +11,32 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.capture.execution import Call, call_operator, named_tensors
+from graphprune.capture.execution import Call, call_operator
 from graphprune.capture.inputs import Inputs
 from graphprune.capture.program import Program
 from graphprune.ground.clock import counted
 from graphprune.ground.errors import first_line
-from graphprune.planning.plan import Plan, make_masks
-from graphprune.planning.region import COUNTED, batch_sizes
+from graphprune.planning.region import batch_sizes
+from graphprune.verifying.claim import Claim, Values
 from graphprune.verifying.differences import TOLERANCE
 from graphprune.verifying.faults import Errors, Fault, LastCall, counts_cut
-from graphprune.verifying.reference import NodeError, Reference, Run
+from graphprune.verifying.masked import Masked, returned
+from graphprune.verifying.reference import NodeError, Run
 from graphprune.verifying.rounding import ROUNDS, Again, Trials, described, error_beyond_rounding, shaking
-from graphprune.verifying.tensors import Latest, in_dtype, is_inexact
+from graphprune.verifying.samples import Sizes
+from graphprune.verifying.tensors import in_dtype, is_inexact
 from graphprune.verifying.verdict import Check
 
 __all__ = [
-    "Claim",
     "Comparison",
-    "Values",
+    "Drawn",
     "call_arguments",
     "coarsest_dtype",
     "compare_nodes",
     "measured",
     "output_run",
     "outputs_of",
-    "restricted",
 ]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What is to be checked: that ``slim`` computes what ``plan`` keeps of ``graph``."""
-
-    graph: DependencyGraph
-    plan: Plan
-    slim: Program
-
-
-@dataclass(frozen=True)
-class Values:
-    """The stored tensors of one comparison.
-
-    Args:
-        zeroed: of the masked original: everything that is removed is zero.
-        cut: of the slim program.
-    """
-
-    zeroed: Mapping[str, Tensor]
-    cut: Mapping[str, Tensor]
-
-    @classmethod
-    def of(cls, claim: Claim, tensors: Mapping[str, Tensor]) -> Values:
-        """Made of ``tensors`` whenever one is read."""
-        masks = make_masks(claim.graph, claim.plan.groups)
-        inputs = claim.graph.program.flat_inputs(*claim.graph.program.example)
-        zeroed = Reference(claim.graph, masks.kept, inputs).zeroed(tensors)
-        return cls(zeroed, restricted(tensors, claim.plan.kept))
-
-    def held(self) -> Values:
-        """The same, each made once."""
-        zeroed, cut, read = {}, {}, set(self.zeroed)
-        for name in self.cut:  # both of one tensor after the other, which is drawn once
-            cut[name] = self.cut[name]
-            if name in read:
-                zeroed[name] = self.zeroed[name]
-        return Values(zeroed, cut)
 
 
 @dataclass(frozen=True)
@@ -89,6 +50,7 @@ class Comparison:
         batches: the size that stood in the place of each batch prime; empty if the check failed.
         again: the same run with its operators called in another way, and its outputs in their order.
         sure: False where rounding may be all that differs, which takes more runs to tell.
+        original: the run of the masked original, where gradients can be taken by it.
     """
 
     check: Check
@@ -97,6 +59,23 @@ class Comparison:
     batches: dict[int, int] = field(default_factory=dict)
     again: Again | None = None
     sure: bool = True
+    original: Masked | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A comparison on random tensors and inputs, and how they were drawn.
+
+    Args:
+        wide: float64, in which everything was computed; None for the model's own dtypes.
+        sizes: of the inputs.
+    """
+
+    comparison: Comparison
+    values: Values
+    seed: int
+    wide: torch.dtype | None
+    sizes: Sizes
 
 
 def compare_nodes(
@@ -119,6 +98,9 @@ def compare_nodes(
     """
     inputs = [in_dtype(leaf, wide) for leaf in inputs]
     compared = _compared(name, claim, values, inputs, wide)
+    if not compared.check.ran and values.chosen is not None:
+        values = replace(values, chosen=None)  # some operators run only where autograd takes no note
+        compared = _compared(name, claim, values, inputs, wide)
     for trials in rounds:
         if compared.sure:
             break
@@ -136,7 +118,8 @@ def _compared(
 ) -> Comparison:
     """One run of both, beside so many ``trials``."""
     graph, slim = claim.graph, claim.slim
-    reference = Reference(graph, make_masks(graph, claim.plan.groups).kept, inputs)
+    original = Masked(claim, stored, inputs)
+    reference = original.reference
     theirs, last = LastCall(), LastCall()
     shaken = Trials(reference.run(stored.zeroed, cast, partial(shaking, seed)) for seed in range(trials))
     again = output_run(graph.program, slim.graph, stored.cut, inputs, cast)
@@ -153,9 +136,7 @@ def _compared(
     node = next(iter(slim.graph.nodes))
     try:
         with torch.no_grad():
-            for node, expected in counted(
-                reference.run(stored.zeroed, cast, theirs.of), len(slim.graph.nodes)
-            ):
+            for node, expected in counted(original.run(cast, theirs.of), len(slim.graph.nodes)):
                 moved = shaken.values()
                 given = next(value for other, value in values if other.name == node.name)
                 error = 0.0 if counts_cut(reference, node) else errors(node.name, expected, given)
@@ -171,7 +152,7 @@ def _compared(
                     ours.go_on_with(node.name, errors.taken(node.name, expected))
                 if error > worst:
                     worst, at = error, f"worst at {_where(graph, node)}"
-                outputs |= _returned(graph.program, node, given)
+                outputs |= returned(graph.program, node, given)
                 batches |= batch_sizes(graph.program, node.name, expected)
             if errors.sensitive:
                 outputs = dict(zip(_tensor_names(graph.program), again(call_operator), strict=True))
@@ -183,7 +164,8 @@ def _compared(
         text = f"the slim program has nothing to compare with {_where(graph, node)}"
         return failed(float("inf"), text, ran=False)
     detail = "; ".join(filter(None, (at, _note(graph, errors.sensitive))))
-    return Comparison(Check(name, True, worst, limit, detail), inputs, outputs, batches, again)
+    check, learns = Check(name, True, worst, limit, detail), original if original.learns else None
+    return Comparison(check, inputs, outputs, batches, again, original=learns)
 
 
 def _note(graph: DependencyGraph, sensitive: Mapping[str, float]) -> str:
@@ -198,7 +180,7 @@ def _note(graph: DependencyGraph, sensitive: Mapping[str, float]) -> str:
 
 def outputs_of(program: Program, run: Iterable[tuple[fx.Node, Any]]) -> dict[str, Tensor]:
     """The values of a ``run`` that the program returns, by name."""
-    return {name: item for node, value in run for name, item in _returned(program, node, value).items()}
+    return {name: item for node, value in run for name, item in returned(program, node, value).items()}
 
 
 def output_run(
@@ -219,11 +201,6 @@ def output_run(
 
 def _tensor_names(program: Program) -> list[str]:
     return [name for name in program.output_names if name in program.values]
-
-
-def _returned(program: Program, node: fx.Node, value: Any) -> dict[str, Tensor]:
-    named = named_tensors(node, value).items()
-    return {name: item for name, item in named if name in program.output_names}
 
 
 def measured(
@@ -267,19 +244,3 @@ def _where(graph: DependencyGraph, node: fx.Node) -> str:
         return node.name
     place = f" of {operation.layer}" if operation.layer else ""
     return f"{operation.op}{place} ({operation.source or node.name})"
-
-
-def restricted(tensors: Mapping[str, Tensor], kept: Mapping[str, Mapping[int, Tensor]]) -> Latest:
-    """Stored tensors cut to the plan. The indexing is our own, so that a fault of rewriting is no fault here."""
-
-    def make(name: str) -> Tensor:
-        tensor = tensors[name]
-        for dim, indices in kept.get(name, {}).items():
-            if dim == COUNTED:  # the places of its numbers among those that are left
-                places = {number: place for place, number in enumerate(indices.tolist())}
-                tensor = tensor.new_tensor([places[number] for number in tensor.tolist()])
-            else:
-                tensor = tensor[tuple([slice(None)] * dim + [indices])]
-        return tensor
-
-    return Latest(tensors, make)

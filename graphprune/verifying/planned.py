@@ -16,7 +16,7 @@ from graphprune.capture.program import Program, Stored
 from graphprune.ground.errors import WeightsError
 from graphprune.planning.masks import Masks
 from graphprune.planning.plan import Plan
-from graphprune.verifying.nodes import restricted
+from graphprune.verifying.claim import restricted
 from graphprune.verifying.tensors import converted
 from graphprune.verifying.verdict import Check
 

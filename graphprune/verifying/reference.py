@@ -18,6 +18,7 @@ from graphprune.axes.terms import Atom
 from graphprune.capture.execution import Call, Execution, call_operator, default_dtype
 from graphprune.capture.operators import bound, given_arguments, mutates
 from graphprune.planning.region import Regions
+from graphprune.verifying.grouped import call_without_zeros
 from graphprune.verifying.restricted import is_restricted, run_restricted, stays_zero
 from graphprune.verifying.tensors import Latest, is_inexact, widened
 
@@ -112,14 +113,14 @@ class Reference:
         if cut and operation is not None and is_restricted(operation.op):
             value = self._restricted(node, operation.op, args, kwargs)
         else:
-            value = call_operator(node, args, kwargs)
+            value = call_without_zeros(node, args, kwargs)
+        self._saw(node.name, value)
         if cut and isinstance(value, Tensor):
             self._follow(node, args, kwargs, value)
         return self._held(node.name, value)
 
     def _follow(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], value: Tensor) -> None:
         """Learns what is kept of a value from what it was made of, where its axes do not say so in this call."""
-        self._regions.saw(node.name, value)
         if not self._regions.is_other(node.name, value):
             return
         named, given = tree_leaves((node.args, dict(node.kwargs))), tree_leaves((args, kwargs))
@@ -134,12 +135,18 @@ class Reference:
         sources = [self.region(name) for name, item in tensors if item.dim() == value.dim()]
         self._regions.take_over(node.name, value, sources)
 
+    def _saw(self, name: str, value: Any) -> None:
+        if isinstance(value, tuple | list):
+            for index, item in enumerate(value):
+                self._saw(f"{name}.{index}", item)
+        elif isinstance(value, Tensor):
+            self._regions.saw(name, value)
+
     def _held(self, name: str, value: Any) -> Any:
         if isinstance(value, tuple | list):
             return type(value)(self._held(f"{name}.{index}", item) for index, item in enumerate(value))
         if not isinstance(value, Tensor):
             return value
-        self._regions.saw(name, value)
         region = self.region(name)
         if region.whole:
             return value

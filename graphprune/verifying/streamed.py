@@ -12,7 +12,8 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.program import Program
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import batch_sizes
-from graphprune.verifying.nodes import Claim, Values, coarsest_dtype, compare_nodes
+from graphprune.verifying.claim import Claim, Values
+from graphprune.verifying.nodes import coarsest_dtype, compare_nodes
 from graphprune.verifying.planned import (
     macs_as_predicted,
     parameters_as_predicted,

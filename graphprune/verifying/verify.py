@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import fx
@@ -13,8 +14,10 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.program import Program
 from graphprune.ground.clock import counted, within
 from graphprune.planning.plan import Plan, make_masks
+from graphprune.verifying.backward import chosen_parameters
 from graphprune.verifying.captured import LARGEST, captured_gradients
-from graphprune.verifying.gradients import gradients_equal
+from graphprune.verifying.claim import Claim, Values
+from graphprune.verifying.gradients import gradients_equal, served
 from graphprune.verifying.modules import (
     captured_equals_model,
     layers_equal,
@@ -23,12 +26,7 @@ from graphprune.verifying.modules import (
     random_layers_equal,
     widened_layers,
 )
-from graphprune.verifying.nodes import (
-    Claim,
-    Comparison,
-    Values,
-    compare_nodes,
-)
+from graphprune.verifying.nodes import Drawn, compare_nodes
 from graphprune.verifying.planned import (
     macs_as_predicted,
     parameters_as_predicted,
@@ -71,7 +69,8 @@ def verify(
     with within(0.45, 0.55):
         captured = list(counted(captured_checks(program, seed, (one, small)), 2))
     with within(0.55, 0.95):
-        random, wide, drawn = _compare_random(claim, seed, one)
+        drawn = _compare_random(claim, seed, one, served(program, one))
+        random, wide = drawn.comparison, drawn.wide
     checks = [
         *captured,
         tensors_as_planned(graph, plan, slim),
@@ -88,8 +87,8 @@ def verify(
     layers = widened_layers(module, wide) if wide else module
     # fused kernels are not counted on CPU; in float64 there are none for recurrent layers
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        checks.append(random_layers_equal(program, layers, drawn.cut, random, wide))
-    checks.append(gradients_equal(claim, layers, drawn, seed, wide, one))
+        checks.append(random_layers_equal(program, layers, drawn.values.cut, random, wide))
+    checks.append(gradients_equal(claim, layers, drawn))
     checks.append(macs_as_predicted(graph, masks, counter.get_total_flops() // 2, random.batches))
     return Verdict(tuple(checks))
 
@@ -108,7 +107,7 @@ def captured_checks(program: Program, seed: int, every: Sequence[Mapping[str, in
 def check_random(graph: DependencyGraph, plan: Plan, slim: Program, seed: int = 0) -> Check:
     """The slim program equals the masked original at every node, in float64 on random tensors; a quick look."""
     one, _ = checked_sizes(graph.program)
-    return _compare_random(Claim(graph, plan, slim), seed, one, ROUNDS[:1])[0].check
+    return _compare_random(Claim(graph, plan, slim), seed, one, False, ROUNDS[:1]).comparison.check
 
 
 def guilty_groups(names: Sequence[str], fails: Callable[[Sequence[str]], bool]) -> tuple[str, ...]:
@@ -128,22 +127,25 @@ def guilty_groups(names: Sequence[str], fails: Callable[[Sequence[str]], bool]) 
 
 
 def _compare_random(
-    claim: Claim, seed: int, sizes: Mapping[str, int], rounds: Sequence[int] = ROUNDS
-) -> tuple[Comparison, torch.dtype | None, Values]:
-    """On random tensors; in float64, or in the model's own dtypes, None, where an operator has no kernel for that."""
+    claim: Claim, seed: int, sizes: Mapping[str, int], learns: bool, rounds: Sequence[int] = ROUNDS
+) -> Drawn:
+    """On random tensors; in float64, or in the model's own dtypes, None, where an operator has no kernel for that.
+
+    Args:
+        learns: whether gradients are taken by the same run of the masked original.
+    """
     program = claim.graph.program
     torchs = all(operation.op.startswith("aten.") for operation in program.operations)
     wides = [torch.float64] if torchs or _runs_widened(program) else []
     for wide in (*wides, None):
-        drawn, inputs = (
-            Values.of(claim, randomised(program.stored, seed, wide)),
-            random_inputs(program, seed, sizes),
-        )
-        drawn = drawn.held() if program.parameter_count <= LARGEST else drawn
-        compared = compare_nodes("random parameters, every node", claim, drawn, inputs, wide, rounds)
+        values = Values.of(claim, randomised(program.stored, seed, wide))
+        values = values.held() if program.parameter_count <= LARGEST else values
+        values = replace(values, chosen=chosen_parameters(program, seed) if learns else None)
+        inputs = random_inputs(program, seed, sizes)
+        compared = compare_nodes("random parameters, every node", claim, values, inputs, wide, rounds)
         if compared.check.ran or (wide and _runs_widened(program)):
             break
-    return compared, wide, drawn
+    return Drawn(compared, values, seed, wide, sizes)
 
 
 def _runs_widened(program: Program) -> bool:

@@ -19,7 +19,8 @@ from graphprune.capture.execution import run
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
 from graphprune.rewriting import rewrite
-from graphprune.verifying.nodes import Claim, Values, compare_nodes
+from graphprune.verifying.claim import Claim, Values
+from graphprune.verifying.nodes import compare_nodes
 from graphprune.verifying.tensors import randomised
 from graphprune.verifying.verdict import Check
 

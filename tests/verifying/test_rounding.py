@@ -15,8 +15,9 @@ from graphprune.capture.raising import raise_program
 from graphprune.planning import make_plan
 from graphprune.rewriting import rewrite
 from graphprune.verifying import Check, Claim, verify
+from graphprune.verifying.claim import Values
 from graphprune.verifying.differences import beyond_rounding, deviation, relative_error
-from graphprune.verifying.nodes import Values, compare_nodes
+from graphprune.verifying.nodes import compare_nodes
 from graphprune.verifying.rounding import shaken
 from graphprune.verifying.tensors import converted
 
