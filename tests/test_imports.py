@@ -14,6 +14,7 @@ PACKAGE = Path(graphprune.__file__).parent
 # the rooms from the ground up, and what each imports: only rooms above it in this table, and each of those it names
 ROOMS = {
     "ground": (),
+    "weights": ("ground",),
     "capture": ("ground",),
     "exporting": ("ground", "capture"),
     "importing": ("ground", "capture", "exporting"),
@@ -43,9 +44,12 @@ ROOMS = {
         "ground capture exporting axes calibration planning rewriting verifying profiling asking cutting "
         "results".split()
     ),
+    "pretrained": (
+        "ground weights capture exporting axes planning rewriting verifying asking cutting results searching".split()
+    ),
     "face": (
         "ground capture importing axes calibration scoring planning slicing tuning asking cutting probing results "
-        "searching".split()
+        "searching pretrained".split()
     ),
     "__init__.py": (
         "ground axes scoring planning verifying laws repair profiling asking tuning probing results face".split()

@@ -96,7 +96,9 @@ def compared(rows: Iterable[dict[str, Any]], place: Path) -> dict[str, dict[str,
     (place / "jobs.json").write_text(json.dumps(jobs))
     reader = Path(__file__).with_name("coverage_hf_reader.py")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(reader), str(place / "jobs.json")], capture_output=True, text=True
+        [sys.executable, "-W", "ignore", str(reader), str(place / "jobs.json")],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -124,7 +126,9 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*")
     names = parser.parse_args().names
     torch.set_num_threads(1)
@@ -132,10 +136,14 @@ def main() -> None:
         rows = []
         for name in names or MODELS:
             rows.append(measured(name, Path(place) / name))
-            print(rows[-1]["name"], rows[-1].get("refused", rows[-1].get("fields")), file=sys.stderr, flush=True)
+            print(
+                rows[-1]["name"], rows[-1].get("refused", rows[-1].get("fields")), file=sys.stderr, flush=True
+            )
         found = compared(rows, Path(place))
     rows = [{**row, **found.get(row["name"], {})} for row in rows]
-    right = [row for row in rows if "refused" not in row and row["error"] <= LIMIT and row["cache"] != "differs"]
+    right = [
+        row for row in rows if "refused" not in row and row["error"] <= LIMIT and row["cache"] != "differs"
+    ]
     near = [row for row in right if row["share"] <= SHARE * 1.01]
     said = (
         f"{len(near)} of {len(rows)} shrink to {SHARE:.0%} or less of their parameters and are right in stock "

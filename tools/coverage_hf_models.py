@@ -44,11 +44,15 @@ ODD = {
     "odd_one_group": Architecture("LlamaConfig", "LlamaForCausalLM", SMALL | {"num_key_value_heads": 1}),
     "odd_all_groups": Architecture("LlamaConfig", "LlamaForCausalLM", SMALL | {"num_key_value_heads": 4}),
     "odd_not_divisible": Architecture(
-        "Qwen3Config", "Qwen3ForCausalLM", GROUPED | {"hidden_size": 58, "intermediate_size": 75, "head_dim": 16}
+        "Qwen3Config",
+        "Qwen3ForCausalLM",
+        GROUPED | {"hidden_size": 58, "intermediate_size": 75, "head_dim": 16},
     ),
     "odd_bare": Architecture("LlamaConfig", "LlamaModel", GROUPED),
     "odd_alternating": Architecture(
-        "Gemma2Config", "Gemma2ForCausalLM", GROUPED | {"num_hidden_layers": 4, "head_dim": 16, "sliding_window": 4}
+        "Gemma2Config",
+        "Gemma2ForCausalLM",
+        GROUPED | {"num_hidden_layers": 4, "head_dim": 16, "sliding_window": 4},
     ),
     "odd_deep": Architecture("MistralConfig", "MistralForCausalLM", GROUPED | {"num_hidden_layers": 7}),
     "odd_gated_t5": Architecture(

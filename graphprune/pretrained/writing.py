@@ -18,13 +18,14 @@ from graphprune.capture.program import Program
 from graphprune.ground.unlogged import unlogged
 from graphprune.planning import Plan
 from graphprune.planning.region import narrowed
-from graphprune.pretrained.blueprint import Blueprint, Place, Refused, numbers, tied
+from graphprune.pretrained.blueprint import Blueprint, Place, Refused, tied
 from graphprune.pretrained.folder import CONFIG, Folder
 from graphprune.pretrained.loading import find_weights
 from graphprune.pretrained.opened import Model
+from graphprune.pretrained.saying import changed_fields
 from graphprune.weights import Form, write_shards
 
-__all__ = ["changed_fields", "config_text", "cut_tensors", "folder_files", "reread"]
+__all__ = ["config_text", "cut_tensors", "folder_files", "reread"]
 
 Writers = dict[str, Callable[[Path], None]]
 GENERATION = "generation_config.json"
@@ -41,12 +42,6 @@ def folder_files(model: Model, plan: Plan, slim: Blueprint, card: str) -> Writer
         CONFIG: partial(_write_text, text=config),
         "README.md": partial(_write_text, text=card),
     }
-
-
-def changed_fields(model: Model, slim: Blueprint) -> dict[Place, tuple[int | None, int]]:
-    """Fields of the configuration that say something else than the original's: from what, to what."""
-    before, after = numbers(model.folder.blueprint.values), numbers(slim.values)
-    return {place: (before.get(place), n) for place, n in after.items() if before.get(place) != n}
 
 
 def config_text(model: Model, slim: Blueprint) -> str:

@@ -1,0 +1,41 @@
+"""What a configuration says of widths, and what changes in it, as plain data for messages and reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphprune.cutting.fitting import kind_of
+from graphprune.pretrained.blueprint import Blueprint, Place, numbers, shown
+from graphprune.pretrained.opened import Model
+
+__all__ = ["changed", "changed_fields", "said"]
+
+
+def changed_fields(model: Model, slim: Blueprint) -> dict[Place, tuple[int | None, int]]:
+    """Fields of the configuration that say something else than the original's: from what, to what."""
+    before, after = numbers(model.folder.blueprint.values), numbers(slim.values)
+    return {place: (before.get(place), n) for place, n in after.items() if before.get(place) != n}
+
+
+def changed(model: Model, slim: Blueprint) -> dict[str, tuple[int | None, int]]:
+    """The same by the fields' names as Python writes them."""
+    return {shown(place): pair for place, pair in changed_fields(model, slim).items()}
+
+
+def said(model: Model) -> dict[str, Any]:
+    """Which fields rule which groups, and why the other groups are held."""
+    known = numbers(model.shaping.blueprint.values)
+    return {
+        "class": model.folder.blueprint.model.__name__,
+        "params": model.graph.cost().params,
+        "moves": [
+            {
+                "fields": [shown(place) for place in move.fields],
+                "numbers": [known[place] for place in move.fields],
+                "step": move.step,
+                "kinds": [f"{family.kind} ({family.size} units)" for family in move.families],
+            }
+            for move in model.moves
+        ],
+        "held": {kind_of(name): why for name, why in model.held.items()},
+    }
