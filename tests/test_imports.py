@@ -14,6 +14,7 @@ PACKAGE = Path(graphprune.__file__).parent
 # the rooms from the ground up, and what each imports: only rooms above it in this table, and each of those it names
 ROOMS = {
     "ground": (),
+    "weights": ("ground",),
     "capture": ("ground",),
     "exporting": ("ground", "capture"),
     "importing": ("ground", "capture", "exporting"),
