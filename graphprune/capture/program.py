@@ -17,6 +17,7 @@ from graphprune.capture.inputs import Inputs, with_sizes
 from graphprune.capture.lazy import Lazy, read_late
 from graphprune.capture.operations import Operation, Value
 from graphprune.ground.errors import WeightsError
+from graphprune.ground.limits import give_back_freed
 
 __all__ = ["Constant", "Program", "Stored"]
 
@@ -148,6 +149,7 @@ class Program:
             WeightsError: one that the graph reads is not there. One of another shape or dtype is refused when it is
                 read.
         """
+        give_back_freed()
         program = replace(self, graph=read_late(self.graph), weights=weights)
         read = {str(node.target) for node in self.graph.find_nodes(op="get_attr")}
         lacking = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from graphprune.scoring.units import per_unit, sum_along, unit_maps
 __all__ = ["ACTIVATIONS"]
 
 
+PART = 2**18  # numbers whose moments are taken at once: they stay in the cache
 Place = tuple[str, int]  # a value and one of its dimensions
 
 
@@ -34,12 +35,22 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, value: Tensor, dim: int) -> Moments:
-        """Of one activation."""
-        rows = value.detach().movedim(dim, 0).flatten(1) if value.dim() > 1 else value.detach().reshape(-1, 1)
-        rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+        """Of one activation, a part at a time, so that what is made on the way stays small."""
+        value = value.detach()
+        rows = value.movedim(dim, 0).flatten(1) if value.dim() > 1 else value.reshape(-1, 1)
+        columns = max(PART // max(len(rows), 1), 1)
+        return reduce(cls._added, map(cls._of_rows, rows.split(columns, 1)))
+
+    @classmethod
+    def _of_rows(cls, rows: Tensor) -> Moments:
+        wide = rows.double()
         number = torch.full((len(rows),), rows.shape[1], dtype=torch.float64, device=rows.device)
-        made = (lambda: rows, rows.abs, lambda: rows.double().square(), lambda: rows == 0)  # one at a time
-        return cls(number, *(make().sum(1, dtype=torch.float64) for make in made))
+        zeros = (rows == 0).sum(1, dtype=torch.float64)
+        return cls(number, wide.sum(1), wide.abs().sum(1), wide.square().sum(1), zeros)
+
+    @classmethod
+    def _added(cls, one: Moments, other: Moments) -> Moments:
+        return cls(*map(torch.add, one, other))
 
 
 def _collect(view: View, calibration: Calibration) -> dict[Place, Moments]:

@@ -48,6 +48,9 @@ class Shards(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         return _read(self._places[name])
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._places  # a Mapping would read the tensor
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
