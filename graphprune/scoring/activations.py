@@ -69,7 +69,7 @@ def _variance(sums: Moments) -> Tensor:
 
 
 def _statistic(of: Callable[[Moments], Tensor], view: View, group: Group) -> Iterator[Part]:
-    """A part for each activation; ``of`` gets the means of its moments over each unit's positions, and a number of 1."""
+    """A part for each activation; ``of`` gets the means of its moments over each unit's positions, of one number."""
     met: set[Place] = set()
     for site, moments, units in _seen(view, group):
         if (site.value, site.dim) not in met:  # several layers may read the same activation

@@ -24,7 +24,11 @@ from graphprune.scoring.units import unit_maps
 
 __all__ = ["CONTRIBUTIONS"]
 
-RESHAPING = ("aten.view", "aten.reshape", "aten._unsafe_view")  # the last dimension stays in front of an addition
+RESHAPING = (
+    "aten.view",
+    "aten.reshape",
+    "aten._unsafe_view",
+)  # the last dimension stays in front of an addition
 
 
 class _Shares(NamedTuple):

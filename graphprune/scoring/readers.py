@@ -34,4 +34,4 @@ def weighted(
         return per_unit(columns * of(sums), units, group)
     # grouped: the weight's positions are not the activation's, so units meet as wholes
     held = sum(per_unit(columns, own, group) for own in unit_maps(term, group))
-    return held * of(type(sums)(*(per_unit(each, units, group) for each in sums)))  # type: ignore[call-arg]
+    return held * of(type(sums)(*(per_unit(each, units, group) for each in sums)))
