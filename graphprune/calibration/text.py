@@ -21,6 +21,7 @@ Batch = dict[str, Tensor]
 
 TOKENS = 4096  # 16 rows of 256: what the figures of docs/language.md are made with
 LENGTH = 256
+TEMPERATURE = 1.0  # of text that the model writes
 CHARACTERS = 32  # for each token, that are read of a file at the most
 LONGEST = 1024  # characters of a path
 SUFFIXES = (".txt", ".md", ".rst", ".jsonl")  # of files in a folder
@@ -130,7 +131,7 @@ def own_text(model: Any, tokens: int = TOKENS, seed: int = 0, length: int = LENG
             start,
             attention_mask=torch.ones_like(start),
             do_sample=True,
-            temperature=1.0,
+            temperature=TEMPERATURE,
             top_k=0,
             top_p=1.0,
             use_cache=True,
