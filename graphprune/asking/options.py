@@ -89,10 +89,11 @@ class Options:
     importance: str | Importance = option(
         "l2",
         "Which units matter: l1, l2, linf, lamp, bn_scale, fpgm, cosine or random; with calibration data also "
-        "activation_mean, activation_variance, apoz, wanda, reconstruction, refit, refit_shrunk, taylor, taylor_abs, "
-        "obd, fisher, or auto, which tries seven of them and their rankings on half of the data, and takes the one "
-        "whose outputs are nearest on the other half. NAME:AGGREGATE:NORMALISE adds how members are put together "
-        "(sum, mean, max, prod, first, producers) and units made comparable between groups (none, mean, max, sum, "
+        "activation_mean, activation_variance, activation_norm, apoz, wanda, fluctuation, contribution (for "
+        "transformers), reconstruction, refit, refit_shrunk, taylor, taylor_abs, obd, fisher, or auto, which tries "
+        "seven of them and their rankings on half of the data, and takes the one whose outputs are nearest on the "
+        "other half. NAME:AGGREGATE:NORMALISE adds how members are put together (sum, mean, max, prod, first, "
+        "producers) and units made comparable between groups (none, mean, max, sum, "
         "standard, lamp).",
         ORDER,
         "NAME",

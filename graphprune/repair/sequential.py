@@ -16,6 +16,7 @@ from graphprune.capture.program import Program
 from graphprune.ground.processes import rank_and_count
 from graphprune.planning.plan import Plan
 from graphprune.repair.batch_norm import Reestimate
+from graphprune.repair.linear import LINEAR
 from graphprune.repair.refit import Refit
 from graphprune.repair.report import RepairReport, StepReport
 from graphprune.repair.steps import BATCH_NORM, Step, find_steps
@@ -73,9 +74,8 @@ def repair(
     layers = options.weights or options.biases
     steps, left = find_steps(graph.program, options.batch_norms, layers, options.residual and walk.forks)
     found = survey(walk, steps)
-    reports, solving = _run(
-        walk, [step for step in steps if step.weight in found.changed], found, options, seed
-    )
+    wanted = [step for step in steps if step.weight in found.changed and _is_worthwhile(step, walk)]
+    reports, solving = _run(walk, wanted, found, options, seed)
     after = distance(walk)
     good = after <= found.distance
     changed = tuple(name for name, tensor in walk.tensors.items() if tensor is not before[name])
@@ -105,11 +105,23 @@ def _run(
     return tuple(reports), solving
 
 
+def _is_worthwhile(step: Step, walk: Walk) -> bool:
+    """Not so for weights that have lost nothing: they can hardly make up for what others have lost."""
+    return step.family == BATCH_NORM or bool(step.bias) or _reads_cut(step, walk)
+
+
+def _reads_cut(step: Step, walk: Walk) -> bool:
+    """Whether the step's layer has lost some of the inputs of its weight."""
+    dim = 1 if LINEAR[step.family].outputs_first else 0
+    return walk.tensors[step.weight].shape[dim] < walk.graph.program.tensors[step.weight].shape[dim]
+
+
 def _task(step: Step, walk: Walk, found: Survey, options: Repair, seed: int) -> Refit | Reestimate:
     values = found.values[step.weight]
     if step.family == BATCH_NORM:
         return Reestimate(step, walk, values)
-    return Refit(step, walk, values, found.batches, seed, options.weights, options.biases)
+    weights = options.weights and _reads_cut(step, walk)
+    return Refit(step, walk, values, found.batches, seed, weights, options.biases)
 
 
 def _gather(walk: Walk, tasks: Sequence[Refit | Reestimate]) -> None:

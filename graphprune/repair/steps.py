@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import fx
 
+from graphprune.capture.additions import addition_after
 from graphprune.capture.operators import arguments, family
 from graphprune.capture.program import Program
 from graphprune.capture.roles import ROLES
@@ -17,8 +18,6 @@ __all__ = ["BATCH_NORM", "Step", "find_steps"]
 BATCH_NORM = "aten.batch_norm"
 _MEAN, _VARIANCE = ROLES[BATCH_NORM].statistics
 _KNOWN_BY = {BATCH_NORM: _MEAN, **{op: layer.weight for op, layer in LINEAR.items()}}
-_PASSING = ("aten.dropout", "aten.alias", "aten.contiguous")  # the value itself, in eval mode
-_ADDS = ("aten.add", "aten.add_")
 
 
 @dataclass(frozen=True)
@@ -159,15 +158,8 @@ def _norm_after(node: fx.Node) -> fx.Node | None:
 
 def _sum_after(program: Program, node: fx.Node) -> tuple[str, str]:
     """The addition that the result goes into, and the batch norm on the way, if there is nothing else there."""
-    last = norm = _norm_after(node)
-    last = last or node
-    while len(last.users) == 1:
-        last = next(iter(last.users))
-        if last.op != "call_function" or family(last) not in (*_ADDS, *_PASSING):
-            break
-        if family(last) in _ADDS:
-            one, other = last.args[:2]
-            shapes = {program.values[item.name].shape for item in (node, last)}
-            plain = last.kwargs.get("alpha", 1) == 1 and isinstance(other, fx.Node) and one is not other
-            return (last.name, norm.name if norm else "") if plain and len(shapes) == 1 else ("", "")
-    return "", ""
+    norm = _norm_after(node)
+    addition = addition_after(norm or node)
+    if addition is None or program.values[addition.name].shape != program.values[node.name].shape:
+        return "", ""
+    return addition.name, norm.name if norm else ""

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.groups import Group
-from graphprune.axes.terms import atoms
 from graphprune.calibration.batches import Calibration, forward
 from graphprune.calibration.sums import Sums
 from graphprune.scoring.measures import Measure, Part, View
+from graphprune.scoring.readers import weighted
 from graphprune.scoring.sites import Site
-from graphprune.scoring.units import per_unit, sum_along, unit_maps
+from graphprune.scoring.units import per_unit, unit_maps
 
 __all__ = ["ACTIVATIONS"]
 
@@ -75,8 +75,13 @@ def _seen(view: View, group: Group) -> Iterator[tuple[Site, Moments, Tensor]]:
                 yield site, moments, units
 
 
+def _variance(sums: Moments) -> Tensor:
+    """Of each position or unit."""
+    return (sums.square / sums.number - (sums.total / sums.number).square()).clamp_min(0)
+
+
 def _statistic(of: Callable[[Moments], Tensor], view: View, group: Group) -> Iterator[Part]:
-    """A part for each activation; ``of`` gets the means of its moments over each unit's positions."""
+    """A part for each activation; ``of`` gets the means of its moments over each unit's positions, of one number."""
     met: set[Place] = set()
     for site, moments, units in _seen(view, group):
         if (site.value, site.dim) not in met:  # several layers may read the same activation
@@ -85,26 +90,11 @@ def _statistic(of: Callable[[Moments], Tensor], view: View, group: Group) -> Ite
             yield Part(site.role, of(Moments(*(each / sums.number for each in sums))))
 
 
-def _wanda(view: View, group: Group) -> Iterator[Part]:
-    """``sum |W| * |X|``: every weight of the consumers times the norm of the activation that it multiplies.
-
-    Sun et al., "A Simple and Effective Pruning Approach for Large Language Models" (2023), summed over the
-    weights of a unit; ``|X|`` is the Euclidean norm over examples and positions.
-    """
+def _read(power: int, of: Callable[[Moments], Tensor], view: View, group: Group) -> Iterator[Part]:
+    """``sum |W|^power * of(X)``: the weights of the consumers times a statistic of what each of them multiplies."""
     for site, moments, units in _seen(view, group):
         if site.weight:
-            yield Part("consumes", _products(view, group, site, moments, units))
-
-
-def _products(view: View, group: Group, site: Site, moments: Moments, units: Tensor) -> Tensor:
-    weight = view.tensors[site.weight].detach()
-    columns = sum_along(weight.abs(), site.weight_dim)
-    term = view.graph.tensor_terms[site.weight][site.weight_dim]
-    if list(atoms(term)) == list(atoms(view.graph.analysis.terms[site.value][site.dim])):
-        return per_unit(columns * moments.square.sqrt(), units, group)
-    # grouped: the weight's positions are not the activation's, so units meet as wholes
-    held = sum(per_unit(columns, own, group) for own in unit_maps(term, group))
-    return held * per_unit(moments.square, units, group).sqrt()
+            yield Part("consumes", weighted(view, group, (site, moments, units), power, of))
 
 
 ACTIVATIONS: dict[str, Measure] = {
@@ -115,7 +105,7 @@ ACTIVATIONS: dict[str, Measure] = {
         aggregate="mean",
     ),
     "activation_variance": Measure(
-        partial(_statistic, lambda means: (means.square - means.total.square()).clamp_min(0)),
+        partial(_statistic, _variance),
         "variance of the activation (Polyak 2015)",
         _collect,
         aggregate="mean",
@@ -126,5 +116,23 @@ ACTIVATIONS: dict[str, Measure] = {
         _collect,
         aggregate="mean",
     ),
-    "wanda": Measure(_wanda, "absolute weights times activation norms (Sun 2023)", _collect),
+    "activation_norm": Measure(
+        partial(_statistic, lambda means: means.square.sqrt()),
+        "root mean square of the activation; behind a norm, of the norm's output (Muralidharan 2024)",
+        _collect,
+    ),
+    # Sun et al., "A Simple and Effective Pruning Approach for Large Language Models" (2023), summed over the weights
+    # of a unit; the norm is over examples and positions
+    "wanda": Measure(
+        partial(_read, 1, lambda moments: moments.square.sqrt()),
+        "absolute weights times activation norms (Sun 2023)",
+        _collect,
+    ),
+    # An et al., "Fluctuation-based Adaptive Structured Pruning for Large Language Models" (2023)
+    "fluctuation": Measure(
+        partial(_read, 2, _variance),
+        "variance of the activation times squared weights (An 2023)",
+        _collect,
+        normalise="standard",
+    ),
 }

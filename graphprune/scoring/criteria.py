@@ -14,6 +14,7 @@ from graphprune.calibration.batches import Calibration
 from graphprune.calibration.losses import Loss
 from graphprune.ground.errors import InputError
 from graphprune.scoring.activations import ACTIVATIONS
+from graphprune.scoring.contributions import CONTRIBUTIONS
 from graphprune.scoring.gradients import GRADIENTS
 from graphprune.scoring.measures import AGGREGATES, NORMALISERS, Measure, View
 from graphprune.scoring.peer import PeerImportance, is_peer, takes_gradients
@@ -23,7 +24,9 @@ from graphprune.scoring.whole import as_floats
 
 __all__ = ["CRITERIA", "Criterion", "Importance", "find_importance"]
 
-CRITERIA: dict[str, Measure] = MAGNITUDE | REDUNDANCY | ACTIVATIONS | GRADIENTS | RECONSTRUCTION | REFIT
+CRITERIA: dict[str, Measure] = (
+    MAGNITUDE | REDUNDANCY | ACTIVATIONS | CONTRIBUTIONS | GRADIENTS | RECONSTRUCTION | REFIT
+)
 LOSSES = (*GRADIENTS, *REFIT)  # criteria that take a loss
 
 
@@ -46,8 +49,8 @@ class Criterion:
 
     Args:
         name: a key of `CRITERIA`: "l1", "l2", "linf", "lamp", "bn_scale", "random", "fpgm", "cosine",
-            "activation_mean", "activation_variance", "apoz", "wanda", "taylor", "taylor_abs", "obd", "fisher",
-            "reconstruction", "refit", "refit_shrunk".
+            "activation_mean", "activation_variance", "activation_norm", "apoz", "wanda", "fluctuation",
+            "contribution", "taylor", "taylor_abs", "obd", "fisher", "reconstruction", "refit", "refit_shrunk".
         aggregate: over the members of a group: "sum", "mean", "max", "prod", "producers" (their sum) or "first" (the
             first producer).
         normalise: over the units of a group, so that groups can be compared: "none", "mean", "max", "sum",

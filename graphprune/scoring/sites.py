@@ -55,11 +55,13 @@ def find_sites(graph: DependencyGraph) -> Mapping[str, tuple[Site, ...]]:
         held = {value.name for value in operation.inputs if value.name in graph.program.attributes}
         for tensor, dim, atom in _read(graph, held):
             role = roles.get((tensor, dim, atom))
-            if role == "consumes":
+            made = list(_with(graph, operation.outputs, atom, held))
+            # a table of words that is the last layer too makes the units, and reads them in the end
+            if role == "consumes" or (role == "produces" and not made):
                 for name, place in _with(graph, operation.inputs, atom, held):
                     consumed.setdefault(atom, {})[Site(name, place, tensor, dim, operation.name)] = None
             elif role == "produces":
-                for name, place in _with(graph, operation.outputs, atom, held):
+                for name, place in made:
                     produced.setdefault(atom, {})[Site(name, place)] = None
     return {
         group.name: tuple(consumed.get(group.atom) or produced.get(group.atom) or ())

@@ -1,0 +1,207 @@
+"""Text as calibration data: rows of tokens from files, or written by the model itself; loss and perplexity on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphprune.ground.errors import InputError
+
+__all__ = ["next_token_loss", "own_text", "perplexity", "text_batches"]
+
+Batch = dict[str, Tensor]
+
+TOKENS = 4096  # 16 rows of 256: what the figures of docs/language.md are made with
+LENGTH = 256
+TEMPERATURE = 1.0  # of text that the model writes
+CHARACTERS = 32  # for each token, that are read of a file at the most
+LONGEST = 1024  # characters of a path
+SUFFIXES = (".txt", ".md", ".rst", ".jsonl")  # of files in a folder
+
+
+def text_batches(tokenizer: Any, text: str | Path, tokens: int = TOKENS, length: int = LENGTH) -> list[Batch]:
+    """Rows of ``length`` tokens, ``{"input_ids": [1, length]}`` each, ``tokens`` in all or as many as there are.
+
+    Files follow one another, each with the special tokens that the tokenizer adds.
+
+    Args:
+        tokenizer: of transformers, or any that returns a dict with "input_ids".
+        text: a text, the path of a text file, or a folder of them. In a file whose name ends on .jsonl each line is
+            a document, with "messages" for the tokenizer's chat template, or with "text".
+
+    Raises:
+        InputError: there are fewer than ``length`` tokens, a file is not what it should be, or messages are given and
+            the tokenizer has no chat template.
+    """
+    whole = max(tokens // length, 1) * length
+    ids: list[int] = []
+    for document in _documents(tokenizer, text, whole * CHARACTERS):
+        ids += tokenizer(document)["input_ids"]
+        if len(ids) >= whole:
+            break
+    rows = torch.tensor(ids[:whole], dtype=torch.long)
+    if len(rows) < length:
+        raise InputError(
+            f"the text {_shown(text)} has {len(rows)} tokens, and a row takes {length}",
+            "give more text, the right path, or a smaller length",
+        )
+    return [{"input_ids": row.unsqueeze(0)} for row in rows[: len(rows) // length * length].split(length)]
+
+
+def _shown(text: str | Path) -> str:
+    said = str(text)
+    return said if isinstance(text, Path) or len(said) < 40 else f"{said[:40]!r}…"
+
+
+def _documents(tokenizer: Any, text: str | Path, most: int) -> Iterator[str]:
+    """Of every file the first ``most`` characters."""
+    path = Path(text) if len(str(text)) < LONGEST and "\n" not in str(text) else None
+    if path is None or (isinstance(text, str) and not path.exists()):
+        yield str(text)
+        return
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in files:
+        if file.suffix == ".jsonl":
+            yield from _lines(tokenizer, file)
+        elif file == path or file.suffix in SUFFIXES:
+            yield _read(file, most)
+
+
+def _read(file: Path, most: int) -> str:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            return opened.read(most)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is no text: {error}", "give a text file in UTF-8") from error
+
+
+def _lines(tokenizer: Any, file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _line(tokenizer, line, f"line {number} of {file}")
+
+
+def _line(tokenizer: Any, line: str, where: str) -> str:
+    """The document of one line of JSON."""
+    try:
+        found = json.loads(line)
+        if "messages" in found:
+            return str(tokenizer.apply_chat_template(found["messages"], tokenize=False))
+        return str(found["text"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{where} gives no text: {error}",
+            'give lines such as {"text": "…"}, or {"messages": […]} for a tokenizer with a chat template',
+        ) from error
+
+
+@torch.no_grad()
+def own_text(model: Any, tokens: int = TOKENS, seed: int = 0, length: int = LENGTH) -> list[Batch]:
+    """Text that the model writes itself, in rows as `text_batches` gives them: what to calibrate on without any data.
+
+    All rows are sampled together, with a cache, at temperature 1: from the model's own distribution over all tokens but
+    the one that ends a text, so that what it has learned comes as often as it expects it. Each starts with a special
+    token, in turn, and a random one, so that rows differ; see Liu et al., "LLM-QAT" (2023).
+
+    Args:
+        model: of transformers, one that generates text.
+        seed: of random first tokens and of samples; torch's own random state stays as it was.
+
+    Raises:
+        InputError: the model generates no text.
+    """
+    if not getattr(model, "can_generate", lambda: False)() or model.config.is_encoder_decoder:
+        raise InputError(
+            f"a {type(model).__name__} cannot write text of its own", "give calibration text, or batches"
+        )
+    rows = max(tokens // length, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        start = _starts(model, rows)
+        written = model.generate(
+            start,
+            attention_mask=torch.ones_like(start),
+            do_sample=True,
+            temperature=TEMPERATURE,
+            top_k=0,
+            top_p=1.0,
+            use_cache=True,
+            min_new_tokens=length - start.shape[1],
+            max_new_tokens=length - start.shape[1],
+            pad_token_id=0,
+        )
+    return [{"input_ids": row.unsqueeze(0)} for row in written]
+
+
+def _starts(model: Any, rows: int) -> Tensor:
+    """``[rows, 2]``: special tokens of the model, and any of its tokens; or the latter alone where it has none."""
+    config = model.config.get_text_config()
+    names = ("bos_token_id", "eos_token_id", "unk_token_id")
+    given = (getattr(config, name, None) for name in names)
+    special = list(dict.fromkeys(chain(*(_listed(item) for item in given))))
+    words = torch.randint(config.vocab_size, (rows, 1), device=model.device)
+    if not special:
+        return words
+    first = torch.tensor([special[row % len(special)] for row in range(rows)], device=model.device)
+    return torch.cat([first.unsqueeze(1), words], 1)
+
+
+def _listed(item: Any) -> list[int]:
+    return [] if item is None else list(item) if isinstance(item, list | tuple) else [item]
+
+
+def next_token_loss(outputs: Any, batch: Any) -> Tensor:
+    """The mean cross entropy of every next token of the batch, to be given as ``loss=`` for text."""
+    total, number = _cross_entropy(outputs, batch)
+    return total / max(number, 1)
+
+
+@torch.no_grad()
+def perplexity(model: nn.Module, batches: Iterable[Any]) -> float:
+    """The exponential of the mean cross entropy over all next tokens; lower is better.
+
+    The first token of a row is not predicted, and none where the attention mask is zero.
+
+    Args:
+        model: anything that returns "logits" in a dict, such as a model of transformers or a slim one, or the logits
+            themselves, ``[rows, length, tokens]``. It is called in eval mode.
+        batches: tensors of ``input_ids``, or dicts with them.
+
+    Raises:
+        InputError: there is no token to predict.
+    """
+    total, number, training = 0.0, 0, model.training
+    model.eval()
+    try:
+        for batch in batches:
+            given = batch if isinstance(batch, Mapping) else {"input_ids": batch}
+            inputs = {name: value for name, value in given.items() if name != "labels"}
+            entropy, count = _cross_entropy(model(**inputs), given)
+            total, number = total + float(entropy), number + count
+    finally:
+        model.train(training)
+    if not number:
+        raise InputError("the text has no token to predict", "give rows of two tokens or more")
+    return exp(total / number)
+
+
+def _cross_entropy(outputs: Any, batch: Any) -> tuple[Tensor, int]:
+    """Summed over the next tokens, and how many those are."""
+    logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs
+    ids, mask = (
+        (batch["input_ids"], batch.get("attention_mask")) if isinstance(batch, Mapping) else (batch, None)
+    )
+    wanted = ids[:, 1:]
+    if mask is not None:
+        wanted = wanted.masked_fill(mask[:, 1:] == 0, -100)
+    losses = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), wanted.flatten(), reduction="sum")
+    return losses, int((wanted != -100).sum())
