@@ -45,7 +45,8 @@ ROOMS = {
         "results".split()
     ),
     "pretrained": (
-        "ground weights capture exporting axes planning rewriting verifying asking cutting results searching".split()
+        "ground weights capture exporting axes calibration scoring planning rewriting verifying repair asking cutting "
+        "results searching".split()
     ),
     "face": (
         "ground capture importing axes calibration scoring planning slicing tuning asking cutting probing results "

@@ -121,7 +121,7 @@ def bind_batch(batch: Any, program: Program, what: str) -> tuple[list[Any], Any]
         leaves = program.flat_inputs(*call) if call else []
         if len(leaves) == len(wanted):
             pairs = zip(leaves, wanted, program.inputs, strict=True)
-            return [_fitted(leaf, like, name, program, what) for leaf, like, name in pairs], labels
+            return [_fitted(place, *each, program, what) for place, each in enumerate(pairs)], labels
     raise InputError(f"{what} does not hold the model's {len(wanted)} inputs", REMEDY)
 
 
@@ -134,14 +134,18 @@ def _readings(batch: Any) -> Iterator[tuple[Any, Any]]:
         yield {name: value for name, value in batch.items() if name != "labels"}, batch["labels"]
 
 
-def _fitted(leaf: Any, like: Any, name: str, program: Program, what: str) -> Any:
+def _fitted(place: int, leaf: Any, like: Any, name: str, program: Program, what: str) -> Any:
     """``leaf`` on the device and with the floating dtype of the example."""
     if not isinstance(like, Tensor):
         return leaf
     value = program.values.get(name)
     sizes = tuple(value.shape) if value is not None else tuple(like.shape)
     given = tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
-    free = [any(size and size % prime == 0 for prime in program.batch_primes) for size in sizes]
+    varies = {at.dim for at in program.dimensions if at.place == place and at.name}
+    free = [
+        dim in varies or any(size and size % prime == 0 for prime in program.batch_primes)
+        for dim, size in enumerate(sizes)
+    ]
     fits = len(given) == len(sizes) and all(
         can or got == size for can, got, size in zip(free, given, sizes, strict=True)
     )

@@ -13,7 +13,7 @@ from graphprune.capture.freeing import Sizes
 from graphprune.capture.remembered import Computed, Decision, Leaf, leaves
 from graphprune.ground.arguments import require
 
-__all__ = ["require_decisions", "require_dimensions", "require_that"]
+__all__ = ["DECIDES", "require_decisions", "require_dimensions", "require_that"]
 
 Name = Callable[[fx.Node, int], str]
 
@@ -42,6 +42,9 @@ _SIGNS = {
 }
 
 
+DECIDES = "the model decides on its sizes"
+
+
 def require_decisions(decisions: Iterable[Decision], sizes: Sizes, name: Name) -> None:
     """Puts into the graph that each decision falls as it did when the model was traced.
 
@@ -54,7 +57,7 @@ def require_decisions(decisions: Iterable[Decision], sizes: Sizes, name: Name) -
         if known and not _always(compared):
             shown = _text(compared, lambda leaf: name(sizes.tensors[leaf.ticket], leaf.dim))
             where = f" ({decision.line})" if decision.line else ""
-            text = f"the model decides on its sizes, and was captured where {shown}{where}"
+            text = f"{DECIDES}, and was captured where {shown}{where}"
             require_that(compared, text, sizes)
 
 

@@ -8,15 +8,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from graphprune.asking.options import AUTO
 from graphprune.asking.request import Request
 from graphprune.face.verb import asked
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.errors import InputError
+from graphprune.pretrained.data import IMPORTANCE, with_text
 from graphprune.pretrained.folder import open_folder
 from graphprune.pretrained.opened import look_at
 from graphprune.pretrained.result import Pretrained, ensure_place, proved, written
 from graphprune.pretrained.saying import changed, said
 from graphprune.pretrained.slimming import slimming
+from graphprune.scoring import Criterion
 
 __all__ = ["Pretrained", "inspect_pretrained", "plan_pretrained", "shrink_pretrained"]
 
@@ -40,6 +43,7 @@ def shrink_pretrained(
     out: str | Path,
     example_inputs: Mapping[str, Tensor] | None = None,
     trust_remote_code: bool = False,
+    max_memory: float | str | None = None,
     force: bool = False,
     **options: Any,
 ) -> Pretrained:
@@ -58,8 +62,12 @@ def shrink_pretrained(
         out: the folder to be written; it appears when all is done.
         example_inputs: arguments of ``forward``; made from the configuration where there are none.
         trust_remote_code: run code in the folder, where its class is not in transformers.
+        max_memory: bytes that may be used to have the model write text of its own, such as "4GB"; by default half of
+            what the machine has. Nothing else holds the whole model.
         force: an earlier result in ``out`` may be lost.
-        options: budgets and choices as in `shrink`, such as ``params=0.75``.
+        options: budgets and choices as in `shrink`, such as ``params=0.75``. ``calibration`` may also be the path of a
+            text file, or of a folder of them. Without an importance, a language model is judged by what its units add
+            to the text, its own where none is given, and repaired on it.
 
     Raises:
         InputError: the folder cannot be read, or an option is wrong here.
@@ -72,8 +80,9 @@ def shrink_pretrained(
     request, clock = _asked(options)
     ensure_place(Path(out), force)
     model = look_at(open_folder(folder, trust_remote_code), clock, example_inputs, request.seed)
+    text, request = with_text(model, request, set(options), max_memory, clock)
     slim = slimming(model, request, clock)
-    made = proved(model, slim, request.seed, clock)
+    made = proved(model, slim, text, request, clock)
     return written(model, slim, made, Path(out), force, clock)
 
 
@@ -81,6 +90,7 @@ def plan_pretrained(
     folder: str | Path,
     example_inputs: Mapping[str, Tensor] | None = None,
     trust_remote_code: bool = False,
+    max_memory: float | str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """What `shrink_pretrained` would do: cost before and after, and the fields that would change. Nothing is written.
@@ -90,6 +100,7 @@ def plan_pretrained(
     """
     request, clock = _asked(options)
     model = look_at(open_folder(folder, trust_remote_code), clock, example_inputs, request.seed)
+    _, request = with_text(model, request, set(options), max_memory, clock)
     slim = slimming(model, request, clock)
     before, after = slim.prepared.cost({}), slim.prepared.cost(slim.sizes)
     return {
@@ -115,5 +126,8 @@ def _asked(options: Mapping[str, Any]) -> tuple[Request, Clock]:
     for name, why in _NOT_HERE.items():
         if name in options:
             raise InputError(f"{name} is given for a folder, and {why}", "leave it out")
-    request = asked(nn.Module(), dict(options))  # whose layers have names alone
+    unsaid = {} if options.get("importance", AUTO) != AUTO else {"importance": IMPORTANCE}
+    looks = Criterion.parse(str({**options, **unsaid}["importance"])).measure.collect is not None
+    data: dict[str, Any] = {"calibration": []} if looks else {}  # which a language model can write itself
+    request = asked(nn.Module(), {**data, **options, **unsaid})  # whose layers have names alone
     return request, Clock(request.progress)

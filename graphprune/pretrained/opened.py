@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from graphprune.axes.dependency import DependencyGraph, build_graph
 from graphprune.capture import capture
+from graphprune.capture.easing import eased
+from graphprune.exporting import in_dtype
 from graphprune.ground.clock import Clock
 from graphprune.ground.dynamic import AUTO
 from graphprune.ground.errors import CaptureError, InputError
@@ -57,6 +61,11 @@ class Model:
     moves: Mapping[Move, Move]
     held: Mapping[str, str]
 
+    @cached_property
+    def wide(self) -> DependencyGraph:
+        """The graph in single precision, for scores and repair; half precision is widened when it is read."""
+        return replace(self.graph, program=in_dtype(self.graph.program, torch.float32))
+
 
 def look_at(folder: Folder, clock: Clock, given: Mapping[str, Tensor] | None = None, seed: int = 0) -> Model:
     """Traces the model and a twin, and finds which widths its configuration can say.
@@ -78,6 +87,7 @@ def look_at(folder: Folder, clock: Clock, given: Mapping[str, Tensor] | None = N
         graph = _whole(folder, weights, inputs, outputs)
     with clock("trace a small twin"):
         blueprint, twin_graph = _twin(folder.blueprint, graph, names, given, outputs, seed)
+        graph = replace(graph, program=eased(graph.program, twin_graph.program))
     with clock("find what the configuration says"):
         twin = Twin(blueprint, twin_graph, find_moves(blueprint, twin_graph, seed))
         shaping = Shaping(with_open_fields(folder.blueprint, graph), graph)

@@ -14,7 +14,7 @@ from graphprune.ground.unlogged import unlogged
 from graphprune.pretrained.blueprint import numbers
 from graphprune.pretrained.move import Move, fields_at
 from graphprune.pretrained.opened import Model, Twin
-from graphprune.pretrained.twin_trial import filled, slim_tensors
+from graphprune.pretrained.twin_trial import filled
 from graphprune.verifying import Check
 from graphprune.verifying.grafted import grafted_checks
 from graphprune.verifying.samples import Sizes
@@ -39,11 +39,16 @@ def twin_checks(model: Model, sizes: Mapping[str, int], clock: Clock, seed: int)
     blueprint = twin.blueprint.with_numbers(fields_at(numbers(twin.blueprint.values), moves, wanted))
 
     def of_class(layers: fx.GraphModule) -> torch.nn.Module:
-        own = dict(layers.state_dict(keep_vars=True))
-        return filled(blueprint, {**slim_tensors(made.slim), **own})
+        own = layers.state_dict(keep_vars=True)
+        shared = {
+            name: next((own[other] for other in item.names if other in own), item.tensor)
+            for item in made.slim.stored.values()
+            for name in item.names
+        }
+        return filled(blueprint, shared)
 
     with clock("compare the class"):
-        checks = list(grafted_checks(made.slim, made.module, of_class, seed, _lengths(twin)))
+        checks = list(grafted_checks(twin.graph.program, made.module, of_class, seed, _lengths(twin)))
         checks += _generated(twin, of_class(made.module))
     named = [
         Check(f"small twin: {c.name}", c.passed, c.figure, c.limit, c.detail, c.ran)

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from graphprune import exporting
+from graphprune.asking.request import Request
+from graphprune.calibration import Calibration
 from graphprune.cutting.cut import Cut, cut
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import VerificationError
 from graphprune.planning import Plan
 from graphprune.pretrained.card import card
+from graphprune.pretrained.data import Text, judged
 from graphprune.pretrained.opened import Model
 from graphprune.pretrained.proof import twin_checks
 from graphprune.pretrained.saying import changed
 from graphprune.pretrained.slimming import Slimming
-from graphprune.pretrained.writing import folder_files, reread
+from graphprune.pretrained.writing import as_written, folder_files, slim_tensors
+from graphprune.repair import Repair, repair
 from graphprune.results.result import Result
 from graphprune.searching.met import budgets_met
 from graphprune.verifying import Check, Verdict, verify_streamed
 
-__all__ = ["Pretrained", "ensure_place", "proved", "written"]
+__all__ = ["Pretrained", "Proved", "ensure_place", "proved", "written"]
+
+ALARMING = 2.0  # times the perplexity of the original
 
 
 @dataclass(frozen=True)
@@ -55,53 +65,128 @@ def ensure_place(out: Path, force: bool) -> None:
     exporting.ensure_writable(out, force=force)
 
 
-def proved(model: Model, slim: Slimming, seed: int, clock: Clock) -> Cut:
-    """The cut, with what can be proved before it is written.
+@dataclass(frozen=True)
+class Proved:
+    """A slim model before it is written.
+
+    Args:
+        cut: with all checks so far.
+        repaired: tensors that a repair has changed, by the names of the program.
+        text: what was calibrated on.
+        perplexity: of the original and of the slim model on the same text; None where there is none to judge on.
+    """
+
+    cut: Cut
+    repaired: Mapping[str, Tensor]
+    text: Text
+    perplexity: tuple[float, float] | None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know first."""
+        if self.perplexity is None:
+            return [f"there was no text to judge on: {self.text.source}"] if not self.text.batches else []
+        before, after = self.perplexity
+        worse = after / max(before, 1e-9)
+        if worse <= ALARMING:
+            return []
+        return [
+            f"the slim model has lost the language: perplexity {before:.4g} → {after:.4g} on {self.text.source}; "
+            "keep more, give calibration text, or train it"
+        ]
+
+
+def proved(model: Model, slim: Slimming, text: Text, request: Request, clock: Clock) -> Proved:
+    """The cut with everything that can be proved before it is written, repaired where that was asked for.
 
     Raises:
         VerificationError: a check fails.
     """
     made = cut(model.graph, slim.plan, clock)
     with clock("prove on a small twin"):
-        checks = (*twin_checks(model, slim.sizes, clock, seed), *budgets_met(slim.prepared, slim.plan))
+        checks = [
+            *twin_checks(model, slim.sizes, clock, request.seed),
+            *budgets_met(slim.prepared, slim.plan),
+        ]
+    with clock("compare with the original"):
+        checks += verify_streamed(model.graph, slim.plan, made.slim).checks
+    wide = cut(model.wide, slim.plan)
+    if request.repair is not False and text.batches:
+        wide, checks = _repaired(wide, text, request, checks, clock)
+    repaired = {name: wide.slim.stored[name].tensor for name in wide.repair.tensors} if wide.repair else {}
     if failed := "; ".join(str(check) for check in checks if not check.passed):
         raise VerificationError(f"the slim model is not what was asked for: {failed}", "nothing was written")
-    return replace(made, verdict=made.verdict.with_checks(*checks))
+    with clock("judge"):
+        judge = judged(model.wide.program, wide.slim, text.judges) if text.judges else None
+    made = replace(made, verdict=Verdict(tuple(checks)), repair=wide.repair)
+    return Proved(made, repaired, text, judge)
 
 
-def written(model: Model, slim: Slimming, made: Cut, out: Path, force: bool, clock: Clock) -> Pretrained:
-    """Writes the folder, and compares what stands in it with what was planned.
+def _repaired(
+    wide: Cut, text: Text, request: Request, checks: list[Check], clock: Clock
+) -> tuple[Cut, list[Check]]:
+    """The cut with refitted weights, where they bring its outputs nearer to the original's."""
+    options = Repair() if request.repair is True else request.repair
+    assert isinstance(options, Repair)
+    with clock("repair"):
+        data = Calibration(text.batches, seed=request.seed)
+        better, report = repair(wide.graph, wide.plan, wide.slim, data, options, request.seed)
+    wrong = [name for name in report.tensors if not torch.isfinite(better.stored[name].tensor).all()]
+    near = Check(
+        "repaired outputs are no farther from the original",
+        not report.kept or report.after <= report.before,
+        report.after,
+        report.before,
+    )
+    return replace(wide, slim=better, repair=report), [
+        *checks,
+        near,
+        Check.without("repaired tensors are finite", wrong),
+    ]
+
+
+def written(model: Model, slim: Slimming, made: Proved, out: Path, force: bool, clock: Clock) -> Pretrained:
+    """Writes the folder, and reads back what stands in it.
 
     Raises:
         InputError: the folder cannot be written.
-        VerificationError: what was written is not what was planned; nothing is there then.
+        VerificationError: what was written is not what was proved; nothing is there then.
     """
     fields = changed(model, slim.blueprint)
-    result = Result.of(made, clock.seconds, scores=slim.prepared.scores)
-    text = card(model, result, fields)
+    result = Result.of(made.cut, clock.seconds, scores=slim.prepared.scores)
+    tensors = slim_tensors(model, slim.plan, made.repaired)
+    said = {
+        "fields": fields,
+        "held": dict(model.held),
+        "calibration": made.text.source,
+        "perplexity": made.perplexity,
+    }
 
     def proof(draft: Path) -> tuple[Check, ...]:
-        with clock("compare with the original"):
-            read = reread(model, made.slim, draft, slim.blueprint)
-            return verify_streamed(model.graph, slim.plan, read).checks
+        with clock("read back"):
+            return (as_written(model, tensors, draft, slim.blueprint),)
 
     report = result.save(
         out,
         progress=clock.progress,
-        extra={"pretrained": {"fields": fields, "held": dict(model.held)}, "source": _source(model)},
-        files=folder_files(model, slim.plan, slim.blueprint, text),
+        extra={"pretrained": said, "source": _source(model, made)},
+        files=folder_files(model, tensors, slim.blueprint, card(model, result, fields, made.perplexity)),
         proof=proof,
         force=force,
     )
+    for note in made.notes:
+        warnings.warn(note, stacklevel=4)
     verdict = Verdict(tuple(Check(**check) for check in report["verdict"]["checks"]))
     return Pretrained(out, slim.plan, verdict, fields, model.held, report)
 
 
-def _source(model: Model) -> dict[str, Any]:
+def _source(model: Model, made: Proved) -> dict[str, Any]:
     folder = model.folder
+    unused = model.weights.unused
+    dropped = [f"the files hold {unused[0]}, which the class does not know"] if unused else []
     return {
         "model": f"hf:{folder.path}",
         "class": folder.blueprint.model.__name__,
         "weights": "folder",
-        "notes": [],
+        "notes": [*made.notes, *dropped],
     }

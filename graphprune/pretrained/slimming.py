@@ -67,7 +67,7 @@ def slimming(model: Model, request: Request, clock: Clock) -> Slimming:
         PlanError: the class takes no width near the planned one.
     """
     align = request.align
-    prepared = prepare(model.graph, as_asked(model, request), clock)
+    prepared = prepare(model.wide, as_asked(model, request), clock)
     prepared = replace(prepared, limits=_limits(model, prepared.limits, align))
     with clock("plan"):
         plan = planned(prepared)

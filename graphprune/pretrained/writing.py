@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from graphprune.capture.lazy import Lazy
-from graphprune.capture.program import Program
 from graphprune.ground.unlogged import unlogged
 from graphprune.planning import Plan
 from graphprune.planning.region import narrowed
@@ -23,21 +23,22 @@ from graphprune.pretrained.folder import CONFIG, Folder
 from graphprune.pretrained.loading import find_weights
 from graphprune.pretrained.opened import Model
 from graphprune.pretrained.saying import changed_fields
+from graphprune.verifying import Check
 from graphprune.weights import Form, write_shards
 
-__all__ = ["config_text", "cut_tensors", "folder_files", "reread"]
+__all__ = ["as_written", "config_text", "folder_files", "slim_tensors"]
 
 Writers = dict[str, Callable[[Path], None]]
 GENERATION = "generation_config.json"
 
 
-def folder_files(model: Model, plan: Plan, slim: Blueprint, card: str) -> Writers:
+def folder_files(model: Model, tensors: Lazy, slim: Blueprint, card: str) -> Writers:
     """Name → what writes it, in order: weights, configuration, and the files that go along."""
     config = config_text(model, slim)
     write = _write_whole if model.weights.files is None else _write_slices
     copies = {path.name: partial(_copy, path) for path in model.folder.companions}
     return {
-        "model.safetensors": partial(write, model, plan, slim),
+        "model.safetensors": partial(write, model, tensors, slim),
         **copies,
         CONFIG: partial(_write_text, text=config),
         "README.md": partial(_write_text, text=card),
@@ -82,41 +83,53 @@ def _holder(values: Any, place: Place) -> Any:
     return values
 
 
-def cut_tensors(model: Model, plan: Plan) -> Lazy:
-    """The tensors of the slim model by the names in its state dict, cut when they are read, in the files' own dtype."""
+def slim_tensors(model: Model, plan: Plan, repaired: Mapping[str, Tensor]) -> Lazy:
+    """The tensors of the slim model by the names in its state dict, in the files' own dtype, made when they are read.
+
+    Args:
+        repaired: those that are no plain slices, by the names of the program.
+    """
     raw = model.weights.raw
     first = {name: item.name for item in model.graph.program.stored.values() for name in item.names}
 
-    def cut(name: str) -> Tensor:
-        kept = plan.kept.get(first.get(name, name), {})
+    def made(name: str) -> Tensor:
+        known = first.get(name, name)
+        if known in repaired:
+            return repaired[known].detach().to(raw[name].dtype)
+        kept = plan.kept.get(known, {})
         return narrowed(raw[name], kept) if kept else raw[name]
 
-    return Lazy(raw, cut)
+    return Lazy(raw, made)
 
 
-def _write_slices(model: Model, plan: Plan, slim: Blueprint, path: Path) -> None:
+def _write_slices(model: Model, tensors: Lazy, slim: Blueprint, path: Path) -> None:
     """Tensor by tensor, under the names and in the order of the original's files."""
-    files = model.weights.files
+    files, shapes = model.weights.files, slim.shapes()
     assert files is not None
-    tensors, shapes = cut_tensors(model, plan), slim.shapes()
     forms = {file: Form(model.folder.weights.forms[file].dtype, shapes[name]) for name, file in files.items()}
     write_shards(path.parent, ((file, tensors[name]) for name, file in files.items()), forms)
 
 
-def _write_whole(model: Model, plan: Plan, slim: Blueprint, path: Path) -> None:
+def _write_whole(model: Model, tensors: Lazy, slim: Blueprint, path: Path) -> None:
     """By the library's own writer, which knows how the class lays out its files."""
     module = slim.hollow()
-    module.load_state_dict(dict(cut_tensors(model, plan)), assign=True)
+    module.load_state_dict(dict(tensors), assign=True)
     with unlogged():
         tied(module).save_pretrained(path.parent)  # type: ignore[operator]
     for own in (path.parent / GENERATION, path.parent / CONFIG):
         own.unlink(missing_ok=True)  # the folder's own go there
 
 
-def reread(model: Model, slim: Program, folder: Path, blueprint: Blueprint) -> Program:
-    """The slim program with the tensors that stand in a folder that was written."""
-    written = Folder(folder, model.folder.written, blueprint)
-    return slim.with_weights(find_weights(written).tensors)
+def as_written(model: Model, tensors: Lazy, folder: Path, slim: Blueprint) -> Check:
+    """Whether a folder that was written holds these tensors, read back one by one in the dtype of the class."""
+    read = find_weights(Folder(folder, model.folder.written, slim)).tensors
+    names = [name for name in tensors if not slim.computes(name)]
+    wrong = [name for name in names if name not in read or not _same(tensors[name], read[name])]
+    return Check.without("the files hold the tensors that were proved", wrong)
+
+
+def _same(made: Tensor, read: Tensor) -> bool:
+    return made.shape == read.shape and torch.equal(made.to(read.dtype), read)
 
 
 def _copy(source: Path, path: Path) -> None:

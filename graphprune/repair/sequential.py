@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -12,6 +13,7 @@ import torch
 
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration.batches import Calibration
+from graphprune.capture.lazy import Lazy
 from graphprune.capture.program import Program
 from graphprune.ground.processes import rank_and_count
 from graphprune.planning.plan import Plan
@@ -69,8 +71,8 @@ def repair(
         InputError: there are no batches, one does not fit the model or makes it fail, or an output is not finite.
     """
     start = perf_counter()
-    before = {name: item.tensor.detach() for name, item in slim.stored.items()}
-    walk = Walk(graph, plan, slim, dict(before), calibration, options.memory)
+    own = Lazy(slim.tensors, lambda name: slim.tensors[name].detach())
+    walk = Walk(graph, plan, slim, ChainMap({}, own), calibration, options.memory)  # type: ignore[arg-type]
     layers = options.weights or options.biases
     steps, left = find_steps(graph.program, options.batch_norms, layers, options.residual and walk.forks)
     found = survey(walk, steps)
@@ -78,7 +80,7 @@ def repair(
     reports, solving = _run(walk, wanted, found, options, seed)
     after = distance(walk)
     good = after <= found.distance
-    changed = tuple(name for name, tensor in walk.tensors.items() if tensor is not before[name])
+    changed = tuple(name for name in slim.stored if name in walk.tensors.maps[0])
     seconds = {"repair": perf_counter() - start, "solve": solving, "pass": found.seconds}
     report = RepairReport(
         reports, left, found.distance, after, good, changed if good else (), found.batches, seconds
@@ -113,7 +115,8 @@ def _is_worthwhile(step: Step, walk: Walk) -> bool:
 def _reads_cut(step: Step, walk: Walk) -> bool:
     """Whether the step's layer has lost some of the inputs of its weight."""
     dim = 1 if LINEAR[step.family].outputs_first else 0
-    return walk.tensors[step.weight].shape[dim] < walk.graph.program.tensors[step.weight].shape[dim]
+    slim, whole = (each.stored[step.weight].tensor.shape for each in (walk.slim, walk.graph.program))
+    return slim[dim] < whole[dim]
 
 
 def _task(step: Step, walk: Walk, found: Survey, options: Repair, seed: int) -> Refit | Reestimate:

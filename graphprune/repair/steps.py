@@ -102,7 +102,7 @@ def _has_own_statistics(norm: fx.Node) -> bool:
 def _why_not(program: Program, weight: str, nodes: list[fx.Node]) -> str:
     if len(_readers(program, weight)) != len(nodes):
         return "its weight is used elsewhere too"
-    if len({family(node) for node in nodes}) > 1 or not program.tensors[weight].is_floating_point():
+    if len({family(node) for node in nodes}) > 1 or not program.stored[weight].tensor.is_floating_point():
         return "its weight is used in several ways"
     return "" if all(_fits(program, node) for node in nodes) else "it is more than a weight and a bias"
 
@@ -140,7 +140,7 @@ def _shift(program: Program, nodes: list[fx.Node]) -> tuple[str, bool]:
     if all(isinstance(bias, fx.Node) and bias.op == "get_attr" for bias in biases):
         names = {str(bias.target) for bias in biases if bias is not None}
         users = {user for name in names for user in _readers(program, name)}
-        vector = all(program.tensors[name].dim() == 1 for name in names)
+        vector = all(program.stored[name].tensor.dim() == 1 for name in names)
         return (names.pop(), False) if len(names) == 1 and users == set(nodes) and vector else ("", False)
     norm = _norm_after(nodes[0])
     if len(nodes) > 1 or norm is None or any(bias is not None for bias in biases):

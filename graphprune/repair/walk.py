@@ -6,6 +6,7 @@ the others start anew from their inputs.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,7 +33,7 @@ class Walk:
 
     Args:
         graph: of the original.
-        slim: the slim program; ``tensors`` are its own, which a repair changes as it goes.
+        slim: the slim program; ``tensors`` are what a repair has changed, before its own.
         calibration: the batches, which can be walked again and again.
         room: bytes that waiting batches may take.
     """
@@ -40,7 +41,7 @@ class Walk:
     graph: DependencyGraph
     plan: Plan
     slim: Program
-    tensors: dict[str, Tensor]
+    tensors: ChainMap[str, Tensor]
     calibration: Calibration
     room: int
     waiting: dict[int, Pair] = field(default_factory=dict, init=False)

@@ -47,7 +47,8 @@ def _collect(view: View, calibration: Calibration) -> dict[Site, _Shares]:
     for site in sites:
         read.setdefault(site.value, []).append(site)
     sums: Sums[Site, _Shares] = Sums()
-    for name, value in forward(view.graph.program, view.tensors, calibration):
+    wanted = {*read, *(totals[site.operation] for site in sites)}
+    for name, value in forward(view.graph.program, view.tensors, calibration, wanted):
         for site in read.get(name, ()) if value.is_floating_point() else ():
             waiting.setdefault(totals[site.operation], []).append((site, value))
         for site, source in waiting.pop(name, ()):

@@ -1,0 +1,31 @@
+"""Conditions on sizes that a program of the same code does without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from graphprune.capture.deciding import DECIDES
+from graphprune.capture.program import Program
+from graphprune.ground.arguments import require
+
+__all__ = ["eased"]
+
+
+def eased(program: Program, other: Program) -> Program:
+    """The program without those decisions that ``other`` did not have to keep.
+
+    Without values, a capture cannot see that a decision that falls otherwise leads to the same: that a mask is left out
+    which would mask nothing. ``other`` was captured from the same code with values, and compared with its model where
+    the decision falls otherwise.
+    """
+    kept = {node.args[1] for node in other.graph.find_nodes(op="call_function", target=require)}
+    graph = type(program.graph)()
+    graph.output(graph.graph_copy(program.graph, {}))
+    for node in graph.find_nodes(op="call_function", target=require):
+        if str(node.args[1]).startswith(DECIDES) and node.args[1] not in kept:
+            conditions = node.all_input_nodes
+            graph.erase_node(node)
+            for condition in conditions:
+                if not condition.users:
+                    graph.erase_node(condition)
+    return replace(program, graph=graph)

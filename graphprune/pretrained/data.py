@@ -1,0 +1,186 @@
+"""Text to calibrate and to judge on: the user's, in the folder's own tokens, or what the model writes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.asking.options import Options
+from graphprune.asking.request import Request
+from graphprune.calibration.text import own_text, perplexity, text_batches
+from graphprune.capture.program import Program
+from graphprune.ground.clock import Clock
+from graphprune.ground.documents import machine_memory
+from graphprune.ground.errors import InputError, first_line
+from graphprune.ground.unlogged import unlogged
+from graphprune.planning import Budget
+from graphprune.pretrained.folder import Folder
+from graphprune.pretrained.opened import Model
+from graphprune.pretrained.twin import parameters
+from graphprune.scoring import Criterion
+from graphprune.verifying.reference import Run
+from graphprune.verifying.tensors import converted, in_dtype
+
+__all__ = ["IMPORTANCE", "Text", "find_text", "judged", "rows_of", "with_text"]
+
+IMPORTANCE = "contribution"  # docs/language.md
+
+JUDGED = 2  # rows of the calibration text on which perplexity is compared
+WIDE = 4  # bytes of a number while the model writes, which is in single precision
+
+
+@dataclass(frozen=True)
+class Text:
+    """Batches to calibrate on, and where they are from; None where there are none, and why.
+
+    ``judges`` are some of them, on which the model and the slim one are compared, if they are text.
+    """
+
+    batches: Sequence[Any] | None
+    source: str
+    judges: Sequence[Any] = ()
+
+
+def with_text(
+    model: Model, request: Request, named: Collection[str], most: float | str | None, clock: Clock
+) -> tuple[Text, Request]:
+    """The calibration data, and the request with it.
+
+    Where no importance is named, a language model is judged by what its units add to the text, and repaired on it. A
+    named one is taken at its word: no data but the user's, unless it looks at some, and no repair unless it is asked
+    for.
+
+    Args:
+        named: the options that the user gave.
+        most: as for `find_text`; text such as "4GB" is read.
+
+    Raises:
+        InputError: data are needed and there are none, or they cannot be read.
+    """
+    memory = None if most is None else _bytes(most)
+    given = request.calibration if "calibration" in named else None
+    chosen = "importance" in named and request.importance != IMPORTANCE
+    looks = not chosen or request.repair is not False or _looks(request)
+    with clock("find text"):
+        text = (
+            find_text(model, given, memory, request.seed)
+            if looks or given is not None
+            else Text(None, "none")
+        )
+    if text.batches is None:
+        if chosen and looks:
+            raise InputError(
+                f"importance={request.importance!r} looks at data: {text.source}",
+                "give calibration text, or batches",
+            )
+        left = replace(request, calibration=None)
+        return text, left if chosen else replace(left, importance=Options.importance, repair=False)
+    more: dict[str, Any] = (
+        {} if chosen else {"importance": IMPORTANCE, "repair": request.repair if "repair" in named else True}
+    )
+    return text, replace(request, calibration=text.batches, **more)
+
+
+def _looks(request: Request) -> bool:
+    """Whether the importance looks at data."""
+    return isinstance(request.criterion, Criterion) and request.criterion.measure.collect is not None
+
+
+def _bytes(given: float | str) -> float:
+    """Memory such as "4GB", or a share of what the machine has."""
+    asked = Budget.parse("memory", given)
+    return asked.value if asked.absolute else asked.value * machine_memory()
+
+
+def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
+    """The calibration data of a request.
+
+    Args:
+        given: batches, which are taken as they are; the path of a text file or of a folder of them; or None, for which
+            a language model writes its own text.
+        most: bytes of memory that may be used to have it write; what the machine has, if None.
+
+    Raises:
+        InputError: the file cannot be read, or the folder has no tokenizer.
+    """
+    if isinstance(given, str | Path):
+        rows = rows_of(model.folder, given)
+        return Text(rows, f"the text {given}", rows[:JUDGED] if _writes(model) else ())
+    if given is not None:
+        return Text(given, "the batches that were given")
+    if not _writes(model):
+        return Text(None, f"a {model.folder.blueprint.model.__name__} writes no text of its own")
+    needed, there = WIDE * parameters(model.shaping.shapes), most or machine_memory() / 2
+    if needed > there:
+        return Text(None, f"to write text of its own it takes {needed / 2**30:.1f} GiB of memory")
+    with unlogged():
+        writer = model.folder.blueprint.model.from_pretrained(
+            model.folder.path, dtype=torch.float32, local_files_only=True
+        )
+        rows = own_text(writer.eval(), seed=seed)
+    return Text(rows, "text that the model wrote itself", rows[:JUDGED])
+
+
+def _writes(model: Model) -> bool:
+    kind = model.folder.blueprint.model
+    inputs = model.graph.program.example[1]
+    decoder = not model.folder.blueprint.values.get("is_encoder_decoder")
+    return bool(decoder and list(inputs) == ["input_ids"] and kind.can_generate())
+
+
+def rows_of(folder: Folder, text: str | Path) -> list[dict[str, Tensor]]:
+    """Rows of tokens of a text file, by the folder's tokenizer.
+
+    Raises:
+        InputError: there is no such file, no tokenizer, or it is another model's.
+    """
+    if not Path(text).exists():
+        raise InputError(f"there is no file {text}", "give a text file, a folder of them, or batches")
+    from transformers import AutoTokenizer
+
+    try:
+        with unlogged():
+            tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+    except Exception as error:  # whatever a tokenizer raises that is not there
+        raise InputError(
+            f"{folder.path} has no tokenizer: {first_line(error)}", "copy its files there, or give batches"
+        ) from error
+    words = _words(folder.blueprint.values)
+    if words is not None and len(tokenizer) > words:
+        raise InputError(
+            f"the tokenizer in {folder.path} has {len(tokenizer):,} tokens, the model knows {words:,}",
+            "put the model's own tokenizer there",
+        )
+    return text_batches(tokenizer, text)
+
+
+def _words(values: Mapping[str, Any]) -> int | None:
+    """How many tokens the model knows."""
+    parts = [values, *(part for part in values.values() if isinstance(part, Mapping))]
+    return next((part["vocab_size"] for part in parts if isinstance(part.get("vocab_size"), int)), None)
+
+
+class _Streamed(nn.Module):
+    """A program as a module, in single precision, that reads each weight when it is used."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+        tensors = converted(self.program.tensors, torch.float32)
+        leaves = [in_dtype(input_ids, torch.float32)]
+        name = self.program.output_names[0]
+        run = Run(self.program.graph, tensors, leaves, torch.float32)
+        return {"logits": next(value for node, value in run if node.name == name)}
+
+
+def judged(before: Program, after: Program, rows: Sequence[Any]) -> tuple[float, float]:
+    """Perplexity of both on the same rows of text, each weight read when it is used."""
+    one, other = (perplexity(_Streamed(program), rows) for program in (before, after))
+    return one, other
