@@ -3,10 +3,10 @@
     python tools/coverage_hf.py                    # the table of docs/coverage-hf.md
     python tools/coverage_hf.py llama odd_biases   # some of them, on the terminal
 
-A small model of each is written as a folder with lively random weights, on which every output depends, shrunk to 75 % of
-its parameters, and run by masking at three lengths. Another process, in which graphprune cannot be imported, loads what
-was written by stock ``from_pretrained``, in the class that it had, and compares in float64; where the class writes text,
-it writes the same with its cache as without.
+A small model of each is written as a folder with lively random weights, on which every output depends, shrunk to 75 %
+of its parameters, and run by masking at three lengths. Another process, in which graphprune cannot be imported, loads
+what was written by stock ``from_pretrained``, in the class that it had, and compares in float64; where the class writes
+text, it writes the same with its cache as without.
 """
 
 from __future__ import annotations
@@ -57,6 +57,13 @@ def masked_outputs(graph: DependencyGraph, plan: Plan, sizes: Mapping[str, int])
     return flat | {f"out.{place}": tensor.contiguous() for place, tensor in enumerate(found.values())}
 
 
+def lengths(graph: DependencyGraph) -> list[str]:
+    """The sizes that say how long a text is: those of whole numbers but for the batch."""
+    leaves = graph.program.flat_inputs(*graph.program.example)
+    named = {at.name for at in graph.program.dimensions if not leaves[at.place].is_floating_point()}
+    return sorted(named - {"", "batch"})
+
+
 def traced(model: Model, folder: Path) -> DependencyGraph:
     """The graph of the model as the library loads it."""
     loaded = model.folder.blueprint.model.from_pretrained(folder, dtype=torch.float32).eval()
@@ -80,7 +87,7 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
         row["class"] = model.folder.blueprint.model.__name__
         row["outputs"] = list(model.graph.program.wanted)
         original = traced(model, folder / "model")
-        texts = [size for size in original.program.sizes if size != "batch"]
+        texts = lengths(original)
         cases = [dict.fromkeys(texts, length) for length in LENGTHS] if texts else [{}]
         for place, sizes in enumerate(cases):
             save_file(masked_outputs(original, result.plan, sizes), folder / f"case{place}.safetensors")

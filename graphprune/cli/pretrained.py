@@ -46,6 +46,7 @@ def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
         raise InputError("--dry-run writes nothing to --output", "leave one of them out")
     defaults = {name: default for name, default, _ in declarations(Options)}
     options = {name: value for name, value in typed.items() if value != defaults[name]}
+    options |= {"evaluate": request.evaluate} if request.evaluate else {}
     with stages(request.quiet) as progress:
         _mend_torchvision()
         from graphprune.face.pretrained import plan_pretrained, shrink_pretrained
@@ -94,6 +95,10 @@ def _mend_torchvision() -> None:
 def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
     yield shrink_table(report)
     yield from _field_table(report)
+    made = report["pretrained"]
+    if made["judged_on"]:
+        yield Text(f"Perplexity on {made['judged_on']}; calibrated on {made['calibration']}")
+    yield from (Text(f"Note: {note}") for note in report["source"]["notes"])
     yield from (Text(f"Note: {note}") for note in report["notes"])
     yield verdict_line(report["verdict"])
     yield Text(f"Written to {directory}")

@@ -44,6 +44,7 @@ def shrink_pretrained(
     example_inputs: Mapping[str, Tensor] | None = None,
     trust_remote_code: bool = False,
     max_memory: float | str | None = None,
+    evaluate: str | None = None,
     force: bool = False,
     **options: Any,
 ) -> Pretrained:
@@ -64,6 +65,7 @@ def shrink_pretrained(
         trust_remote_code: run code in the folder, where its class is not in transformers.
         max_memory: bytes that may be used to have the model write text of its own, such as "4GB"; by default half of
             what the machine has. Nothing else holds the whole model.
+        evaluate: "perplexity:FILE" judges a language model on another text than the one it is calibrated on.
         force: an earlier result in ``out`` may be lost.
         options: budgets and choices as in `shrink`, such as ``params=0.75``. ``calibration`` may also be the path of a
             text file, or of a folder of them. Without an importance, a language model is judged by what its units add
@@ -77,10 +79,10 @@ def shrink_pretrained(
             smallest share.
         VerificationError: the slim model is not what was asked for; nothing was written.
     """
-    request, clock = _asked(options)
+    request, named, clock = _asked(options)
     ensure_place(Path(out), force)
     model = look_at(open_folder(folder, trust_remote_code), clock, example_inputs, request.seed)
-    text, request = with_text(model, request, set(options), max_memory, clock)
+    text, request = with_text(model, request, named, max_memory, evaluate, clock)
     slim = slimming(model, request, clock)
     made = proved(model, slim, text, request, clock)
     return written(model, slim, made, Path(out), force, clock)
@@ -91,6 +93,7 @@ def plan_pretrained(
     example_inputs: Mapping[str, Tensor] | None = None,
     trust_remote_code: bool = False,
     max_memory: float | str | None = None,
+    evaluate: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """What `shrink_pretrained` would do: cost before and after, and the fields that would change. Nothing is written.
@@ -98,9 +101,9 @@ def plan_pretrained(
     Raises:
         GraphpruneError: as there.
     """
-    request, clock = _asked(options)
+    request, named, clock = _asked(options)
     model = look_at(open_folder(folder, trust_remote_code), clock, example_inputs, request.seed)
-    _, request = with_text(model, request, set(options), max_memory, clock)
+    _, request = with_text(model, request, named, max_memory, evaluate, clock)
     slim = slimming(model, request, clock)
     before, after = slim.prepared.cost({}), slim.prepared.cost(slim.sizes)
     return {
@@ -122,7 +125,8 @@ def inspect_pretrained(
     return said(look_at(open_folder(folder, trust_remote_code), Clock(progress)))
 
 
-def _asked(options: Mapping[str, Any]) -> tuple[Request, Clock]:
+def _asked(options: Mapping[str, Any]) -> tuple[Request, set[str], Clock]:
+    """The request, the options that were named, and its clock."""
     for name, why in _NOT_HERE.items():
         if name in options:
             raise InputError(f"{name} is given for a folder, and {why}", "leave it out")
@@ -130,4 +134,4 @@ def _asked(options: Mapping[str, Any]) -> tuple[Request, Clock]:
     looks = Criterion.parse(str({**options, **unsaid}["importance"])).measure.collect is not None
     data: dict[str, Any] = {"calibration": []} if looks else {}  # which a language model can write itself
     request = asked(nn.Module(), {**data, **options, **unsaid})  # whose layers have names alone
-    return request, Clock(request.progress)
+    return request, set(options) - set(unsaid), Clock(request.progress)

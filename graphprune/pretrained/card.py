@@ -15,13 +15,14 @@ def card(
     result: Result,
     fields: Mapping[str, tuple[int | None, int]],
     perplexity: tuple[float, float] | None,
+    judged_on: str,
 ) -> str:
     """README.md as Hugging Face's hub shows it."""
     before, after = result.before, result.after
     name = model.folder.blueprint.model.__name__
     rows = [f"| `{field}` | {'–' if old is None else old} | {new} |" for field, (old, new) in fields.items()]
     base = model.folder.path.resolve().name
-    judged = "Perplexity on the text it was calibrated on: {:.4g} before, {:.4g} after."
+    judged = "Perplexity on {}: {:.4g} before, {:.4g} after."
     return "\n".join(
         [
             "---",
@@ -34,7 +35,7 @@ def card(
             "",
             f"A `{name}` with {after.params:,} of {before.params:,} parameters "
             f"({after.params / before.params:.1%}). Nothing was trained after the cut.",
-            *([judged.format(*perplexity)] if perplexity else []),
+            *([judged.format(judged_on, *perplexity)] if perplexity else []),
             "Only these fields of its configuration differ:",
             "",
             "| field | before | after |",

@@ -29,6 +29,8 @@ from graphprune.verifying.tensors import converted, in_dtype
 __all__ = ["IMPORTANCE", "Text", "find_text", "judged", "rows_of", "with_text"]
 
 IMPORTANCE = "contribution"  # docs/language.md
+PERPLEXITY = "perplexity"
+OWN = "text that the model wrote itself"
 
 JUDGED = 2  # rows of the calibration text on which perplexity is compared
 WIDE = 4  # bytes of a number while the model writes, which is in single precision
@@ -38,16 +40,22 @@ WIDE = 4  # bytes of a number while the model writes, which is in single precisi
 class Text:
     """Batches to calibrate on, and where they are from; None where there are none, and why.
 
-    ``judges`` are some of them, on which the model and the slim one are compared, if they are text.
+    ``judges`` are rows of text on which the model and the slim one are compared: some of the batches, or others.
     """
 
     batches: Sequence[Any] | None
     source: str
     judges: Sequence[Any] = ()
+    judged_on: str = ""
 
 
 def with_text(
-    model: Model, request: Request, named: Collection[str], most: float | str | None, clock: Clock
+    model: Model,
+    request: Request,
+    named: Collection[str],
+    most: float | str | None,
+    evaluate: str | None,
+    clock: Clock,
 ) -> tuple[Text, Request]:
     """The calibration data, and the request with it.
 
@@ -58,13 +66,14 @@ def with_text(
     Args:
         named: the options that the user gave.
         most: as for `find_text`; text such as "4GB" is read.
+        evaluate: "perplexity:FILE" for other text to judge on.
 
     Raises:
         InputError: data are needed and there are none, or they cannot be read.
     """
     memory = None if most is None else _bytes(most)
     given = request.calibration if "calibration" in named else None
-    chosen = "importance" in named and request.importance != IMPORTANCE
+    chosen = "importance" in named
     looks = not chosen or request.repair is not False or _looks(request)
     with clock("find text"):
         text = (
@@ -72,6 +81,7 @@ def with_text(
             if looks or given is not None
             else Text(None, "none")
         )
+        text = _judging(model, text, evaluate)
     if text.batches is None:
         if chosen and looks:
             raise InputError(
@@ -84,6 +94,26 @@ def with_text(
         {} if chosen else {"importance": IMPORTANCE, "repair": request.repair if "repair" in named else True}
     )
     return text, replace(request, calibration=text.batches, **more)
+
+
+def _judging(model: Model, text: Text, evaluate: str | None) -> Text:
+    """The text with the rows that ``evaluate`` names, ``perplexity:FILE``.
+
+    Raises:
+        InputError: it is something else, or the class writes no text.
+    """
+    if evaluate is None:
+        return text
+    kind, _, file = evaluate.partition(":")
+    if kind != PERPLEXITY or not file:
+        raise InputError(
+            f"evaluate={evaluate!r:.60} is not for a folder", f"write {PERPLEXITY}:FILE.txt"
+        )
+    if not _writes(model):
+        raise InputError(
+            f"a {model.folder.blueprint.model.__name__} predicts no next tokens", "leave evaluate out"
+        )
+    return replace(text, judges=rows_of(model.folder, file), judged_on=f"the text {file}")
 
 
 def _looks(request: Request) -> bool:
@@ -110,7 +140,7 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
     """
     if isinstance(given, str | Path):
         rows = rows_of(model.folder, given)
-        return Text(rows, f"the text {given}", rows[:JUDGED] if _writes(model) else ())
+        return Text(rows, f"the text {given}", rows[:JUDGED] if _writes(model) else (), str(given))
     if given is not None:
         return Text(given, "the batches that were given")
     if not _writes(model):
@@ -123,7 +153,7 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
             model.folder.path, dtype=torch.float32, local_files_only=True
         )
         rows = own_text(writer.eval(), seed=seed)
-    return Text(rows, "text that the model wrote itself", rows[:JUDGED])
+    return Text(rows, OWN, rows[:JUDGED], OWN)
 
 
 def _writes(model: Model) -> bool:

@@ -80,7 +80,7 @@ def look_at(folder: Folder, clock: Clock, given: Mapping[str, Tensor] | None = N
         weights = find_weights(folder)
     with clock("trace a small twin"):
         probe = small_twin(folder.blueprint).built()
-        names = () if given else input_names(_lively(probe, seed), folder.blueprint.configuration())
+        names = () if given else input_names(_lively(probe, seed), probe.config)
         inputs = given or example_inputs(names, folder.blueprint.configuration())
         outputs = task_outputs(output_names(probe, given or example_inputs(names, probe.config)))
     with clock("trace the model"):

@@ -91,7 +91,7 @@ class Proved:
         if worse <= ALARMING:
             return []
         return [
-            f"the slim model has lost the language: perplexity {before:.4g} → {after:.4g} on {self.text.source}; "
+            f"the slim model has lost the language: perplexity {before:.4g} → {after:.4g} on {self.text.judged_on}; "
             "keep more, give calibration text, or train it"
         ]
 
@@ -159,18 +159,24 @@ def written(model: Model, slim: Slimming, made: Proved, out: Path, force: bool, 
         "fields": fields,
         "held": dict(model.held),
         "calibration": made.text.source,
-        "perplexity": made.perplexity,
+        "judged_on": made.text.judged_on,
     }
 
     def proof(draft: Path) -> tuple[Check, ...]:
         with clock("read back"):
             return (as_written(model, tensors, draft, slim.blueprint),)
 
+    figures: dict[str, Any] = {}
+    if made.perplexity is not None:
+        pairs = zip(("before", "after"), made.perplexity, strict=True)
+        figures["evaluation"] = {when: {"perplexity": figure} for when, figure in pairs}
     report = result.save(
         out,
         progress=clock.progress,
-        extra={"pretrained": said, "source": _source(model, made)},
-        files=folder_files(model, tensors, slim.blueprint, card(model, result, fields, made.perplexity)),
+        extra={"pretrained": said, "source": _source(model, made), **figures},
+        files=folder_files(
+            model, tensors, slim.blueprint, card(model, result, fields, made.perplexity, made.text.judged_on)
+        ),
         proof=proof,
         force=force,
     )
