@@ -112,6 +112,11 @@ class Program:
         """Names of all values that are returned, in order."""
         return tuple(leaf for leaf in pytree.tree_leaves(self.outputs) if isinstance(leaf, str))
 
+    @property
+    def has_values(self) -> bool:
+        """Whether every stored tensor has values, or they can be read."""
+        return self.weights is not None or not any(item.tensor.is_meta for item in self.stored.values())
+
     @cached_property
     def tensors(self) -> Mapping[str, torch.Tensor]:
         """Stored tensors by name, with their values: held, or read each time from ``weights``.

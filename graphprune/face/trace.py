@@ -67,8 +67,24 @@ def traced(
     """The graph of a model, or the one that was given.
 
     Raises:
-        InputError: other outputs, or sizes, are asked for than the graph was traced with.
+        InputError: other outputs, or sizes, are asked for than the graph was traced with; its tensors have no values.
     """
+    graph = _traced(model, example_inputs, outputs, dynamic, clock)
+    if not graph.program.has_values:
+        raise InputError(
+            "the model's tensors are on the meta device and have no values",
+            "load its weights; trace alone needs none",
+        )
+    return graph
+
+
+def _traced(
+    model: nn.Module | DependencyGraph,
+    example_inputs: Any,
+    outputs: Sequence[str],
+    dynamic: Dynamic,
+    clock: Clock,
+) -> DependencyGraph:
     if isinstance(model, DependencyGraph):
         if tuple(outputs) not in ((), model.program.wanted):
             raise InputError("outputs are given for a model that is traced already", "give them to trace")

@@ -54,6 +54,11 @@ def test_the_graph_is_that_of_the_model_with_values() -> None:
     assert torch.equal(run(read.graph, read.tensors, [EXAMPLE])[0], wanted[0])
 
 
+def test_nothing_is_shrunk_without_values() -> None:
+    with pytest.raises(gp.InputError, match=r"on the meta device and have no values.*load its weights"):
+        gp.shrink(without_values(Net()), EXAMPLE, ratio=0.5)
+
+
 def test_that_nothing_was_compared_is_noted() -> None:
     assert not capture(Net(), EXAMPLE).notes
     (note,) = capture(without_values(Net()), EXAMPLE).notes
