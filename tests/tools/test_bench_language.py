@@ -10,12 +10,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 pytest.importorskip("networkx")
 
-from bench_language import OWN, TESTED, TOKENS, WIDTHS, calibration_text, head, tested_text
+from bench_language import OWN, TESTED, TOKENS, WIDTHS, calibration_text, head, held_out_text
 
 
 def test_text_to_calibrate_on_is_not_that_of_the_test() -> None:
     """Four letters a token are few for text and docstrings."""
-    tested, given = tested_text(), calibration_text()
+    tested, given = held_out_text(), calibration_text()
     assert len(tested) > 8 * TESTED
     assert len(given) > 8 * TOKENS
     lines = {line.strip() for line in given.splitlines() if len(line.strip()) > 60}
