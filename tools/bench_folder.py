@@ -39,6 +39,10 @@ def build(name: str) -> Any:
     """The model without values, but for the tables that it computes."""
     import torch
     from accelerate import init_empty_weights
+
+    from models_zoo import torchvision_ops
+
+    torchvision_ops.ensure()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     vocabulary, hidden, mlp, layers, heads, groups = SIZES[name]

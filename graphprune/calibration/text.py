@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from graphprune.ground.errors import InputError
 
-__all__ = ["next_token_loss", "own_text", "perplexity", "text_batches"]
+__all__ = ["LENGTH", "next_token_loss", "own_text", "perplexity", "text_batches"]
 
 Batch = dict[str, Tensor]
 
@@ -123,6 +123,7 @@ def own_text(model: Any, tokens: int = TOKENS, seed: int = 0, length: int = LENG
         raise InputError(
             f"a {type(model).__name__} cannot write text of its own", "give calibration text, or batches"
         )
+    length = min(length, _longest(model.config))
     rows = max(tokens // length, 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -140,6 +141,11 @@ def own_text(model: Any, tokens: int = TOKENS, seed: int = 0, length: int = LENG
             pad_token_id=0,
         )
     return [{"input_ids": row.unsqueeze(0)} for row in written]
+
+
+def _longest(config: Any) -> int:
+    """How many tokens the model has positions for."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or LENGTH)
 
 
 def _starts(model: Any, rows: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from graphprune.asking.options import Options
 from graphprune.asking.request import Request
-from graphprune.calibration.text import own_text, perplexity, text_batches
+from graphprune.calibration.text import LENGTH, own_text, perplexity, text_batches
 from graphprune.capture.program import Program
 from graphprune.ground.clock import Clock
 from graphprune.ground.documents import machine_memory
@@ -88,8 +88,9 @@ def with_text(
                 f"importance={request.importance!r} looks at data: {text.source}",
                 "give calibration text, or batches",
             )
-        left = replace(request, calibration=None)
-        return text, left if chosen else replace(left, importance=Options.importance, repair=False)
+        if chosen:
+            return text, replace(request, calibration=None)
+        return text, replace(request, calibration=None, importance=Options.importance, repair=False)
     more: dict[str, Any] = (
         {} if chosen else {"importance": IMPORTANCE, "repair": request.repair if "repair" in named else True}
     )
@@ -106,9 +107,7 @@ def _judging(model: Model, text: Text, evaluate: str | None) -> Text:
         return text
     kind, _, file = evaluate.partition(":")
     if kind != PERPLEXITY or not file:
-        raise InputError(
-            f"evaluate={evaluate!r:.60} is not for a folder", f"write {PERPLEXITY}:FILE.txt"
-        )
+        raise InputError(f"evaluate={evaluate!r:.60} is not for a folder", f"write {PERPLEXITY}:FILE.txt")
     if not _writes(model):
         raise InputError(
             f"a {model.folder.blueprint.model.__name__} predicts no next tokens", "leave evaluate out"
@@ -180,19 +179,20 @@ def rows_of(folder: Folder, text: str | Path) -> list[dict[str, Tensor]]:
         raise InputError(
             f"{folder.path} has no tokenizer: {first_line(error)}", "copy its files there, or give batches"
         ) from error
-    words = _words(folder.blueprint.values)
+    words = _number(folder.blueprint.values, "vocab_size")
     if words is not None and len(tokenizer) > words:
         raise InputError(
             f"the tokenizer in {folder.path} has {len(tokenizer):,} tokens, the model knows {words:,}",
             "put the model's own tokenizer there",
         )
-    return text_batches(tokenizer, text)
+    length = min(LENGTH, _number(folder.blueprint.values, "max_position_embeddings") or LENGTH)
+    return text_batches(tokenizer, text, length=length)
 
 
-def _words(values: Mapping[str, Any]) -> int | None:
-    """How many tokens the model knows."""
+def _number(values: Mapping[str, Any], field: str) -> int | None:
+    """A number of the configuration, or of its part for text."""
     parts = [values, *(part for part in values.values() if isinstance(part, Mapping))]
-    return next((part["vocab_size"] for part in parts if isinstance(part.get("vocab_size"), int)), None)
+    return next((part[field] for part in parts if isinstance(part.get(field), int)), None)
 
 
 class _Streamed(nn.Module):

@@ -73,11 +73,25 @@ class Refit:
         rows = wanted.numel() // self.layer.outputs(self.weight, given)
         for half, picked in self._picked(call, rows, number):
             aim, have = (self.layer.rows(value, given, picked) / scale for value in (wanted, made))
+            counts = self._counts(call, aim)
             targets = self.layer.targets(aim - have, given)
-            sums = RowSums.of(self._regressors(source, given, picked), targets)
+            sums = RowSums.of(self._regressors(source, given, picked), targets, counts)
             self.halves.add(half, sums)
             self.halves.expect(1 - half, sums)  # a process may see batches of one half alone
-            self.energy.add("", (aim - aim.mean(0)).double().square().sum())
+            self.energy.add("", ((aim - aim.mean(0)).double().square().sum(1) * counts).sum())
+
+    def _counts(self, call: str, aim: Tensor) -> Tensor:
+        """How much each row counts, one on average: in a residual stream of tokens by what it is beside the stream.
+
+        What reads such a stream divides each position by its norm. Some positions of language models are a thousand
+        times the others (Sun et al., "Massive Activations in Large Language Models", 2024), and would be all that is
+        fitted.
+        """
+        if self.step.last(call) == call or type(self.layer) is not Linear:
+            return aim.new_ones(len(aim), dtype=torch.float64)
+        squares = aim.double().square().sum(1)
+        counts = torch.where(squares > 0, 1 / squares, 0.0)
+        return counts / counts.mean().clamp_min(torch.finfo(torch.float64).tiny)
 
     def _regressors(self, source: Tensor, given: Mapping[str, Any], picked: Tensor) -> Tensor:
         if self.weights and self.layer.fan_in(self.weight, given) <= LIMIT:

@@ -23,7 +23,7 @@ class RowSums(NamedTuple):
     """Sums over the rows of one or more regressions side by side, in float64.
 
     Args:
-        rows: how many there are.
+        rows: how many there are, each as often as it counts.
         x, r: the regressors ``[groups, size]`` and the targets ``[groups, outputs]``.
         xx, xr: products of regressors with each other, and with targets.
         rr: squares of the targets.
@@ -37,12 +37,12 @@ class RowSums(NamedTuple):
     rr: Tensor
 
     @classmethod
-    def of(cls, regressors: Tensor, targets: Tensor) -> RowSums:
-        """Of ``[groups, rows, size]`` and ``[groups, rows, outputs]``."""
-        x, r = regressors.double(), targets.double()
-        turned, count = x.mT, torch.tensor(float(x.shape[1]), dtype=torch.float64)
-        sums = (x.sum(1), r.sum(1), gram(turned), turned @ r, r.square().sum(1))
-        return cls(count, *(total.cpu() for total in sums))
+    def of(cls, regressors: Tensor, targets: Tensor, weights: Tensor) -> RowSums:
+        """Of ``[groups, rows, size]``, ``[groups, rows, outputs]``, and how much each of the ``[rows]`` counts."""
+        root = weights.double().sqrt().unsqueeze(-1)
+        x, r = regressors.double() * root, targets.double() * root
+        sums = ((x * root).sum(1), (r * root).sum(1), gram(x.mT), x.mT @ r, r.square().sum(1))
+        return cls(weights.double().sum().cpu(), *(total.cpu() for total in sums))
 
     def error(self, slope: Tensor | None, shift: Tensor | float) -> float:
         """The sum of squares that ``slope`` ``[groups, size, outputs]`` and ``shift`` ``[groups, outputs]`` leave."""

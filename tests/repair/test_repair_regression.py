@@ -16,11 +16,24 @@ def rows(count: int, seed: int, groups: int = 2, size: int = 4) -> Tensor:
     return torch.randn(groups, count, size, generator=generator, dtype=torch.float64) + 1.5
 
 
+def sums_of(x: Tensor, r: Tensor) -> RowSums:
+    """Of rows that count alike."""
+    return RowSums.of(x, r, torch.ones(x.shape[1]))
+
+
 def streamed(x: Tensor, r: Tensor) -> RowSums:
     sums: Sums[str, RowSums] = Sums()
     for part in (slice(5), slice(5, None)):
-        sums.add("", RowSums.of(x[:, part], r[:, part]))
+        sums.add("", sums_of(x[:, part], r[:, part]))
     return sums.total()[""]
+
+
+def test_a_row_that_counts_twice_is_as_two() -> None:
+    x, r = rows(9, 4), rows(9, 5, size=3)
+    twice = torch.tensor([0, 1, 1, 2, 3, 4, 5, 6, 7, 8])
+    counted = RowSums.of(x, r, torch.tensor([1.0, 2, 1, 1, 1, 1, 1, 1, 1]))
+    for one, other in zip(counted, sums_of(x[:, twice], r[:, twice]), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_the_error_from_sums_is_the_error_of_the_rows() -> None:
@@ -51,7 +64,7 @@ def test_noise_is_not_learned() -> None:
     x = rows(12, 0, groups=1, size=40)
     r = torch.randn(1, 12, 5, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     r = torch.cat([r[:, :6], -r[:, :6]], 1)
-    halves = [RowSums.of(x[:, :6], r[:, :6]), RowSums.of(x[:, 6:], r[:, 6:])]
+    halves = [sums_of(x[:, :6], r[:, :6]), sums_of(x[:, 6:], r[:, 6:])]
     found = fit(halves, True, True)
     assert found.slope is None
     assert found.shift == 0.0
@@ -63,7 +76,7 @@ def test_a_noisy_line_takes_a_ridge_that_is_neither_least_nor_largest() -> None:
     noise = torch.randn(1, 24, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     r = x[..., :1] + 0.7 * noise
     found, shifted = (
-        fit([RowSums.of(x[:, :12], r[:, :12]), RowSums.of(x[:, 12:], r[:, 12:])], True, slopes)
+        fit([sums_of(x[:, :12], r[:, :12]), sums_of(x[:, 12:], r[:, 12:])], True, slopes)
         for slopes in (True, False)
     )
     assert RIDGES[-1] < found.ridge < 10
@@ -72,10 +85,10 @@ def test_a_noisy_line_takes_a_ridge_that_is_neither_least_nor_largest() -> None:
 
 def test_dead_regressors_and_no_rows_do_no_harm() -> None:
     x, r = torch.zeros(3, 20, 4, dtype=torch.float64), rows(20, 1, groups=3, size=2)
-    found = fit([RowSums.of(x[:, :10], r[:, :10]), RowSums.of(x[:, 10:], r[:, 10:])], True, True)
+    found = fit([sums_of(x[:, :10], r[:, :10]), sums_of(x[:, 10:], r[:, 10:])], True, True)
     torch.testing.assert_close(torch.as_tensor(found.shift), r.mean(1), rtol=0, atol=1e-9)
-    nothing = RowSums.of(x[:, :0], r[:, :0])
-    assert fit([nothing, RowSums.of(x[:, :0], r[:, :0])], True, True).slope is None
+    nothing = sums_of(x[:, :0], r[:, :0])
+    assert fit([nothing, sums_of(x[:, :0], r[:, :0])], True, True).slope is None
 
 
 def channels(scale: float, shift: float, seed: int = 0) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.weights import form_of, write_shards
+from models_zoo import torchvision_ops
 
 VOCABULARY, ROWS, LENGTH = 100, 2, 16
 
@@ -35,6 +36,7 @@ def tokens(seed: int = 0) -> dict[str, Tensor]:
 
 def llama(dtype: torch.dtype = torch.float32, values: bool = True) -> nn.Module:
     """Of width 64, with two layers."""
+    torchvision_ops.ensure()
     transformers = pytest.importorskip("transformers")
     accelerate = pytest.importorskip("accelerate")
     config = transformers.LlamaConfig(
