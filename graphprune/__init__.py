@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from graphprune.asking.tuning import Tuning
     from graphprune.axes.dependency import Cost, DependencyGraph
     from graphprune.axes.registration import rule
+    from graphprune.face.pretrained import inspect_pretrained, plan_pretrained, shrink_pretrained
     from graphprune.face.sensitivity import sensitivity
     from graphprune.face.shrink import plan, shrink
     from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from graphprune.laws import RuleReport, check_rule
     from graphprune.planning import Plan
+    from graphprune.pretrained.result import Pretrained
     from graphprune.probing import Sensitivity
     from graphprune.profiling import Profile, profile
     from graphprune.repair import Repair, RepairReport
@@ -47,6 +49,7 @@ _HOMES = {
     "asking.tuning": ("Tuning",),
     "axes.dependency": ("Cost", "DependencyGraph"),
     "axes.registration": ("rule",),
+    "face.pretrained": ("inspect_pretrained", "plan_pretrained", "shrink_pretrained"),
     "face.sensitivity": ("sensitivity",),
     "face.shrink": ("plan", "shrink"),
     "face.shrink_and_tune": ("Loop", "shrink_and_tune"),
@@ -65,6 +68,7 @@ _HOMES = {
     ),
     "laws": ("RuleReport", "check_rule"),
     "planning": ("Plan",),
+    "pretrained.result": ("Pretrained",),
     "probing": ("Sensitivity",),
     "profiling": ("Profile", "profile"),
     "repair": ("Repair", "RepairReport"),
@@ -90,6 +94,7 @@ __all__ = [
     "Loop",
     "Plan",
     "PlanError",
+    "Pretrained",
     "Profile",
     "Proposal",
     "Repair",
@@ -105,13 +110,16 @@ __all__ = [
     "__version__",
     "check_rule",
     "group_lasso",
+    "inspect_pretrained",
     "load",
     "plan",
+    "plan_pretrained",
     "profile",
     "rule",
     "sensitivity",
     "shrink",
     "shrink_and_tune",
+    "shrink_pretrained",
     "trace",
     "tune",
 ]

@@ -53,7 +53,8 @@ ROOMS = {
         "searching pretrained".split()
     ),
     "__init__.py": (
-        "ground axes scoring planning verifying laws repair profiling asking tuning probing results face".split()
+        "ground axes scoring planning verifying laws repair profiling asking tuning probing results pretrained "
+        "face".split()
     ),
     "cli": (
         "ground capture exporting importing axes calibration scoring planning repair tuning asking probing report "

@@ -41,12 +41,14 @@ class Text:
     """Batches to calibrate on, and where they are from; None where there are none, and why.
 
     ``judges`` are rows of text on which the model and the slim one are compared: some of the batches, or others.
+    ``lacking`` says why there are no batches where there should be some.
     """
 
     batches: Sequence[Any] | None
     source: str
     judges: Sequence[Any] = ()
     judged_on: str = ""
+    lacking: str = ""
 
 
 def with_text(
@@ -90,7 +92,8 @@ def with_text(
             )
         if chosen:
             return text, replace(request, calibration=None)
-        return text, replace(request, calibration=None, importance=Options.importance, repair=False)
+        plain = replace(request, calibration=None, importance=Options.importance, repair=False)
+        return replace(text, lacking=text.source), plain
     more: dict[str, Any] = (
         {} if chosen else {"importance": IMPORTANCE, "repair": request.repair if "repair" in named else True}
     )

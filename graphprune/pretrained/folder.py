@@ -123,7 +123,7 @@ def _blueprint(folder: Path, written: Mapping[str, Any], trusted: bool) -> Bluep
     except Exception as error:  # whatever a configuration raises that does not know what is written
         known = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
         if kind in known:
-            raise InputError(f"{folder / CONFIG}: {first_line(error)}", "mend the file") from error
+            raise InputError(f"{folder / CONFIG}: {' '.join(str(error).split())}", "mend the file") from error
         raise InputError(
             f"transformers {transformers.__version__} knows no model_type {kind!r:.80}",
             "install a version that does",

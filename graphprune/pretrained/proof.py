@@ -10,8 +10,9 @@ from torch import Tensor, fx
 from graphprune.cutting.cut import cut, equals_masked
 from graphprune.cutting.trial import drawn_plan
 from graphprune.ground.clock import Clock
+from graphprune.ground.errors import VerificationError
 from graphprune.ground.unlogged import unlogged
-from graphprune.pretrained.blueprint import numbers
+from graphprune.pretrained.blueprint import Refused, numbers
 from graphprune.pretrained.move import Move, fields_at
 from graphprune.pretrained.opened import Model, Twin
 from graphprune.pretrained.twin_trial import filled
@@ -21,6 +22,7 @@ from graphprune.verifying.samples import Sizes
 
 __all__ = ["twin_checks"]
 
+NOTHING = "nothing was written; report the model"
 LENGTHS = (1, 7, 33)  # of texts
 TOKENS = 6  # that are written with a cache and without one
 
@@ -47,9 +49,12 @@ def twin_checks(model: Model, sizes: Mapping[str, int], clock: Clock, seed: int)
         }
         return filled(blueprint, shared)
 
-    with clock("compare the class"):
-        checks = list(grafted_checks(twin.graph.program, made.module, of_class, seed, _lengths(twin)))
-        checks += _generated(twin, of_class(made.module))
+    try:
+        with clock("compare the class"):
+            checks = list(grafted_checks(twin.graph.program, made.module, of_class, seed, _lengths(twin)))
+            checks += _generated(twin, of_class(made.module))
+    except Refused as error:
+        raise VerificationError(f"the class does not take the new configuration: {error}", NOTHING) from error
     named = [
         Check(f"small twin: {c.name}", c.passed, c.figure, c.limit, c.detail, c.ran)
         for c in made.verdict.checks

@@ -82,17 +82,23 @@ class Proved:
     perplexity: tuple[float, float] | None
 
     @property
-    def notes(self) -> list[str]:
-        """What the user should know first."""
-        if self.perplexity is None:
-            return [f"there was no text to judge on: {self.text.source}"] if not self.text.batches else []
-        before, after = self.perplexity
-        worse = after / max(before, 1e-9)
-        if worse <= ALARMING:
-            return []
-        return [
+    def alarm(self) -> str:
+        """What the user should know first; empty if it is not that bad."""
+        before, after = self.perplexity or (1.0, 1.0)
+        if after <= ALARMING * before:
+            return ""
+        return (
             f"the slim model has lost the language: perplexity {before:.4g} → {after:.4g} on {self.text.judged_on}; "
             "keep more, give calibration text, or train it"
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """The alarm, and what units were chosen by where that was not the text."""
+        why = self.text.lacking
+        return [
+            *filter(None, [self.alarm]),
+            *([f"weights alone decide which units go: {why}"] if why else []),
         ]
 
 
@@ -180,8 +186,8 @@ def written(model: Model, slim: Slimming, made: Proved, out: Path, force: bool, 
         proof=proof,
         force=force,
     )
-    for note in made.notes:
-        warnings.warn(note, stacklevel=4)
+    if made.alarm:
+        warnings.warn(made.alarm, stacklevel=4)
     verdict = Verdict(tuple(Check(**check) for check in report["verdict"]["checks"]))
     return Pretrained(out, slim.plan, verdict, fields, model.held, report)
 

@@ -107,7 +107,7 @@ def test_what_was_written_is_proved(
     assert figures["own parameters, every node"][1] == 1e-4  # of float32, in which bfloat16 is computed
     assert list(figures) == [
         "tensors as planned",
-        "tied groups keep the same number of units",
+        "tied groups keep the same share",
         "graph is well formed",
         "parameters as predicted",
         "own parameters, every node",
@@ -186,7 +186,7 @@ def test_ties_that_are_not_kept_are_found(graph: gp.DependencyGraph, tmp_path: P
     one = next(name for name in graph.by_name if ".0.mlp." in name)
     plan = make_plan(graph, {one: torch.arange(64)}, {"ties": [["model.layers.*.mlp.gate_proj"]]})
     found = failed(verify_streamed(graph, plan, written(rewrite(graph, plan), tmp_path)))
-    assert list(found) == ["tied groups keep the same number of units"]
+    assert list(found) == ["tied groups keep the same share"]
 
 
 # -- memory -------------------------------------------------------------------------------------------------
