@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from graphprune.asking.tuning import Tuning
     from graphprune.axes.dependency import Cost, DependencyGraph
     from graphprune.axes.registration import rule
-    from graphprune.face.pretrained import inspect_pretrained, plan_pretrained, shrink_pretrained
+    from graphprune.face.pretrained import (
+        inspect_pretrained,
+        plan_pretrained,
+        shrink_pretrained,
+        verify_pretrained,
+    )
     from graphprune.face.sensitivity import sensitivity
     from graphprune.face.shrink import plan, shrink
     from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
@@ -49,7 +54,7 @@ _HOMES = {
     "asking.tuning": ("Tuning",),
     "axes.dependency": ("Cost", "DependencyGraph"),
     "axes.registration": ("rule",),
-    "face.pretrained": ("inspect_pretrained", "plan_pretrained", "shrink_pretrained"),
+    "face.pretrained": ("inspect_pretrained", "plan_pretrained", "shrink_pretrained", "verify_pretrained"),
     "face.sensitivity": ("sensitivity",),
     "face.shrink": ("plan", "shrink"),
     "face.shrink_and_tune": ("Loop", "shrink_and_tune"),
@@ -122,6 +127,7 @@ __all__ = [
     "shrink_pretrained",
     "trace",
     "tune",
+    "verify_pretrained",
 ]
 
 

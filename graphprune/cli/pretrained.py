@@ -13,12 +13,13 @@ from rich.text import Text
 from graphprune.asking.options import Options
 from graphprune.cli.output import print_result, silence
 from graphprune.cli.progress import stages
-from graphprune.cli.request import InspectRequest, ShrinkRequest
+from graphprune.cli.request import InspectRequest, ShrinkRequest, VerifyRequest
+from graphprune.cli.verdicts import show_checks
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations
 from graphprune.report.tables import shrink_table, verdict_line
 
-__all__ = ["inspect_folder", "is_folder", "shrink_folder"]
+__all__ = ["inspect_folder", "is_folder", "is_written_folder", "shrink_folder", "verify_folder"]
 
 PREFIX = "hf:"
 # options of the command that stand for something else than a folder has
@@ -79,6 +80,31 @@ def inspect_folder(request: InspectRequest) -> None:
         with silence():
             found = inspect_pretrained(_folder(request.model), progress=progress)
     print_result({"model": request.model, **found}, _inspected(request.model, found), request.json)
+
+
+def is_written_folder(directory: Path) -> bool:
+    """Whether a result is a folder of transformers."""
+    return (directory / "config.json").is_file() and (directory / "report.json").is_file()
+
+
+def verify_folder(request: VerifyRequest) -> None:
+    """Checks a slim folder against the one that it was made of.
+
+    Raises:
+        InputError: one of them cannot be read, or ``--model`` is another model.
+        typer.Exit: with 4, a check has failed.
+    """
+    if request.weights is not None:
+        raise InputError(
+            "--weights has no effect on a folder of transformers", "name the folder with --model"
+        )
+    with stages(request.quiet) as progress:
+        _mend_torchvision()
+        from graphprune.face.pretrained import verify_pretrained
+
+        with silence():
+            verdict = verify_pretrained(request.directory, request.model, progress)
+    show_checks(request, verdict.to_dict()["checks"])
 
 
 def _folder(spec: str) -> Path:

@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import typer
-from rich.text import Text
 
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import registered_tensors
 from graphprune.cli.budgets import check_budgets
 from graphprune.cli.checks import Checks, Files, check_files
-from graphprune.cli.failures import complain
 from graphprune.cli.original import original, unknown_original
-from graphprune.cli.output import print_result, silence
+from graphprune.cli.output import silence
+from graphprune.cli.pretrained import is_written_folder, verify_folder
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import VerifyRequest
-from graphprune.ground.errors import GraphpruneError, InputError, VerificationError
+from graphprune.cli.verdicts import show_checks
+from graphprune.ground.errors import GraphpruneError, InputError
 from graphprune.importing.file import read_model
-from graphprune.report.tables import check_table
 from graphprune.results.cut_file import cut_file, from_file
 
 __all__ = ["verify"]
@@ -40,28 +38,16 @@ def verify(request: VerifyRequest) -> None:
         InputError: it is no result directory, or ``--model`` is not its original.
         typer.Exit: with 4, a check has failed.
     """
+    if is_written_folder(request.directory):
+        verify_folder(request)
+        return
     checks, directory = Checks(), request.directory
     with stages(request.quiet) as progress:
         with silence():
             files = check_files(directory, checks, progress)
         _check_replay(files, request, checks, progress)
     checks.skip("model.py is the same model", "source is for reading and is never run here")
-    failed = checks.failed
-    document = {"directory": str(directory), "passed": not failed, "checks": checks.rows}
-    print_result(document, (check_table(checks.rows), _summary(checks)), request.json, request.quiet)
-    if failed:
-        complain(
-            f"{directory}: {len(failed)} of {len(checks.rows)} checks failed, first "
-            f"{failed[0]['name']!r} — do not use this result; shrink the model again"
-        )
-        raise typer.Exit(VerificationError.exit_code)
-
-
-def _summary(checks: Checks) -> Text:
-    passed = sum(row["passed"] is True for row in checks.rows)
-    left = sum(row["passed"] is None for row in checks.rows)
-    mark = ("NOT VERIFIED", "bold red") if checks.failed else ("Verified", "bold green")
-    return Text.assemble(mark, f": {passed} passed, {len(checks.failed)} failed, {left} not checked")
+    show_checks(request, checks.rows)
 
 
 def _check_replay(files: Files, request: VerifyRequest, checks: Checks, progress: Stages) -> None:

@@ -12,16 +12,20 @@ from graphprune.asking.options import AUTO
 from graphprune.asking.request import Request
 from graphprune.face.verb import asked
 from graphprune.ground.clock import Clock, Progress
+from graphprune.ground.documents import named as read_named
 from graphprune.ground.errors import InputError
+from graphprune.pretrained.again import opened_again, recheck
 from graphprune.pretrained.data import IMPORTANCE, with_text
 from graphprune.pretrained.folder import open_folder
 from graphprune.pretrained.opened import look_at
 from graphprune.pretrained.result import Pretrained, ensure_place, proved, written
 from graphprune.pretrained.saying import changed, said
 from graphprune.pretrained.slimming import slimming
+from graphprune.report.document import read_report
 from graphprune.scoring import Criterion
+from graphprune.verifying import Verdict
 
-__all__ = ["Pretrained", "inspect_pretrained", "plan_pretrained", "shrink_pretrained"]
+__all__ = ["Pretrained", "inspect_pretrained", "plan_pretrained", "shrink_pretrained", "verify_pretrained"]
 
 # options of `shrink` that a folder has no place for, and why
 _NOT_HERE = {
@@ -123,6 +127,23 @@ def inspect_pretrained(
         GraphpruneError: as `shrink_pretrained`.
     """
     return said(look_at(open_folder(folder, trust_remote_code), Clock(progress)))
+
+
+def verify_pretrained(
+    folder: str | Path, original: str | Path | None = None, progress: Progress = lambda stage: None
+) -> Verdict:
+    """Checks a slim folder again, against the folder that it was made of.
+
+    Args:
+        folder: what `shrink_pretrained` wrote.
+        original: the folder that it was made of; by default the one that its report names.
+
+    Raises:
+        InputError: one of them cannot be read, or ``original`` is another model.
+    """
+    place = Path(folder)
+    report = read_named(place, lambda: read_report(place / "report.json"))
+    return recheck(*opened_again(place, report, original), report, Clock(progress))
 
 
 def _asked(options: Mapping[str, Any]) -> tuple[Request, set[str], Clock]:
