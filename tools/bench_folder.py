@@ -3,10 +3,9 @@
     python tools/bench_folder.py tinyllama
     python tools/bench_folder.py llama2-7b --space 6
 
-Makes a folder of random bfloat16 weights in shards, with the sizes of a public model of the Llama family. A fresh
-process then traces the model without values, scores its MLPs on random tokens, plans 75 % of the parameters, writes the
-slim folder, and proves it on a short text, each tensor read when it is used. Prints CPU seconds and peak memory after
-each stage, and deletes both folders. Takes disk for both: 4 GB, or 24 GB.
+Makes a folder of random bfloat16 weights in shards, with the sizes of a public model of the Llama family. In a fresh
+process `graphprune.shrink_pretrained` brings it to 75 % of its parameters: MLPs alone, scored on random tokens. Prints
+CPU seconds and peak memory after each stage, and deletes both folders. Takes disk for both: 4 GB, or 24 GB.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -29,9 +26,8 @@ SIZES = {
     "tinyllama": (32000, 2048, 5632, 22, 32, 4),
     "llama2-7b": (32000, 4096, 11008, 32, 32, 32),
 }
-ROWS, PROVED = 16, 8  # rows of the batch that is scored; tokens of each of two rows that are proved
+ROWS, SHORTEST = 16, 8  # rows of the batch that is scored, and the fewest tokens of each
 SHARE = 0.75
-TIES = [["model.layers.*.mlp.gate_proj"]]
 PROTECTED = ("model.embed_tokens", "*.self_attn.*")
 
 
@@ -66,7 +62,8 @@ def make(name: str, folder: Path) -> None:
 
     from graphprune.weights import form_of, write_shards
 
-    empty = build(name).state_dict()
+    model = build(name)
+    empty = model.state_dict()
     generator = torch.Generator().manual_seed(0)
 
     def drawn() -> Iterator[tuple[str, Any]]:
@@ -75,6 +72,8 @@ def make(name: str, folder: Path) -> None:
             yield each, made.add_(1) if made.dim() == 1 else made
 
     write_shards(folder, drawn(), {each: form_of(tensor) for each, tensor in empty.items()})
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
 
 
 def memory() -> tuple[float, float]:
@@ -84,58 +83,47 @@ def memory() -> tuple[float, float]:
     return found["VmHWM:"], found["VmPeak:"]
 
 
-@contextmanager
-def stage(name: str) -> Iterator[None]:
-    start = process_time()
-    yield
-    print(f"| {name} | {process_time() - start:.1f} | {memory()[0]:.2f} | {memory()[1]:.2f} |", flush=True)
+class Stages:
+    """A row for every stage: its CPU seconds, and the peaks of memory up to its end."""
+
+    def __init__(self) -> None:
+        self.name, self.start = "import", 0.0
+        self.times: dict[str, float] = {}
+
+    def __call__(self, name: str) -> None:
+        now = process_time()
+        self.times[self.name] = self.times.get(self.name, 0.0) + now - self.start
+        print(f"| {self.name} | {now - self.start:.1f} | {memory()[0]:.2f} | {memory()[1]:.2f} |", flush=True)
+        self.name, self.start = name, now
 
 
 def prune(name: str, folder: Path, slim_folder: Path, tokens: int) -> bool:
     """All stages; whether the slim folder was proved."""
-    with stage("import"):
-        import torch
+    stages = Stages()
+    import torch
 
-        import graphprune as gp
-        from graphprune.exporting import in_dtype
-        from graphprune.planning import (
-            Budget,
-            Constraints,
-            Target,
-            choose,
-            find_limits,
-            known_costs,
-            make_plan,
-        )
-        from graphprune.rewriting import rewrite
-        from graphprune.scoring import find_importance
-        from graphprune.verifying import verify_streamed
-        from graphprune.weights import Shards, form_of, write_shards
+    from models_zoo import torchvision_ops
 
-        torch.set_num_threads(1)
-    length = max(tokens // ROWS, PROVED)
+    torchvision_ops.ensure()
+    import graphprune as gp
+
+    torch.set_num_threads(1)
+    length = max(tokens // ROWS, SHORTEST)
     batch = torch.randint(SIZES[name][0], (ROWS, length), generator=torch.Generator().manual_seed(1))
-    with stage("trace"):
-        graph = gp.trace(build(name), {"input_ids": batch[:2]}, outputs=["logits"])
-        graph = graph.with_weights(Shards(folder))
-    with stage(f"score {batch.numel()} tokens"):
-        wide = in_dtype(graph.program, torch.float32)
-        criterion = find_importance("wanda", [{"input_ids": batch}])
-        scores = criterion(replace(graph, program=wide), wide.tensors, 0)
-    with stage("plan"):
-        limits = find_limits(graph, Constraints(protect=PROTECTED, ties=TIES))
-        target = Target(Budget("params", SHARE), known_costs(graph)["params"], 1.0)
-        plan = make_plan(graph, choose(graph, scores, [target], limits), {"ties": TIES})
-        slim = rewrite(graph, plan)
-    with stage("write"):
-        slim_folder.mkdir()
-        forms = {each: form_of(item.tensor) for each, item in slim.stored.items() if item.persistent}
-        write_shards(slim_folder, ((each, slim.tensors[each]) for each in forms), forms)
-    with stage("prove"):
-        written = slim.with_weights(Shards(slim_folder))
-        verdict = verify_streamed(graph, plan, written, {"sequence": PROVED})
-    print(f"\n{graph.cost().params:,} parameters, {graph.cost(plan.sizes).params:,} kept\n{verdict}")
-    return verdict.passed
+    made = gp.shrink_pretrained(
+        folder,
+        slim_folder,
+        params=SHARE,
+        importance="wanda",
+        calibration=[{"input_ids": batch}],
+        protect=PROTECTED,
+        progress=stages,
+    )
+    stages("end")
+    before, after = (made.report[when]["params"] for when in ("before", "after"))
+    print(f"\n{sum(stages.times.values()):.0f} CPU seconds in all, {memory()[0]:.2f} GiB at the peak")
+    print(f"{before:,} parameters, {after:,} kept; {dict(made.fields)}\n{made.verdict}")
+    return made.verdict.passed
 
 
 def main() -> int:
@@ -157,8 +145,7 @@ def main() -> int:
         print(
             "| stage | CPU seconds | peak memory, GiB | peak address space, GiB |\n| --- | --- | --- | --- |"
         )
-        with stage("make the folder (apart)"):
-            make(given.name, folder)
+        make(given.name, folder)
         command = [sys.executable, __file__, *sys.argv[1:], "--prune", str(folder), f"{place}/slim"]
         return subprocess.run(command).returncode
 

@@ -19,16 +19,33 @@ from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations
 from graphprune.report.tables import shrink_table, verdict_line
 
-__all__ = ["inspect_folder", "is_folder", "is_written_folder", "shrink_folder", "verify_folder"]
+__all__ = [
+    "check_not_of_folders",
+    "inspect_folder",
+    "is_folder",
+    "is_written_folder",
+    "shrink_folder",
+    "verify_folder",
+]
 
 PREFIX = "hf:"
 # options of the command that stand for something else than a folder has
 _USELESS = ("mean", "std", "tune", "tuning", "min_metric", "weights", "input_shape", "input", "feed")
 
+_ALONE = ("trust_remote_code", "onnx", "max_memory")  # what only a folder has a place for
+
 
 def is_folder(spec: str) -> bool:
     """Whether MODEL is a folder of transformers."""
     return spec.startswith(PREFIX)
+
+
+def check_not_of_folders(request: ShrinkRequest) -> None:
+    """Raises InputError where an option is given that only a folder has a place for."""
+    for name in _ALONE:
+        if getattr(request, name):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is for folders of transformers", "write hf:FOLDER, or leave it out")
 
 
 def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
@@ -53,12 +70,13 @@ def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
         from graphprune.face.pretrained import plan_pretrained, shrink_pretrained
 
         folder, trusted = _folder(request.model), request.trust_remote_code
-        options |= {"trust_remote_code": trusted, "progress": progress}
+        options |= {"trust_remote_code": trusted, "progress": progress, "max_memory": request.max_memory}
         with silence():
             if request.output is None:
                 report: Mapping[str, Any] = plan_pretrained(folder, **options)
             else:
-                report = shrink_pretrained(folder, request.output, force=request.force, **options).report
+                options |= {"force": request.force, "onnx": request.onnx}
+                report = shrink_pretrained(folder, request.output, **options).report
     if request.output is None:
         parts = [*_field_table(report), Text("Nothing was cut or written.")]
         print_result(report, parts, request.json, request.quiet)

@@ -99,6 +99,10 @@ class ShrinkRequest:
     trust_remote_code: bool = option(
         False, "Of a folder of transformers: run the code that it brings, where its class is in no package."
     )
+    onnx: bool = option(False, "Of a folder of transformers: write model.onnx beside it.")
+    max_memory: str | None = option(
+        None, "Of a folder of transformers: what writing text of its own may take, such as 4GB.", None, "N"
+    )
     dry_run: bool = option(False, "Show the plan and what is in reach; cut and write nothing.")
     no_latency: bool = NO_LATENCY()
     force: bool = FORCE()

@@ -20,7 +20,7 @@ from graphprune.cli.models import Source, resolve
 from graphprune.cli.onnx_file import by_arguments, parse_given
 from graphprune.cli.original import recorded
 from graphprune.cli.output import print_result, silence, stdout_is_kept
-from graphprune.cli.pretrained import is_folder, shrink_folder
+from graphprune.cli.pretrained import check_not_of_folders, is_folder, shrink_folder
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
@@ -86,10 +86,7 @@ def shrink(request: ShrinkRequest) -> None:
 def _checked(request: ShrinkRequest) -> dict[str, Any]:
     """The options of `graphprune.shrink`, but for data and loss; all that can be refused before long work is."""
     check_training(request)
-    if request.trust_remote_code:
-        raise InputError(
-            "--trust-remote-code is for folders of transformers", "write hf:FOLDER, or leave it out"
-        )
+    check_not_of_folders(request)
     options, path = typed_options(request), request.asked.get("plan")
     ensure_readable(options["calibration"], request.mean, request.std)
     if path is not None:

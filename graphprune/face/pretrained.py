@@ -18,7 +18,7 @@ from graphprune.pretrained.again import opened_again, recheck
 from graphprune.pretrained.data import IMPORTANCE, with_text
 from graphprune.pretrained.folder import open_folder
 from graphprune.pretrained.opened import look_at
-from graphprune.pretrained.result import Pretrained, ensure_place, proved, written
+from graphprune.pretrained.result import Pretrained, Writing, ensure_place, proved, written
 from graphprune.pretrained.saying import changed, said
 from graphprune.pretrained.slimming import slimming
 from graphprune.report.document import read_report
@@ -49,6 +49,7 @@ def shrink_pretrained(
     trust_remote_code: bool = False,
     max_memory: float | str | None = None,
     evaluate: str | None = None,
+    onnx: bool = False,
     force: bool = False,
     **options: Any,
 ) -> Pretrained:
@@ -70,6 +71,7 @@ def shrink_pretrained(
         max_memory: bytes that may be used to have the model write text of its own, such as "4GB"; by default half of
             what the machine has. Nothing else holds the whole model.
         evaluate: "perplexity:FILE" judges a language model on another text than the one it is calibrated on.
+        onnx: write model.onnx as well, checked in onnxruntime; for this the slim model is held in memory.
         force: an earlier result in ``out`` may be lost.
         options: budgets and choices as in `shrink`, such as ``params=0.75``. ``calibration`` may also be the path of a
             text file, or of a folder of them. Without an importance, a language model is judged by what its units add
@@ -89,7 +91,7 @@ def shrink_pretrained(
     text, request = with_text(model, request, named, max_memory, evaluate, clock)
     slim = slimming(model, request, clock)
     made = proved(model, slim, text, request, clock)
-    return written(model, slim, made, Path(out), force, clock)
+    return written(model, slim, made, Path(out), clock, Writing(force, onnx))
 
 
 def plan_pretrained(

@@ -14,7 +14,7 @@ from torch import nn
 
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["Blueprint", "Place", "Refused", "Shape", "Shapes", "numbers", "shown", "tied"]
+__all__ = ["Blueprint", "Place", "Refused", "Shape", "Shapes", "at", "numbers", "shown", "tied"]
 
 Place = tuple[str | int, ...]  # names of fields and positions in lists: ("text_config", "hidden_size")
 Shape = tuple[int, ...]
@@ -151,6 +151,14 @@ def _refusing() -> Iterator[None]:
         yield
     except Exception as error:  # whatever a class raises that was not made for these numbers
         raise Refused(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def at(values: Mapping[str, Any], place: Place) -> Any:
+    """What stands at a place of a configuration."""
+    found: Any = values
+    for key in place:
+        found = found[key]
+    return found
 
 
 def numbers(values: Mapping[str, Any]) -> dict[Place, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,13 @@ class Folder:
         path: where it is.
         written: its config.json.
         blueprint: the class, and the whole configuration with all defaults.
+        trusted: the folder's own code may be run.
     """
 
     path: Path
     written: Mapping[str, Any]
     blueprint: Blueprint
+    trusted: bool = False
 
     @cached_property
     def weights(self) -> Shards:
@@ -101,7 +104,7 @@ def open_folder(path: str | Path, trust_remote_code: bool = False) -> Folder:
             f"{folder} brings code of its own ({str(written['auto_map'])!r:.80}), which is not run",
             "read the code, then give --trust-remote-code (trust_remote_code=True)",
         )
-    return Folder(folder, written, _blueprint(folder, written, trust_remote_code))
+    return Folder(folder, written, _blueprint(folder, written, trust_remote_code), trust_remote_code)
 
 
 def _document(path: Path) -> Mapping[str, Any]:
@@ -162,4 +165,6 @@ def _transformers() -> Any:
             f"transformers cannot be imported: {first_line(error)}",
             "pip install transformers; beside a CPU torch, models_zoo.torchvision_ops.ensure() mends torchvision",
         ) from error
+    if find_spec("accelerate") is None:
+        raise InputError("accelerate is not installed", "pip install accelerate, or graphprune[hf]")
     return transformers

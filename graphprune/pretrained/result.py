@@ -24,13 +24,13 @@ from graphprune.pretrained.opened import Model
 from graphprune.pretrained.proof import twin_checks
 from graphprune.pretrained.saying import changed
 from graphprune.pretrained.slimming import Slimming
-from graphprune.pretrained.writing import as_written, folder_files, slim_tensors
+from graphprune.pretrained.writing import as_written, folder_files, slim_tensors, with_values
 from graphprune.repair import Repair, repair
 from graphprune.results.result import Result
 from graphprune.searching.met import budgets_met
 from graphprune.verifying import Check, Verdict, verify_streamed
 
-__all__ = ["Pretrained", "Proved", "ensure_place", "proved", "written"]
+__all__ = ["Pretrained", "Proved", "Writing", "ensure_place", "proved", "written"]
 
 ALARMING = 2.0  # times the perplexity of the original
 
@@ -63,6 +63,14 @@ def ensure_place(out: Path, force: bool) -> None:
         InputError: the folder cannot be written, or would lose something.
     """
     exporting.ensure_writable(out, force=force)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a folder is written: over an earlier result that is lost with that, and with an ONNX file."""
+
+    force: bool = False
+    onnx: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,9 @@ def _repaired(
     ]
 
 
-def written(model: Model, slim: Slimming, made: Proved, out: Path, force: bool, clock: Clock) -> Pretrained:
+def written(
+    model: Model, slim: Slimming, made: Proved, out: Path, clock: Clock, asked: Writing
+) -> Pretrained:
     """Writes the folder, and reads back what stands in it.
 
     Raises:
@@ -159,8 +169,12 @@ def written(model: Model, slim: Slimming, made: Proved, out: Path, force: bool, 
         VerificationError: what was written is not what was proved; nothing is there then.
     """
     fields = changed(model, slim.blueprint)
-    result = Result.of(made.cut, clock.seconds, scores=slim.prepared.scores)
     tensors = slim_tensors(model, slim.plan, made.repaired)
+    plain = (
+        "float32" if model.weights.dtype.itemsize < torch.float32.itemsize else None
+    )  # as onnxruntime computes
+    held = replace(made.cut, slim=with_values(made.cut.slim, tensors)) if asked.onnx else made.cut
+    result = Result.of(held, clock.seconds, scores=slim.prepared.scores, export_dtype=plain)
     said = {
         "fields": fields,
         "held": dict(model.held),
@@ -178,13 +192,15 @@ def written(model: Model, slim: Slimming, made: Proved, out: Path, force: bool, 
         figures["evaluation"] = {when: {"perplexity": figure} for when, figure in pairs}
     report = result.save(
         out,
+        latency=False,
         progress=clock.progress,
+        onnx=asked.onnx,
         extra={"pretrained": said, "source": _source(model, made), **figures},
         files=folder_files(
             model, tensors, slim.blueprint, card(model, result, fields, made.perplexity, made.text.judged_on)
         ),
         proof=proof,
-        force=force,
+        force=asked.force,
     )
     if made.alarm:
         warnings.warn(made.alarm, stacklevel=4)

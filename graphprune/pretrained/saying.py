@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphprune.cutting.fitting import kind_of
-from graphprune.pretrained.blueprint import Blueprint, Place, numbers, shown
+from graphprune.pretrained.blueprint import Blueprint, Place, at, numbers, shown
 from graphprune.pretrained.opened import Model
 
 __all__ = ["changed", "changed_fields", "said"]
@@ -13,8 +13,13 @@ __all__ = ["changed", "changed_fields", "said"]
 
 def changed_fields(model: Model, slim: Blueprint) -> dict[Place, tuple[int | None, int]]:
     """Fields of the configuration that say something else than the original's: from what, to what."""
-    before, after = numbers(model.folder.blueprint.values), numbers(slim.values)
-    return {place: (before.get(place), n) for place, n in after.items() if before.get(place) != n}
+    before, said = numbers(model.folder.blueprint.values), numbers(model.shaping.blueprint.values)
+    after = {
+        place: at(slim.values, place) for place in said
+    }  # a width may have become 1, which is no width elsewhere
+    return {
+        place: (before.get(place), number) for place, number in after.items() if before.get(place) != number
+    }
 
 
 def changed(model: Model, slim: Blueprint) -> dict[str, tuple[int | None, int]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import prod
-from typing import Any
 
-from graphprune.pretrained.blueprint import Blueprint, Place, Refused, Shapes, numbers
+from graphprune.pretrained.blueprint import Blueprint, Place, Refused, Shapes, at, numbers
 
 __all__ = ["parameters", "small_twin"]
 
@@ -49,7 +48,7 @@ def _is_part(fewer: Shapes, shapes: Shapes) -> bool:
 
 def _shallower(twin: Blueprint, place: Place, layers: int) -> Iterator[Blueprint]:
     """With fewer layers, and with lists that have an item for each of them cut to these."""
-    holder, depth = _holder(twin.values, place), _holder(twin.values, place)[place[-1]]
+    holder, depth = at(twin.values, place[:-1]), at(twin.values, place)
     if depth > DEEPEST or not isinstance(holder, Mapping):
         return
     for fewer in range(layers, depth):
@@ -59,7 +58,7 @@ def _shallower(twin: Blueprint, place: Place, layers: int) -> Iterator[Blueprint
             for key, value in holder.items()
             if isinstance(value, list) and len(value) == depth
         }
-        _holder(changed.values, place).update(lists)
+        at(changed.values, place[:-1]).update(lists)
         yield changed
 
 
@@ -93,10 +92,3 @@ def _shapes(blueprint: Blueprint) -> Shapes | None:
         return blueprint.shapes()
     except Refused:
         return None
-
-
-def _holder(values: Mapping[str, Any], place: Place) -> Any:
-    holder: Any = values
-    for key in place[:-1]:
-        holder = holder[key]
-    return holder

@@ -15,18 +15,19 @@ import torch
 from torch import Tensor
 
 from graphprune.capture.lazy import Lazy
+from graphprune.capture.program import Program, Stored
 from graphprune.ground.unlogged import unlogged
 from graphprune.planning import Plan
 from graphprune.planning.region import narrowed
-from graphprune.pretrained.blueprint import Blueprint, Place, Refused, tied
-from graphprune.pretrained.folder import CONFIG, Folder
+from graphprune.pretrained.blueprint import Blueprint, Place, Refused, at, tied
+from graphprune.pretrained.folder import CONFIG, open_folder
 from graphprune.pretrained.loading import find_weights
 from graphprune.pretrained.opened import Model
 from graphprune.pretrained.saying import changed_fields
 from graphprune.verifying import Check
 from graphprune.weights import Form, write_shards
 
-__all__ = ["as_written", "config_text", "folder_files", "slim_tensors"]
+__all__ = ["as_written", "config_text", "folder_files", "slim_tensors", "with_values"]
 
 Writers = dict[str, Callable[[Path], None]]
 GENERATION = "generation_config.json"
@@ -60,7 +61,7 @@ def config_text(model: Model, slim: Blueprint) -> str:
 
 def _is_derived(slim: Blueprint, place: Place) -> bool:
     values = copy.deepcopy(dict(slim.values))
-    _holder(values, place[:-1]).pop(place[-1])
+    at(values, place[:-1]).pop(place[-1])
     try:
         return replace(slim, values=values).shapes() == slim.shapes()
     except Refused:
@@ -70,17 +71,11 @@ def _is_derived(slim: Blueprint, place: Place) -> bool:
 def _say(written: dict[str, Any], place: Place, number: int, slim: Blueprint) -> None:
     """Puts the number where the field is; a list, or a part, that config.json leaves out is written whole."""
     for depth in range(1, len(place)):
-        holder = _holder(written, place[: depth - 1])
+        holder = at(written, place[: depth - 1])
         key = place[depth - 1]
         if isinstance(holder, dict) and key not in holder:
-            holder[key] = copy.deepcopy(_holder(slim.values, place[:depth]))
-    _holder(written, place[:-1])[place[-1]] = number
-
-
-def _holder(values: Any, place: Place) -> Any:
-    for key in place:
-        values = values[key]
-    return values
+            holder[key] = copy.deepcopy(at(slim.values, place[:depth]))
+    at(written, place[:-1])[place[-1]] = number
 
 
 def slim_tensors(model: Model, plan: Plan, repaired: Mapping[str, Tensor]) -> Lazy:
@@ -102,6 +97,16 @@ def slim_tensors(model: Model, plan: Plan, repaired: Mapping[str, Tensor]) -> La
     return Lazy(raw, made)
 
 
+def with_values(slim: Program, tensors: Lazy) -> Program:
+    """The slim program with its tensors in memory, as an exporter needs them."""
+
+    def held(item: Stored) -> Stored:
+        known = next((name for name in item.names if name in tensors), None)
+        return item.with_tensor(tensors[known]) if item.tensor.is_meta and known is not None else item
+
+    return replace(slim, stored={name: held(item) for name, item in slim.stored.items()}, weights=None)
+
+
 def _write_slices(model: Model, tensors: Lazy, slim: Blueprint, path: Path) -> None:
     """Tensor by tensor, under the names and in the order of the original's files."""
     files, shapes = model.weights.files, slim.shapes()
@@ -121,8 +126,11 @@ def _write_whole(model: Model, tensors: Lazy, slim: Blueprint, path: Path) -> No
 
 
 def as_written(model: Model, tensors: Lazy, folder: Path, slim: Blueprint) -> Check:
-    """Whether a folder that was written holds these tensors, read back one by one in the dtype of the class."""
-    read = find_weights(Folder(folder, model.folder.written, slim)).tensors
+    """Whether a folder that was written holds these tensors, read back one by one in the dtype of the class.
+
+    The class is built as config.json says it, so that a tensor of another shape than it has there is found too.
+    """
+    read = find_weights(open_folder(folder, model.folder.trusted)).tensors
     names = [name for name in tensors if not slim.computes(name)]
     wrong = [name for name in names if name not in read or not _same(tensors[name], read[name])]
     return Check.without("the files hold the tensors that were proved", wrong)

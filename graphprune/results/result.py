@@ -136,8 +136,8 @@ class Result:
         ``onnx=False`` the file and its checks are left out without a word. ``export_dtype``, "float32" or "float16",
         is the type of the file's numbers; by default what the shrink was asked for, else the model's own.
 
-        ``files`` are written in the place of the model's own, by name; ``proof`` then looks at the directory, and its
-        checks join the verdict.
+        ``files`` are written in the place of model.safetensors and model.py, by name; ``proof`` then looks at the
+        directory, and its checks join the verdict.
 
         An earlier result in the directory is replaced in one step. One that was trained, or that holds files of yours,
         is lost with that: this asks for ``force=True``.
@@ -192,7 +192,7 @@ class _Saving:
             "model.py": lambda path: _write_text(path, _source(result)),
         }
         if self.given is not None:
-            onnx, layers = False, dict(self.given)
+            layers = dict(self.given)
         if from_file(result.graph):
             layers = {name: partial(written_if_held, self.report, write) for name, write in layers.items()}
         said = {"shrink": spelled(as_options(result.plan.request)), **settings}

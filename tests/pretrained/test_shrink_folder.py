@@ -15,6 +15,7 @@ import graphprune as gp
 from graphprune.capture.lazy import Lazy
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.pretrained import result as results
+from graphprune.pretrained import writing
 from graphprune.pretrained.result import Pretrained
 from graphprune.verifying.nodes import outputs_of
 from graphprune.verifying.reference import Reference
@@ -195,6 +196,25 @@ def test_a_wrong_tensor_in_the_files_is_found_and_nothing_is_written(
     assert not (place / "bad").exists()
 
 
+def test_a_configuration_that_says_other_widths_is_found(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = shrunk(place, "llama", params=0.7, importance="l1")
+    monkeypatch.setattr(writing, "config_text", lambda model, slim: (folder / "config.json").read_text())
+    with pytest.raises(gp.GraphpruneError):
+        gp.shrink_pretrained(folder, place / "old", params=0.7, importance="l1")
+    assert not (place / "old").exists()
+
+
+def test_a_width_may_become_one(place: Path) -> None:
+    """One is no width elsewhere, and a field that says it has changed all the same."""
+    _, made = shrunk(
+        place, "electra", params=0.75, importance="l2", ratios={"electra.embeddings.word_embeddings": 0.95}
+    )
+    assert made.fields["embedding_size"] == (20, 1)
+    loaded(made.folder, "electra")
+
+
 def test_a_field_that_is_wrong_is_found_on_the_twin(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads of half the width in place of half as many: every shape is right."""
     folder, _ = shrunk(place, "t5", params=0.75, importance="l2")
@@ -213,3 +233,17 @@ def test_a_field_that_is_wrong_is_found_on_the_twin(place: Path, monkeypatch: py
     with pytest.raises(gp.GraphpruneError):
         gp.shrink_pretrained(folder, place / "worse", params=0.75, importance="l2", protect=["*.wi", "*.wo"])
     assert not (place / "worse").exists()
+
+
+def test_an_onnx_file_is_written_where_it_is_asked_for(place: Path) -> None:
+    import onnxruntime
+
+    folder, _ = shrunk(place, "llama", params=0.7, importance="l1")
+    made = gp.shrink_pretrained(folder, place / "onnx", params=0.7, importance="l1", onnx=True)
+    session = onnxruntime.InferenceSession(made.folder / "model.onnx")
+    model = library().LlamaForCausalLM.from_pretrained(made.folder, dtype=torch.float32).eval()
+    for rows, length in ((1, 5), (3, 12)):
+        tokens = torch.randint(3, 120, (rows, length), generator=torch.Generator().manual_seed(length))
+        (given,) = session.run(None, {session.get_inputs()[0].name: tokens.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(given), model(tokens).logits, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,91 @@
+"""Folders of transformers on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models_zoo import torchvision_ops
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torchvision_ops.ensure()
+    transformers = pytest.importorskip("transformers")
+    place = tmp_path_factory.mktemp("hf") / "model"
+    config = transformers.LlamaConfig(
+        vocab_size=120,
+        hidden_size=64,
+        intermediate_size=88,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(place)
+    return place
+
+
+def test_a_folder_is_shrunk_verified_and_planned(
+    folder: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    slim = tmp_path / "slim"
+    made = run("shrink", f"hf:{folder}", "--params", 0.75, "--importance", "l2", "-o", slim)
+    assert made.exit_code == 0, made.output
+    assert "field of config.json" in made.stdout
+    assert "Verified" in made.stdout
+    checked = run("verify", slim, "--json")
+    assert checked.exit_code == 0, checked.output
+    assert "config.json says the widths of the plan" in checked.stdout
+    planned = run("shrink", f"hf:{folder}", "--params", 0.75, "--importance", "l2", "--dry-run", "--json")
+    fields = json.loads(planned.stdout)["pretrained"]["fields"]
+    config = json.loads((slim / "config.json").read_text())
+    assert {name: after for name, (_, after) in fields.items()} == {name: config[name] for name in fields}
+
+
+def test_verify_finds_a_configuration_that_was_changed(
+    folder: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    slim = tmp_path / "slim"
+    run("shrink", f"hf:{folder}", "--params", 0.9, "--importance", "l2", "-o", slim)
+    config = json.loads((slim / "config.json").read_text())
+    (slim / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-5, "num_attention_heads": 2}))
+    checked = run("verify", slim)
+    assert checked.exit_code != 0
+
+
+def test_inspect_says_which_fields_rule_what(folder: Path, run: Callable[..., Any]) -> None:
+    seen = run("inspect", f"hf:{folder}")
+    assert seen.exit_code == 0, seen.output
+    assert "intermediate_size" in seen.stdout
+    assert "Stays: model.layers.#.self_attn.v_proj" in seen.stdout
+    document = json.loads(run("inspect", f"hf:{folder}", "--json").stdout)
+    assert document["class"] == "LlamaForCausalLM"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--params", 0.5], "no directory is given"),
+        (["--params", 0.5, "--weights", "none", "-o", "slim"], "--weights has no effect on hf:FOLDER"),
+        (["--params", 0.5, "--dry-run", "-o", "slim"], "--dry-run writes nothing"),
+        (["--latency", 0.5, "-o", "slim"], "latency is given for a folder"),
+        (["--params", 0.5, "--evaluate", "judge.py:f", "-o", "slim"], "write perplexity:FILE.txt"),
+        (["--params", 0.5, "--calibration", "no.txt", "-o", "slim"], "there is no file no.txt"),
+    ],
+)
+def test_what_a_folder_has_no_place_for(
+    folder: Path, run: Callable[..., Any], options: list[Any], message: str
+) -> None:
+    made = run("shrink", f"hf:{folder}", *options)
+    assert made.exit_code == 2
+    assert message in " ".join(made.stderr.split())
+    assert "Traceback" not in made.output
+
+
+def test_trust_is_for_folders(run: Callable[..., Any]) -> None:
+    made = run("shrink", "zoo:digits_resnet", "--macs", 0.5, "--trust-remote-code", "-o", "slim")
+    assert "--trust-remote-code is for folders of transformers" in " ".join(made.stderr.split())
