@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         inspect_pretrained,
         plan_pretrained,
         shrink_pretrained,
+        tune_pretrained,
         verify_pretrained,
     )
     from graphprune.face.sensitivity import sensitivity
@@ -54,7 +55,13 @@ _HOMES = {
     "asking.tuning": ("Tuning",),
     "axes.dependency": ("Cost", "DependencyGraph"),
     "axes.registration": ("rule",),
-    "face.pretrained": ("inspect_pretrained", "plan_pretrained", "shrink_pretrained", "verify_pretrained"),
+    "face.pretrained": (
+        "inspect_pretrained",
+        "plan_pretrained",
+        "shrink_pretrained",
+        "tune_pretrained",
+        "verify_pretrained",
+    ),
     "face.sensitivity": ("sensitivity",),
     "face.shrink": ("plan", "shrink"),
     "face.shrink_and_tune": ("Loop", "shrink_and_tune"),
@@ -127,6 +134,7 @@ __all__ = [
     "shrink_pretrained",
     "trace",
     "tune",
+    "tune_pretrained",
     "verify_pretrained",
 ]
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import graphprune as gp
-from graphprune.calibration.text import TEMPERATURE, own_text, perplexity, text_batches
+from graphprune.calibration.text import NUCLEUS, own_text, perplexity, text_batches
 from models_zoo import torchvision_ops, wheels
 
 PAGE = Path("docs/language.md")
@@ -107,7 +107,7 @@ def head() -> str:
 | widths of the layers | units | perplexity | CPU seconds |
 | --- | --- | --- | --- |
 <!-- `python tools/bench_language.py`: {used}; {SHARE} of the parameters, seed {SEED}, {TOKENS} tokens to calibrate, \
-{OWN} of its own text at temperature {TEMPERATURE}, {TESTED} to test -->"""
+{OWN} of its own text from {NUCLEUS} of the probability, {TESTED} to test -->"""
 
 
 def main() -> None:

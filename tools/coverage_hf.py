@@ -33,6 +33,7 @@ from graphprune.ground.clock import Clock
 from graphprune.ground.errors import GraphpruneError
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.pretrained.blueprint import shown
+from graphprune.pretrained.examples import text_sizes
 from graphprune.pretrained.folder import open_folder
 from graphprune.pretrained.opened import Model, look_at
 from graphprune.verifying.nodes import outputs_of
@@ -42,6 +43,7 @@ from graphprune.verifying.tensors import converted, in_dtype
 
 DOCUMENT = Path(__file__).parents[1] / "docs/coverage-hf.md"
 SHARE, LENGTHS, LIMIT = 0.75, (1, 7, 33), 1e-5
+POSITIONS = "max_target_positions"  # of Whisper's decoder, which has few
 
 
 def masked_outputs(graph: DependencyGraph, plan: Plan, sizes: Mapping[str, int]) -> dict[str, Tensor]:
@@ -54,14 +56,8 @@ def masked_outputs(graph: DependencyGraph, plan: Plan, sizes: Mapping[str, int])
         found = outputs_of(graph.program, reference.run(zeroed, torch.float64))
     _, kwargs = graph.program.call_of(wide)
     flat = {f"in.{name}": tensor.contiguous() for name, tensor in kwargs.items()}
-    return flat | {f"out.{place}": tensor.contiguous() for place, tensor in enumerate(found.values())}
-
-
-def lengths(graph: DependencyGraph) -> list[str]:
-    """The sizes that say how long a text is: those of whole numbers but for the batch."""
-    leaves = graph.program.flat_inputs(*graph.program.example)
-    named = {at.name for at in graph.program.dimensions if not leaves[at.place].is_floating_point()}
-    return sorted(named - {"", "batch"})
+    returned = [found[name] for name in graph.program.output_names if name in found]
+    return flat | {f"out.{place}": tensor.contiguous() for place, tensor in enumerate(returned)}
 
 
 def traced(model: Model, folder: Path) -> DependencyGraph:
@@ -79,7 +75,7 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
     before = process_time()
     try:
         build(name, folder / "model")
-        result = shrink_pretrained(folder / "model", folder / "slim", params=SHARE)
+        result = shrink_pretrained(folder / "model", folder / "slim", params=SHARE, importance="l2")
         row |= {"fields": {k: list(v) for k, v in result.fields.items()}}
         row["share"] = result.report["after"]["params"] / result.report["before"]["params"]
         model = look_at(open_folder(folder / "model"), Clock())
@@ -87,9 +83,9 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
         row["class"] = model.folder.blueprint.model.__name__
         row["outputs"] = list(model.graph.program.wanted)
         original = traced(model, folder / "model")
-        texts = lengths(original)
-        cases = [dict.fromkeys(texts, length) for length in LENGTHS] if texts else [{}]
-        for place, sizes in enumerate(cases):
+        texts = text_sizes(original.program)
+        for place, length in enumerate(LENGTHS if texts else LENGTHS[:1]):
+            sizes = dict.fromkeys(texts, min(length, model.folder.blueprint.values.get(POSITIONS, length)))
             save_file(masked_outputs(original, result.plan, sizes), folder / f"case{place}.safetensors")
     except GraphpruneError as error:
         row["refused"] = str(error)

@@ -14,7 +14,7 @@ __all__ = ["Tuning"]
 CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "optimizer": ("adamw", "sgd"),
     "precision": (None, "no", "bf16", "fp16"),
-    "match": ("auto", "kl", "mse", "cosine"),
+    "match": ("auto", "kl", "tokens", "mse", "cosine"),
 }
 TEXT: Any = str | None
 NUMBER: Any = int | None
@@ -108,8 +108,9 @@ class Tuning:
     feature_layers: tuple[str, ...] = option(("*",), "Patterns of the names of those layers.")
     match: str = option(
         "auto",
-        "The distance of outputs: kl (of the classes' probabilities, times temperature squared), mse (relative to the "
-        "original's square), cosine, or auto: kl where labels are classes, mse elsewhere.",
+        "The distance of outputs: kl (of the classes' probabilities, times temperature squared), tokens (the same of "
+        "next tokens, along the last dimension), mse (relative to the original's square), cosine, or auto: kl where "
+        "labels are classes, mse elsewhere.",
         None,
         "NAME",
         str,

@@ -21,7 +21,7 @@ Batch = dict[str, Tensor]
 
 TOKENS = 4096  # 16 rows of 256: what the figures of docs/language.md are made with
 LENGTH = 256
-TEMPERATURE = 1.0  # of text that the model writes
+NUCLEUS = 0.95  # of the probability that text of the model's own is drawn from
 CHARACTERS = 32  # for each token, that are read of a file at the most
 LONGEST = 1024  # characters of a path
 SUFFIXES = (".txt", ".md", ".rst", ".jsonl")  # of files in a folder
@@ -108,8 +108,9 @@ def _line(tokenizer: Any, line: str, where: str) -> str:
 def own_text(model: Any, tokens: int = TOKENS, seed: int = 0, length: int = LENGTH) -> list[Batch]:
     """Text that the model writes itself, in rows as `text_batches` gives them: what to calibrate on without any data.
 
-    All rows are sampled together, with a cache, at temperature 1: from the model's own distribution over all tokens but
-    the one that ends a text, so that what it has learned comes as often as it expects it. Each starts with a special
+    All rows are sampled together, with a cache, from the likeliest tokens that have 95 % of the probability (Holtzman
+    et al., "The Curious Case of Neural Text Degeneration", 2020): the rest of a small model's distribution is no text,
+    and units that are chosen by it are worth less (docs/language.md). No row ends early. Each starts with a special
     token, in turn, and a random one, so that rows differ; see Liu et al., "LLM-QAT" (2023).
 
     Args:
@@ -132,9 +133,9 @@ def own_text(model: Any, tokens: int = TOKENS, seed: int = 0, length: int = LENG
             start,
             attention_mask=torch.ones_like(start),
             do_sample=True,
-            temperature=TEMPERATURE,
+            temperature=1.0,
             top_k=0,
-            top_p=1.0,
+            top_p=NUCLEUS,
             use_cache=True,
             min_new_tokens=length - start.shape[1],
             max_new_tokens=length - start.shape[1],

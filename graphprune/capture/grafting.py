@@ -14,7 +14,7 @@ from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.objects import children, is_object
 from graphprune.capture.simplify import HOOKED
 
-__all__ = ["Place", "graft", "shown_place", "whole_numbers"]
+__all__ = ["Place", "graft", "plain_weights", "shown_place", "whole_numbers"]
 
 # a module's name, then an attribute, then what leads further in: names, keys or numbers
 Place = tuple[Any, ...]
@@ -54,7 +54,7 @@ def graft(
     grafted = copy.deepcopy(model, memo)
     layers = dict(slim.named_modules())
     for name, module in grafted.named_modules():
-        _plain_weights(name, module, tensors)
+        plain_weights(name, module, tensors)
         for width in _WIDTHS:
             if hasattr(layers.get(name), width) and width in vars(module):
                 setattr(module, width, getattr(layers[name], width))
@@ -133,7 +133,7 @@ def _hooks(module: nn.Module) -> dict[int, str]:
     return found
 
 
-def _plain_weights(path: str, module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+def plain_weights(path: str, module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Capture has folded the weights that parametrisations and hooks compute; here they become plain as well."""
     prefix = f"{path}." if path else ""
     if parametrize.is_parametrized(module):

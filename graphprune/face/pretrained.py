@@ -10,22 +10,34 @@ from torch import Tensor, nn
 
 from graphprune.asking.options import AUTO
 from graphprune.asking.request import Request
+from graphprune.asking.tuning import Tuning
+from graphprune.calibration.text import next_token_loss
+from graphprune.face.tune import tune
 from graphprune.face.verb import asked
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.documents import named as read_named
 from graphprune.ground.errors import InputError
 from graphprune.pretrained.again import opened_again, recheck
-from graphprune.pretrained.data import IMPORTANCE, with_text
+from graphprune.pretrained.data import IMPORTANCE, by_weights, judge_of, rows_of, with_text
 from graphprune.pretrained.folder import open_folder
 from graphprune.pretrained.opened import look_at
 from graphprune.pretrained.result import Pretrained, Writing, ensure_place, proved, written
 from graphprune.pretrained.saying import changed, said
 from graphprune.pretrained.slimming import slimming
+from graphprune.pretrained.training import trainee
 from graphprune.report.document import read_report
 from graphprune.scoring import Criterion
+from graphprune.tuning import Watch
 from graphprune.verifying import Verdict
 
-__all__ = ["Pretrained", "inspect_pretrained", "plan_pretrained", "shrink_pretrained", "verify_pretrained"]
+__all__ = [
+    "Pretrained",
+    "inspect_pretrained",
+    "plan_pretrained",
+    "shrink_pretrained",
+    "tune_pretrained",
+    "verify_pretrained",
+]
 
 # options of `shrink` that a folder has no place for, and why
 _NOT_HERE = {
@@ -89,7 +101,7 @@ def shrink_pretrained(
     ensure_place(Path(out), force)
     model = look_at(open_folder(folder, trust_remote_code), clock, example_inputs, request.seed)
     text, request = with_text(model, request, named, max_memory, evaluate, clock)
-    slim = slimming(model, request, clock)
+    slim = slimming(model, request, clock, by_weights(request, named))
     made = proved(model, slim, text, request, clock)
     return written(model, slim, made, Path(out), clock, Writing(force, onnx))
 
@@ -110,7 +122,7 @@ def plan_pretrained(
     request, named, clock = _asked(options)
     model = look_at(open_folder(folder, trust_remote_code), clock, example_inputs, request.seed)
     _, request = with_text(model, request, named, max_memory, evaluate, clock)
-    slim = slimming(model, request, clock)
+    slim = slimming(model, request, clock, by_weights(request, named))
     before, after = slim.prepared.cost({}), slim.prepared.cost(slim.sizes)
     return {
         "before": before,
@@ -146,6 +158,59 @@ def verify_pretrained(
     place = Path(folder)
     report = read_named(place, lambda: read_report(place / "report.json"))
     return recheck(*opened_again(place, report, original), report, Clock(progress))
+
+
+def tune_pretrained(
+    folder: str | Path,
+    data: Any,
+    out: str | Path | None = None,
+    settings: Tuning | None = None,
+    original: str | Path | None = None,
+    evaluate: str | None = None,
+    checkpoint: str | Path | None = None,
+    force: bool = False,
+    progress: Progress = lambda stage: None,
+    watch: Watch | None = None,
+) -> Pretrained:
+    """Trains a slim language model on text, with the original as teacher, and writes it as the same class.
+
+    The loss is the cross entropy of next tokens, and the divergence of their probabilities from the original's. Both
+    models are held in memory, in single precision. Runs on several processes as `graphprune.tune` does.
+
+    Args:
+        folder: what `shrink_pretrained` wrote.
+        data: the path of text, or batches such as ``[{"input_ids": tensor}]``.
+        out: where the trained folder goes; by default ``folder`` itself.
+        settings: by default one epoch at a learning rate of 1e-4.
+        original: the folder that ``folder`` was made of; by default the one that its report names.
+        evaluate: "perplexity:FILE" keeps the weights with the lowest perplexity on that text.
+        checkpoint: as for `graphprune.tune`.
+        force: an earlier result in ``out`` may be lost.
+        progress: called with the name of every stage as it begins.
+        watch: as for `graphprune.tune`.
+
+    Raises:
+        InputError: a folder or the text cannot be read; and as `graphprune.tune`.
+    """
+    clock, place = Clock(progress), Path(folder)
+    report = read_named(place, lambda: read_report(place / "report.json"))
+    ensure_place(Path(out or folder), force or out is None)
+    slim, teacher = opened_again(place, report, original)
+    learner = trainee(slim, teacher, report, clock)
+    rows = rows_of(slim, data) if isinstance(data, str | Path) else data
+    judge = None if evaluate is None else judge_of(slim, evaluate)
+    settings = settings or Tuning(epochs=1, lr=1e-4, match="tokens", temperature=1.0)
+    with clock("tune"):
+        tuned = tune(
+            learner.result,
+            rows,
+            settings,
+            loss=next_token_loss,
+            evaluate=judge,
+            checkpoint=checkpoint,
+            watch=watch,
+        )
+    return learner.written(tuned, Path(out or folder), clock, force or out is None)
 
 
 def _asked(options: Mapping[str, Any]) -> tuple[Request, set[str], Clock]:

@@ -12,8 +12,7 @@ import torch
 from graphprune.capture.lazy import Lazy
 from graphprune.cutting.cut import cut
 from graphprune.ground.clock import Clock
-from graphprune.ground.documents import read_text
-from graphprune.ground.errors import InputError
+from graphprune.ground.documents import named, read_text
 from graphprune.planning import Plan
 from graphprune.pretrained.blueprint import numbers
 from graphprune.pretrained.folder import Folder, open_folder
@@ -21,7 +20,7 @@ from graphprune.pretrained.loading import find_weights
 from graphprune.pretrained.opened import Model, look_at
 from graphprune.verifying import Check, Verdict, verify_streamed
 
-__all__ = ["opened_again", "recheck"]
+__all__ = ["opened_again", "plan_in", "recheck"]
 
 
 def recheck(slim: Folder, original: Folder, report: Mapping[str, Any], clock: Clock) -> Verdict:
@@ -34,7 +33,7 @@ def recheck(slim: Folder, original: Folder, report: Mapping[str, Any], clock: Cl
         PlanError: likewise.
     """
     model = look_at(original, clock)
-    plan = Plan.from_json(_text(slim.path / "plan.json")).check(model.graph)
+    plan = plan_in(slim).check(model.graph)
     made = cut(model.graph, plan, clock)
     repaired = set((report.get("repair") or {}).get("tensors") or ())
     with clock("compare with the original"):
@@ -67,13 +66,14 @@ def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     return (one.dtype, one.shape) == (other.dtype, other.shape) and bool(torch.isfinite(other).all())
 
 
-def _text(path: Path) -> str:
-    try:
-        return read_text(path)
-    except InputError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.message}", "give a folder that shrink wrote"
-        ) from error
+def plan_in(slim: Folder) -> Plan:
+    """The plan by which a slim folder was made.
+
+    Raises:
+        InputError: it has none.
+    """
+    path = slim.path / "plan.json"
+    return Plan.from_json(named(path, lambda: read_text(path)))
 
 
 def opened_again(path: Path, report: Mapping[str, Any], original: str | Path | None) -> tuple[Folder, Folder]:

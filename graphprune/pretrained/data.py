@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from graphprune.ground.documents import machine_memory
 from graphprune.ground.errors import InputError, first_line
 from graphprune.ground.unlogged import unlogged
 from graphprune.planning import Budget
+from graphprune.pretrained.examples import text_sizes
 from graphprune.pretrained.folder import Folder
 from graphprune.pretrained.opened import Model
 from graphprune.pretrained.twin import parameters
@@ -26,7 +27,7 @@ from graphprune.scoring import Criterion
 from graphprune.verifying.reference import Run
 from graphprune.verifying.tensors import converted, in_dtype
 
-__all__ = ["IMPORTANCE", "Text", "find_text", "judged", "rows_of", "with_text"]
+__all__ = ["IMPORTANCE", "Text", "by_weights", "find_text", "judge_of", "judged", "rows_of", "with_text"]
 
 IMPORTANCE = "contribution"  # docs/language.md
 PERPLEXITY = "perplexity"
@@ -100,6 +101,14 @@ def with_text(
     return text, replace(request, calibration=text.batches, **more)
 
 
+def by_weights(request: Request, named: Collection[str]) -> Request | None:
+    """The request by weights alone, for a default that cannot judge all groups; None where the user has chosen."""
+    if "importance" in named or request.importance != IMPORTANCE:
+        return None
+    data = None if request.repair is False else request.calibration
+    return replace(request, importance=Options.importance, calibration=data)
+
+
 def _judging(model: Model, text: Text, evaluate: str | None) -> Text:
     """The text with the rows that ``evaluate`` names, ``perplexity:FILE``.
 
@@ -108,14 +117,29 @@ def _judging(model: Model, text: Text, evaluate: str | None) -> Text:
     """
     if evaluate is None:
         return text
-    kind, _, file = evaluate.partition(":")
-    if kind != PERPLEXITY or not file:
-        raise InputError(f"evaluate={evaluate!r:.60} is not for a folder", f"write {PERPLEXITY}:FILE.txt")
+    file = _file_of(evaluate)
     if not _writes(model):
         raise InputError(
             f"a {model.folder.blueprint.model.__name__} predicts no next tokens", "leave evaluate out"
         )
-    return replace(text, judges=rows_of(model.folder, file), judged_on=f"the text {file}")
+    return replace(text, judges=rows_of(model.folder, file, _length(model)), judged_on=f"the text {file}")
+
+
+def judge_of(folder: Folder, evaluate: str) -> Callable[[nn.Module], float]:
+    """What gives the negative perplexity of a model, so that higher is better.
+
+    Raises:
+        InputError: ``evaluate`` is not "perplexity:FILE", or the file cannot be read.
+    """
+    rows = rows_of(folder, _file_of(evaluate))
+    return lambda model: -perplexity(model, rows)
+
+
+def _file_of(evaluate: str) -> str:
+    kind, _, file = evaluate.partition(":")
+    if kind != PERPLEXITY or not file:
+        raise InputError(f"evaluate={evaluate!r:.60} is not for a folder", f"write {PERPLEXITY}:FILE.txt")
+    return file
 
 
 def _looks(request: Request) -> bool:
@@ -141,7 +165,7 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
         InputError: the file cannot be read, or the folder has no tokenizer.
     """
     if isinstance(given, str | Path):
-        rows = rows_of(model.folder, given)
+        rows = rows_of(model.folder, given, _length(model))
         return Text(rows, f"the text {given}", rows[:JUDGED] if _writes(model) else (), str(given))
     if given is not None:
         return Text(given, "the batches that were given")
@@ -154,8 +178,14 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
         writer = model.folder.blueprint.model.from_pretrained(
             model.folder.path, dtype=torch.float32, local_files_only=True
         )
-        rows = own_text(writer.eval(), seed=seed)
+        rows = own_text(writer.eval(), seed=seed, length=_length(model))
     return Text(rows, OWN, rows[:JUDGED], OWN)
+
+
+def _length(model: Model) -> int:
+    """Tokens of a row: the example's where the length of texts is fixed."""
+    ids = model.graph.program.example[1].get("input_ids")
+    return LENGTH if text_sizes(model.graph.program) or ids is None else int(ids.shape[1])
 
 
 def _writes(model: Model) -> bool:
@@ -165,7 +195,7 @@ def _writes(model: Model) -> bool:
     return bool(decoder and list(inputs) == ["input_ids"] and kind.can_generate())
 
 
-def rows_of(folder: Folder, text: str | Path) -> list[dict[str, Tensor]]:
+def rows_of(folder: Folder, text: str | Path, length: int = LENGTH) -> list[dict[str, Tensor]]:
     """Rows of tokens of a text file, by the folder's tokenizer.
 
     Raises:
@@ -188,7 +218,7 @@ def rows_of(folder: Folder, text: str | Path) -> list[dict[str, Tensor]]:
             f"the tokenizer in {folder.path} has {len(tokenizer):,} tokens, the model knows {words:,}",
             "put the model's own tokenizer there",
         )
-    length = min(LENGTH, _number(folder.blueprint.values, "max_position_embeddings") or LENGTH)
+    length = min(length, _number(folder.blueprint.values, "max_position_embeddings") or length)
     return text_batches(tokenizer, text, length=length)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphprune.capture.program import Program
 from graphprune.ground.errors import InputError, first_line
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["example_inputs", "input_names", "output_names", "task_outputs"]
+__all__ = ["example_inputs", "input_names", "output_names", "task_outputs", "text_sizes"]
 
 BATCH, TOKENS, TARGETS, SAMPLES, FRAMES = 2, 16, 9, 1600, 64
 Maker = Callable[[Any], Tensor]
@@ -130,6 +131,13 @@ _ON_THE_WAY = (
     "embeds",
     "states",
 )
+
+
+def text_sizes(program: Program) -> tuple[str, ...]:
+    """The sizes that say how long texts are: those that vary of whole numbers, but for the batch."""
+    leaves = program.flat_inputs(*program.example)
+    whole = [at for at in program.dimensions if not leaves[at.place].is_floating_point()]
+    return tuple(dict.fromkeys(at.name for at in whole if at.name not in ("", "batch")))
 
 
 def task_outputs(names: tuple[str, ...]) -> tuple[str, ...]:

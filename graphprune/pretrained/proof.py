@@ -13,9 +13,10 @@ from graphprune.ground.clock import Clock
 from graphprune.ground.errors import VerificationError
 from graphprune.ground.unlogged import unlogged
 from graphprune.pretrained.blueprint import Refused, numbers
+from graphprune.pretrained.examples import text_sizes
 from graphprune.pretrained.move import Move, fields_at
 from graphprune.pretrained.opened import Model, Twin
-from graphprune.pretrained.twin_trial import filled
+from graphprune.pretrained.twin_trial import filled, own_tensors
 from graphprune.verifying import Check
 from graphprune.verifying.grafted import grafted_checks
 from graphprune.verifying.samples import Sizes
@@ -47,7 +48,7 @@ def twin_checks(model: Model, sizes: Mapping[str, int], clock: Clock, seed: int)
             for item in made.slim.stored.values()
             for name in item.names
         }
-        return filled(blueprint, shared)
+        return filled(blueprint, {**own_tensors(twin.graph), **shared})
 
     try:
         with clock("compare the class"):
@@ -82,7 +83,7 @@ def _in_proportion(moves: Mapping[Move, Move], sizes: Mapping[str, int]) -> dict
 
 def _lengths(twin: Twin) -> list[Sizes]:
     """Texts of several lengths, all that vary at once, where the twin itself takes them."""
-    names = [name for name in twin.graph.program.sizes if name != "batch"]
+    names = text_sizes(twin.graph.program)
     every: list[Sizes] = [dict.fromkeys(names, length) for length in LENGTHS] if names else []
     return [sizes for sizes in every if _runs(twin, sizes)]
 

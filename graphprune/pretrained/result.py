@@ -82,12 +82,14 @@ class Proved:
         repaired: tensors that a repair has changed, by the names of the program.
         text: what was calibrated on.
         perplexity: of the original and of the slim model on the same text; None where there is none to judge on.
+        unjudged: why the text could not say which units go; empty if it did.
     """
 
     cut: Cut
     repaired: Mapping[str, Tensor]
     text: Text
     perplexity: tuple[float, float] | None
+    unjudged: str = ""
 
     @property
     def alarm(self) -> str:
@@ -103,7 +105,7 @@ class Proved:
     @property
     def notes(self) -> list[str]:
         """The alarm, and what units were chosen by where that was not the text."""
-        why = self.text.lacking
+        why = self.text.lacking or self.unjudged
         return [
             *filter(None, [self.alarm]),
             *([f"weights alone decide which units go: {why}"] if why else []),
@@ -133,7 +135,8 @@ def proved(model: Model, slim: Slimming, text: Text, request: Request, clock: Cl
     with clock("judge"):
         judge = judged(model.wide.program, wide.slim, text.judges) if text.judges else None
     made = replace(made, verdict=Verdict(tuple(checks)), repair=wide.repair)
-    return Proved(made, repaired, text, judge)
+    why = f"what units add to the text does not judge group {slim.unjudged}" if slim.unjudged else ""
+    return Proved(made, repaired, text, judge, why)
 
 
 def _repaired(

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 from graphprune.cutting.fitting import kind_of
-from graphprune.pretrained.blueprint import Blueprint, Place, at, numbers, shown
+from graphprune.pretrained.blueprint import Blueprint, Place, Refused, at, numbers, shown
 from graphprune.pretrained.opened import Model
 
 __all__ = ["changed", "changed_fields", "said"]
 
 
 def changed_fields(model: Model, slim: Blueprint) -> dict[Place, tuple[int | None, int]]:
-    """Fields of the configuration that say something else than the original's: from what, to what."""
+    """Fields of the configuration that say something else than the original's: from what, to what.
+
+    An open field that was said for a width to change alone, such as ``head_dim``, is none of them where the class
+    derives the same number from what is there.
+    """
     before, said = numbers(model.folder.blueprint.values), numbers(model.shaping.blueprint.values)
     after = {
         place: at(slim.values, place) for place in said
     }  # a width may have become 1, which is no width elsewhere
+    changed = {place: (before.get(place), n) for place, n in after.items() if before.get(place) != n}
     return {
-        place: (before.get(place), number) for place, number in after.items() if before.get(place) != number
+        place: pair for place, pair in changed.items() if pair[0] is not None or not _is_derived(slim, place)
     }
+
+
+def _is_derived(slim: Blueprint, place: Place) -> bool:
+    values = copy.deepcopy(dict(slim.values))
+    at(values, place[:-1]).pop(place[-1])
+    try:
+        return replace(slim, values=values).shapes() == slim.shapes()
+    except Refused:
+        return False
 
 
 def changed(model: Model, slim: Blueprint) -> dict[str, tuple[int | None, int]]:

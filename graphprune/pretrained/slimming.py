@@ -26,11 +26,12 @@ WIDEST = 64  # a kernel likes widths that are multiples of so many
 
 @dataclass(frozen=True)
 class Slimming:
-    """A plan and the class that has its widths."""
+    """A plan and the class that has its widths; the first group that the importance could not judge, if any."""
 
     plan: Plan
     prepared: Prepared
     blueprint: Blueprint
+    unjudged: str = ""
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -56,11 +57,14 @@ def as_asked(model: Model, request: Request) -> Request:
     return replace(request, protect=(*own, *model.held), ties=(*request.ties, *ties), align=1)
 
 
-def slimming(model: Model, request: Request, clock: Clock) -> Slimming:
+def slimming(model: Model, request: Request, clock: Clock, otherwise: Request | None = None) -> Slimming:
     """The plan that meets the budgets, and the class with its widths.
 
     Where the class checks one width against another, such as hidden sizes that are multiples of the number of heads,
     the widths that it refuses are brought to the nearest that it takes, and the others make up for the difference.
+
+    Args:
+        otherwise: what is asked instead where the importance cannot judge a group that could go.
 
     Raises:
         BudgetError: a budget cannot be reached with widths that the configuration can say.
@@ -68,6 +72,11 @@ def slimming(model: Model, request: Request, clock: Clock) -> Slimming:
     """
     align = request.align
     prepared = prepare(model.wide, as_asked(model, request), clock)
+    unjudged = next(
+        (name for move in model.moves for name in move.names if prepared.scores[name] is None), ""
+    )
+    if unjudged and otherwise is not None:
+        prepared = prepare(model.wide, as_asked(model, otherwise), clock)
     prepared = replace(prepared, limits=_limits(model, prepared.limits, align))
     with clock("plan"):
         plan = planned(prepared)
@@ -79,7 +88,7 @@ def slimming(model: Model, request: Request, clock: Clock) -> Slimming:
             problem = _problem(model, plan.sizes)
     if problem:
         raise PlanError(f"the class takes no such widths: {problem}", "protect some of the layers")
-    return Slimming(plan, prepared, model.shaping.fields(list(model.moves), plan.sizes))
+    return Slimming(plan, prepared, model.shaping.fields(list(model.moves), plan.sizes), unjudged)
 
 
 def _limits(model: Model, limits: Limits, align: int | str) -> dict[str, Limit]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.grafting import plain_weights
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
 from graphprune.cutting.trial import drawn_plan, lively_program
@@ -19,7 +20,7 @@ from graphprune.verifying.grafted import outputs_differ
 from graphprune.verifying.nodes import coarsest_dtype
 from graphprune.verifying.samples import checked_sizes, random_inputs
 
-__all__ = ["DIFFER", "TwinTrial", "filled", "slim_tensors"]
+__all__ = ["DIFFER", "TwinTrial", "filled", "own_tensors", "slim_tensors"]
 
 DIFFER = "outputs differ"
 
@@ -41,7 +42,8 @@ class TwinTrial:
             return f"{DIFFER}: {made} is in no file, and the class computes it for each width"
         fields = fields_at(numbers(self.blueprint.values), moves, sizes)
         try:
-            module = filled(self.blueprint.with_numbers(fields), slim_tensors(slim))
+            tensors = {**own_tensors(self.graph), **slim_tensors(slim)}
+            module = filled(self.blueprint.with_numbers(fields), tensors)
         except Refused as error:
             return str(error)
         inputs = random_inputs(program, self.seed, checked_sizes(program)[0])
@@ -61,6 +63,12 @@ def slim_tensors(slim: Program) -> dict[str, Tensor]:
     return {name: item.tensor for item in slim.stored.values() for name in item.names}
 
 
+def own_tensors(graph: DependencyGraph) -> dict[str, Tensor]:
+    """The tensors of the twin itself: some are in no program, such as those that a weight is computed from."""
+    assert graph.program.model is not None
+    return {name: tensor.detach() for name, tensor in graph.program.model.state_dict().items()}
+
+
 def filled(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The class with these tensors, which it shares; buffers that no file holds are its own.
 
@@ -74,4 +82,6 @@ def filled(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> nn.Module:
             raise Refused(f"{name} is {tuple(tensor.shape)}, and no such tensor is in the slim model")
         given[name] = tensors[name]
     module.load_state_dict(given, assign=True)
+    for path, inner in list(module.named_modules()):
+        plain_weights(path, inner, tensors)
     return tied(module)

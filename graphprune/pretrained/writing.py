@@ -19,7 +19,7 @@ from graphprune.capture.program import Program, Stored
 from graphprune.ground.unlogged import unlogged
 from graphprune.planning import Plan
 from graphprune.planning.region import narrowed
-from graphprune.pretrained.blueprint import Blueprint, Place, Refused, at, tied
+from graphprune.pretrained.blueprint import Blueprint, Place, at, tied
 from graphprune.pretrained.folder import CONFIG, open_folder
 from graphprune.pretrained.loading import find_weights
 from graphprune.pretrained.opened import Model
@@ -47,25 +47,11 @@ def folder_files(model: Model, tensors: Lazy, slim: Blueprint, card: str) -> Wri
 
 
 def config_text(model: Model, slim: Blueprint) -> str:
-    """The configuration as the folder has it, with the fields that have changed.
-
-    An open field that is said for a width to change alone, such as ``head_dim``, is left out where the class derives
-    the same number from what is there.
-    """
+    """The configuration as the folder has it, with the fields that have changed."""
     written = copy.deepcopy(dict(model.folder.written))
-    for place, (before, after) in changed_fields(model, slim).items():
-        if before is not None or not _is_derived(slim, place):
-            _say(written, place, after, slim)
+    for place, (_, after) in changed_fields(model, slim).items():
+        _say(written, place, after, slim)
     return json.dumps(written, indent=2, ensure_ascii=False) + "\n"
-
-
-def _is_derived(slim: Blueprint, place: Place) -> bool:
-    values = copy.deepcopy(dict(slim.values))
-    at(values, place[:-1]).pop(place[-1])
-    try:
-        return replace(slim, values=values).shapes() == slim.shapes()
-    except Refused:
-        return False
 
 
 def _say(written: dict[str, Any], place: Place, number: int, slim: Blueprint) -> None:
@@ -97,7 +83,7 @@ def slim_tensors(model: Model, plan: Plan, repaired: Mapping[str, Tensor]) -> La
     return Lazy(raw, made)
 
 
-def with_values(slim: Program, tensors: Lazy) -> Program:
+def with_values(slim: Program, tensors: Mapping[str, Tensor]) -> Program:
     """The slim program with its tensors in memory, as an exporter needs them."""
 
     def held(item: Stored) -> Stored:

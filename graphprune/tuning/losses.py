@@ -165,10 +165,16 @@ def _angle(one: Tensor, other: Tensor, temperature: float) -> Tensor:
     return (1 - F.cosine_similarity(_rows(one), _rows(other))).mean()
 
 
+def _tokens(one: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """The divergence of next tokens, whose scores stand in the last dimension."""
+    return _divergence(one.movedim(-1, 1), other.movedim(-1, 1), temperature)
+
+
 _DISTANCES: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "kl": _divergence,
     "mse": _relative_error,
     "cosine": _angle,
+    "tokens": _tokens,
 }
 
 

@@ -1,0 +1,106 @@
+"""Slim folders in training, with the original as teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphprune.capture.inputs import registered_tensors
+from graphprune.capture.lazy import Lazy
+from graphprune.cutting.cut import cut
+from graphprune.ground.clock import Clock
+from graphprune.pretrained.again import plan_in
+from graphprune.pretrained.folder import Folder
+from graphprune.pretrained.loading import find_weights
+from graphprune.pretrained.opened import Model, look_at
+from graphprune.pretrained.result import Pretrained
+from graphprune.pretrained.saying import changed
+from graphprune.pretrained.writing import as_written, folder_files, with_values
+from graphprune.results.result import Result
+from graphprune.verifying import Check, Verdict
+
+__all__ = ["Trainee", "trainee"]
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A slim folder and the one that it was made of, both in single precision and in memory.
+
+    Args:
+        slim: the folder that is trained.
+        model: the original.
+        result: as `graphprune.tune` takes it: the graph teaches, the model learns.
+        report: of the cut.
+    """
+
+    slim: Folder
+    model: Model
+    result: Result
+    report: Mapping[str, Any]
+
+    @cached_property
+    def first(self) -> dict[str, str]:
+        """Name in a state dict → the name under which the program keeps the tensor."""
+        return {name: item.name for item in self.result.slim.stored.values() for name in item.names}
+
+    def written(self, tuned: Result, out: Path, clock: Clock, force: bool) -> Pretrained:
+        """Writes the trained folder: other numbers in the same tensors, everything else as it was.
+
+        Raises:
+            InputError: the folder cannot be written.
+            VerificationError: what was written is not what was trained.
+        """
+        raw = find_weights(self.slim).raw
+        own = registered_tensors(tuned.model)
+
+        def trained(name: str) -> Tensor:
+            known = self.first.get(name, name)
+            return own[known].detach().cpu().to(raw[name].dtype) if known in own else raw[name]
+
+        tensors, blueprint = Lazy(raw, trained), self.slim.blueprint
+        fields = changed(self.model, blueprint)
+        verdict = Verdict(tuple(Check(**check) for check in self.report["verdict"]["checks"]))
+        card = (self.slim.path / "README.md").read_text(encoding="utf-8")
+        kept = {name: self.report[name] for name in ("pretrained", "source") if name in self.report}
+        report = replace(tuned, verdict=verdict).save(
+            out,
+            latency=False,
+            progress=clock.progress,
+            onnx=False,
+            extra=kept,
+            files=folder_files(self.model, tensors, blueprint, card.replace(UNTRAINED, TRAINED)),
+            proof=lambda draft: (as_written(self.model, tensors, draft, blueprint),),
+            force=force,
+        )
+        return Pretrained(out, tuned.plan, verdict, fields, self.model.held, report)
+
+
+UNTRAINED, TRAINED = "Nothing was trained after the cut.", "It was trained after the cut."
+
+
+def trainee(slim: Folder, original: Folder, report: Mapping[str, Any], clock: Clock) -> Trainee:
+    """Both models as they are needed for training.
+
+    Raises:
+        PlanError: the plan in ``slim`` is not for ``original``.
+        WeightsError: weights are missing.
+    """
+    model = look_at(original, clock)
+    plan = plan_in(slim).check(model.wide)
+    with clock("load both models"):
+        graph = replace(model.wide, program=with_values(model.wide.program, model.wide.program.tensors))
+        made = cut(model.wide, plan)
+        written = find_weights(slim).tensors
+        learner = with_values(made.slim, Lazy(written, lambda name: _single(written[name])))
+        made = replace(made, graph=graph, slim=learner)
+        return Trainee(slim, model, Result.of(made, clock.seconds), report)
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
