@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from graphprune.asking.options import Options
-from graphprune.cli.output import print_result, silence
+from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import stages
-from graphprune.cli.request import InspectRequest, ShrinkRequest, VerifyRequest
+from graphprune.cli.request import InspectRequest, ShrinkRequest, TuneRequest, VerifyRequest
+from graphprune.cli.training import end_processes, is_first, show_moment
 from graphprune.cli.verdicts import show_checks
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations
@@ -25,6 +26,7 @@ __all__ = [
     "is_folder",
     "is_written_folder",
     "shrink_folder",
+    "tune_folder",
     "verify_folder",
 ]
 
@@ -123,6 +125,42 @@ def verify_folder(request: VerifyRequest) -> None:
         with silence():
             verdict = verify_pretrained(request.directory, request.model, progress)
     show_checks(request, verdict.to_dict()["checks"])
+
+
+def tune_folder(request: TuneRequest) -> None:
+    """Trains a slim folder on text and shows what came of it.
+
+    Raises:
+        GraphpruneError: see `graphprune.tune_pretrained`.
+    """
+    for name in ("weights", "loss", "mean", "std", "augment", "export_dtype"):
+        if getattr(request, name):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} has no effect on a folder of transformers", "leave it out")
+    first = is_first()
+    with stages(request.quiet or not first) as progress:
+        _mend_torchvision()
+        from graphprune.asking.tuning import Tuning
+        from graphprune.face.pretrained import TEXT, tune_pretrained
+
+        with stdout_is_kept(), progress.resumable(request.state):
+            made = tune_pretrained(
+                request.directory,
+                request.data,
+                request.place,
+                Tuning(**{**TEXT, **request.asked}),
+                request.teacher,
+                request.evaluate,
+                checkpoint=request.state,
+                force=request.force or request.output is None,
+                progress=progress,
+                watch=lambda moment: show_moment(moment, progress),
+            )
+        end_processes()
+    if first:
+        request.state.unlink(missing_ok=True)
+        document = {"directory": str(request.place), **made.report}
+        print_result(document, _parts(made.report, request.place), request.json, request.quiet)
 
 
 def _folder(spec: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ RESULT_FILES = frozenset(
     {
         REPORT,
         PLAN,
+        "README.md",
         "__pycache__",
+        "config.json",
+        "generation_config.json",
         "model.onnx",
         "model.onnx.data",
         "model.py",
@@ -35,6 +39,9 @@ RESULT_FILES = frozenset(
         "tune.toml",
     }
 )
+
+# weights of a folder of transformers, whose number follows from their size
+_SHARDS = re.compile(r"model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json")
 
 OTHER_PLACE = "choose a new or empty directory"
 FORCE = f"{OTHER_PLACE}, or replace it with --force (force=True)"
@@ -108,7 +115,7 @@ def _check_replaceable(place: Path, names: frozenset[str], force: bool) -> None:
         return
     if not any(_read_object(place / marker) is not None for marker in (REPORT, PLAN)):
         raise InputError(f"{place} is not empty and no earlier result", OTHER_PLACE)
-    foreign = [entry for entry in found if entry.name not in names]
+    foreign = [entry for entry in found if entry.name not in names and not _SHARDS.fullmatch(entry.name)]
     for entry in foreign:
         if not force or entry.is_dir():
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""

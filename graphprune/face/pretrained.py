@@ -39,6 +39,8 @@ __all__ = [
     "verify_pretrained",
 ]
 
+# how a language model is trained by default
+TEXT: Mapping[str, Any] = {"epochs": 1, "lr": 1e-4, "match": "tokens", "temperature": 1.0}
 # options of `shrink` that a folder has no place for, and why
 _NOT_HERE = {
     "graft": "the class comes back in any case",
@@ -98,8 +100,9 @@ def shrink_pretrained(
         VerificationError: the slim model is not what was asked for; nothing was written.
     """
     request, named, clock = _asked(options)
-    ensure_place(Path(out), force)
-    model = look_at(open_folder(folder, trust_remote_code), clock, example_inputs, request.seed)
+    opened = open_folder(folder, trust_remote_code)
+    ensure_place(Path(out), force, opened)
+    model = look_at(opened, clock, example_inputs, request.seed)
     text, request = with_text(model, request, named, max_memory, evaluate, clock)
     slim = slimming(model, request, clock, by_weights(request, named))
     made = proved(model, slim, text, request, clock)
@@ -194,12 +197,12 @@ def tune_pretrained(
     """
     clock, place = Clock(progress), Path(folder)
     report = read_named(place, lambda: read_report(place / "report.json"))
-    ensure_place(Path(out or folder), force or out is None)
     slim, teacher = opened_again(place, report, original)
+    ensure_place(Path(out or folder), force or out is None, slim)
     learner = trainee(slim, teacher, report, clock)
     rows = rows_of(slim, data) if isinstance(data, str | Path) else data
     judge = None if evaluate is None else judge_of(slim, evaluate)
-    settings = settings or Tuning(epochs=1, lr=1e-4, match="tokens", temperature=1.0)
+    settings = settings or Tuning(**TEXT)
     with clock("tune"):
         tuned = tune(
             learner.result,

@@ -26,7 +26,8 @@ __all__ = ["opened_again", "plan_in", "recheck"]
 def recheck(slim: Folder, original: Folder, report: Mapping[str, Any], clock: Clock) -> Verdict:
     """Every tensor in the files against its planned slice, every operator, and the fields of the configuration.
 
-    Tensors that a repair has changed are compared in shape and dtype; in their places the slices are proved.
+    Tensors that a repair or a training has changed are compared in shape and dtype; in their places the slices are
+    proved.
 
     Raises:
         InputError: ``original`` is not what the plan was made for.
@@ -36,6 +37,8 @@ def recheck(slim: Folder, original: Folder, report: Mapping[str, Any], clock: Cl
     plan = plan_in(slim).check(model.graph)
     made = cut(model.graph, plan, clock)
     repaired = set((report.get("repair") or {}).get("tensors") or ())
+    if report.get("tuning"):
+        repaired = {name for name, item in made.slim.stored.items() if item.kind == "parameter"}
     with clock("compare with the original"):
         read = find_weights(slim).tensors
         tensors = made.slim.tensors
@@ -48,7 +51,7 @@ def recheck(slim: Folder, original: Folder, report: Mapping[str, Any], clock: Cl
             model.graph, plan, replace(written, weights=Lazy(tensors, mixed)), seed=0
         ).checks
         off = [name for name in sorted(repaired) if not _alike(tensors[name], written.tensors[name])]
-    named = "repaired tensors have the shapes of the cut, and are finite"
+    named = "repaired or trained tensors have the shapes of the cut, and are finite"
     more = [Check.without(named, off)] if repaired else []
     return Verdict((*checks, *more, _fields(model, slim, plan)))
 

@@ -20,6 +20,7 @@ from graphprune.ground.errors import VerificationError
 from graphprune.planning import Plan
 from graphprune.pretrained.card import card
 from graphprune.pretrained.data import Text, judged
+from graphprune.pretrained.folder import Folder
 from graphprune.pretrained.opened import Model
 from graphprune.pretrained.proof import twin_checks
 from graphprune.pretrained.saying import changed
@@ -56,13 +57,13 @@ class Pretrained:
     report: Mapping[str, Any]
 
 
-def ensure_place(out: Path, force: bool) -> None:
-    """Refuses early what writing would refuse.
+def ensure_place(out: Path, force: bool, folder: Folder) -> None:
+    """Refuses early what writing would refuse; files that go along with ``folder`` may be in an earlier result.
 
     Raises:
         InputError: the folder cannot be written, or would lose something.
     """
-    exporting.ensure_writable(out, force=force)
+    exporting.ensure_writable(out, (path.name for path in folder.companions), force)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_key_value_heads=2,
     )
     transformers.LlamaForCausalLM(config).save_pretrained(place)
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {f"w{number}": number for number in range(3, 120)} | {"<unk>": 0}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(place / "tokenizer.json"))
+    (place / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
     return place
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(" ".join(f"w{3 + number * number % 50}" for number in range(1100)))
+    return path
+
+
+def test_text_calibrates_judges_and_trains(
+    folder: Path, text: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    slim, tuned = tmp_path / "slim", tmp_path / "tuned"
+    options = ("--calibration", text, "--evaluate", f"perplexity:{text}")
+    made = run("shrink", f"hf:{folder}", "--params", 0.8, *options, "-o", slim, "--json")
+    assert made.exit_code == 0, made.output
+    report = json.loads(made.stdout)
+    assert report["pretrained"]["judged_on"] == f"the text {text}"
+    assert report["evaluation"]["before"]["perplexity"] > 1
+    trained = run("tune", slim, "--data", text, "--epochs", 1, "--lr", 1e-3, "-o", tuned)
+    assert trained.exit_code == 0, trained.output
+    assert (tuned / "tokenizer.json").exists()
+    assert json.loads((tuned / "report.json").read_text())["tuning"]["steps"] == 4
+    assert run("verify", tuned).exit_code == 0
+    assert "has no effect on a folder" in run("tune", slim, "--data", text, "--weights", "none").stderr
 
 
 def test_a_folder_is_shrunk_verified_and_planned(
