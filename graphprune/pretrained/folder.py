@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ from graphprune.weights import Shards
 __all__ = ["CONFIG", "Folder", "open_folder"]
 
 CONFIG = "config.json"
+_HUB = re.compile(r"[\w.-]+/[\w.-]+")
+_FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*")
 # what a run makes anew; weights in other formats would be those of the original
 _OWN = (CONFIG, "README.md", "plan.json", "report.json", "report.html", "shrink.toml")
 _WEIGHTS = (
@@ -89,7 +92,7 @@ def open_folder(path: str | Path, trust_remote_code: bool = False) -> Folder:
     Raises:
         InputError: it is no such folder; its class is unknown to this version of transformers, or is code.
     """
-    folder = Path(path)
+    folder = _place(str(path))
     if not (folder / CONFIG).is_file():
         what = f"{folder} has no {CONFIG}" if folder.is_dir() else f"there is no folder {folder}"
         raise InputError(what, "give a folder that save_pretrained of transformers wrote")
@@ -105,6 +108,26 @@ def open_folder(path: str | Path, trust_remote_code: bool = False) -> Folder:
             "read the code, then give --trust-remote-code (trust_remote_code=True)",
         )
     return Folder(folder, written, _blueprint(folder, written, trust_remote_code), trust_remote_code)
+
+
+def _place(spec: str) -> Path:
+    """The folder, or the Hub's ``org/name`` or ``org/name@revision`` as it is kept on this machine, fetched if need be.
+
+    What the Hub gives stands in a folder of the commit's name, which the report records.
+    """
+    name, _, revision = spec.partition("@")
+    if Path(spec).exists() or not _HUB.fullmatch(name):
+        return Path(spec)
+    from huggingface_hub import snapshot_download
+
+    try:
+        with unlogged():
+            return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(_FETCHED)))
+    except Exception as error:  # whatever the network, or the Hub, raises
+        raise InputError(
+            f"there is no folder {spec}, and the Hub cannot be asked for it: {first_line(error)}",
+            "give a folder, or a name such as HuggingFaceTB/SmolLM2-135M where there is a network",
+        ) from error
 
 
 def _document(path: Path) -> Mapping[str, Any]:

@@ -79,6 +79,22 @@ def test_there_is_no_such_folder(tmp_path: Path) -> None:
         gp.shrink_pretrained(tmp_path / "nothing", tmp_path / "slim", params=0.75)
 
 
+def test_a_name_of_the_hub_without_a_network_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    def offline(name: str, **asked: Any) -> str:
+        assert (name, asked["revision"]) == ("some/model", "abc")
+        assert "*.bin" not in asked["allow_patterns"]
+        raise ConnectionError("no route to the host\nmore")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(gp.InputError, match="the Hub cannot be asked for it: no route to the host") as caught:
+        gp.shrink_pretrained("some/model@abc", tmp_path / "slim", params=0.75)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
