@@ -134,9 +134,9 @@ _ON_THE_WAY = (
 
 
 def text_sizes(program: Program) -> tuple[str, ...]:
-    """The sizes that say how long texts are: those that vary of whole numbers, but for the batch."""
+    """The sizes that say how long texts are: those that vary of whole numbers, but for their rows."""
     leaves = program.flat_inputs(*program.example)
-    whole = [at for at in program.dimensions if not leaves[at.place].is_floating_point()]
+    whole = [at for at in program.dimensions if at.dim and not leaves[at.place].is_floating_point()]
     return tuple(dict.fromkeys(at.name for at in whole if at.name not in ("", "batch")))
 
 

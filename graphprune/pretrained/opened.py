@@ -79,7 +79,7 @@ def look_at(folder: Folder, clock: Clock, given: Mapping[str, Tensor] | None = N
     with clock("read the folder"):
         weights = find_weights(folder)
     with clock("trace a small twin"):
-        probe = small_twin(folder.blueprint).built()
+        probe = small_twin(folder.blueprint, narrow=not given).built()
         names = () if given else input_names(_lively(probe, seed), probe.config)
         inputs = given or example_inputs(names, folder.blueprint.configuration())
         outputs = task_outputs(output_names(probe, given or example_inputs(names, probe.config)))
@@ -143,7 +143,7 @@ def _twin(
     """The smallest twin with groups of all kinds that the whole model has."""
     kinds = {family.kind for family in families_of(whole)}
     for depth in DEPTHS:
-        twin = small_twin(blueprint, depth)
+        twin = small_twin(blueprint, depth, not given)
         model = _lively(twin.built(), seed)
         graph = _traced(model, given or example_inputs(names, model.config), outputs)
         if kinds <= {family.kind for family in families_of(graph)}:

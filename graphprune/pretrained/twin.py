@@ -20,12 +20,16 @@ def parameters(shapes: Shapes) -> int:
     return sum(map(prod, shapes.values()))
 
 
-def small_twin(blueprint: Blueprint, layers: int = 2) -> Blueprint:
+def small_twin(blueprint: Blueprint, layers: int = 2, narrow: bool = True) -> Blueprint:
     """The same class with at least ``layers`` of its layers, and with widths halved as often as it takes them.
 
     A field is a depth if less of it means fewer tensors of the same shapes, and a width if the shapes change. A number
     is left as it is where the class does not take a smaller one. Numbers that are equal stay equal, those that differ
     stay different, and a small one that divides another goes on to do so: each is still known by its size.
+
+    Args:
+        layers: at least so many of each part.
+        narrow: False leaves widths and vocabularies as they are, for inputs that are given and must still fit.
     """
     twin = blueprint
     shapes = twin.shapes()
@@ -37,7 +41,7 @@ def small_twin(blueprint: Blueprint, layers: int = 2) -> Blueprint:
             if fewer is not None and _is_part(fewer, shapes):
                 twin, shapes = shallower, fewer
                 break
-    for value in sorted(set(numbers(twin.values).values()), reverse=True):
+    for value in sorted(set(numbers(twin.values).values()), reverse=True) if narrow else ():
         twin = _narrower(twin, value)
     return twin
 

@@ -247,3 +247,13 @@ def test_an_onnx_file_is_written_where_it_is_asked_for(place: Path) -> None:
         (given,) = session.run(None, {session.get_inputs()[0].name: tokens.numpy()})
         with torch.no_grad():
             torch.testing.assert_close(torch.from_numpy(given), model(tokens).logits, rtol=1e-3, atol=1e-3)
+
+
+def test_inputs_of_ones_own_are_taken(place: Path) -> None:
+    """Their tokens are beyond what a narrower twin would know."""
+    folder = written("llama", place / "words", vocab_size=32000, intermediate_size=384)
+    inputs = {"input_ids": torch.randint(31000, 32000, (2, 11)), "attention_mask": torch.ones(2, 11).long()}
+    made = gp.shrink_pretrained(
+        folder, place / "words-slim", example_inputs=inputs, params=0.97, importance="l2"
+    )
+    assert made.verdict.passed
