@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graphprune.asking.options import Options
+from graphprune.cli.declared import run_settings
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import stages
 from graphprune.cli.request import InspectRequest, ShrinkRequest, TuneRequest, VerifyRequest
@@ -78,6 +79,7 @@ def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
                 report: Mapping[str, Any] = plan_pretrained(folder, **options)
             else:
                 options |= {"force": request.force, "onnx": request.onnx}
+                options["settings"] = {"shrink": run_settings(request)}
                 report = shrink_pretrained(folder, request.output, **options).report
     if request.output is None:
         parts = [*_field_table(report), Text("Nothing was cut or written.")]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from graphprune.asking.options import AUTO
 from graphprune.asking.request import Request
+from graphprune.asking.toml import spelled
 from graphprune.asking.tuning import Tuning
 from graphprune.calibration.text import next_token_loss
 from graphprune.face.tune import tune
@@ -65,6 +66,7 @@ def shrink_pretrained(
     evaluate: str | None = None,
     onnx: bool = False,
     force: bool = False,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     **options: Any,
 ) -> Pretrained:
     """Writes a slim version of a pretrained model that stock transformers loads as the same class.
@@ -87,6 +89,7 @@ def shrink_pretrained(
         evaluate: "perplexity:FILE" judges a language model on another text than the one it is calibrated on.
         onnx: write model.onnx as well, checked in onnxruntime; for this the slim model is held in memory.
         force: an earlier result in ``out`` may be lost.
+        settings: as for `Result.save`: what shrink.toml says; by default the options that are given here.
         options: budgets and choices as in `shrink`, such as ``params=0.75``. ``calibration`` may also be the path of a
             text file, or of a folder of them. Without an importance, a language model is judged by what its units add
             to the text, its own where none is given, and repaired on it.
@@ -106,7 +109,9 @@ def shrink_pretrained(
     text, request = with_text(model, request, named, max_memory, evaluate, clock)
     slim = slimming(model, request, clock, by_weights(request, named))
     made = proved(model, slim, text, request, clock)
-    return written(model, slim, made, Path(out), clock, Writing(force, onnx))
+    return written(
+        model, slim, made, Path(out), clock, Writing(force, onnx, settings or _said(folder, options))
+    )
 
 
 def plan_pretrained(
@@ -214,6 +219,14 @@ def tune_pretrained(
             watch=watch,
         )
     return learner.written(tuned, Path(out or folder), clock, force or out is None)
+
+
+def _said(folder: str | Path, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What was asked for, as a file of settings says it; batches and functions cannot be said."""
+    plain = {
+        name: value for name, value in options.items() if isinstance(value, str | int | float | list | tuple)
+    }
+    return {"shrink": {"model": f"hf:{folder}", **spelled(plain)}}
 
 
 def _asked(options: Mapping[str, Any]) -> tuple[Request, set[str], Clock]:

@@ -13,6 +13,7 @@ from graphprune.capture.lazy import Lazy
 from graphprune.cutting.cut import cut
 from graphprune.ground.clock import Clock
 from graphprune.ground.documents import named, read_text
+from graphprune.ground.errors import InputError
 from graphprune.planning import Plan
 from graphprune.pretrained.blueprint import numbers
 from graphprune.pretrained.folder import Folder, open_folder
@@ -86,4 +87,6 @@ def opened_again(path: Path, report: Mapping[str, Any], original: str | Path | N
         InputError: one of them cannot be opened.
     """
     recorded = str(report.get("source", {}).get("model", "")).removeprefix("hf:")
+    if original is None and not Path(recorded).is_dir():  # a report that was received asks no network
+        raise InputError(f"the original is not here: there is no folder {recorded}", "name it with --model")
     return open_folder(path), open_folder(str(original or recorded).removeprefix("hf:"))

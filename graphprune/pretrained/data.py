@@ -176,7 +176,7 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
         return Text(None, f"to write text of its own it takes {needed / 2**30:.1f} GiB of memory")
     with unlogged():
         writer = model.folder.blueprint.model.from_pretrained(
-            model.folder.path, dtype=torch.float32, local_files_only=True
+            model.folder.path, dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
         rows = own_text(writer.eval(), seed=seed, length=_length(model))
     return Text(rows, OWN, rows[:JUDGED], OWN)

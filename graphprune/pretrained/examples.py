@@ -17,6 +17,7 @@ from graphprune.ground.unlogged import unlogged
 __all__ = ["example_inputs", "input_names", "output_names", "task_outputs", "text_sizes"]
 
 BATCH, TOKENS, TARGETS, SAMPLES, FRAMES = 2, 16, 9, 1600, 64
+LARGEST = 2**24  # pixels of an example image
 Maker = Callable[[Any], Tensor]
 
 
@@ -99,6 +100,8 @@ def _normal(*shape: int) -> Tensor:
 def _pixels(config: Any) -> Tensor:
     size = _numbers(config, "image_size", 64, "vision_config")
     height, width = (size, size) if isinstance(size, int) else tuple(size)[-2:]
+    if height * width > LARGEST:
+        raise InputError(f"the configuration says images of {height} × {width}", "give example_inputs")
     return _normal(BATCH, _numbers(config, "num_channels", 3, "vision_config"), height, width)
 
 

@@ -103,7 +103,11 @@ def _loaded(folder: Folder, dtype: torch.dtype) -> Weights:
     try:
         with unlogged():
             model, found = folder.blueprint.model.from_pretrained(
-                folder.path, dtype=dtype, local_files_only=True, output_loading_info=True
+                folder.path,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
             )
     except Exception as error:  # whatever the loader raises
         raise WeightsError(

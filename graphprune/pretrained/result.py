@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,11 @@ def ensure_place(out: Path, force: bool, folder: Folder) -> None:
 
 @dataclass(frozen=True)
 class Writing:
-    """How a folder is written: over an earlier result that is lost with that, and with an ONNX file."""
+    """How a folder is written: over an earlier result that is lost with that, with an ONNX file, and what was asked."""
 
     force: bool = False
     onnx: bool = False
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def written(
         latency=False,
         progress=clock.progress,
         onnx=asked.onnx,
+        settings=asked.settings,
         extra={"pretrained": said, "source": _source(model, made), **figures},
         files=folder_files(
             model, tensors, slim.blueprint, card(model, result, fields, made.perplexity, made.text.judged_on)

@@ -73,6 +73,9 @@ def test_a_folder_is_shrunk_verified_and_planned(
     assert "config.json says the widths of the plan" in checked.stdout
     planned = run("shrink", f"hf:{folder}", "--params", 0.75, "--importance", "l2", "--dry-run", "--json")
     fields = json.loads(planned.stdout)["pretrained"]["fields"]
+    again = run("shrink", "--config", slim / "shrink.toml", "-o", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (slim / "model.safetensors").read_bytes()
     config = json.loads((slim / "config.json").read_text())
     assert {name: after for name, (_, after) in fields.items()} == {name: config[name] for name in fields}
 

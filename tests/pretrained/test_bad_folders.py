@@ -79,6 +79,16 @@ def test_there_is_no_such_folder(tmp_path: Path) -> None:
         gp.shrink_pretrained(tmp_path / "nothing", tmp_path / "slim", params=0.75)
 
 
+def test_an_original_that_a_report_names_is_looked_for_here_alone(folder: Path, tmp_path: Path) -> None:
+    made = gp.shrink_pretrained(folder, tmp_path / "slim", params=0.75, importance="l2")
+    path = made.folder / "report.json"
+    report = json.loads(path.read_text())
+    path.write_text(json.dumps(report | {"source": report["source"] | {"model": "hf:some/model"}}))
+    with pytest.raises(gp.InputError, match="the original is not here: there is no folder some/model"):
+        gp.verify_pretrained(made.folder)
+    assert gp.verify_pretrained(made.folder, folder).passed
+
+
 def test_a_name_of_the_hub_without_a_network_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
