@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,7 +57,26 @@ class Search:
             best = min(best or found, found, key=self._slack)
             if self._met(best):
                 break
+        return best if self._met(best) else self._with_coarser_ties(best, reachable[-1])
+
+    def _with_coarser_ties(self, best: Sizes, limits: Limits) -> Sizes:
+        """Nearer to the budget, where a step of a tie is so large that it jumps past it: the tie stays a step wider.
+
+        What the step would have saved then comes from the others. The ties whose steps cost the most are tried first.
+        """
+        ties = [name for name, tied in self.groups.items() if len(tied) > 1 and best[name] < limits[name].size]
+        for name in sorted(ties, key=lambda name: self._step_cost(name, best, limits), reverse=True):
+            larger = limits[name].above(best[name])
+            wider = {**limits, name: replace(limits[name], least=larger, floor=None)}
+            if larger > best[name] and self._fits(_least(wider)):
+                best = min(best, self._closest([wider]), key=self._slack)
+            if self._met(best):
+                break
         return best
+
+    def _step_cost(self, name: str, sizes: Sizes, limits: Limits) -> float:
+        wider = self._by_atom({name: limits[name].above(sizes[name])})
+        return self.targets[0].cost.change(self._by_atom(sizes), wider)
 
     def _closest(self, ladder: Sequence[Limits]) -> Sizes:
         """Along the ranking with the first limits; finer ones only for what is then left of a budget."""

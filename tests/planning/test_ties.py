@@ -196,3 +196,29 @@ def test_ties_that_share_a_group_are_one() -> None:
     graph = traced()
     found = find_ties(graph, read_ties(["*a.weight:0, b.weight:0", ["c.weight:0", A]]), lambda pattern: ())
     assert found == dict.fromkeys((A, B, C), (A, B, C))
+
+
+def test_a_tie_whose_step_is_too_large_stays_wider_and_others_make_up_for_it() -> None:
+    """One of four units goes with ten of forty: any step of the tie would jump far past the budget."""
+    model = nn.ModuleDict({"coarse": nn.Linear(6, 4), "twice": nn.Linear(6, 40), "fine": nn.Linear(6, 40)})
+    heads = nn.ModuleDict({name: nn.Linear(layer.out_features, 4) for name, layer in model.items()})
+
+    class Three(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.heads = model, heads
+
+        def forward(self, x: Tensor) -> Tensor:
+            outs = [self.heads[name](self.layers[name](x).relu()) for name in self.layers]
+            return sum(outs)  # type: ignore[return-value]
+
+    torch.manual_seed(0)
+    network = Three().eval()
+    with torch.no_grad():
+        model["coarse"].weight *= 1e-3  # the first to go, by its scores
+        model["twice"].weight *= 1e-3
+    result = gp.shrink(network, X, params=0.9, align=1, ties=["layers.coarse,layers.twice"])
+    sizes = result.plan.sizes
+    assert sizes["layers.coarse.weight:0"] * 10 == sizes["layers.twice.weight:0"] == 40
+    assert sizes["layers.fine.weight:0"] < 40
+    assert 0.98 < result.after.params / result.before.params / 0.9 <= 1
