@@ -223,10 +223,14 @@ def tune_pretrained(
 
 def _said(folder: str | Path, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What was asked for, as a file of settings says it; batches and functions cannot be said."""
-    plain = {
-        name: value for name, value in options.items() if isinstance(value, str | int | float | list | tuple)
-    }
+    plain = {name: value for name, value in options.items() if _is_plain(value)}
     return {"shrink": {"model": f"hf:{folder}", **spelled(plain)}}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, str | int | float)
 
 
 def _asked(options: Mapping[str, Any]) -> tuple[Request, set[str], Clock]:

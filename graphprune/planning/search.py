@@ -64,7 +64,9 @@ class Search:
 
         What the step would have saved then comes from the others. The ties whose steps cost the most are tried first.
         """
-        ties = [name for name, tied in self.groups.items() if len(tied) > 1 and best[name] < limits[name].size]
+        ties = [
+            name for name, tied in self.groups.items() if len(tied) > 1 and best[name] < limits[name].size
+        ]
         for name in sorted(ties, key=lambda name: self._step_cost(name, best, limits), reverse=True):
             larger = limits[name].above(best[name])
             wider = {**limits, name: replace(limits[name], least=larger, floor=None)}
