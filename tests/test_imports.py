@@ -49,8 +49,8 @@ ROOMS = {
         "results searching".split()
     ),
     "face": (
-        "ground capture importing axes calibration scoring planning slicing tuning asking cutting probing results "
-        "searching pretrained".split()
+        "ground capture importing axes calibration scoring planning verifying slicing tuning asking cutting probing "
+        "report results searching pretrained".split()
     ),
     "__init__.py": (
         "ground axes scoring planning verifying laws repair profiling asking tuning probing results pretrained "
@@ -130,7 +130,16 @@ def test_files_stay_small() -> None:
 
 
 # what users call, and the commands, whose parameters are the options that they show
-PUBLIC = {"sensitivity", "shrink_and_tune", "trace", "tune", "inspect", "save"}
+PUBLIC = {
+    "sensitivity",
+    "shrink_and_tune",
+    "shrink_pretrained",
+    "trace",
+    "tune",
+    "tune_pretrained",
+    "inspect",
+    "save",
+}
 
 
 def test_argument_lists_stay_short() -> None:

@@ -26,10 +26,7 @@ RESULT_FILES = frozenset(
     {
         REPORT,
         PLAN,
-        "README.md",
         "__pycache__",
-        "config.json",
-        "generation_config.json",
         "model.onnx",
         "model.onnx.data",
         "model.py",

@@ -21,12 +21,12 @@ from graphprune.planning import Plan
 from graphprune.pretrained.card import card
 from graphprune.pretrained.data import Text, judged
 from graphprune.pretrained.examples import text_sizes
-from graphprune.pretrained.folder import Folder
+from graphprune.pretrained.folder import CONFIG, Folder
 from graphprune.pretrained.opened import Model
 from graphprune.pretrained.proof import twin_checks
 from graphprune.pretrained.saying import changed
 from graphprune.pretrained.slimming import Slimming
-from graphprune.pretrained.writing import as_written, folder_files, slim_tensors, with_values
+from graphprune.pretrained.writing import CARD, as_written, folder_files, slim_tensors, with_values
 from graphprune.repair import Repair, repair
 from graphprune.results.result import Result
 from graphprune.searching.met import budgets_met
@@ -65,7 +65,8 @@ def ensure_place(out: Path, force: bool, folder: Folder) -> None:
     Raises:
         InputError: the folder cannot be written, or would lose something.
     """
-    exporting.ensure_writable(out, (path.name for path in folder.companions), force)
+    names = (CONFIG, CARD, *(path.name for path in folder.companions))
+    exporting.ensure_writable(out, names, force)
 
 
 @dataclass(frozen=True)

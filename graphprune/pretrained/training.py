@@ -21,7 +21,7 @@ from graphprune.pretrained.loading import find_weights
 from graphprune.pretrained.opened import Model, look_at
 from graphprune.pretrained.result import Pretrained
 from graphprune.pretrained.saying import changed
-from graphprune.pretrained.writing import as_written, folder_files, with_values
+from graphprune.pretrained.writing import CARD, as_written, folder_files, with_values
 from graphprune.results.result import Result
 from graphprune.verifying import Check, Verdict
 
@@ -66,7 +66,7 @@ class Trainee:
         tensors, blueprint = Lazy(raw, trained), self.slim.blueprint
         fields = changed(self.model, blueprint)
         verdict = Verdict(tuple(Check(**check) for check in self.report["verdict"]["checks"]))
-        card = (self.slim.path / "README.md").read_text(encoding="utf-8")
+        card = (self.slim.path / CARD).read_text(encoding="utf-8")
         kept = {name: self.report[name] for name in ("pretrained", "source") if name in self.report}
         report = replace(tuned, verdict=verdict).save(
             out,

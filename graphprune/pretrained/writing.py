@@ -27,10 +27,10 @@ from graphprune.pretrained.saying import changed_fields
 from graphprune.verifying import Check
 from graphprune.weights import Form, write_shards
 
-__all__ = ["as_written", "config_text", "folder_files", "slim_tensors", "with_values"]
+__all__ = ["CARD", "as_written", "config_text", "folder_files", "slim_tensors", "with_values"]
 
 Writers = dict[str, Callable[[Path], None]]
-GENERATION = "generation_config.json"
+GENERATION, CARD = "generation_config.json", "README.md"
 
 
 def folder_files(model: Model, tensors: Lazy, slim: Blueprint, card: str) -> Writers:
@@ -42,7 +42,7 @@ def folder_files(model: Model, tensors: Lazy, slim: Blueprint, card: str) -> Wri
         "model.safetensors": partial(write, model, tensors, slim),
         **copies,
         CONFIG: partial(_write_text, text=config),
-        "README.md": partial(_write_text, text=card),
+        CARD: partial(_write_text, text=card),
     }
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.calibration.text import next_token_loss, own_text, perplexity, text_batches
+from graphprune.calibration.text import NUCLEUS, next_token_loss, own_text, perplexity, text_batches
 from graphprune.ground.errors import InputError
 from models_zoo import torchvision_ops
 
@@ -106,17 +106,20 @@ def test_a_model_writes_the_same_text_for_the_same_seed() -> None:
 
 
 def test_what_it_writes_is_what_it_expects() -> None:
-    """Its perplexity on samples of its own is the exponential of its mean entropy, on random words it is higher."""
+    """The mean surprise of its samples is that of the likeliest words that have 95 % of the probability together."""
     model = llama()
     own = own_text(model, tokens=40 * 64, seed=0, length=40)
     ids = torch.cat([row["input_ids"] for row in own])
     with torch.no_grad():
         logits = model(ids).logits[:, 1:-1]  # behind the random word at the start
     logits[..., 4] = -1e9  # no text ends
-    logs = logits.log_softmax(-1)
-    entropy = float(-(logs.exp() * logs).sum(-1).mean())
-    picked = float(-logs.gather(-1, ids[:, 2:, None]).mean())
-    assert picked == pytest.approx(entropy, abs=0.1)
+    logs, order = logits.log_softmax(-1).sort(-1)
+    likely = logs.exp().cumsum(-1) > 1 - NUCLEUS
+    among = torch.where(likely, logs.exp(), 0)
+    expected = float(-(among / among.sum(-1, keepdim=True) * logs).sum(-1).mean())
+    places = (order == ids[:, 2:, None]).nonzero(as_tuple=True)
+    assert likely[places].all()
+    assert float(-logs[places].mean()) == pytest.approx(expected, abs=0.1)
     random = perplexity(model, [torch.randint(WORDS, ids.shape)])
     assert perplexity(model, own) < 0.5 * random
 

@@ -120,6 +120,13 @@ def test_what_a_folder_has_no_place_for(
     assert "Traceback" not in made.output
 
 
+@pytest.mark.parametrize("command", [("shrink", "--macs", 0.5, "-o", "slim"), ("inspect",)])
+def test_there_is_no_such_folder(run: Callable[..., Any], command: tuple[Any, ...]) -> None:
+    made = run(command[0], "hf:bert", *command[1:])
+    assert made.exit_code == 2
+    assert "there is no folder bert — give a folder that save_pretrained" in " ".join(made.stderr.split())
+
+
 def test_trust_is_for_folders(run: Callable[..., Any]) -> None:
     made = run("shrink", "zoo:digits_resnet", "--macs", 0.5, "--trust-remote-code", "-o", "slim")
     assert "--trust-remote-code is for folders of transformers" in " ".join(made.stderr.split())

@@ -58,7 +58,7 @@ def test_completion_knows_commands_and_options() -> None:
 
     assert completed("graphprune sh") == ["shrink"]
     assert completed("graphprune inspect zoo:mt") == ["zoo:mtcnn_rnet", "zoo:mtcnn_onet"]
-    assert completed("graphprune shrink zoo:mlp --ma") == ["--macs", "--max-ratio"]
+    assert completed("graphprune shrink zoo:mlp --mac") == ["--macs"]
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_options(refused: Refused, out: Path, options: tuple[object, ...], said:
     ("model", "said"),
     [
         ("zoo:mtcnn_rnte", "the zoo has no model 'mtcnn_rnte' — did you mean mtcnn_rnet"),
-        ("hf:bert", "MODEL 'hf:bert' has no known prefix 'hf' — use zoo:NAME, torchvision:NAME, timm:NAME"),
+        ("tf:bert", "MODEL 'tf:bert' has no known prefix 'tf' — use zoo:NAME, torchvision:NAME, timm:NAME"),
         ("weights.pth", "weights.pth is a file of weights, not a model — name the model"),
         ("nowhere.py", "there is no file nowhere.py — check the path in MODEL"),
         ("nowhere.py:make", "there is no file nowhere.py — check the path in MODEL"),
