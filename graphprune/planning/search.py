@@ -57,21 +57,23 @@ class Search:
             best = min(best or found, found, key=self._slack)
             if self._met(best):
                 break
-        return best if self._met(best) else self._with_coarser_ties(best, reachable[-1])
+        return best if self._met(best) else self._with_coarse_steps(best, reachable[-1])
 
-    def _with_coarser_ties(self, best: Sizes, limits: Limits) -> Sizes:
-        """Nearer to the budget, where a step of a tie is so large that it jumps past it: the tie stays a step wider.
+    def _with_coarse_steps(self, best: Sizes, limits: Limits) -> Sizes:
+        """Nearer to the budget, where a step of a tie, or of several units, is so large that it jumps past it.
 
-        What the step would have saved then comes from the others. The ties whose steps cost the most are tried first.
+        Such a group stays a step wider, and what the step would have saved comes from the others. Those whose steps
+        cost the most are tried first.
         """
-        ties = [
-            name for name, tied in self.groups.items() if len(tied) > 1 and best[name] < limits[name].size
-        ]
-        for name in sorted(ties, key=lambda name: self._step_cost(name, best, limits), reverse=True):
+        coarse = [name for name, tied in self.groups.items() if len(tied) > 1 or limits[name].step > 1]
+        for name in sorted(coarse, key=lambda name: self._step_cost(name, best, limits), reverse=True):
             larger = limits[name].above(best[name])
             wider = {**limits, name: replace(limits[name], least=larger, floor=None)}
-            if larger > best[name] and self._fits(_least(wider)):
-                best = min(best, self._closest([wider]), key=self._slack)
+            if larger == best[name] or not self._fits(_least(wider)):
+                continue
+            found = self._closest([wider])
+            if self._slack(found) < self._slack(best):
+                best, limits = found, wider
             if self._met(best):
                 break
         return best
