@@ -57,8 +57,8 @@ ROOMS = {
         "face".split()
     ),
     "cli": (
-        "ground capture exporting importing axes calibration scoring planning repair tuning asking probing report "
-        "results face".split()
+        "ground capture exporting importing axes calibration scoring planning repair verifying tuning asking probing "
+        "report results face".split()
     ),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -20,6 +20,7 @@ from graphprune.cli.verdicts import show_checks
 from graphprune.ground.errors import GraphpruneError, InputError
 from graphprune.importing.file import read_model
 from graphprune.results.cut_file import cut_file, from_file
+from graphprune.verifying.tensors import is_finite_like
 
 __all__ = ["verify"]
 
@@ -100,7 +101,7 @@ def _replay(
     name = REPLAY + (" but for repaired ones" if repaired else "")
     checks.add(name, not wrong, ", ".join(wrong[:3]) or count)
     if repaired and not wrong:
-        off = [name for name in sorted(repaired) if not _alike(replayed[name], saved[name])]
+        off = [name for name in sorted(repaired) if not is_finite_like(replayed[name], saved[name])]
         checks.add(REPAIRED, not off, ", ".join(off[:3]) or f"{len(repaired)} tensors, and all are finite")
     if not repaired:
         _check_cut(graph, result, file, checks)
@@ -123,10 +124,6 @@ def _repaired(files: Files, model: torch.nn.Module) -> set[str]:
     named = registered_tensors(model)
     own = {id(named[name]) for name in names if name in named} if isinstance(names, list) else set()
     return {name for name, tensor in named.items() if id(tensor) in own}
-
-
-def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return (one.dtype, one.shape) == (other.dtype, other.shape) and bool(torch.isfinite(other).all())
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -54,6 +54,13 @@ _NOT_HERE = {
     "export_dtype": "weights keep their dtype",
     "outputs": "the class says what it returns",
     "dynamic": "the class says what it takes",
+    "plan": "a folder's plan is in its own plan.json, for verify and tune",
+    "simplify": "the class keeps its own code",
+    "cut_tables": "the class keeps its own tables",
+    "keep_denormals": "weights are written as they are",
+    "profile": "it is measured on an ONNX file",
+    "threads": "it is for times in onnxruntime",
+    "batch": "it is for times in onnxruntime",
 }
 
 
@@ -77,7 +84,8 @@ def shrink_pretrained(
 
     Weights stay in their files: each tensor is read when it is needed, and the slim ones are written shard by shard.
     Three proofs are made: all checks of `shrink` on a small model of the class; every written tensor equals its planned
-    slice; and on the real weights every operator of the slim model equals the masked original.
+    slice, or what the repair made of it; and on the real weights every operator of the slim model equals the masked
+    original.
 
     Args:
         folder: what ``save_pretrained`` wrote: config.json, safetensors, and whatever else stands there.
@@ -85,7 +93,8 @@ def shrink_pretrained(
         example_inputs: arguments of ``forward``; made from the configuration where there are none.
         trust_remote_code: run code in the folder, where its class is not in transformers.
         max_memory: bytes that may be used to have the model write text of its own, such as "4GB"; by default half of
-            what the machine has. Nothing else holds the whole model.
+            what the machine has. Three more things hold the whole model: files that only the library's loader can read,
+            such as Mixtral's; ``onnx``; and the capture of a model whose values decide what it computes.
         evaluate: "perplexity:FILE" judges a language model on another text than the one it is calibrated on.
         onnx: write model.onnx as well, checked in onnxruntime; for this the slim model is held in memory.
         force: an earlier result in ``out`` may be lost.
@@ -227,6 +236,12 @@ def _said(folder: str | Path, options: Mapping[str, Any]) -> dict[str, dict[str,
     return {"shrink": {"model": f"hf:{folder}", **spelled(plain)}}
 
 
+def _looks(importance: Any) -> bool:
+    """Whether an importance is known to look at data; what one of the user's own looks at is not."""
+    found = Criterion.parse(importance) if isinstance(importance, str) else importance
+    return isinstance(found, Criterion) and found.measure.collect is not None
+
+
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
@@ -238,8 +253,9 @@ def _asked(options: Mapping[str, Any]) -> tuple[Request, set[str], Clock]:
     for name, why in _NOT_HERE.items():
         if name in options:
             raise InputError(f"{name} is given for a folder, and {why}", "leave it out")
-    unsaid = {} if options.get("importance", AUTO) != AUTO else {"importance": IMPORTANCE}
-    looks = Criterion.parse(str({**options, **unsaid}["importance"])).measure.collect is not None
+    given = options.get("importance", AUTO)
+    unsaid = {"importance": IMPORTANCE} if isinstance(given, str) and given == AUTO else {}
+    looks = _looks(unsaid.get("importance", given))
     data: dict[str, Any] = {"calibration": []} if looks else {}  # which a language model can write itself
     request = asked(nn.Module(), {**data, **options, **unsaid})  # whose layers have names alone
     return request, set(options) - set(unsaid), Clock(request.progress)

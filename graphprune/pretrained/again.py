@@ -20,6 +20,7 @@ from graphprune.pretrained.folder import Folder, open_folder
 from graphprune.pretrained.loading import find_weights
 from graphprune.pretrained.opened import Model, look_at
 from graphprune.verifying import Check, Verdict, verify_streamed
+from graphprune.verifying.tensors import is_finite_like
 
 __all__ = ["opened_again", "plan_in", "recheck"]
 
@@ -51,7 +52,7 @@ def recheck(slim: Folder, original: Folder, report: Mapping[str, Any], clock: Cl
         checks = verify_streamed(
             model.graph, plan, replace(written, weights=Lazy(tensors, mixed)), seed=0
         ).checks
-        off = [name for name in sorted(repaired) if not _alike(tensors[name], written.tensors[name])]
+        off = [name for name in sorted(repaired) if not is_finite_like(tensors[name], written.tensors[name])]
     named = "repaired or trained tensors have the shapes of the cut, and are finite"
     more = [Check.without(named, off)] if repaired else []
     return Verdict((*checks, *more, _fields(model, slim, plan)))
@@ -64,10 +65,6 @@ def _fields(model: Model, slim: Folder, plan: Plan) -> Check:
     known = numbers(model.folder.blueprint.values)
     wrong = [str(place[-1]) for place in known if said.get(place) != planned.get(place)]
     return Check.without("config.json says the widths of the plan", wrong)
-
-
-def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return (one.dtype, one.shape) == (other.dtype, other.shape) and bool(torch.isfinite(other).all())
 
 
 def plan_in(slim: Folder) -> Plan:

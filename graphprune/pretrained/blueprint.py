@@ -14,7 +14,7 @@ from torch import nn
 
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["Blueprint", "Place", "Refused", "Shape", "Shapes", "at", "numbers", "shown", "tied"]
+__all__ = ["Blueprint", "Place", "Refused", "Shape", "Shapes", "at", "numbers", "shapes_of", "shown", "tied"]
 
 Place = tuple[str | int, ...]  # names of fields and positions in lists: ("text_config", "hidden_size")
 Shape = tuple[int, ...]
@@ -23,8 +23,7 @@ Shapes = Mapping[str, Shape]
 # what no width is read from, although it holds whole numbers
 _NO_SIZES = ("id2label", "label2id", "architectures", "rope_parameters", "rope_scaling")
 
-
-# what a class says of such tensors
+# where a class names the tensors that it computes itself
 _COMPUTED = ("_keys_to_ignore_on_load_missing", "_keys_to_ignore_on_save")
 
 
@@ -50,10 +49,7 @@ class Blueprint:
         """The same with other numbers at some places."""
         values = copy.deepcopy(dict(self.values))
         for place, number in numbers.items():
-            holder: Any = values
-            for key in place[:-1]:
-                holder = holder[key]
-            holder[place[-1]] = number
+            at(values, place[:-1])[place[-1]] = number
         return replace(self, values=values)
 
     def configuration(self) -> Any:
@@ -151,6 +147,14 @@ def _refusing() -> Iterator[None]:
         yield
     except Exception as error:  # whatever a class raises that was not made for these numbers
         raise Refused(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def shapes_of(blueprint: Blueprint) -> Shapes | None:
+    """The shape of every tensor that is saved; None where the class does not take these values."""
+    try:
+        return blueprint.shapes()
+    except Refused:
+        return None
 
 
 def at(values: Mapping[str, Any], place: Place) -> Any:

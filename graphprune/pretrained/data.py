@@ -88,7 +88,7 @@ def with_text(
     if text.batches is None:
         if chosen and looks:
             raise InputError(
-                f"importance={request.importance!r} looks at data: {text.source}",
+                f"{_asks(request)} looks at data: {text.source}",
                 "give calibration text, or batches",
             )
         if chosen:
@@ -147,6 +147,11 @@ def _looks(request: Request) -> bool:
     return isinstance(request.criterion, Criterion) and request.criterion.measure.collect is not None
 
 
+def _asks(request: Request) -> str:
+    """Which option needs data."""
+    return f"importance={request.importance!r}" if _looks(request) else "repair"
+
+
 def _bytes(given: float | str) -> float:
     """Memory such as "4GB", or a share of what the machine has."""
     asked = Budget.parse("memory", given)
@@ -192,7 +197,8 @@ def _writes(model: Model) -> bool:
     kind = model.folder.blueprint.model
     inputs = model.graph.program.example[1]
     decoder = not model.folder.blueprint.values.get("is_encoder_decoder")
-    return bool(decoder and list(inputs) == ["input_ids"] and kind.can_generate())
+    logits = model.graph.program.wanted[:1] == ("logits",)
+    return bool(decoder and logits and list(inputs) == ["input_ids"] and kind.can_generate())
 
 
 def rows_of(folder: Folder, text: str | Path, length: int = LENGTH) -> list[dict[str, Tensor]]:

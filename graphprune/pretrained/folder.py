@@ -102,12 +102,19 @@ def open_folder(path: str | Path, trust_remote_code: bool = False) -> Folder:
             f"the weights in {folder} are quantised",
             "shrink the model before it is quantised, then quantise it",
         )
-    if "auto_map" in written and not trust_remote_code:
+    if "auto_map" in written and not trust_remote_code and not _is_stock(written):
         raise InputError(
             f"{folder} brings code of its own ({str(written['auto_map'])!r:.80}), which is not run",
             "read the code, then give --trust-remote-code (trust_remote_code=True)",
         )
     return Folder(folder, written, _blueprint(folder, written, trust_remote_code), trust_remote_code)
+
+
+def _is_stock(written: Mapping[str, Any]) -> bool:
+    """Whether transformers has the class itself: then it runs that, whatever code the folder brings along."""
+    transformers, classes = _transformers(), written.get("architectures") or []
+    known = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
+    return written.get("model_type") in known and bool(classes) and hasattr(transformers, str(classes[0]))
 
 
 def _place(spec: str) -> Path:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.capture.lazy import Lazy
-from graphprune.ground.errors import WeightsError, first_line
+from graphprune.ground.errors import InputError, WeightsError, first_line
 from graphprune.ground.unlogged import unlogged
-from graphprune.pretrained.folder import Folder
+from graphprune.pretrained.blueprint import Refused
+from graphprune.pretrained.folder import CONFIG, Folder
+from graphprune.verifying.tensors import in_dtype
 
 __all__ = ["Weights", "find_weights"]
 
@@ -39,22 +41,25 @@ def find_weights(folder: Folder) -> Weights:
     """The weights of a folder, each under the name that it has in the model.
 
     Raises:
+        InputError: the class cannot be built as the configuration says.
         WeightsError: they are missing, damaged, pickles, or not those of the class.
     """
     dtype = _dtype(folder)
-    model = folder.blueprint.hollow()
+    try:
+        model = folder.blueprint.hollow()
+    except Refused as error:
+        name = folder.blueprint.model.__name__
+        raise InputError(
+            f"{folder.path / CONFIG}: {name} cannot be built: {error}", "mend the file"
+        ) from error
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     files = _file_names(folder, model, shapes)
     if files is None:
         return _loaded(folder, dtype)
     raw = Lazy(files, lambda name: folder.weights[files[name]])
-    tensors = Lazy(files, lambda name: _in_dtype(raw[name], dtype))
+    tensors = Lazy(files, lambda name: in_dtype(raw[name], dtype))
     known = set(files.values())
     return Weights(tensors, files, raw, dtype, tuple(name for name in folder.weights if name not in known))
-
-
-def _in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _dtype(folder: Folder) -> torch.dtype:

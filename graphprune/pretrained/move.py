@@ -22,9 +22,8 @@ class Move:
     families: tuple[Family, ...]
     fields: tuple[Place, ...]
     step: int = 1
-    grain: int = (
-        1  # the multiple that a kernel wants in single precision, such as 16 bytes; a part of the step
-    )
+    # the multiple that a kernel wants in single precision, such as 16 bytes; a part of the step
+    grain: int = 1
 
     @property
     def size(self) -> int:

@@ -7,7 +7,7 @@ If it is said, the width can change alone.
 from __future__ import annotations
 
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.pretrained.blueprint import Blueprint, Place, Refused, Shapes
+from graphprune.pretrained.blueprint import Blueprint, Place, Shapes, shapes_of
 from graphprune.pretrained.families import parts_of
 
 __all__ = ["with_open_fields"]
@@ -24,7 +24,7 @@ def with_open_fields(blueprint: Blueprint, graph: DependencyGraph) -> Blueprint:
             continue
         for size in sorted(size for size in sizes if size > 1):
             said = blueprint.with_numbers({place: size})
-            if _shapes(said) == shapes:
+            if shapes_of(said) == shapes:
                 blueprint = said
                 break
     return blueprint
@@ -45,12 +45,5 @@ def _open(blueprint: Blueprint) -> list[Place]:
 
 def _governs(blueprint: Blueprint, place: Place, shapes: Shapes) -> bool:
     """Whether some number there changes shapes."""
-    changed = [_shapes(blueprint.with_numbers({place: number})) for number in (ODD, 4 * ODD)]
+    changed = [shapes_of(blueprint.with_numbers({place: number})) for number in (ODD, 4 * ODD)]
     return any(other is not None and other != shapes for other in changed)
-
-
-def _shapes(blueprint: Blueprint) -> Shapes | None:
-    try:
-        return blueprint.shapes()
-    except Refused:
-        return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -79,20 +80,29 @@ def look_at(folder: Folder, clock: Clock, given: Mapping[str, Tensor] | None = N
     with clock("read the folder"):
         weights = find_weights(folder)
     with clock("trace a small twin"):
-        probe = small_twin(folder.blueprint, narrow=not given).built()
-        names = () if given else input_names(_lively(probe, seed), probe.config)
+        twins = _twins(folder.blueprint, not given, seed)
+        first = next(twins)
+        probe = first[1]
+        names = () if given else input_names(probe, probe.config)
         inputs = given or example_inputs(names, folder.blueprint.configuration())
         outputs = task_outputs(output_names(probe, given or example_inputs(names, probe.config)))
     with clock("trace the model"):
         graph = _whole(folder, weights, inputs, outputs)
     with clock("trace a small twin"):
-        blueprint, twin_graph = _twin(folder.blueprint, graph, names, given, outputs, seed)
+        blueprint, twin_graph = _twin(chain([first], twins), graph, names, given, outputs)
         graph = replace(graph, program=eased(graph.program, twin_graph.program))
     with clock("find what the configuration says"):
         twin = Twin(blueprint, twin_graph, find_moves(blueprint, twin_graph, seed))
         shaping = Shaping(with_open_fields(folder.blueprint, graph), graph)
         moves, held = _carried_over(twin, shaping, weights.dtype.itemsize)
     return Model(folder, weights, graph, shaping, twin, moves, held)
+
+
+def _twins(blueprint: Blueprint, narrow: bool, seed: int) -> Iterator[tuple[Blueprint, nn.Module]]:
+    """Twins with more and more layers, each with its model."""
+    for depth in DEPTHS:
+        twin = small_twin(blueprint, depth, narrow)
+        yield twin, _lively(twin.built(), seed)
 
 
 def _lively(model: nn.Module, seed: int) -> nn.Module:
@@ -113,7 +123,7 @@ def _whole(
         graph = _traced(empty, inputs, outputs)
     except (CaptureError, InputError):
         filled = folder.blueprint.empty(weights.dtype)
-        filled.load_state_dict(dict(weights.tensors), assign=True)
+        filled.load_state_dict(dict(weights.tensors), strict=False, assign=True)  # the rest is tied to these
         graph = _without_values(_traced(tied(filled), inputs, outputs), weights, empty)
     return graph.with_weights(weights.tensors)
 
@@ -133,18 +143,16 @@ def _traced(model: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, 
 
 
 def _twin(
-    blueprint: Blueprint,
+    twins: Iterable[tuple[Blueprint, nn.Module]],
     whole: DependencyGraph,
     names: tuple[str, ...],
     given: Mapping[str, Tensor] | None,
     outputs: tuple[str, ...],
-    seed: int,
 ) -> tuple[Blueprint, DependencyGraph]:
     """The smallest twin with groups of all kinds that the whole model has."""
     kinds = {family.kind for family in families_of(whole)}
-    for depth in DEPTHS:
-        twin = small_twin(blueprint, depth, not given)
-        model = _lively(twin.built(), seed)
+    for made in twins:
+        twin, model = made
         graph = _traced(model, given or example_inputs(names, model.config), outputs)
         if kinds <= {family.kind for family in families_of(graph)}:
             break

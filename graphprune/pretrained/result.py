@@ -179,9 +179,8 @@ def written(
     """
     fields = changed(model, slim.blueprint)
     tensors = slim_tensors(model, slim.plan, made.repaired)
-    plain = (
-        "float32" if model.weights.dtype.itemsize < torch.float32.itemsize else None
-    )  # as onnxruntime computes
+    # as onnxruntime computes
+    plain = "float32" if model.weights.dtype.itemsize < torch.float32.itemsize else None
     held = replace(made.cut, slim=with_values(made.cut.slim, tensors)) if asked.onnx else made.cut
     result = Result.of(held, clock.seconds, scores=slim.prepared.scores, export_dtype=plain)
     said = {

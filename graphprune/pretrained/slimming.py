@@ -95,8 +95,9 @@ def _limits(model: Model, limits: Limits, align: int | str) -> dict[str, Limit]:
     """With the multiples of each move, and of what the user, or a kernel, likes."""
     found = dict(limits)
     for move in model.moves:
-        wanted = align if isinstance(align, int) else _liked(move)
-        step = lcm(move.step, wanted) if move.size % lcm(move.step, wanted) == 0 else move.step
+        step = lcm(move.step, align if isinstance(align, int) else _liked(move))
+        if not isinstance(align, int) and move.size % step:
+            step = move.step
         for family in move.families:
             for name in family.names:
                 found[name] = _stepped(limits[name], step * family.size // move.size)
@@ -113,9 +114,10 @@ def _liked(move: Move) -> int:
 
 def _stepped(limit: Limit, step: int) -> Limit:
     together = lcm(limit.step, step)
-    if limit.least == limit.size or limit.size % together:
-        return limit if limit.least == limit.size else limit.whole()
-    return replace(limit, step=together, least=-(-limit.least // together) * together, floor=None)
+    least = -(-limit.least // together) * together
+    if limit.least == limit.size:
+        return limit
+    return limit.whole() if least >= limit.size else replace(limit, step=together, least=least, floor=None)
 
 
 def _problem(model: Model, sizes: Mapping[str, int]) -> str:
@@ -144,10 +146,8 @@ def _accepted(model: Model, limits: Limits, sizes: Mapping[str, int], problem: s
     else:
         raise PlanError(f"the class takes no such widths: {problem}", "protect some of the layers")
     settled = {**sizes, **move.sizes(kept)}
-    for other in (
-        move,
-        *(m for m in model.moves if m.size <= WIDEST),
-    ):  # heads, against which widths are checked
+    heads = [other for other in model.moves if other.size <= WIDEST]  # against which widths are checked
+    for other in (move, *heads):
         for name in other.names:
             fixed[name] = replace(limits[name], least=settled[name], fixed=settled[name])
     return fixed

@@ -24,6 +24,7 @@ from graphprune.pretrained.saying import changed
 from graphprune.pretrained.writing import CARD, as_written, folder_files, with_values
 from graphprune.results.result import Result
 from graphprune.verifying import Check, Verdict
+from graphprune.verifying.tensors import in_dtype
 
 __all__ = ["Trainee", "trainee"]
 
@@ -97,10 +98,6 @@ def trainee(slim: Folder, original: Folder, report: Mapping[str, Any], clock: Cl
         graph = replace(model.wide, program=with_values(model.wide.program, model.wide.program.tensors))
         made = cut(model.wide, plan)
         written = find_weights(slim).tensors
-        learner = with_values(made.slim, Lazy(written, lambda name: _single(written[name])))
+        learner = with_values(made.slim, Lazy(written, lambda name: in_dtype(written[name], torch.float32)))
         made = replace(made, graph=graph, slim=learner)
         return Trainee(slim, model, Result.of(made, clock.seconds), report)
-
-
-def _single(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.float32) if tensor.is_floating_point() else tensor

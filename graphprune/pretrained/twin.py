@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import prod
 
-from graphprune.pretrained.blueprint import Blueprint, Place, Refused, Shapes, at, numbers
+from graphprune.pretrained.blueprint import Blueprint, Place, Shapes, at, numbers, shapes_of
 
 __all__ = ["parameters", "small_twin"]
 
@@ -37,7 +37,7 @@ def small_twin(blueprint: Blueprint, layers: int = 2, narrow: bool = True) -> Bl
         return twin
     for place in numbers(twin.values):
         for shallower in _shallower(twin, place, layers):
-            fewer = _shapes(shallower)
+            fewer = shapes_of(shallower)
             if fewer is not None and _is_part(fewer, shapes):
                 twin, shapes = shallower, fewer
                 break
@@ -80,7 +80,7 @@ def _narrower(twin: Blueprint, value: int) -> Blueprint:
         ):
             continue
         tried = twin.with_numbers(dict.fromkeys(places, less))
-        narrow = _shapes(tried)
+        narrow = shapes_of(tried)
         if narrow is not None and set(narrow) == set(shapes) and narrow != shapes:
             best = tried
     return best
@@ -89,10 +89,3 @@ def _narrower(twin: Blueprint, value: int) -> Blueprint:
 def _relation(number: int, other: int) -> tuple[bool, bool]:
     """Whether one number divides the other, as heads of queries and of keys do."""
     return number % other == 0, other % number == 0
-
-
-def _shapes(blueprint: Blueprint) -> Shapes | None:
-    try:
-        return blueprint.shapes()
-    except Refused:
-        return None

@@ -119,7 +119,7 @@ def as_written(model: Model, tensors: Lazy, folder: Path, slim: Blueprint) -> Ch
     read = find_weights(open_folder(folder, model.folder.trusted)).tensors
     names = [name for name in tensors if not slim.computes(name)]
     wrong = [name for name in names if name not in read or not _same(tensors[name], read[name])]
-    return Check.without("the files hold the tensors that were proved", wrong)
+    return Check.without("the files hold the planned slices, and what was repaired or trained", wrong)
 
 
 def _same(made: Tensor, read: Tensor) -> bool:

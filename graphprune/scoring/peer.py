@@ -90,6 +90,10 @@ class PeerImportance:
         model = graph.program.model
         if model is None:
             raise InputError(f"{self} looks at layers, and there is no module", "shrink a torch.nn.Module")
+        if any(parameter.is_meta for parameter in model.parameters()):
+            raise InputError(
+                f"{self} looks at layers, and their weights stay in files", "name an importance, such as l2"
+            )
         grads = self._gradients(graph, tensors, seed, model)
         layers = cache(lambda name: _layer(model, name, grads))
         with torch.random.fork_rng(devices=[]):

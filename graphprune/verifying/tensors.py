@@ -16,7 +16,17 @@ from graphprune.capture.inputs import registered_tensors
 from graphprune.capture.lazy import Lazy
 from graphprune.capture.program import Stored
 
-__all__ = ["Latest", "Lively", "converted", "drawn_like", "in_dtype", "is_inexact", "randomised", "widened"]
+__all__ = [
+    "Latest",
+    "Lively",
+    "converted",
+    "drawn_like",
+    "in_dtype",
+    "is_finite_like",
+    "is_inexact",
+    "randomised",
+    "widened",
+]
 
 _COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
 
@@ -49,6 +59,11 @@ def widened(argument: Any, dtype: torch.dtype | None) -> Any:
 def in_dtype(leaf: Any, dtype: torch.dtype | None) -> Any:
     """A floating or complex tensor in ``dtype``, see `widened`; anything else as it is."""
     return leaf.to(widened(leaf.dtype, dtype)) if isinstance(leaf, Tensor) else leaf
+
+
+def is_finite_like(one: Tensor, other: Tensor) -> bool:
+    """Whether ``other`` has the dtype and shape of ``one``, and no NaN and no infinity."""
+    return (one.dtype, one.shape) == (other.dtype, other.shape) and bool(torch.isfinite(other).all())
 
 
 def drawn_like(tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -9,23 +9,12 @@ from typing import Any
 
 import pytest
 
-from models_zoo import torchvision_ops
+from tests.pretrained.hf_folders import written
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torchvision_ops.ensure()
-    transformers = pytest.importorskip("transformers")
-    place = tmp_path_factory.mktemp("hf") / "model"
-    config = transformers.LlamaConfig(
-        vocab_size=120,
-        hidden_size=64,
-        intermediate_size=88,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    transformers.LlamaForCausalLM(config).save_pretrained(place)
+    place = written("llama", tmp_path_factory.mktemp("hf") / "model", max_position_embeddings=2048)
     tokenizers = pytest.importorskip("tokenizers")
     words = {f"w{number}": number for number in range(3, 120)} | {"<unk>": 0}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))

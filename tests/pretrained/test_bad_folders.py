@@ -138,3 +138,33 @@ def test_another_models_tokenizer_is_refused(folder: Path, tmp_path: Path) -> No
     text.write_text("w1 w2 w3 " * 400)
     with pytest.raises(gp.InputError, match="has 501 tokens, the model knows 120"):
         gp.shrink_pretrained(folder, tmp_path / "slim", params=0.75, calibration=text)
+
+
+def test_a_configuration_that_the_class_refuses(tmp_path: Path) -> None:
+    folder = written("llama", tmp_path / "model")
+    config(folder, hidden_act="no_such_activation")
+    with pytest.raises(gp.InputError, match=r"config.json: .*no_such_activation"):
+        gp.shrink_pretrained(folder, tmp_path / "slim", params=0.7)
+
+
+def test_code_beside_a_class_of_transformers_is_not_run(tmp_path: Path) -> None:
+    folder = written("llama", tmp_path / "model")
+    of_other_code(folder)
+    config(folder, architectures=["LlamaForCausalLM"])
+    assert gp.inspect_pretrained(folder)["class"] == "LlamaForCausalLM"
+
+
+def test_options_that_cannot_be_honoured_are_refused(tmp_path: Path) -> None:
+    folder = written("llama", tmp_path / "model")
+    for name in ("plan", "threads", "simplify"):
+        with pytest.raises(gp.InputError, match=f"{name} is given for a folder"):
+            gp.plan_pretrained(folder, params=0.8, **{name: 1})
+    importance = pytest.importorskip("torch_pruning").importance.MagnitudeImportance()
+    with pytest.raises(gp.InputError, match="their weights stay in files"):
+        gp.plan_pretrained(folder, params=0.8, importance=importance)
+
+
+def test_widths_are_multiples_of_what_was_asked(tmp_path: Path) -> None:
+    folder = written("llama", tmp_path / "model")  # 40 does not divide its 88
+    fields = gp.plan_pretrained(folder, params=0.85, importance="l1", align=40)["pretrained"]["fields"]
+    assert fields["intermediate_size"] == (88, 40)

@@ -119,7 +119,7 @@ def test_encoders_both_parts_and_images_come_back_in_their_class(place: Path, ki
     loaded(made.folder, kind)
     names = [check.name for check in made.verdict.checks]
     assert any("small twin: the class with the new configuration equals the slim model" in n for n in names)
-    assert "the files hold the tensors that were proved" in names
+    assert "the files hold the planned slices, and what was repaired or trained" in names
 
 
 def test_shards_dtype_and_what_goes_along_stay(place: Path) -> None:
@@ -191,7 +191,10 @@ def test_a_wrong_tensor_in_the_files_is_found_and_nothing_is_written(
         return right(model, planted, *more)
 
     monkeypatch.setattr(results, "folder_files", wrong)
-    with pytest.raises(gp.VerificationError, match=f"hold the tensors that were proved: FAILED, 1 .* {name}"):
+    with pytest.raises(
+        gp.VerificationError,
+        match=f"hold the planned slices, and what was repaired or trained: FAILED, 1 .* {name}",
+    ):
         gp.shrink_pretrained(folder, place / "bad", params=0.7, importance="l1")
     assert not (place / "bad").exists()
 
