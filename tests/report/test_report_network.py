@@ -105,9 +105,9 @@ def test_large_networks_are_laid_out_quickly(reach: int) -> None:
     for node in network:
         network.nodes[node].update(width=[node, node], tensors=["w"], macs=[1, 1])
         network.nodes[node].update(name="layer", kind="Linear", params=[1, 1])
-    started = time.perf_counter()
+    started = time.process_time()
     picture = drawn(network)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert len(picture["bars"]) == 1000
     assert len({corner["edge"] for corner in picture["lines"]}) == network.number_of_edges()
 
