@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from graphprune.asking.tuning import Tuning
     from graphprune.axes.dependency import Cost, DependencyGraph
     from graphprune.axes.registration import rule
+    from graphprune.calibration import Fidelity
     from graphprune.face.pretrained import (
         inspect_pretrained,
         plan_pretrained,
@@ -55,6 +56,7 @@ _HOMES = {
     "asking.tuning": ("Tuning",),
     "axes.dependency": ("Cost", "DependencyGraph"),
     "axes.registration": ("rule",),
+    "calibration": ("Fidelity",),
     "face.pretrained": (
         "inspect_pretrained",
         "plan_pretrained",
@@ -100,6 +102,7 @@ __all__ = [
     "Criterion",
     "DependencyGraph",
     "ExportError",
+    "Fidelity",
     "GraphpruneError",
     "GroupLasso",
     "InputError",

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from graphprune.asking.options import AUTO
+from graphprune.asking.request import Request
+from graphprune.axes.dependency import DependencyGraph
 from graphprune.axes.kinds import KINDS
+from graphprune.ground.clock import Clock
 from graphprune.ground.files import CACHE
 from graphprune.profiling import widths
+from graphprune.searching.settled import Settled, settle, weights_alone
 
 # as modules of doctests they would be mistaken for each other
 collect_ignore_glob = ["*conftest.py"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _weights_alone() -> Iterator[None]:
+    """Most tests are about the cut, whatever is chosen: without options it is by weights alone here, and no data are
+    made. Those of the default itself are marked ``default``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("graphprune.face.shrink"), "settle", _settle_quickly)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _as_users_have_it(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("default") is not None:
+        monkeypatch.setattr(import_module("graphprune.face.shrink"), "settle", settle)
+
+
+def _settle_quickly(graph: DependencyGraph, request: Request, clock: Clock) -> Settled:
+    if request.importance == AUTO and request.calibration is None and not request.repair:
+        return Settled(weights_alone(request))
+    return settle(graph, request, clock)
 
 
 @pytest.fixture(autouse=True, scope="session")

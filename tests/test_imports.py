@@ -20,6 +20,7 @@ ROOMS = {
     "importing": ("ground", "capture", "exporting"),
     "axes": ("ground", "capture"),
     "calibration": ("ground", "capture"),
+    "synthetic": ("capture", "axes"),
     "scoring": ("ground", "capture", "axes", "calibration"),
     "planning": ("ground", "capture", "axes"),
     "rewriting": ("capture", "axes", "planning"),
@@ -37,11 +38,11 @@ ROOMS = {
     "probing": ("ground", "capture", "axes", "scoring", "planning", "cutting"),
     "report": ("ground", "capture", "axes", "asking"),
     "results": (
-        "ground capture exporting importing axes planning lossless verifying slicing repair profiling asking cutting "
-        "report".split()
+        "ground capture exporting importing axes calibration planning lossless verifying slicing repair profiling "
+        "asking cutting report".split()
     ),
     "searching": (
-        "ground capture exporting axes calibration planning rewriting verifying profiling asking cutting "
+        "ground capture exporting axes calibration synthetic planning rewriting verifying profiling asking cutting "
         "results".split()
     ),
     "pretrained": (
@@ -53,8 +54,8 @@ ROOMS = {
         "report results searching pretrained".split()
     ),
     "__init__.py": (
-        "ground axes scoring planning verifying laws repair profiling asking tuning probing results pretrained "
-        "face".split()
+        "ground axes calibration scoring planning verifying laws repair profiling asking tuning probing results "
+        "pretrained face".split()
     ),
     "cli": (
         "ground capture exporting importing axes calibration scoring planning repair verifying tuning asking probing "

@@ -18,7 +18,6 @@ class Conflict(NamedTuple):
     remedy: str
 
 
-DATA = "give calibration batches: calibration=DataLoader(...), or --calibration FILE"
 SETTLED = "leave them out: what goes is settled"
 
 CONFLICTS = (
@@ -55,22 +54,17 @@ CONFLICTS = (
         "leave not_slower out",
     ),
     Conflict(
-        lambda r: r.importance == AUTO and r.calibration is None,
-        "importance 'auto' tries choices on data, and there is none",
-        DATA,
+        lambda r: r.fast and r.importance != AUTO,
+        "fast chooses by weights alone, and importance={0.importance!r} says otherwise",
+        "leave one of them out",
     ),
     Conflict(
-        lambda r: r.importance == AUTO and r.ranking != "global",
-        "importance 'auto' finds the ranking too",
-        "leave ranking out",
+        lambda r: r.fast and (r.repair or r.calibration is not None),
+        "fast looks at no data",
+        "leave it out, or leave repair and calibration out",
     ),
     Conflict(
-        lambda r: r.repair is not False and r.calibration is None,
-        "repair looks at data, and there is none",
-        DATA,
-    ),
-    Conflict(
-        lambda r: r.repair is not False and r.is_lossless,
+        lambda r: r.repair and r.is_lossless,
         "a lossless shrink leaves nothing to repair",
         "leave repair out",
     ),

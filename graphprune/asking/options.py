@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from graphprune.repair import Repair
     from graphprune.scoring import Importance
 
-__all__ = ["AUTO", "EXPORT_DTYPES", "GOAL", "LIMITS", "ORDER", "Option", "Options"]
+__all__ = ["AUTO", "EXPORT_DTYPES", "GOAL", "LIMITS", "ORDER", "SYNTHETIC", "WEIGHTS", "Option", "Options"]
 
 AUTO: Literal["auto"] = "auto"
+SYNTHETIC = "synthetic"  # calibration data that are made
+WEIGHTS = "l2"  # the importance that needs nothing but weights
 EXPORT_DTYPES = ("float32", "float16")
 
 # panels of the help; options of ORDER and LIMITS have no effect where a plan is replayed
@@ -87,14 +89,14 @@ class Options:
         None, "Replay a plan (plan.json) instead of meeting a budget.", GOAL, "FILE", TEXT
     )
     importance: str | Importance = option(
-        "l2",
-        "Which units matter: l1, l2, linf, lamp, bn_scale, fpgm, cosine or random; with calibration data also "
-        "activation_mean, activation_variance, activation_norm, apoz, wanda, fluctuation, contribution (for "
-        "transformers), reconstruction, refit, refit_shrunk, taylor, taylor_abs, obd, fisher, or auto, which tries "
-        "seven of them and their rankings on half of the data, and takes the one whose outputs are nearest on the "
-        "other half. NAME:AGGREGATE:NORMALISE adds how members are put together (sum, mean, max, prod, first, "
-        "producers) and units made comparable between groups (none, mean, max, sum, "
-        "standard, lamp).",
+        AUTO,
+        "Which units matter: auto tries several ways and their rankings on half of the data, and takes the one whose "
+        "outputs are nearest on the other half; or l1, l2, linf, lamp, bn_scale, fpgm, cosine or random; with "
+        "calibration data also activation_mean, activation_variance, activation_norm, apoz, wanda, fluctuation, "
+        "contribution (for transformers), reconstruction, refit, refit_shrunk, taylor, taylor_abs, obd or fisher. One "
+        "that is named is taken at its word: no repair, unless that is asked for. NAME:AGGREGATE:NORMALISE adds how "
+        "members are put together (sum, mean, max, prod, first, producers) and units made comparable between groups "
+        "(none, mean, max, sum, standard, lamp).",
         ORDER,
         "NAME",
         str,
@@ -104,12 +106,13 @@ class Options:
     calibration: Any = option(
         None,
         "Batches for importance, repair and trials: a folder of images, a .npy, .npz or "
-        ".safetensors file, zoo:NAME, or file.py:function.",
+        ".safetensors file, zoo:NAME, or file.py:function; or synthetic, for inputs that are made for the model, which "
+        "auto and a repair also take where none are given.",
         ORDER,
         "DATA",
         TEXT,
         detail="In Python a tensor, a list of batches or a DataLoader; a batch is what example_inputs may be, or a "
-        "pair of that and labels. Without any, trials look at the example inputs.",
+        "pair of that and labels. A fifth of five batches or more is held out by auto, to judge the result.",
     )
     loss: Loss | None = option(
         None,
@@ -214,12 +217,20 @@ class Options:
         detail="In Python a list of lists does as well, and modules of the model. A tie may be one pattern, such as "
         "'blocks.*.fc1'.",
     )
-    repair: bool | Repair = option(
+    fast: bool = option(
         False,
-        "After the proof, refit weights, biases and batch norms to the calibration data, without training.",
+        "Choose by weights alone, the global l2, and look at no data: quick, and the answers suffer.",
+        ORDER,
         typed=bool,
-        detail="result.repair reports it layer by layer. Steps can be left out, see Repair. With rounds, what each of "
-        "them leaves is repaired before scores are taken anew; with a latency budget, the last alone.",
+    )
+    repair: bool | Repair | None = option(
+        None,
+        "After the proof, refit weights, biases and batch norms to the calibration data, without training; auto does "
+        "so by itself.",
+        typed=bool,
+        detail="False leaves it out of auto. result.repair reports it layer by layer. Steps can be left out, see "
+        "Repair. With rounds, what each of them leaves is repaired before scores are taken anew; with a latency "
+        "budget, the last alone.",
     )
     rounds: int = option(
         1,

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from graphprune.asking.conflicts import CONFLICTS
-from graphprune.asking.options import AUTO, EXPORT_DTYPES, Options
+from graphprune.asking.options import AUTO, EXPORT_DTYPES, WEIGHTS, Options
 from graphprune.ground.dynamic import Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import check_numbers, share
@@ -20,16 +20,19 @@ from graphprune.scoring.criteria import LOSSES
 
 __all__ = ["CHOICES", "Request"]
 
-# importance and ranking that "auto" tries: each is the best of them for some model (docs/choice.md, docs/accuracy.md)
+# importance and ranking that "auto" tries: each is the best of them for some model (docs/choice.md, docs/accuracy.md).
+# Where a try is dear, the first ones alone are tried
 CHOICES = (
-    ("refit", "per_cost"),
     ("refit_shrunk", "per_cost"),
+    ("refit", "per_cost"),
     ("refit", "isomorphic"),
     ("lamp", "isomorphic"),
     ("lamp", "global"),
     ("l2", "isomorphic"),
     ("fisher::none", "per_cost"),
 )
+# for data that nothing of the model has shaped: what units do on them says little of what they are for
+BLIND_CHOICES = (("l2", "isomorphic"), ("lamp", "isomorphic"), ("l2", "global"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,16 +124,20 @@ class Request(Options):
         if self.choices:
             return self.choices[0].criterion
         # trials and a repair look at the calibration data too, so the criterion need not
-        shared = self.repair is not False or self.trials > 0
+        shared = bool(self.repair) or self.trials > 0
+        if self.importance == AUTO:  # which comes to be settled when there are data
+            return find_importance(WEIGHTS)
         return find_importance(self.importance, self.calibration, self.loss, shared)
 
     @cached_property
     def choices(self) -> tuple[Request, ...]:
-        """The requests that "auto" is to choose from; none where the user has chosen."""
-        if self.importance != AUTO:
+        """The requests that "auto" is to choose from; none where the user has chosen, or there are no data."""
+        if self.importance != AUTO or self.calibration is None:
             return ()
-        # a ratio of every group leaves nothing to rank
-        tried = dict.fromkeys((name, "global") for name, _ in CHOICES) if self.ratio else CHOICES
+        known = BLIND_CHOICES if getattr(self.calibration, "blind", False) else CHOICES
+        # a ratio of every group leaves nothing to rank, and a ranking that is given is taken
+        one = self.ranking if self.ranking != Options.ranking else "global" if self.ratio else None
+        tried = dict.fromkeys((name, one or ranking) for name, ranking in known)
         return tuple(self.with_choice(name, ranking) for name, ranking in tried)
 
     def with_choice(self, importance: str, ranking: str, **other: Any) -> Request:
@@ -142,7 +149,7 @@ class Request(Options):
         }
         changed |= other
         criterion = Criterion.parse(importance)
-        looks = criterion.measure.collect is not None or changed["repair"] is not False or changed["trials"]
+        looks = criterion.measure.collect is not None or changed["repair"] or changed["trials"]
         changed["calibration"] = changed["calibration"] if looks else None
         changed["loss"] = self.loss if criterion.name in LOSSES else None
         return replace(self, importance=importance, ranking=ranking, **changed)

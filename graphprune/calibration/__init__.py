@@ -2,6 +2,7 @@
 
 from graphprune.calibration.batches import Calibration
 from graphprune.calibration.distances import DISTANCES, Distance
+from graphprune.calibration.fidelity import Fidelity, fidelity
 from graphprune.calibration.losses import Evaluate, Loss, call_loss
 
-__all__ = ["DISTANCES", "Calibration", "Distance", "Evaluate", "Loss", "call_loss"]
+__all__ = ["DISTANCES", "Calibration", "Distance", "Evaluate", "Fidelity", "Loss", "call_loss", "fidelity"]

@@ -11,11 +11,11 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.calibration.losses import Loss, call_loss, signs_loss
-from graphprune.capture import normalise_inputs, tensor_leaves
+from graphprune.capture import normalise_inputs, run, tensor_leaves
 from graphprune.capture.execution import Execution, named_tensors
 from graphprune.capture.program import Constant, Program
 from graphprune.ground.clock import counted
-from graphprune.ground.errors import InputError
+from graphprune.ground.errors import InputError, first_line
 
 __all__ = ["Calibration", "bind_batch", "forward", "gradients"]
 
@@ -71,6 +71,27 @@ class Calibration:
             yield batch, *bind_batch(batch, program, f"calibration batch {count}")
         if not count:
             raise InputError("the calibration data has no batches", REMEDY)
+
+    def check(self, program: Program) -> None:
+        """Runs the program on every batch.
+
+        Raises:
+            InputError: there are none, one does not fit the program or makes it fail, or an output is not finite.
+        """
+        for number, (_, leaves) in enumerate(self.walk(program), 1):
+            try:
+                with torch.no_grad():
+                    outputs = tensor_leaves(run(program.graph, program.tensors, list(leaves)))
+            except (RuntimeError, IndexError) as error:
+                raise InputError(
+                    f"the model fails on calibration batch {number}: {first_line(error)}",
+                    "give batches that the model can run",
+                ) from error
+            if not all(bool(torch.isfinite(leaf).all()) for leaf in outputs if leaf.is_floating_point()):
+                raise InputError(
+                    f"the model's outputs for calibration batch {number} are not finite",
+                    "give batches without NaN and infinity",
+                )
 
 
 def _batches(given: Any, program: Program) -> Iterable[Any]:

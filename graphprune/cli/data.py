@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Dataset, StackDataset, Subset, TensorDataset
 
+from graphprune.asking.options import SYNTHETIC
 from graphprune.capture import tensor_leaves
 from graphprune.cli.images import DataOptions, read_images
 from graphprune.cli.user_file import call_named, named_in
@@ -22,7 +23,7 @@ __all__ = ["ensure_readable", "read_calibration", "read_data"]
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 REMEDY = (
-    "give a folder of images, zoo:NAME, a .npy, .npz or .safetensors file, "
+    "give a folder of images, zoo:NAME, a .npy, .npz or .safetensors file, synthetic, "
     "or path/to/file.py:function that returns batches"
 )
 
@@ -41,7 +42,9 @@ def ensure_readable(spec: str | None, *channels: str | None) -> None:
         raise InputError(
             "--mean and --std have no effect", "they are for a folder of images as --calibration"
         )
-    if spec is not None and not folder and _zoo_name(spec) is None and named_in(spec) is None:
+    if spec in (None, SYNTHETIC) or folder:
+        return
+    if _zoo_name(spec) is None and named_in(spec) is None:
         _array_file(spec, "--calibration")
 
 
@@ -76,14 +79,16 @@ def read_data(spec: str, example: Any, options: DataOptions) -> Any:
 def read_calibration(spec: str | None, example: Any, options: DataOptions) -> Any:
     """The batches that ``--calibration`` names, as `graphprune.calibration.Calibration` takes them; None for none.
 
+    "synthetic" stands for inputs that are made, and is given back as it is.
+
     Images and the zoo's examples are drawn in one order at every walk, so that batches differ whatever the order of
     the files. Where several processes have joined, each gets its share of everything but the batches of a user's file.
 
     Raises:
         InputError: as `read_data`, and where there are fewer examples than processes.
     """
-    if spec is None:
-        return None
+    if spec in (None, SYNTHETIC):
+        return spec
     rank, count = rank_and_count()
     known = _examples(spec, example, options)
     if known is not None:

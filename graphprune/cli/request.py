@@ -85,8 +85,8 @@ class ShrinkRequest:
         list[str],
     )
     evaluate: str | None = FILE(
-        "How models are judged, by --trials and after the training of every round: file.py:function of the model that "
-        "gives a number.",
+        "How models are judged, before and after, by --trials, and after the training of every round: file.py:function "
+        "of the model that gives a number.",
         ROUNDS,
     )
     min_metric: float | None = option(

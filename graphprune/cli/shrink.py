@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from graphprune.importing.reading import tidying_of
 from graphprune.planning import Plan
 from graphprune.report.sizes import size_lines
 from graphprune.report.tables import (
+    answer_lines,
     lossless_tables,
     reach_table,
     repair_tables,
@@ -65,6 +67,9 @@ def shrink(request: ShrinkRequest) -> None:
             tidying = tidying_of(options)
             source = resolve(request.model, request.weights, shapes, seed, given, tidying)
             options |= _data(request, source)
+            if request.evaluate and not request.tune:  # a loop takes it for trials and for its rounds
+                source = replace(source, evaluate=read_function("--evaluate", request.evaluate))
+                options |= {"evaluate": source.evaluate} if options["trials"] else {}
         with silence():
             if request.output is None:
                 report = gp.plan(source.model, source.inputs, progress=progress, **options).to_dict()
@@ -170,8 +175,6 @@ def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
     calibration = read_calibration(request.asked.get("calibration"), source.inputs, images)
     calibration = by_arguments(source.model, calibration)
     found = {"calibration": calibration, "loss": read_function("--loss", request.asked.get("loss"))}
-    if request.evaluate and not request.tune:  # for trials; a loop takes it for them and for its rounds
-        found["evaluate"] = read_function("--evaluate", request.evaluate)
     return found
 
 
@@ -205,6 +208,7 @@ def _shrunk(
 
 
 def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
+    yield from answer_lines(report)
     yield shrink_table(report)
     yield from map(Text, size_lines(report["dimensions"]))
     yield from lossless_tables(report.get("lossless"))

@@ -134,10 +134,6 @@ def check_training(request: ShrinkRequest) -> None:
     parse_tuning(request.tuning)
     if not request.tune and (request.tuning or request.min_metric is not None):
         raise InputError("--tuning and --min-metric have no effect without --tune", "say --tune DATA")
-    if request.evaluate and not request.tune and not request.asked.get("trials"):
-        raise InputError(
-            "--evaluate has no effect without --tune or --trials", "say --tune DATA, or --trials N"
-        )
 
 
 def looped(request: ShrinkRequest, source: Source, progress: Stages, **options: Any) -> Loop:

@@ -9,6 +9,7 @@ from functools import cached_property
 from torch import fx
 
 from graphprune.axes.dependency import Cost, DependencyGraph
+from graphprune.calibration import Fidelity
 from graphprune.capture.program import Program
 from graphprune.capture.raising import raise_program
 from graphprune.cutting.fitting import Fit
@@ -35,6 +36,7 @@ class Cut:
         repair: what a repair did afterwards.
         lossless: why each unit could go, where nothing but dead ones went.
         fit: what the user's own class asks of a plan, where it is to come back.
+        fidelity: what became of the answers, where there are data to judge them on.
     """
 
     graph: DependencyGraph
@@ -44,6 +46,7 @@ class Cut:
     repair: RepairReport | None = None
     lossless: LosslessReport | None = None
     fit: Fit | None = None
+    fidelity: Fidelity | None = None
 
     @cached_property
     def module(self) -> fx.GraphModule:

@@ -21,6 +21,7 @@ from torch import Tensor, distributed
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, SequentialSampler
 
+from graphprune.asking.options import SYNTHETIC
 from graphprune.capture.program import Program
 from graphprune.cutting.cut import Cut
 from graphprune.exporting import read_tensors, write_tensors
@@ -86,6 +87,8 @@ def _again(data: Any) -> Iterable[Any] | None:
     """Batches of which each walk gives the same; None if that is not known."""
     if isinstance(data, DataLoader):
         return data if isinstance(data.sampler, SequentialSampler) else None
+    if getattr(data, "name", None) == SYNTHETIC:
+        return list(data)
     plain = all(isinstance(leaf, Tensor | int | float | str | None) for leaf in pytree.tree_leaves(data))
     return [data] if plain else None
 

@@ -68,7 +68,7 @@ class Repairing:
 
 def repairing(request: Request) -> Repairing | None:
     """What the request asks to be repaired; None for nothing."""
-    if request.repair is False:
+    if not request.repair:
         return None
     options = Repair() if request.repair is True else request.repair
     return Repairing(options, request.calibration, request.seed)

@@ -21,9 +21,10 @@ from graphprune.results.proposal import Proposal
 from graphprune.results.result import Result
 from graphprune.searching.auto import prepare_best
 from graphprune.searching.latency import not_slower
-from graphprune.searching.meet import meet
+from graphprune.searching.meet import meet_well
 from graphprune.searching.prepared import Prepared
 from graphprune.searching.rounds import planned
+from graphprune.searching.settled import settle
 
 __all__ = ["plan", "shrink"]
 
@@ -47,7 +48,7 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
         PlanError: ``plan`` does not fit the model.
         VerificationError: the slim model is not what was asked for; the message names node and group.
     """
-    clock, repairer, dtype = Clock(request.progress), repairing(request), request.wanted_export_dtype
+    clock, dtype = Clock(request.progress), request.wanted_export_dtype
     # capture the model and solve its axes: what is coupled with what
     graph = traced(model, example_inputs, request.wanted_outputs, request.wanted_dynamic, clock)
     check_options(graph, request)
@@ -56,18 +57,20 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
     # find what its own code needs, where the same class is to come back
     graph, request, fit = fitted(graph, request, clock)
 
-    if request.is_lossless:
-        made = with_proof(cut_lossless(graph, request, clock), fit, request.seed)
-        return Result.of(made, clock.seconds, export_dtype=dtype)
-    if request.plan is not None:
-        made = with_proof(_replayed(graph, request, repairer, clock), fit, request.seed)
+    # find or make what the request leaves open: data, a repair, how the result is judged
+    settled = settle(graph, request, clock)
+    request, repairer = settled.request, repairing(settled.request)
+
+    if request.instead:
+        instead = cut_lossless(graph, request, clock) if request.is_lossless else None
+        made = with_proof(instead or _replayed(graph, request, repairer, clock), fit, request.seed)
         return Result.of(made, clock.seconds, export_dtype=dtype)
 
     # score the units, and find the limits and costs of every group
     with tables_named(graph, request):
         prepared = _prepared(graph, request, repairer, clock)
         # plan, rewrite, raise to layers, verify, repair
-        made = with_proof(meet(prepared, repairer, clock), fit, request.seed)
+        made = with_proof(meet_well(settled, prepared, repairer, clock), fit, request.seed)
     timing = prepared.profile or request
     return Result.of(
         made,
@@ -77,6 +80,7 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
         threads=timing.threads,
         batch=timing.batch,
         export_dtype=timing.export_dtype,
+        notes=settled.notes,
     )
 
 
@@ -96,10 +100,12 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
     """
     if request.instead:
         raise InputError(f"plan makes a plan, and {request.instead[0]} stands for one", "give a budget")
-    clock, repairer = Clock(request.progress), repairing(request)
+    clock = Clock(request.progress)
     graph = traced(model, example_inputs, request.outputs, request.dynamic, clock)
     request = holding_tables(graph, request)
     graph, request, _ = fitted(graph, request, clock)
+    request = settle(graph, request, clock).request
+    repairer = repairing(request)
     with tables_named(graph, request):
         prepared = _prepared(graph, request, repairer, clock)
         with clock("plan"):

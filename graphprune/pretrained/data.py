@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphprune.asking.options import Options
+from graphprune.asking.options import WEIGHTS
 from graphprune.asking.request import Request
 from graphprune.calibration.text import LENGTH, own_text, perplexity, text_batches
 from graphprune.capture.program import Program
@@ -77,7 +77,7 @@ def with_text(
     memory = None if most is None else _bytes(most)
     given = request.calibration if "calibration" in named else None
     chosen = "importance" in named
-    looks = not chosen or request.repair is not False or _looks(request)
+    looks = not chosen or bool(request.repair) or _looks(request)
     with clock("find text"):
         text = (
             find_text(model, given, memory, request.seed)
@@ -93,7 +93,7 @@ def with_text(
             )
         if chosen:
             return text, replace(request, calibration=None)
-        plain = replace(request, calibration=None, importance=Options.importance, repair=False)
+        plain = replace(request, calibration=None, importance=WEIGHTS, repair=False)
         return replace(text, lacking=text.source), plain
     more: dict[str, Any] = (
         {} if chosen else {"importance": IMPORTANCE, "repair": request.repair if "repair" in named else True}
@@ -105,8 +105,8 @@ def by_weights(request: Request, named: Collection[str]) -> Request | None:
     """The request by weights alone, for a default that cannot judge all groups; None where the user has chosen."""
     if "importance" in named or request.importance != IMPORTANCE:
         return None
-    data = None if request.repair is False else request.calibration
-    return replace(request, importance=Options.importance, calibration=data)
+    data = request.calibration if request.repair else None
+    return replace(request, importance=WEIGHTS, calibration=data)
 
 
 def _judging(model: Model, text: Text, evaluate: str | None) -> Text:

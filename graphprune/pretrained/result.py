@@ -133,7 +133,7 @@ def proved(model: Model, slim: Slimming, text: Text, request: Request, clock: Cl
         short = dict.fromkeys(text_sizes(model.graph.program), SHORT)
         checks += verify_streamed(model.graph, slim.plan, made.slim, short).checks
     wide = cut(model.wide, slim.plan)
-    if request.repair is not False and text.batches:
+    if request.repair and text.batches:
         wide, checks = _repaired(wide, text, request, checks, clock)
     repaired = {name: wide.slim.stored[name].tensor for name in wide.repair.tensors} if wide.repair else {}
     if failed := "; ".join(str(check) for check in checks if not check.passed):

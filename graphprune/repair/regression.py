@@ -17,6 +17,7 @@ __all__ = ["RIDGES", "RowSums", "fit"]
 # of the mean variance of a regressor; the last ones are for exact copies, which float64 tells from rounding
 RIDGES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-13)
 FIRST = 2  # the place of the one that is tried first
+LOOKED_AT = 64  # outputs, at equal distances, by which the ridge is chosen where there are more
 
 
 class RowSums(NamedTuple):
@@ -43,6 +44,21 @@ class RowSums(NamedTuple):
         x, r = regressors.double() * root, targets.double() * root
         sums = ((x * root).sum(1), (r * root).sum(1), gram(x.mT), x.mT @ r, r.square().sum(1))
         return cls(weights.double().sum().cpu(), *(total.cpu() for total in sums))
+
+    def centred(self, intercept: bool) -> RowSums:
+        """With an intercept, the products with means taken off first."""
+        if not intercept:
+            return self
+        mean = self.x / self.rows.clamp_min(1)
+        return self._replace(
+            xx=self.xx - mean.unsqueeze(-1) * self.x.unsqueeze(-2),
+            xr=self.xr - mean.unsqueeze(-1) * self.r.unsqueeze(-2),
+        )
+
+    def sample(self) -> RowSums:
+        """The same of at most `LOOKED_AT` to twice as many of the outputs."""
+        every = max(self.r.shape[-1] // LOOKED_AT, 1)
+        return self._replace(r=self.r[:, ::every], xr=self.xr[..., ::every], rr=self.rr[:, ::every])
 
     def error(self, slope: Tensor | None, shift: Tensor | float) -> float:
         """The sum of squares that ``slope`` ``[groups, size, outputs]`` and ``shift`` ``[groups, outputs]`` leave."""
@@ -88,16 +104,20 @@ def fit(halves: Sequence[RowSums], intercept: bool, slopes: bool) -> _Fit:
     shifted = sum(other.error(None, _mean(one)) for one, other in pairs) if intercept else before
     after, ridge = min(shifted, before), 0.0
     if slopes and before:
-        foretold = cache(lambda place: sum(_foretold(*pair, RIDGES[place], intercept) for pair in pairs))
-        best = _lowest(foretold, FIRST, len(RIDGES))
-        if foretold(best) < after:
-            after, ridge = foretold(best), RIDGES[best]
+        centred = [half.centred(intercept) for half in halves]
+        some = [half.sample() for half in halves], [part.sample() for part in centred]
+        looked = cache(lambda place: _foretold(*some, RIDGES[place], intercept))
+        best = RIDGES[_lowest(looked, FIRST, len(RIDGES))]
+        foretold = _foretold(halves, centred, best, intercept)
+        if foretold < after:
+            after, ridge = foretold, best
+        del centred, some  # the matrices are the largest things that a repair holds
     total = halves[0]
-    for half in halves[1:]:  # in place: the matrices are the largest things that a repair holds
+    for half in halves[1:]:  # in place, for the same reason
         for own, other in zip(total, half, strict=True):
             own.add_(other)
     if ridge:
-        slope, shift = _solved(total, ridge, intercept)
+        slope, shift = _solved(total, total.centred(intercept), ridge, intercept)
         return _Fit(slope, shift, before, after, ridge)
     return _Fit(None, _mean(total) if intercept and shifted < before else 0.0, before, after, 0.0)
 
@@ -110,25 +130,23 @@ def _lowest(error: Callable[[int], float], place: int, size: int) -> int:
     return place
 
 
-def _foretold(seen: RowSums, unseen: RowSums, ridge: float, intercept: bool) -> float:
+def _foretold(halves: Sequence[RowSums], centred: Sequence[RowSums], ridge: float, intercept: bool) -> float:
+    """The error of each half as the other foretells it."""
     try:
-        return unseen.error(*_solved(seen, ridge, intercept))
+        fits = [_solved(half, part, ridge, intercept) for half, part in zip(halves, centred, strict=True)]
     except RuntimeError:  # so small a ridge is lost in rounding
         return float("inf")
+    return sum(half.error(*found) for half, found in zip(halves, reversed(fits), strict=True))
 
 
 def _mean(sums: RowSums) -> Tensor:
     return sums.r / sums.rows.clamp_min(1)
 
 
-def _solved(sums: RowSums, ridge: float, intercept: bool) -> tuple[Tensor, Tensor | float]:
-    """Slope and shift. With an intercept, means are taken off the products first."""
-    moments, products = sums.xx, sums.xr
-    if intercept:
-        mean = sums.x / sums.rows.clamp_min(1)
-        moments = moments - mean.unsqueeze(-1) * sums.x.unsqueeze(-2)
-        products = products - mean.unsqueeze(-1) * sums.r.unsqueeze(-2)
-    slope = torch.cholesky_solve(products, torch.linalg.cholesky(regularised(moments, ridge)))
+def _solved(sums: RowSums, centred: RowSums, ridge: float, intercept: bool) -> tuple[Tensor, Tensor | float]:
+    """Slope and shift of ``sums``, by what `RowSums.centred` makes of them."""
+    slope = torch.cholesky_solve(centred.xr, torch.linalg.cholesky(regularised(centred.xx, ridge)))
     if not intercept:
         return slope, 0.0
+    mean = sums.x / sums.rows.clamp_min(1)
     return slope, _mean(sums) - torch.einsum("gso,gs->go", slope, mean)

@@ -16,6 +16,7 @@ import networkx as nx
 
 from graphprune.asking.record import as_call
 from graphprune.ground.files import cached, keep
+from graphprune.report.answers import answers, warning
 from graphprune.report.formats import COSTS, TEXTS, count_text, share_text, threads_text
 from graphprune.report.layout import drawn
 from graphprune.report.sizes import size_lines
@@ -117,6 +118,8 @@ def _texts(report: Report, title: str) -> Row:
         "title": title,
         "subtitle": _subtitle(report),
         "sizes": list(size_lines(report.get("dimensions", ()))),
+        "answers": answers(report),
+        "warning": warning(report),
         "verdict": report.get("verdict"),
         "repair": report.get("repair"),
         "tiles": list(_tiles(report) if "after" in report else _sizes(report)),

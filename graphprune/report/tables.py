@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from graphprune.report.answers import answers, warning
 from graphprune.report.formats import (
     COSTS,
     TEXTS,
@@ -21,6 +22,7 @@ from graphprune.report.formats import (
 )
 
 __all__ = [
+    "answer_lines",
     "check_table",
     "comparison_table",
     "cost_line",
@@ -66,6 +68,14 @@ def shrink_table(report: Report) -> Table:
     for name, old in figures.get("before", {}).items():
         rows.append((name, figure_text(old), figure_text(figures.get("after", {}).get(name)), ""))
     return _filled_table("|>before|>after|>after / before", rows)
+
+
+def answer_lines(report: Report) -> Iterator[Text]:
+    """What became of the model's answers, and a plain word where they are bad."""
+    if said := answers(report):
+        yield Text.assemble(("Answers", "bold"), f": {said}")
+    if said := warning(report):
+        yield Text(said, style="bold yellow")
 
 
 def verdict_line(verdict: Report) -> Text:

@@ -16,6 +16,7 @@ from graphprune.asking.options import EXPORT_DTYPES
 from graphprune.asking.record import as_options
 from graphprune.asking.toml import settings_text, spelled
 from graphprune.axes.dependency import Cost, DependencyGraph
+from graphprune.calibration import Fidelity
 from graphprune.capture import Program
 from graphprune.cutting.cut import Cut
 from graphprune.cutting.fitting import Fit
@@ -23,13 +24,14 @@ from graphprune.cutting.grafted import own_model
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.errors import ExportError, InputError, VerificationError
 from graphprune.lossless import LosslessReport
-from graphprune.planning import Budget, Plan
+from graphprune.planning import Plan
 from graphprune.profiling import Profile, profile
 from graphprune.repair import RepairReport
 from graphprune.report.facts import network_facts
 from graphprune.report.page import render
 from graphprune.report.sizes import dimension_rows, input_lines
 from graphprune.results.cut_file import file_plan, from_file, write_cut_file
+from graphprune.results.file_budget import bytes_met
 from graphprune.results.missing import note_missing, written_if_held
 from graphprune.results.onnx_checks import write_checked
 from graphprune.verifying import Check, Verdict
@@ -63,6 +65,8 @@ class Result:
         fit: what the model's own class asks of a plan, where ``graft`` was asked for.
         tuning: of a fine-tuned result, its settings, figures and history; ``verdict`` is of the cut before it.
         export_dtype: the type of the ONNX file's numbers; None for the model's own.
+        fidelity: what became of the model's answers, see `Fidelity`; None where there were no data to judge them on.
+        notes: what the user should know of how units were chosen.
     """
 
     model: fx.GraphModule
@@ -82,6 +86,8 @@ class Result:
     repair: RepairReport | None = None
     export_dtype: str | None = None
     fit: Fit | None = field(default=None, repr=False)
+    fidelity: Fidelity | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, cut: Cut, seconds: Mapping[str, float], **more: Any) -> Result:
@@ -98,14 +104,16 @@ class Result:
             repair=cut.repair,
             lossless=cut.lossless,
             fit=cut.fit,
+            fidelity=cut.fidelity,
             **more,
         )
 
     def __repr__(self) -> str:
         checks = self.verdict.checks
         passed = sum(check.passed for check in checks)
+        answers = f"answers={self.fidelity}, " if self.fidelity is not None else ""
         return (
-            f"Result(params={self.before.params:,} → {self.after.params:,}, "
+            f"Result({answers}params={self.before.params:,} → {self.after.params:,}, "
             f"macs={self.before.macs:,} → {self.after.macs:,}, checks={passed} of {len(checks)} passed)"
         )
 
@@ -230,7 +238,7 @@ class _Saving:
             written, checks = write_cut_file(result.graph, result.plan, result.model, path, self.clock)
         else:
             written, checks = write_checked(result.slim, result.model, path, self.clock, dtype)
-        checks = (*checks, *_bytes_met(self.result, written.bytes))
+        checks = (*checks, *bytes_met(result.plan, result.profile, written.bytes))
         self._judge(checks, "the ONNX file is not what was asked for")
         self.report["after"]["onnx_bytes"] = written.bytes
         self.report["opset"] = written.opset
@@ -284,16 +292,6 @@ def _source(result: Result) -> str:
     return exporting.module_source(result.model, title, input_lines(result.graph.program))
 
 
-def _bytes_met(result: Result, written: int) -> tuple[Check, ...]:
-    """Whether the file has the bytes that were asked for, where a budget says how many; they were foretold so far."""
-    asked = result.plan.request.get("budget", {}).get("onnx_bytes")
-    if asked is None or result.profile is None:
-        return ()
-    budget = Budget.parse("onnx_bytes", asked)
-    share = written / (budget.value if budget.absolute else budget.value * result.profile.bytes)
-    return (Check("the file has the bytes that were asked for", share <= 1.01, share, 1.01),)
-
-
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
@@ -307,7 +305,8 @@ def _report(result: Result) -> dict[str, Any]:
         "request": result.plan.request,
         "dynamic_batch": program.dynamic_batch,
         "dimensions": dimension_rows(program.dimensions),
-        "notes": list(program.notes),
+        "notes": [*program.notes, *result.notes],
+        **({"fidelity": result.fidelity.to_dict()} if result.fidelity is not None else {}),
         "before": asdict(result.before),
         "after": asdict(result.after),
         "verdict": result.verdict.to_dict(),

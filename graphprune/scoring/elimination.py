@@ -29,7 +29,9 @@ def regularised(moments: Tensor, ridge: float) -> Tensor:
     """
     scale = ridge * moments.diagonal(dim1=-2, dim2=-1).mean(-1)
     scale = torch.where(scale > 0, scale, 1.0)
-    return moments + scale[..., None, None] * torch.eye(moments.shape[-1], dtype=moments.dtype)
+    regular = moments.clone()
+    regular.diagonal(dim1=-2, dim2=-1).add_(scale[..., None])
+    return regular
 
 
 def elimination_errors(moments: Tensor, weights: Tensor, ridge: float = RIDGE) -> Tensor:

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from graphprune.asking.options import SYNTHETIC
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.calibration import Calibration, Distance
+from graphprune.capture import tensor_leaves
 from graphprune.cutting.cut import cut
 from graphprune.cutting.repaired import Repairing
 from graphprune.ground.clock import Clock
@@ -24,6 +26,9 @@ from graphprune.searching.search import search
 
 __all__ = ["prepare_best"]
 
+# multiply-accumulates that all tries together may take, on a user's data and on data that are made: about a minute and
+# a half and a quarter of a minute on one core; a try takes so many passes over the data
+TRIES, MADE_TRIES, PASSES = 3e12, 5e11, 4
 ROUNDING = 1e-5  # of distances of outputs in float32, and of their squares, which are judged
 
 
@@ -38,8 +43,9 @@ def prepare_best(
         BudgetError: no choice meets the budgets.
         InputError: a criterion cannot be computed on these data.
     """
-    if not request.choices:
-        return prepare(graph, request, clock)
+    choices = _affordable(graph, request)
+    if len(choices) < 2:
+        return prepare(graph, choices[0] if choices else request, clock)
     seen, unseen = _halves(graph, request.calibration)
     distance = Distance(graph.program, unseen)
     half = None if repairer is None else replace(repairer, calibration=seen)
@@ -60,13 +66,32 @@ def prepare_best(
         except BudgetError as error:
             return error
 
-    trials = search(lambda trials: request.choices, measure)
+    trials = search(lambda trials: choices, measure)
     found = [(t.outcome, t.candidate) for t in trials if not isinstance(t.outcome, BudgetError)]
     if not found:
         raise next(trial.outcome for trial in trials if isinstance(trial.outcome, BudgetError))
     prepared = prepare(graph, _first_of_the_best(found), clock, profile)
     tried = {_name(choice): outcome for outcome, choice in found}
     return replace(prepared, found={**prepared.found, "tried": tried})
+
+
+def _affordable(graph: DependencyGraph, request: Request) -> Sequence[Request]:
+    """The first of the choices, as many as their price allows, which is counted and not timed."""
+    choices = request.choices
+    if len(choices) < 2:
+        return choices
+    batches = [batch for batch, _ in Calibration(request.calibration).walk(graph.program)]
+    examples = sum(_examples(graph, batch) for batch in batches)
+    limit = MADE_TRIES if getattr(request.calibration, "name", "") == SYNTHETIC else TRIES
+    return choices[: max(int(limit / max(graph.cost().macs * examples * PASSES, 1)), 1)]
+
+
+def _examples(graph: DependencyGraph, batch: Any) -> int:
+    return (
+        next((len(leaf) for leaf in tensor_leaves(batch) if leaf.dim()), 1)
+        if graph.program.dynamic_batch
+        else 1
+    )
 
 
 def _first_of_the_best(found: Sequence[tuple[float, Request]]) -> Request:

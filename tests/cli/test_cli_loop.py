@@ -58,10 +58,6 @@ def test_two_rounds(run: Callable[..., Any], tmp_path: Path) -> None:
     ("options", "said"),
     [
         (("--macs", 0.5, "--min-metric", 0.9), "have no effect without --tune"),
-        (
-            ("--macs", 0.5, "--evaluate", "net.py:accuracy"),
-            "--evaluate has no effect without --tune or --trials",
-        ),
         (("--lossless", "--tune", "zoo:digits"), "--tune goes with a budget that is met"),
         (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "speed=3"), "--tuning 'speed=3' is no setting"),
         (("--macs", 0.5, "--tune", "zoo:digits", "--tuning", "lr=fast"), "lr=fast does not fit"),

@@ -154,7 +154,7 @@ def test_the_command_asks_for_the_same_whatever_it_is() -> None:
         type(None): lambda old: "0.25",
     }
     skipped = {"model", "output", "json", "quiet", "debug"}
-    shown = {**run_settings(ShrinkRequest("net", Path("out"))), "align": "auto"}
+    shown = {**run_settings(ShrinkRequest("net", Path("out"))), "align": "auto", "repair": False}
     wanted = {
         name: values.get(type(old), lambda old: "x")(old)
         for name, old in shown.items()

@@ -179,3 +179,44 @@ def test_what_stays_slower_is_said() -> None:
 def test_the_way_out_of_slower_is_said() -> None:
     report = {"latency": {"ratio": 1.2}, "request": {"align": "auto"}}
     assert list(command.hints(report)) == ["smaller, but slower here: try --not-slower"]
+
+
+@pytest.mark.default
+def test_without_options_the_answers_come_first(run: Callable[..., Any], tmp_path: Path) -> None:
+    result = run("shrink", "zoo:mtcnn_rnet", "--macs", "0.5", "--no-latency", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert re.match(
+        r"Answers: accuracy 1\.0000 → \S+; \S+% alike, outputs off by \S+%, on \d+ held-out", said
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["fidelity"]["data"] == "synthetic (image)"
+    assert report["repair"]["kept"]
+    assert report["request"]["importance"] in ("l2", "lamp")
+    assert "synthetic (image)" in (tmp_path / "out" / "report.html").read_text()
+    again = run(
+        "shrink", "--config", tmp_path / "out" / "shrink.toml", "--no-latency", "-o", tmp_path / "again"
+    )
+    assert again.exit_code == 0, again.output
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "again"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_random_weights_are_called_that(run: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(
+        "shrink", "zoo:mtcnn_rnet", "--weights", "none", "--macs", 0.5, "--no-latency", "--fast", "-o", out
+    )
+    assert result.exit_code == 0, result.output
+    assert "The weights are random: the answers of this model mean nothing" in " ".join(result.stdout.split())
+
+
+def test_the_user_s_own_figure_stands_before_and_after(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge.py").write_text("def accuracy(model):\n    return 0.25\n")
+    arguments = ("--macs", 0.5, "--no-latency", "--evaluate", "judge.py:accuracy", "-o", "out")
+    result = run("shrink", "zoo:mtcnn_rnet", *arguments)
+    assert result.exit_code == 0, result.output
+    assert "Answers: metric 0.2500 → 0.2500" in result.stdout

@@ -37,7 +37,7 @@ def shrink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shrink:
 
     def run(data: object = DATA, **options: object) -> gp.Result:
         torch.manual_seed(0)
-        given = {"ratio": 0.5, "calibration": data, "repair": True, "align": 1, **options}
+        given = {"ratio": 0.5, "importance": "l2", "calibration": data, "repair": True, "align": 1, **options}
         return gp.shrink(Net().eval(), torch.zeros(2, 6), **given)
 
     return run

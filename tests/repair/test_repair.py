@@ -313,10 +313,8 @@ def test_a_batch_on_which_the_model_fails_is_named() -> None:
         gp.shrink(model, torch.tensor([[1, 2]]), macs=0.6, calibration=batches, repair=True)
 
 
-def test_repair_without_data_or_without_loss_is_refused() -> None:
+def test_repair_without_loss_is_refused() -> None:
     model = model_of(MODELS["residual"])
-    with pytest.raises(gp.InputError, match="repair looks at data, and there is none"):
-        gp.shrink(model, data(2), macs=0.5, repair=True)
     with pytest.raises(gp.InputError, match="a lossless shrink leaves nothing to repair"):
         gp.shrink(model, data(2), lossless=True, repair=True, calibration=data())
 

@@ -64,7 +64,7 @@ def test_the_criterion_decides_which_units_stay() -> None:
             "importance 'taylor' looks at data, and there is none — give calibration batches",
         ),
         ({"importance": gp.Criterion("apoz")}, "importance 'apoz' looks at data, and there is none"),
-        ({"calibration": torch.zeros(1, 3, 8, 8)}, "importance 'l2' looks at no data"),
+        ({"importance": "l2", "calibration": torch.zeros(1, 3, 8, 8)}, "importance 'l2' looks at no data"),
         ({"importance": "l1::max", "loss": torch.sum}, "importance 'l1::max' looks at no data"),
         (
             {"importance": "wanda", "calibration": torch.zeros(1, 3, 8, 8), "loss": torch.sum},

@@ -79,10 +79,12 @@ def test_rounds_and_other_budgets_go_with_it() -> None:
 def test_refusals() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     x = torch.randn(3, 4)
-    with pytest.raises(gp.InputError, match="tries choices on data, and there is none"):
-        gp.shrink(model, x, macs=0.5, importance="auto")
-    with pytest.raises(gp.InputError, match="finds the ranking too"):
-        gp.shrink(model, x, macs=0.5, importance="auto", calibration=x, ranking="uniform")
+    with pytest.raises(gp.InputError, match="fast looks at no data"):
+        gp.shrink(model, x, macs=0.5, fast=True, calibration=x)
+    with pytest.raises(
+        gp.InputError, match="fast chooses by weights alone, and importance='l1' says otherwise"
+    ):
+        gp.shrink(model, x, macs=0.5, fast=True, importance="l1")
     with pytest.raises(gp.BudgetError):
         gp.shrink(model, x, macs=0.001, importance="auto", calibration=x)
 

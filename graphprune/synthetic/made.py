@@ -1,0 +1,184 @@
+"""Batches of inputs that are made for a program, from nothing but the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import ceil, prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphprune.axes.dependency import DependencyGraph
+from graphprune.capture.inputs import Inputs
+from graphprune.capture.operators import arguments
+from graphprune.capture.program import Program
+from graphprune.synthetic.leaves import dead_leaves
+from graphprune.synthetic.noise import coloured, power_noise
+from graphprune.synthetic.points import clouds
+from graphprune.synthetic.reading import Input, read_inputs
+from graphprune.synthetic.signals import signals
+from graphprune.synthetic.statistics import find_norms, fit_affine, moved
+from graphprune.synthetic.tokens import texts
+
+__all__ = ["Made", "make_inputs"]
+
+FEWEST, MOST, MOST_MATCHED = 16, 512, 192  # examples; those that are shaped one by one say more each
+PASS = 1.5e11  # multiply-accumulates that one pass over all examples may take, above the fewest
+VALUES = 1e7  # numbers in all examples
+MATCHING = 2e11  # multiply-accumulates of the steps towards the norms' statistics
+MOST_STEPS = 200
+BACKWARD = 3  # a step costs so many forward passes
+BATCH = 16
+PARTS = 5
+LOUDNESS, OFFSET = (
+    (0.15, 0.75),
+    0.3,
+)  # where nothing says the range: deviations of examples, and of their means
+MADE_KINDS = ("image", "volume", "series", "points", "features")
+
+
+@dataclass(frozen=True)
+class Made:
+    """Batches that were made.
+
+    Args:
+        batches: calls as ``(args, kwargs)``.
+        kinds: name of an input → what was made for it, for messages.
+        matched: whether the batch norms' statistics of training have shaped them.
+    """
+
+    batches: tuple[Inputs, ...]
+    kinds: Mapping[str, str]
+    matched: bool
+    name = "synthetic"
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing says what the model's own inputs are like; tokens are like themselves."""
+        return not self.matched and any(kind != "tokens" for kind in self.kinds.values())
+
+    def parted(self) -> tuple[Made, Made]:
+        """Most of the batches, and the last ones, which are held out to judge on."""
+        seen = next(seen for seen in range(len(self.batches)) if seen + _held(seen) == len(self.batches))
+        return replace(self, batches=self.batches[:seen]), replace(self, batches=self.batches[seen:])
+
+    def __iter__(self) -> Iterator[Inputs]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __str__(self) -> str:
+        said = ", ".join(dict.fromkeys(self.kinds.values())) or "the example inputs"
+        shaped = ", shaped by the batch norms' statistics" if self.matched else ""
+        return f"synthetic ({said}{shaped})"
+
+
+def make_inputs(graph: DependencyGraph, seed: int = 0) -> Made:
+    """Inputs for the program of ``graph``, the same ones on every machine.
+
+    How many there are follows from what the model costs: 16 to 512.
+    """
+    program = graph.program
+    inputs = read_inputs(program)
+    leaves = program.flat_inputs(*program.example)
+    made = [place for place, one in enumerate(inputs) if one.kind in MADE_KINDS]
+    norms = find_norms(program) if made else []
+    macs = max(graph.cost().macs, 1)
+    numbers = sum(
+        leaf.numel() / max(len(leaf), 1) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()
+    )
+    count = int(max(FEWEST, min(MOST_MATCHED if norms else MOST, PASS / macs, VALUES / max(numbers, 1))))
+    size = min(BATCH, count // PARTS) if program.dynamic_batch else _examples(leaves)
+    seen = ceil(count / size)
+    generator = torch.Generator().manual_seed(seed)
+    batches = [
+        _batch(program, inputs, size, bool(norms), generator)
+        for _ in range(seen + _held(seen))  # the last ones are held out
+    ]
+    if norms:
+        channels = [(place, inputs[place].channels) for place in made]
+        ranges = fit_affine(program, batches[0], channels, norms)
+        steps = min(MOST_STEPS, int(MATCHING / (BACKWARD * macs * count)))
+        batches = [
+            [ranges[place](leaf) if place in ranges else leaf for place, leaf in enumerate(batch)]
+            for batch in batches
+        ]
+        batches = [moved(program, batch, made, norms, steps) for batch in batches] if steps else batches
+    kinds = {one.name: one.kind for one in inputs if one.kind != "as given"}
+    return Made(tuple(program.call_of(batch) for batch in batches), kinds, bool(norms))
+
+
+def _held(seen: int) -> int:
+    """How many batches are held out beside so many."""
+    return max(seen // (PARTS - 1), 2)
+
+
+def _examples(leaves: list[Any]) -> int:
+    """How many examples the model was captured with."""
+    return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()), 1) or 1
+
+
+def _batch(
+    program: Program, inputs: list[Input], size: int, ranged: bool, generator: torch.Generator
+) -> list[Any]:
+    """The leaves of one call."""
+    sizes = {"batch": size} if program.dynamic_batch else {}
+    given = program.flat_inputs(*program.example_at(sizes))
+    found = []
+    for one, leaf in zip(inputs, given, strict=True):
+        if one.kind in MADE_KINDS:
+            values = _values(one, tuple(leaf.shape), ranged, generator)
+            found.append(values.to(leaf))
+        elif one.kind == "tokens":
+            table = _table(program, one)
+            found.append(texts(tuple(leaf.shape), one.rows, table, program.model, generator).to(leaf))
+        else:
+            found.append(leaf)
+    return found
+
+
+def _table(program: Program, one: Input) -> Tensor | None:
+    """The embeddings of an input of tokens, where its values are looked up as they are."""
+    for node in program.graph.find_nodes(op="placeholder"):
+        for user in node.users if node.name == one.name else ():
+            weight = arguments(user).get("weight") if user.op == "call_function" else None
+            held = program.tensors.get(str(getattr(weight, "target", "")))
+            if held is not None and len(held) == one.rows and held.dim() == 2:
+                return held
+    return None
+
+
+def _values(one: Input, shape: tuple[int, ...], ranged: bool, generator: torch.Generator) -> Tensor:
+    """Values in the shape of an input; in a range of their own unless batch norms will find it (``ranged``)."""
+    count, space = shape[0], [shape[dim] for dim in one.space]
+    channels = shape[one.channels] if one.channels is not None else 1
+    if one.kind == "points":
+        values = clouds(count, space[0], channels, generator)
+    elif one.kind == "series":
+        values = signals(count, channels, space[0], generator)
+    elif one.kind == "image" and ranged:
+        values = dead_leaves(count, channels, space[0], space[1], generator)
+    elif space:
+        values = coloured(power_noise(count, channels, space, generator), generator)
+    else:
+        values = torch.randn(count, prod(shape[1:]), generator=generator)
+    if not ranged and one.kind in ("image", "volume"):
+        values = _varied(values, generator)
+    if not space:
+        return values.reshape(shape)
+    kept = [dim for dim in range(1, len(shape)) if dim in one.space or dim == one.channels]
+    order = [one.channels, *one.space] if one.channels is not None else list(one.space)
+    values = values.reshape(count, *(shape[dim] for dim in order))
+    values = values.permute(0, *(1 + order.index(dim) for dim in kept))
+    return values.reshape(shape)
+
+
+def _varied(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Examples of many contrasts and brightnesses: nothing says in which range the model wants its values."""
+    draws = [len(values), *[1] * (values.dim() - 1)]
+    low, high = LOUDNESS
+    loud = low * (high / low) ** torch.rand(draws, generator=generator)
+    return values * loud + OFFSET * torch.randn(draws, generator=generator)
