@@ -32,6 +32,7 @@ CHOICES = (
     ("fisher::none", "per_cost"),
 )
 # for data that nothing of the model has shaped: what units do on them says little of what they are for
+TOKENS_FIRST = ("refit", "isomorphic")  # what is tried first where all that was made are tokens
 BLIND_CHOICES = (("l2", "isomorphic"), ("lamp", "isomorphic"), ("l2", "global"))
 
 
@@ -134,7 +135,8 @@ class Request(Options):
         """The requests that "auto" is to choose from; none where the user has chosen, or there are no data."""
         if self.importance != AUTO or self.calibration is None:
             return ()
-        known = BLIND_CHOICES if getattr(self.calibration, "blind", False) else CHOICES
+        blind, of_tokens = (bool(getattr(self.calibration, name, False)) for name in ("blind", "of_tokens"))
+        known = BLIND_CHOICES if blind else sorted(CHOICES, key=TOKENS_FIRST.__ne__) if of_tokens else CHOICES
         # a ratio of every group leaves nothing to rank, and a ranking that is given is taken
         one = self.ranking if self.ranking != Options.ranking else "global" if self.ratio else None
         tried = dict.fromkeys((name, one or ranking) for name, ranking in known)

@@ -104,12 +104,9 @@ def weights_alone(request: Request) -> Request:
 
 
 def _on_made_data(graph: DependencyGraph, request: Request, repair: Any, clock: Clock) -> Settled:
-    why = "the model's tensors have no values"
-    if graph.program.has_values:
-        with clock("make calibration data"):
-            made = make_inputs(graph, request.seed)
-            why = _unfit(graph.program, made)
-    if not why:
+    with clock("make calibration data"):
+        made, why = _made(graph, request.seed)
+    if made is not None:
         seen, held = made.parted()
         settled = replace(request, calibration=seen, repair=repair)
         return Settled(settled, Judge(held, str(made), held_out=True), _plain(request))
@@ -119,13 +116,17 @@ def _on_made_data(graph: DependencyGraph, request: Request, repair: Any, clock: 
     return Settled(weights_alone(request), notes=(f"chosen by weights alone: {why}",))
 
 
-def _unfit(program: Program, made: Made) -> str:
-    """Why the model cannot be judged on data that are made; empty where it can."""
+def _made(graph: DependencyGraph, seed: int) -> tuple[Made | None, str]:
+    """Data that the model runs on; or why there are none."""
+    program = graph.program
     outputs = [program.values[name].dtype for name in program.output_names if name in program.values]
+    if not program.has_values:
+        return None, "the model's tensors have no values"
     if not any("float" in dtype for dtype in outputs):
-        return "no output of the model is floating"
+        return None, "no output of the model is floating"
     try:
+        made = make_inputs(graph, seed)
         Calibration(list(made)[:1]).check(program)
-    except (GraphpruneError, ValueError) as error:
-        return first_line(error)
-    return ""
+    except (GraphpruneError, RuntimeError, IndexError, ValueError) as error:
+        return None, f"the model does not run on data that are made ({first_line(error)})"
+    return made, ""

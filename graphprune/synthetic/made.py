@@ -31,11 +31,9 @@ MATCHING = 2e11  # multiply-accumulates of the steps towards the norms' statisti
 MOST_STEPS = 200
 BACKWARD = 3  # a step costs so many forward passes
 BATCH = 16
-PARTS = 5
-LOUDNESS, OFFSET = (
-    (0.15, 0.75),
-    0.3,
-)  # where nothing says the range: deviations of examples, and of their means
+PARTS = 5  # one of them is held out
+LOUDNESS = (0.15, 0.75)  # where nothing says the range: deviations of examples,
+OFFSET = 0.3  # and of their means
 MADE_KINDS = ("image", "volume", "series", "points", "features")
 
 
@@ -57,7 +55,12 @@ class Made:
     @property
     def blind(self) -> bool:
         """Whether nothing says what the model's own inputs are like; tokens are like themselves."""
-        return not self.matched and any(kind != "tokens" for kind in self.kinds.values())
+        return not self.matched and not self.of_tokens
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether all that was made are tokens, which a model reads one by one from a table of its own."""
+        return bool(self.kinds) and set(self.kinds.values()) == {"tokens"}
 
     def parted(self) -> tuple[Made, Made]:
         """Most of the batches, and the last ones, which are held out to judge on."""

@@ -152,6 +152,9 @@ def moved(
 def _descend(moving: list[Tensor], rate: float, steps: int, loss: Callable[[], Tensor]) -> None:
     optimiser = torch.optim.Adam(moving, lr=rate)
     for _ in range(steps):
-        for tensor, gradient in zip(moving, torch.autograd.grad(loss(), moving), strict=True):
+        now = loss()
+        if not now.requires_grad:  # the norms read nothing of the inputs
+            return
+        for tensor, gradient in zip(moving, torch.autograd.grad(now, moving, allow_unused=True), strict=True):
             tensor.grad = gradient
         optimiser.step()
