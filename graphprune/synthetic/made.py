@@ -76,7 +76,7 @@ class Made:
     def __str__(self) -> str:
         said = ", ".join(dict.fromkeys(self.kinds.values())) or "the example inputs"
         shaped = ", shaped by the batch norms' statistics" if self.matched else ""
-        return f"synthetic ({said}{shaped})"
+        return f"synthetic data ({said}{shaped})"
 
 
 def make_inputs(graph: DependencyGraph, seed: int = 0) -> Made:

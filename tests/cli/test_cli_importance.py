@@ -138,4 +138,4 @@ def test_choices_can_be_tried(run: Callable[..., Any], net: Path, tmp_path: Path
     assert run(*start[:2], "--macs", 0.5, *start[4:], *more).exit_code == 0
     found = json.loads((tmp_path / "other" / "report.json").read_text())
     assert found["request"]["ranking"] == "uniform"
-    assert found["fidelity"]["data"] == "synthetic (features)"
+    assert found["fidelity"]["data"] == "synthetic data (features)"

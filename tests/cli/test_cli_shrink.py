@@ -190,10 +190,10 @@ def test_without_options_the_answers_come_first(run: Callable[..., Any], tmp_pat
         r"Answers: accuracy 1\.0000 → \S+; \S+% alike, outputs off by \S+%, on \d+ held-out", said
     )
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["fidelity"]["data"] == "synthetic (image)"
+    assert report["fidelity"]["data"] == "synthetic data (image)"
     assert report["repair"]["kept"]
     assert report["request"]["importance"] in ("l2", "lamp")
-    assert "synthetic (image)" in (tmp_path / "out" / "report.html").read_text()
+    assert "synthetic data (image)" in (tmp_path / "out" / "report.html").read_text()
     again = run(
         "shrink", "--config", tmp_path / "out" / "shrink.toml", "--no-latency", "-o", tmp_path / "again"
     )

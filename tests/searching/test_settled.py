@@ -44,7 +44,7 @@ def test_a_network_keeps_its_accuracy_without_data_and_without_options() -> None
     assert found.fidelity is not None
     assert found.fidelity.held_out
     assert not found.fidelity.is_poor
-    assert found.fidelity.data == "synthetic (image, shaped by the batch norms' statistics)"
+    assert found.fidelity.data == "synthetic data (image, shaped by the batch norms' statistics)"
     assert fast.fidelity is None
     assert found.verdict.passed
 
@@ -99,7 +99,7 @@ def test_weights_alone_are_taken_where_they_are_nearer(monkeypatch: pytest.Monke
     figures = iter([0.4, 0.1])
 
     def judged(*given: Any) -> Fidelity:
-        return Fidelity(next(figures), None, 8, "synthetic (features)", True)
+        return Fidelity(next(figures), None, 8, "synthetic data (features)", True)
 
     monkeypatch.setattr(settled.Judge, "__call__", judged)
     found = gp.shrink(small(), X, macs=0.5)

@@ -71,7 +71,7 @@ def test_a_model_that_was_never_trained_says_nothing() -> None:
     made = make_inputs(gp.trace(Vision().eval(), torch.zeros(1, 3, 16, 16)))
     assert not made.matched
     assert made.blind
-    assert str(made) == "synthetic (image)"
+    assert str(made) == "synthetic data (image)"
 
 
 def test_shapes_types_and_keywords_are_the_example_s() -> None:
