@@ -126,7 +126,7 @@ def _made(graph: DependencyGraph, seed: int) -> tuple[Made | None, str]:
         return None, "no output of the model is floating"
     try:
         made = make_inputs(graph, seed)
-        Calibration(list(made)[:1]).check(program)
+        Calibration(made).check(program)
     except (GraphpruneError, RuntimeError, IndexError, ValueError) as error:
         return None, f"the model does not run on data that are made ({first_line(error)})"
     return made, ""
