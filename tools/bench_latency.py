@@ -30,7 +30,7 @@ import torch
 import graphprune as gp
 from graphprune import exporting
 from graphprune.capture import capture
-from graphprune.exporting.runtime import timer
+from graphprune.exporting.timing import timer
 from models_zoo.sources import torchvision_model
 
 MODELS = ["resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t"]

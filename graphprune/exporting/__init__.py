@@ -13,27 +13,28 @@ from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, check_file, ex
 from graphprune.exporting.parity import BATCHES, Parity, parity, samples
 from graphprune.exporting.received import check_received
 from graphprune.exporting.runtime import (
-    Latency,
     NodeTime,
-    fastest,
     feeder,
-    latency,
     make_feed,
     node_times,
     runner,
     session,
+    watched,
 )
 from graphprune.exporting.source import module_source
 from graphprune.exporting.store import load_model, read_tensors, save_model, write_tensors
+from graphprune.exporting.timing import CONFIDENCE, Latency, alternated, fastest, latency
 
 __all__ = [
     "BATCHES",
+    "CONFIDENCE",
     "OTHER",
     "Latency",
     "NodeTime",
     "OnnxFile",
     "OnnxProgram",
     "Parity",
+    "alternated",
     "check_file",
     "check_received",
     "ensure_writable",
@@ -59,6 +60,7 @@ __all__ = [
     "samples",
     "save_model",
     "session",
+    "watched",
     "write_directory",
     "write_tensors",
 ]

@@ -7,13 +7,13 @@ are traced back to the nodes that they were made of.
 from __future__ import annotations
 
 from ast import literal_eval
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from graphprune.exporting.runtime import Array, NodeTime, node_times
+from graphprune.exporting.runtime import NodeTime
 
 __all__ = ["LAYER", "OTHER", "Nodes", "layer_of", "layer_times", "name_nodes", "note_layers"]
 
@@ -25,28 +25,22 @@ MARK = "/"
 
 
 def layer_times(
-    model: Path,
-    feed: Mapping[str, Array],
-    runs: int,
-    threads: int = 1,
-    layers: Mapping[str, str] | None = None,
+    model: Path, kernels: Iterable[NodeTime], layers: Mapping[str, str] | None = None
 ) -> dict[str, float]:
-    """Layer → milliseconds of one run, the median of ``runs``, in the order of the file's nodes.
+    """Layer → milliseconds of one run, the median of those timed, in the order of the file's nodes.
 
     A kernel that the runtime fused out of several nodes counts with the layer of the one it is named after. What
     cannot be traced back, and nodes outside of all layers, are `OTHER`.
 
     Args:
+        kernels: of the file, see `node_times`.
         layers: name of a node → its layer; None for a file whose nodes `name_nodes` has named.
-
-    Raises:
-        ExportError: onnxruntime cannot load or run the file.
     """
     import onnx
 
     nodes = Nodes.of(onnx.load(str(model), load_external_data=False).graph, layers)
     found = dict.fromkeys([*filter(None, nodes.layers.values()), OTHER], 0.0)
-    for kernel in node_times(model, feed, runs, threads):
+    for kernel in kernels:
         found[nodes.layer(kernel) or OTHER] += median(kernel.milliseconds)
     return {layer: spent for layer, spent in found.items() if spent}
 

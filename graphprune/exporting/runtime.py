@@ -1,63 +1,39 @@
-"""An ONNX file in onnxruntime: a session, a run, and how fast it is."""
+"""An ONNX file in onnxruntime: a session, a run, and the times of its nodes."""
 
 from __future__ import annotations
 
 import json
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 
-from graphprune.capture.inputs import Inputs
 from graphprune.exporting.number_types import EXPORT_DTYPE, type_remedy
 from graphprune.ground.arguments import tensor_leaves
-from graphprune.ground.clock import part
 from graphprune.ground.errors import ExportError, first_line
 from graphprune.ground.files import scratch
 
 __all__ = [
     "Array",
-    "Latency",
     "NodeTime",
-    "fastest",
     "fed",
     "feeder",
-    "latency",
     "make_feed",
     "match_inputs",
     "node_times",
     "runner",
     "session",
-    "tick",
-    "timer",
     "to_numpy",
+    "watched",
 ]
 
 Array = numpy.ndarray[Any, Any]
 _KERNEL = "_kernel_time"  # of the events that onnxruntime's profile has for nodes
-_TICK = 1e-5  # seconds by which a clock may move, since runs take that and more
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Time of one run, measured in alternation: of the processor for one thread, as `fastest`, else of the wall.
-
-    Attributes:
-        original_ms: median of the original file, in milliseconds.
-        slim_ms: median of the slim file, in milliseconds.
-        ratio: median over the pairs of (slim time / original time); below 1 the slim one is faster.
-        runs: number of pairs.
-    """
-
-    original_ms: float
-    slim_ms: float
-    ratio: float
-    runs: int
 
 
 def session(
@@ -110,50 +86,6 @@ def _dtypes(model: Path | bytes) -> set[torch.dtype]:
     }
     found = (tensor_adapters.to_torch_dtype(DataType(kind)) for kind in kinds)
     return {dtype for dtype in found if dtype.is_floating_point}
-
-
-def latency(
-    original: Path,
-    slim: Path,
-    inputs: Inputs,
-    seconds: float = 5.0,
-    threads: int = 1,
-    pairs: int = 10,
-) -> Latency:
-    """Time two files in one process and in strict alternation, so that both see the same machine.
-
-    Args:
-        original: file of the original model.
-        slim: file of the slim model, with the same inputs.
-        inputs: arguments and keywords of the models.
-        seconds: time to measure for, after warming up; more where `pairs` take longer.
-        threads: threads of onnxruntime.
-        pairs: least number of pairs of runs.
-
-    Raises:
-        ExportError: onnxruntime cannot load or run a file.
-    """
-    runs = [runner(session(path, threads), *inputs) for path in (original, slim)]
-    warm_until = time.perf_counter() + seconds / 10
-    while True:
-        for run in runs:
-            run()
-        if time.perf_counter() >= warm_until:
-            break
-    times: list[tuple[float, float]] = []
-    clock = timer(threads)
-    start = time.perf_counter()
-    while len(times) < pairs or time.perf_counter() < start + seconds:
-        pair = _timed(runs[0], clock), _timed(runs[1], clock)
-        if all(pair):  # a virtual machine's clock stands still once in a while
-            times.append(pair)
-        part(min((time.perf_counter() - start) / max(seconds, 1e-9), len(times) / pairs, 1.0))
-    return Latency(
-        original_ms=1000 * statistics.median(before for before, _ in times),
-        slim_ms=1000 * statistics.median(after for _, after in times),
-        ratio=statistics.median(after / before for before, after in times),
-        runs=len(times),
-    )
 
 
 def runner(loaded: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], list[Array]]:
@@ -268,50 +200,34 @@ def node_times(
     Raises:
         ExportError: onnxruntime cannot load or run the model.
     """
+    return watched(model, lambda _: feed, runs, threads)[1]
+
+
+def watched(
+    model: Path | bytes,
+    feed: Callable[[Any], Mapping[str, Array]],
+    runs: int,
+    threads: int = 1,
+    seconds: float = inf,
+) -> tuple[Callable[[], list[Array]], tuple[NodeTime, ...]]:
+    """A run of the model, no longer watched, and its `node_times` so far.
+
+    Args:
+        feed: of a session.
+        runs: fewer, but two at least, where they take longer than so many ``seconds``.
+    """
     with scratch() as folder:
         loaded = session(model, threads, folder / "profile")
-        run = feeder(loaded, feed)
-        for _ in range(runs + 1):
-            run()
+        run = feeder(loaded, feed(loaded))
+        run()
+        start = time.perf_counter()
+        for number in range(runs):
+            if number < 2 or time.perf_counter() < start + seconds:
+                run()
         events = json.loads(Path(loaded.end_profiling()).read_text())
     times: dict[tuple[str, str], list[float]] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(_KERNEL):
             key = event["name"].removesuffix(_KERNEL), event["args"]["op_name"]
             times.setdefault(key, []).append(event["dur"] / 1000)
-    return tuple(NodeTime(*key, tuple(spent[1:])) for key, spent in times.items())
-
-
-def fastest(runs: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
-    """Seconds of the fastest of ``rounds`` calls of each; all are called in turn, so that all see the same machine.
-
-    They work in one thread, this one. It is timed by its own clock of the processor, which other processes do not move;
-    where that ticks coarsely, by the wall's.
-    """
-    clock = timer(1)
-    best = [_timed(run, clock) for run in runs]
-    for _ in range(rounds):
-        best = [min(before, _timed(run, clock)) for before, run in zip(best, runs, strict=True)]
-    return best
-
-
-def timer(threads: int) -> Callable[[], float]:
-    """A clock in seconds: of this thread's processor, where that ticks finely enough; of the wall for several threads.
-
-    A session of one thread runs in the thread that calls it.
-    """
-    return time.thread_time if threads == 1 and tick() < _TICK else time.perf_counter
-
-
-def tick() -> float:
-    """By how many seconds the clock of this thread moves at once; at least as long as it takes to look at it."""
-    start = time.thread_time()
-    while (now := time.thread_time()) == start:
-        pass
-    return now - start
-
-
-def _timed(run: Callable[[], Any], clock: Callable[[], float]) -> float:
-    start = clock()
-    run()
-    return clock() - start
+    return run, tuple(NodeTime(*key, tuple(spent[1:])) for key, spent in times.items())

@@ -33,6 +33,7 @@ from graphprune.profiling.latency import latency_cost
 __all__ = ["Profile", "profile"]
 
 RUNS = 10
+WATCHED = 0.3  # seconds of runs that tell the times of layers, which nothing is decided by
 SAMPLE = 1 << 14  # numbers of a tensor by which it is known again
 
 
@@ -69,17 +70,34 @@ class Profile:
     @cached_property
     def latency(self) -> CostFunction:
         """Milliseconds of one run, as predicted; see `graphprune.profiling.latency`."""
-        nodes = exporting.node_times(self.path, self._feed(self.path), RUNS, self.threads)
+        _, nodes = exporting.watched(self.path, self._feed, RUNS, self.threads)
         return latency_cost(self.graph, nodes, self.threads, self.batch)
 
-    def _feed(self, path: Path) -> dict[str, Any]:
-        example = self.program.example_at(self.batch)
-        return exporting.make_feed(exporting.session(path), *example)
+    def _feed(self, loaded: Any) -> dict[str, Any]:
+        return exporting.make_feed(loaded, *self.program.example_at(self.batch))
 
     def measure(self, slim: Path, seconds: float = 5.0) -> Latency:
-        """Times a slim model's file against the original's, in alternation."""
+        """Times a slim model's file against the original's, in alternation; see `graphprune.exporting.timing`."""
         example = self.program.example_at(self.batch)
         return exporting.latency(self.path, slim, example, seconds=seconds, threads=self.threads)
+
+    def measure_layers(
+        self, slim: Path, seconds: float = 3.0
+    ) -> tuple[Latency, dict[str, tuple[float, float]]]:
+        """The same, and layer → milliseconds in the original and in the slim model; each file is loaded once.
+
+        See `graphprune.exporting.layer_times`.
+        """
+        model, paths = self.graph.program.model, (self.path, slim)
+        named = layers_by_name(model.source.graph) if isinstance(model, OnnxModule) else None
+        files = [exporting.watched(path, self._feed, RUNS, self.threads, WATCHED) for path in paths]
+        (original, _), (other, _) = files
+        timed = exporting.alternated(original, other, seconds, self.threads)
+        before, after = (
+            exporting.layer_times(path, nodes, named) for path, (_, nodes) in zip(paths, files, strict=True)
+        )
+        names = sorted({**before, **after}, key=exporting.OTHER.__eq__)
+        return timed, {name: (before.get(name, 0.0), after.get(name, 0.0)) for name in names}
 
     def tidying(self, seconds: float = 2.0) -> Latency | None:
         """The time of an ONNX file as it was given, and as it is pruned; None where these are the same."""
@@ -90,17 +108,6 @@ class Profile:
             write_model(model.given, folder / "given.onnx")
             example = self.program.example_at(self.batch)
             return exporting.latency(folder / "given.onnx", self.path, example, seconds, self.threads)
-
-    def layers(self, slim: Path) -> dict[str, tuple[float, float]]:
-        """Layer → milliseconds in the original and in a slim model, see `graphprune.exporting.layer_times`."""
-        model = self.graph.program.model
-        named = layers_by_name(model.source.graph) if isinstance(model, OnnxModule) else None
-        before, after = (
-            exporting.layer_times(path, self._feed(path), RUNS, self.threads, named)
-            for path in (self.path, slim)
-        )
-        names = sorted({**before, **after}, key=exporting.OTHER.__eq__)
-        return {name: (before.get(name, 0.0), after.get(name, 0.0)) for name in names}
 
 
 def profile(

@@ -133,6 +133,8 @@ class Latency(TypedDict):
     batch: NotRequired[int]
     threads: NotRequired[int]
     runs: NotRequired[int]
+    interval: NotRequired[list[float]]
+    confidence: NotRequired[float]
     layers: NotRequired[dict[str, list[float | None]]]
     layers_note: NotRequired[str]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "COSTS",
@@ -12,6 +12,7 @@ __all__ = [
     "error_text",
     "figure_text",
     "milliseconds_text",
+    "ratio_text",
     "share_text",
     "threads_text",
 ]
@@ -69,6 +70,16 @@ def share_text(share: float | None) -> str:
     if 0.9995 <= share < 1:
         return ">99.9%"
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def ratio_text(ratio: float, interval: Sequence[float] = ()) -> str:
+    """A measured ratio, with what it may be off by where that is known.
+
+    >>> ratio_text(0.5478, (0.544, 0.5508)), ratio_text(0.5478)
+    ('54.8% ± 0.4%', '54.8%')
+    """
+    off = max((abs(end - ratio) for end in interval), default=None)
+    return share_text(ratio) if off is None else f"{share_text(ratio)} ± {share_text(off)}"
 
 
 def error_text(error: float | None) -> str:

@@ -17,6 +17,7 @@ from graphprune.report.formats import (
     error_text,
     figure_text,
     milliseconds_text,
+    ratio_text,
     share_text,
     threads_text,
 )
@@ -63,7 +64,7 @@ def shrink_table(report: Report) -> Table:
     if timed := report.get("latency"):
         label = f"latency, batch {timed['batch']}, {threads_text(timed['threads'])}"
         both = (milliseconds_text(timed[key]) for key in ("original_ms", "slim_ms"))
-        rows.append((label, *both, share_text(timed["ratio"])))
+        rows.append((label, *both, ratio_text(timed["ratio"], timed.get("interval", ()))))
     figures = report.get("evaluation") or {}
     for name, old in figures.get("before", {}).items():
         rows.append((name, figure_text(old), figure_text(figures.get("after", {}).get(name)), ""))

@@ -260,8 +260,8 @@ class _Saving:
             known = result.profile if result.profile and result.profile.export_dtype == dtype else None
             original = known or profile(result.graph, result.threads, batch, export_dtype=dtype)
         with self.clock("time"):
-            timed = original.measure(slim)
-            layers, given = original.layers(slim), original.tidying()
+            timed, layers = original.measure_layers(slim)
+            given = original.tidying()
         if given is not None:  # apart from what pruning brings
             said = f"what was changed when the file was read, alone: {given.original_ms:.3g} → {given.slim_ms:.3g} ms"
             self.report["tidied"], self.report["notes"] = asdict(given), [*self.report["notes"], said]
@@ -270,6 +270,7 @@ class _Saving:
             "batch": original.batch,
             "threads": original.threads,
             **asdict(timed),
+            "confidence": exporting.CONFIDENCE,
             "layers": {name: list(pair) for name, pair in layers.items()},
             "layers_note": LAYERS_NOTE,
         }

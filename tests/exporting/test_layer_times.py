@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.capture import capture
-from graphprune.exporting import NodeTime, layer_times, make_feed, session
+from graphprune.exporting import NodeTime, layer_times, make_feed, node_times, session
 from graphprune.exporting.layer_times import Nodes, layer_of
 from graphprune.exporting.onnx_file import export_onnx
-from graphprune.exporting.runtime import node_times
 
 
 class Net(nn.Module):
@@ -48,19 +46,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return folder / "model.onnx", result.save(folder)
 
 
-def test_names_are_layers_and_the_sum_is_the_whole(
-    saved: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_are_layers_and_the_sum_is_the_whole(saved: tuple[Path, dict[str, Any]]) -> None:
     """Real kernels, each of which takes a millisecond here: what a clock says depends on who else uses the machine."""
     path, _ = saved
-    kernels: list[NodeTime] = []
-
-    def timed(*given: Any) -> list[NodeTime]:
-        kernels.extend(NodeTime(kernel.name, kernel.operator, (1.0,)) for kernel in node_times(*given))
-        return kernels
-
-    monkeypatch.setattr(import_module("graphprune.exporting.layer_times"), "node_times", timed)
-    found = layer_times(path, make_feed(session(path), (torch.randn(1, 3, 16, 16),), {}), 2)
+    feed = make_feed(session(path), (torch.randn(1, 3, 16, 16),), {})
+    kernels = [NodeTime(kernel.name, kernel.operator, (1.0,)) for kernel in node_times(path, feed, 2)]
+    found = layer_times(path, kernels)
     assert set(found) >= {*WEIGHTED, "pool"}
     assert set(found) <= {name for name, _ in Net().named_modules() if name} | {"other"}
     assert not {"stem.1", "body.1"} & set(found)  # norms were folded into the convolutions

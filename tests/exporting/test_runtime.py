@@ -1,11 +1,8 @@
-"""onnxruntime: disagreement is seen, and timing alternates."""
+"""onnxruntime: disagreement is seen, and files are run as they are asked for."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy
 import pytest
@@ -13,7 +10,7 @@ import torch
 from torch import nn
 
 from graphprune.capture import capture
-from graphprune.exporting import export_onnx, latency, parity, runtime, session
+from graphprune.exporting import export_onnx, latency, make_feed, parity, session, watched
 from graphprune.exporting.parity import largest_error
 from graphprune.exporting.runtime import match_inputs, to_numpy
 from graphprune.ground.errors import ExportError
@@ -131,109 +128,13 @@ def test_session_uses_the_threads_asked_for(exported: tuple[nn.Module, Path]) ->
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
 
 
-class FakeSession:
-    """Notes its runs on a shared list; a run takes as long on the fake clock as its name says."""
-
-    def __init__(self, path: Path, log: list[str], clock: list[float]) -> None:
-        self.name, self.log, self.clock = path.stem, log, clock
-
-    def get_inputs(self) -> list[Any]:
-        return [SimpleNamespace(name="x", type="tensor(float)")]
-
-    def run(self, _: None, feed: dict[str, Any]) -> list[Any]:
-        assert list(feed) == ["x"]
-        self.log.append(self.name)
-        self.clock[0] += {"original": 0.2, "slim": 0.1}[self.name]
-        return []
-
-
-@pytest.mark.parametrize(("seconds", "pairs"), [(1.0, 2), (0.0, 5), (6.0, 1)])
-def test_latency_alternates_strictly(seconds: float, pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    log: list[str] = []
-    clock = [0.0]
-    monkeypatch.setattr(runtime, "session", lambda path, threads: FakeSession(path, log, clock))
-    monkeypatch.setattr(runtime, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    args = (torch.ones(1),)
-    result = latency(Path("original.onnx"), Path("slim.onnx"), (args, {}), seconds, threads=2, pairs=pairs)
-    assert log == ["original", "slim"] * (len(log) // 2)
-    assert result.runs == max(pairs, round(seconds / 0.3 + 0.49))
-    assert (round(result.original_ms, 6), round(result.slim_ms, 6), round(result.ratio, 6)) == (200, 100, 0.5)
-    assert len(log) // 2 > result.runs, "warm-up runs do not count"
-
-
-@pytest.mark.parametrize(("threads", "tick", "expected"), [(1, 1e-6, 0.5), (1, 0.01, 2.0), (2, 1e-6, 2.0)])
-def test_one_thread_is_timed_by_its_own_clock(
-    threads: int, tick: float, expected: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another process takes the processor whenever the slim model runs; a clock that ticks coarsely is left alone."""
-    own, wall = [0.0], [0.0]
-
-    def loaded(path: Path, threads: int) -> Any:
-        fake = FakeSession(path, [], own)
-        run = fake.run
-
-        def disturbed(names: None, feed: dict[str, Any]) -> list[Any]:
-            wall[0] += {"original": 0.2, "slim": 0.4}[path.stem]
-            return run(names, feed)
-
-        fake.run = disturbed  # type: ignore[method-assign]
-        return fake
-
-    clocks = SimpleNamespace(thread_time=lambda: own[0], perf_counter=lambda: wall[0])
-    monkeypatch.setattr(runtime, "session", loaded)
-    monkeypatch.setattr(runtime, "time", clocks)
-    monkeypatch.setattr(runtime, "tick", lambda: tick)
-    result = latency(
-        Path("original.onnx"), Path("slim.onnx"), ((torch.ones(1),), {}), 2.0, threads=threads, pairs=3
-    )
-    assert round(result.ratio, 6) == expected
-
-
-def test_a_clock_that_stands_still_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some readings of the processor's clock shows the time of the one before, as virtual machines do at times."""
-    own, wall, readings = [0.0], [0.0], [0]
-    shown = [0.0]
-
-    def loaded(path: Path, threads: int) -> Any:
-        fake = FakeSession(path, [], own)
-        run = fake.run
-
-        def counted(names: None, feed: dict[str, Any]) -> list[Any]:
-            wall[0] += 0.3
-            return run(names, feed)
-
-        fake.run = counted  # type: ignore[method-assign]
-        return fake
-
-    def thread_time() -> float:
-        readings[0] += 1
-        if readings[0] % 6:
-            shown[0] = own[0]
-        return shown[0]
-
-    monkeypatch.setattr(runtime, "session", loaded)
-    monkeypatch.setattr(
-        runtime, "time", SimpleNamespace(thread_time=thread_time, perf_counter=lambda: wall[0])
-    )
-    monkeypatch.setattr(runtime, "tick", lambda: 1e-6)
-    result = latency(Path("original.onnx"), Path("slim.onnx"), ((torch.ones(1),), {}), 6.0, pairs=3)
-    assert result.runs >= 3
-    assert round(result.ratio, 6) == 0.5
-
-
-def test_waiting_is_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread that sleeps has done nothing, if the clock of threads is asked."""
-    monkeypatch.setattr(runtime, "tick", lambda: 1e-6)
-    (spent,) = runtime.fastest([lambda: time.sleep(0.05)], 1)
-    assert spent < 0.025
-
-
-def test_latency_of_real_files(exported: tuple[nn.Module, Path]) -> None:
-    result = latency(exported[1], exported[1], (ARGS, KWARGS), seconds=0.2, pairs=20)
-    assert result.runs >= 20
-    assert result.original_ms > 0
-    # The same file twice: far from a factor of two even on a busy machine, since pairs are medianed.
-    assert 0.5 < result.ratio < 2
+def test_a_watched_run_is_made_twice_at_least(exported: tuple[nn.Module, Path]) -> None:
+    """However long it takes; the profile ends with that, and the session goes on."""
+    run, nodes = watched(exported[1], lambda loaded: make_feed(loaded, ARGS, KWARGS), 5, seconds=0)
+    assert {len(node.milliseconds) for node in nodes} == {2}
+    assert len(run()) == 2
+    _, nodes = watched(exported[1], lambda loaded: make_feed(loaded, ARGS, KWARGS), 3)
+    assert {len(node.milliseconds) for node in nodes} == {3}
 
 
 def test_a_failing_run_names_the_cause(exported: tuple[nn.Module, Path]) -> None:

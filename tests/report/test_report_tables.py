@@ -34,11 +34,27 @@ def test_report_with_everything() -> None:
     report: dict[str, Any] = {
         "before": {"params": 25_557_032, "macs": 4_089_184_256, "onnx_bytes": 102_000_000},
         "after": {"params": 12_000_000, "macs": 2_044_592_128, "onnx_bytes": 48_000_000},
-        "latency": {"batch": 1, "threads": 2, "original_ms": 31.4, "slim_ms": 17.2, "ratio": 0.5478},
+        "latency": {
+            "batch": 1,
+            "threads": 2,
+            "original_ms": 31.4,
+            "slim_ms": 17.2,
+            "ratio": 0.5478,
+            "interval": [0.544, 0.55],
+        },
         "evaluation": {"before": {"[accuracy]": 0.9}, "after": {"[accuracy]": 0.89}},
     }
     shown = text(shrink_table(report))
-    for part in ("25.56 M", "12.00 M", "4.089 G", "50.0%", "102.0 MB", "2 threads", "31.40 ms", "54.8%"):
+    for part in (
+        "25.56 M",
+        "12.00 M",
+        "4.089 G",
+        "50.0%",
+        "102.0 MB",
+        "2 threads",
+        "31.40 ms",
+        "54.8% ± 0.4%",
+    ):
         assert part in shown
     assert "[accuracy]" in shown
     assert "0.8900" in shown

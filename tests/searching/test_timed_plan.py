@@ -55,7 +55,7 @@ class Clocked(gp.Profile):
     def measure(self, slim: Path, seconds: float = 5.0) -> Latency:
         object.__setattr__(self, "measured", getattr(self, "measured", 0) + 1)
         ratio = self.law(slim.stat().st_size / self.bytes)
-        return Latency(80.0, 80.0 * ratio, ratio, 10)
+        return Latency(80.0, 80.0 * ratio, ratio, 10, (ratio, ratio))
 
 
 @pytest.fixture(scope="module")

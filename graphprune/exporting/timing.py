@@ -1,0 +1,146 @@
+"""How long two ONNX files take beside each other, measured until their ratio is known.
+
+The number of runs is not fixed. The interval in which the median of the ratios lies is looked at after more and more
+pairs, and when it is narrow enough, no more are made. It holds for whatever distribution (order statistics: David and
+Nagaraja, "Order Statistics", 7.1), and for all looks together: each may err with a part of what is left of 5 %.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist, median
+from typing import Any
+
+from graphprune.capture.inputs import Inputs
+from graphprune.exporting.runtime import runner, session
+from graphprune.ground.clock import part
+
+__all__ = ["CONFIDENCE", "Latency", "alternated", "fastest", "latency", "tick", "timer"]
+
+CONFIDENCE = 0.95
+PRECISION = 0.01  # relative to the ratio, in either direction
+SECONDS = 5.0
+_FIRST = 7  # pairs at the first look
+_GROWTH = 1.5  # times as many at the next one
+_SPENT = 0.65  # of the chance of an error that is left, at each look
+_WARM = 0.05  # seconds of runs that are not counted; one run of each at least
+_TICK = 1e-5  # seconds by which a clock may move, since runs take that and more
+
+Run = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one run, measured in alternation: of the processor for one thread, as `fastest`, else of the wall.
+
+    Attributes:
+        original_ms: median of the original file, in milliseconds.
+        slim_ms: median of the slim file, in milliseconds.
+        ratio: median over the pairs of (slim time / original time); below 1 the slim one is faster.
+        runs: number of pairs.
+        interval: where the ratio lies with a confidence of `CONFIDENCE`, if pairs do not depend on each other.
+    """
+
+    original_ms: float
+    slim_ms: float
+    ratio: float
+    runs: int
+    interval: tuple[float, float]
+
+
+def latency(
+    original: Path, slim: Path, inputs: Inputs, seconds: float = SECONDS, threads: int = 1
+) -> Latency:
+    """Time two files in one process and in strict alternation, so that both see the same machine.
+
+    Args:
+        original: file of the original model.
+        slim: file of the slim model, with the same inputs.
+        inputs: arguments and keywords of the models.
+        seconds: see `alternated`.
+        threads: threads of onnxruntime.
+
+    Raises:
+        ExportError: onnxruntime cannot load or run a file.
+    """
+    first, second = (runner(session(path, threads), *inputs) for path in (original, slim))
+    return alternated(first, second, seconds, threads)
+
+
+def alternated(original: Run, slim: Run, seconds: float = SECONDS, threads: int = 1) -> Latency:
+    """Calls both in turn until the ratio of their times is known to one percent.
+
+    Args:
+        seconds: after so many it ends all the same, but not before a few pairs.
+        threads: in which they work; of one, the processor's time is taken.
+    """
+    warm_until = time.perf_counter() + min(_WARM, seconds)
+    while True:
+        original(), slim()
+        if time.perf_counter() >= warm_until:
+            break
+    times: list[tuple[float, float]] = []
+    clock, start = timer(threads), time.perf_counter()
+    error, look = 1 - CONFIDENCE, _FIRST
+    while True:
+        pair = _timed(original, clock), _timed(slim, clock)
+        if all(pair):  # a virtual machine's clock stands still once in a while
+            times.append(pair)
+        late = time.perf_counter() >= start + seconds and len(times) >= _FIRST
+        part(min((time.perf_counter() - start) / max(seconds, 1e-9), 1.0))
+        if len(times) < look and not late:
+            continue
+        ratios = [after / before for before, after in times]
+        found, interval = median(ratios), median_interval(ratios, _SPENT * error)
+        if late or max(found - interval[0], interval[1] - found) <= PRECISION * found:
+            before, after = (1000 * median(column) for column in zip(*times, strict=True))
+            return Latency(before, after, found, len(times), interval)
+        error, look = error * (1 - _SPENT), int(look * _GROWTH)
+
+
+def median_interval(values: Sequence[float], error: float) -> tuple[float, float]:
+    """The two of ``values`` between which the median of their distribution lies, but for this chance of an error.
+
+    Between the first and the last of few ones, which may err more.
+    """
+    ordered, spread = sorted(values), NormalDist().inv_cdf(1 - error / 2) * len(values) ** 0.5
+    left_out = max(int((len(values) + 1 - spread) / 2) - 1, 0)
+    return ordered[left_out], ordered[-1 - left_out]
+
+
+def fastest(runs: Sequence[Run], rounds: int) -> list[float]:
+    """Seconds of the fastest of ``rounds`` calls of each; all are called in turn, so that all see the same machine.
+
+    They work in one thread, this one. It is timed by its own clock of the processor, which other processes do not move;
+    where that ticks coarsely, by the wall's.
+    """
+    clock = timer(1)
+    best = [_timed(run, clock) for run in runs]
+    for _ in range(rounds):
+        best = [min(before, _timed(run, clock)) for before, run in zip(best, runs, strict=True)]
+    return best
+
+
+def timer(threads: int) -> Callable[[], float]:
+    """A clock in seconds: of this thread's processor, where that ticks finely enough; of the wall for several threads.
+
+    A session of one thread runs in the thread that calls it.
+    """
+    return time.thread_time if threads == 1 and tick() < _TICK else time.perf_counter
+
+
+def tick() -> float:
+    """By how many seconds the clock of this thread moves at once; at least as long as it takes to look at it."""
+    start = time.thread_time()
+    while (now := time.thread_time()) == start:
+        pass
+    return now - start
+
+
+def _timed(run: Run, clock: Callable[[], float]) -> float:
+    start = clock()
+    run()
+    return clock() - start
