@@ -10,7 +10,7 @@ from graphprune.exporting.graph_json import graph_to_json, read_graph
 from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.number_types import finite, floating_dtypes, in_dtype, named_dtype
 from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, check_file, export_onnx
-from graphprune.exporting.parity import BATCHES, Parity, parity, samples
+from graphprune.exporting.parity import BATCHES, Parity, parity, sample
 from graphprune.exporting.received import check_received
 from graphprune.exporting.runtime import (
     NodeTime,
@@ -57,7 +57,7 @@ __all__ = [
     "read_tensors",
     "rows_to_json",
     "runner",
-    "samples",
+    "sample",
     "save_model",
     "session",
     "watched",

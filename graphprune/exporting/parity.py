@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from graphprune.exporting.runtime import Array, match_inputs, runner, session, t
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError
 
-__all__ = ["BATCHES", "Parity", "Valued", "largest_error", "parity", "samples"]
+__all__ = ["BATCHES", "Parity", "Valued", "largest_error", "parity", "sample"]
 
 BATCHES: tuple[Mapping[str, int], ...] = ({"batch": 1}, {"batch": 3})
 _Reference = Callable[[Any], list[Array]]
@@ -34,9 +34,9 @@ class Parity:
         sizes: the sizes that were set, by the names of the file's dimensions; the others are the example's.
         max_abs: largest absolute difference.
         max_rel: largest over the outputs of (largest absolute difference / largest absolute value).
-        change: what other inputs change in the model's outputs, measured as `max_rel` is; None where there are
-            no other inputs to try. Where it is tiny, agreement shows little: whatever lies between input and
-            output could be wrong.
+        change: what other inputs change in the model's outputs, measured as `max_rel` is, at the smallest of all
+            sizes compared; None where there are no other inputs to try. Where it is tiny, agreement shows little:
+            whatever lies between input and output could be wrong.
         left: `max_rel`, or what `judge` left of it, and its ``note``.
     """
 
@@ -52,7 +52,7 @@ class Parity:
 
 
 def parity(
-    path: Path,
+    file: Any,
     model: nn.Module,
     inputs: Inputs,
     sizes: Sequence[Mapping[str, int]] = BATCHES,
@@ -62,7 +62,7 @@ def parity(
     """Compare the file in onnxruntime with the model in PyTorch on random inputs.
 
     Args:
-        path: an exported file.
+        file: the path of an exported file, or a session.
         model: the model it was exported from, in eval mode; see `Valued` for a file of other values.
         inputs: example arguments and keywords. Floating tensors are replaced by normal random numbers of their
             shape at the sizes, others keep their values, repeated or cut to the sizes.
@@ -73,20 +73,27 @@ def parity(
     Raises:
         ExportError: onnxruntime fails on the file, or gives outputs of another number or shape.
     """
-    loaded, generator = session(path), torch.Generator().manual_seed(seed)
-    reference = _reference(model)
-    return [
-        _compare(loaded, reference, given, at, generator, judge)
-        for at, given in _drawn(loaded, inputs, sizes, generator)
-    ]
+    loaded = session(file) if isinstance(file, Path) else file
+    reference, generator = _reference(model), torch.Generator().manual_seed(seed)
+    every = _drawn(loaded, inputs, sizes, generator)
+    least = min((given for _, given in every), key=_numbers)
+    rows, change = [], None
+    for at, given in every:
+        expected = reference(given)
+        rows.append(_compare(loaded, given, expected, at, judge))
+        if given is least:
+            change = _change(reference, given, expected, generator)
+    return [replace(row, change=change) for row in rows]
 
 
-def samples(
-    path: Path, inputs: Inputs, sizes: Sequence[Mapping[str, int]] = BATCHES, seed: int = 0
-) -> list[Inputs]:
-    """The arguments and keywords on which `parity` compares when it is called with the same options."""
-    generator = torch.Generator().manual_seed(seed)
-    return [given for _, given in _drawn(session(path), inputs, sizes, generator)]
+def sample(file: Any, inputs: Inputs, sizes: Sequence[Mapping[str, int]] = BATCHES, seed: int = 0) -> Inputs:
+    """Arguments and keywords on which `parity` compares when it is called with the same options: the smallest ones."""
+    drawn = _drawn(file, inputs, sizes, torch.Generator().manual_seed(seed))
+    return min((given for _, given in drawn), key=_numbers)
+
+
+def _numbers(inputs: Inputs) -> int:
+    return sum(tensor.numel() for tensor in tensor_leaves(inputs))
 
 
 def _drawn(
@@ -157,14 +164,9 @@ def _reference(model: nn.Module) -> _Reference:
 
 
 def _compare(
-    loaded: Any,
-    reference: _Reference,
-    inputs: Any,
-    sizes: Mapping[str, int],
-    generator: torch.Generator,
-    judge: Judge | None,
+    loaded: Any, inputs: Any, expected: list[Array], sizes: Mapping[str, int], judge: Judge | None
 ) -> Parity:
-    found, expected = runner(loaded, *inputs)(), reference(inputs)
+    found = runner(loaded, *inputs)()
     if not expected or len(found) != len(expected):
         raise ExportError(
             f"the file has {len(found)} outputs, the model {len(expected)}", "export the model again"
@@ -175,8 +177,7 @@ def _compare(
     ]
     max_abs, max_rel = (max(column) for column in zip(*errors, strict=True))
     left, note = judge(inputs, expected, found) if judge else (max_rel, "")
-    change = _change(reference, inputs, expected, generator)
-    return Parity(sizes, max_abs, max_rel, change, min(left, max_rel), note)
+    return Parity(sizes, max_abs, max_rel, None, min(left, max_rel), note)
 
 
 def _change(

@@ -6,7 +6,6 @@ right file would fail.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -29,7 +28,7 @@ SHAKES = 2
 
 
 @torch.no_grad()
-def calm(module: nn.Module, inputs: Sequence[Inputs], seed: int) -> Lively:
+def calm(module: nn.Module, inputs: Inputs, seed: int) -> Lively:
     """The most lively values with which a rounding error stays small on its way to the outputs.
 
     Some models are chaotic on random values. In efficientnet_b4, which multiplies its features by gates (squeeze and
@@ -39,7 +38,7 @@ def calm(module: nn.Module, inputs: Sequence[Inputs], seed: int) -> Lively:
     the module's tensors is held at a time.
 
     Args:
-        inputs: arguments and keywords of the calls that are to be compared.
+        inputs: arguments and keywords of a call like those that are to be compared.
     """
     growths: dict[tuple[int, float], float] = {}
     for drawn in product((seed, seed + 1), GAINS):
@@ -49,7 +48,7 @@ def calm(module: nn.Module, inputs: Sequence[Inputs], seed: int) -> Lively:
     return Lively(module, *min(growths, key=lambda drawn: growths[drawn]))
 
 
-def _growth(module: nn.Module, values: Lively, inputs: Sequence[Inputs]) -> float:
+def _growth(module: nn.Module, values: Lively, inputs: Inputs) -> float:
     """The largest relative change of an output, over the relative change of all values that caused it."""
     held = {name: values[name] for name in values.own}
     dtypes = {tensor.dtype for tensor in held.values() if is_inexact(tensor.dtype)}
@@ -72,6 +71,6 @@ def _shaken(tensor: Tensor, size: float, generator: torch.Generator) -> Tensor:
     return tensor.mul(noise.to(tensor))
 
 
-def _outputs(module: nn.Module, held: dict[str, Tensor], inputs: Sequence[Inputs]) -> list[Tensor]:
-    leaves = [leaf for call in inputs for leaf in tree_leaves(functional_call(module, held, *call))]
+def _outputs(module: nn.Module, held: dict[str, Tensor], inputs: Inputs) -> list[Tensor]:
+    leaves = tree_leaves(functional_call(module, held, *inputs))
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and is_inexact(leaf.dtype)]

@@ -193,7 +193,7 @@ def test_an_operator_that_is_wrong_where_weights_are_zero_is_caught(
 ) -> None:
     with_wrong_operator(monkeypatch)
     checks = checks_of(ZeroHead(), tmp_path)
-    assert {name for name, check in checks.items() if check.passed} == {"batch 1", "batch 3", "batch 6"}
+    assert {name for name, check in checks.items() if check.passed} == {"batch 1"}
     assert all(check.figure > 0.01 for name, check in checks.items() if "random" in name)
 
 
@@ -207,8 +207,7 @@ def test_nothing_is_saved_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_right_operators_pass_without_remarks(tmp_path: Path) -> None:
     checks = checks_of(ZeroHead(), tmp_path)
-    batches = ["batch 1", "batch 3", "batch 6"]
-    assert list(checks) == [*batches, *(f"random parameters, {batch}" for batch in batches)]
+    assert list(checks) == ["batch 1", *(f"random parameters, batch {size}" for size in (1, 3))]
     assert all(check.passed and not check.detail for check in checks.values())
 
 
@@ -228,7 +227,7 @@ def test_outputs_that_hide_the_input_are_reported(tmp_path: Path) -> None:
 
 
 class OneGate(ZeroHead):
-    """A gate of exactly one is optimised away, in the file but not in its twin."""
+    """A gate of exactly one is optimised away, in the file but not in its twin, which says nothing of the file then."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -240,6 +239,7 @@ class OneGate(ZeroHead):
 
 def test_a_twin_of_other_operators_is_reported(tmp_path: Path) -> None:
     checks = checks_of(OneGate(), tmp_path)
+    assert list(checks)[:2] == ["batch 1", "batch 3"]
     assert all(
         (check.detail == "optimised to other operators than the file") == ("random" in name)
         for name, check in checks.items()

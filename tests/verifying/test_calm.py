@@ -23,7 +23,7 @@ def test_chaotic_networks_get_smaller_values() -> None:
     module, _, _ = torchvision_model("efficientnet_b0", pretrained=False)
     module.eval()
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    values = calm(module, [((x,), {})], 0)
+    values = calm(module, ((x,), {}), 0)
     assert values.gain < Lively(module, 0).gain
     shaken = x * (1 + 1e-6 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)))
     assert moved(module, values, x, shaken) < moved(module, Lively(module, 0), x, shaken) / 10
@@ -42,4 +42,4 @@ def test_chaotic_networks_get_smaller_values() -> None:
     ids=["floats", "tokens", "no parameters", "double"],
 )
 def test_others_keep_the_liveliest(module: nn.Module, example: Any) -> None:
-    assert calm(module, [((example,), {})], 0).gain == 1.5
+    assert calm(module, ((example,), {}), 0).gain == 1.5
