@@ -13,14 +13,18 @@ from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, check_file, ex
 from graphprune.exporting.parity import BATCHES, Parity, parity, sample
 from graphprune.exporting.received import check_received
 from graphprune.exporting.runtime import (
+    Model,
     NodeTime,
+    arrays_of,
     feeder,
+    graph_of,
     make_feed,
     node_times,
     runner,
     session,
     watched,
 )
+from graphprune.exporting.serialised import Serialised
 from graphprune.exporting.source import module_source
 from graphprune.exporting.store import load_model, read_tensors, save_model, write_tensors
 from graphprune.exporting.timing import CONFIDENCE, Latency, alternated, fastest, latency
@@ -30,11 +34,14 @@ __all__ = [
     "CONFIDENCE",
     "OTHER",
     "Latency",
+    "Model",
     "NodeTime",
     "OnnxFile",
     "OnnxProgram",
     "Parity",
+    "Serialised",
     "alternated",
+    "arrays_of",
     "check_file",
     "check_received",
     "ensure_writable",
@@ -43,6 +50,7 @@ __all__ = [
     "feeder",
     "finite",
     "floating_dtypes",
+    "graph_of",
     "graph_to_json",
     "in_dtype",
     "latency",

@@ -9,11 +9,10 @@ from __future__ import annotations
 from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from graphprune.exporting.runtime import NodeTime
+from graphprune.exporting.runtime import Model, NodeTime, graph_of
 
 __all__ = ["LAYER", "OTHER", "Nodes", "layer_of", "layer_times", "name_nodes", "note_layers"]
 
@@ -25,7 +24,7 @@ MARK = "/"
 
 
 def layer_times(
-    model: Path, kernels: Iterable[NodeTime], layers: Mapping[str, str] | None = None
+    model: Model, kernels: Iterable[NodeTime], layers: Mapping[str, str] | None = None
 ) -> dict[str, float]:
     """Layer → milliseconds of one run, the median of those timed, in the order of the file's nodes.
 
@@ -36,9 +35,7 @@ def layer_times(
         kernels: of the file, see `node_times`.
         layers: name of a node → its layer; None for a file whose nodes `name_nodes` has named.
     """
-    import onnx
-
-    nodes = Nodes.of(onnx.load(str(model), load_external_data=False).graph, layers)
+    nodes = Nodes.of(graph_of(model), layers)
     found = dict.fromkeys([*filter(None, nodes.layers.values()), OTHER], 0.0)
     for kernel in kernels:
         found[nodes.layer(kernel) or OTHER] += median(kernel.milliseconds)

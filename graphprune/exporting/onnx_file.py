@@ -6,7 +6,6 @@ its inputs, as zero-initialised layers do, only such a twin shows whether the op
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,9 +22,9 @@ from graphprune.exporting.initializers import Names, replace_initializers
 from graphprune.exporting.layer_times import name_nodes, note_layers
 from graphprune.exporting.optimising import optimise
 from graphprune.exporting.refusals import UNKNOWN, quiet
+from graphprune.exporting.serialised import LARGEST_FILE, Serialised, digest_of
 from graphprune.exporting.translation import translate
 from graphprune.ground.errors import ExportError, first_line
-from graphprune.ground.files import writing
 
 __all__ = ["OnnxFile", "OnnxProgram", "check_file", "export_onnx"]
 
@@ -87,18 +86,15 @@ class OnnxProgram:
                 replace_initializers(converted.model.graph, converted.names, registered_tensors(module))
         return converted
 
-    def write(self, path: Path, tensors: Mapping[str, torch.Tensor] | None = None) -> OnnxFile:
-        """Optimise the program, write it to `path` and check the file.
+    def finished(self, tensors: Mapping[str, torch.Tensor] | None = None) -> Serialised:
+        """The program optimised, in memory.
 
         Args:
-            path: where to write; weights go into the file itself unless they exceed protobuf's 2 GB, and into
-                one beside it whose name begins with `path`'s if they do.
             tensors: values in the place of the model's parameters and buffers, by name, of their shapes and
                 dtypes. Each is read once per name.
 
         Raises:
-            InputError: the file cannot be written.
-            ExportError: a tensor that the model reads cannot be replaced, or the file does not pass ONNX's checker.
+            ExportError: a tensor that the model reads cannot be replaced.
         """
         with quiet(), torch.no_grad():
             draft = self.model.clone()
@@ -107,10 +103,28 @@ class OnnxProgram:
             note_layers(draft.graph)
             draft = optimise(draft)
             _tidy(draft)
-            with writing(path):
-                torch.onnx.ONNXProgram(draft, None).save(path)
-            del draft  # checking loads the file
-            return replace(check_file(path, self.sizes), fixed=self.fixed)
+            made = Serialised.of(draft)
+        _check_sizes(made.proto.graph.input, self.sizes)
+        return made
+
+    def write(self, path: Path, tensors: Mapping[str, torch.Tensor] | None = None) -> OnnxFile:
+        """Optimise the program, write it to `path` and check the file.
+
+        Args:
+            path: where to write; weights go into the file itself unless they exceed protobuf's 2 GB, and into
+                one beside it whose name begins with `path`'s if they do.
+            tensors: as for `finished`.
+
+        Raises:
+            InputError: the file cannot be written.
+            ExportError: a tensor that the model reads cannot be replaced, or the file does not pass ONNX's checker.
+        """
+        made = self.finished(tensors)
+        made.write(path)
+        if made.size > LARGEST_FILE:
+            return replace(check_file(path), fixed=self.fixed)
+        _run_checker(path)
+        return replace(_facts(path, made.proto, path.stat().st_size), fixed=self.fixed)
 
 
 def export_onnx(program: Program, path: Path, module: nn.Module | None = None) -> OnnxFile:
@@ -187,11 +201,8 @@ def check_file(path: Path, sizes: Sequence[Sequence[int | str]] | None = None) -
     """
     import onnx
 
-    try:
-        onnx.checker.check_model(str(path))
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # the checker's errors have no common base class
-        raise ExportError(f"the exported file is not valid ONNX: {first_line(error)}", UNKNOWN) from error
+    _run_checker(path)
+    model = onnx.load(str(path), load_external_data=False)
     if sizes is not None:
         _check_sizes(model.graph.input, sizes)
     outside = {
@@ -200,13 +211,28 @@ def check_file(path: Path, sizes: Sequence[Sequence[int | str]] | None = None) -
         for entry in tensor.external_data
         if entry.key == "location"
     }
+    size = path.stat().st_size + sum((path.parent / name).stat().st_size for name in outside)
+    return _facts(path, model, size)
+
+
+def _run_checker(path: Path) -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path))
+    except Exception as error:  # the checker's errors have no common base class
+        raise ExportError(f"the exported file is not valid ONNX: {first_line(error)}", UNKNOWN) from error
+
+
+def _facts(path: Path, model: Any, size: int) -> OnnxFile:
+    """Of a file of ``size`` bytes, and the `onnx.ModelProto` that it holds."""
     return OnnxFile(
         path=path,
-        bytes=path.stat().st_size + sum((path.parent / name).stat().st_size for name in outside),
+        bytes=size,
         opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         input_names=tuple(value.name for value in model.graph.input),
         output_names=tuple(value.name for value in model.graph.output),
-        operators=_digest(model.graph),
+        operators=digest_of(model.graph),
     )
 
 
@@ -218,16 +244,3 @@ def _check_sizes(inputs: Any, wanted: Sequence[Sequence[int | str]]) -> None:
                 f"input {value.name!r} of the exported file has sizes {found}, the program {list(sizes)}",
                 "report the model",
             )
-
-
-def _digest(graph: Any) -> str:
-    """Of the operators and their settings: names and tensors differ between a file and its twin."""
-    import onnx
-
-    digest = hashlib.sha256()
-    for node in graph.node:
-        digest.update(f"{node.domain}.{node.op_type};".encode())
-        for attribute in sorted(node.attribute, key=lambda attribute: attribute.name):
-            if attribute.type != onnx.AttributeProto.TENSOR:
-                digest.update(attribute.SerializeToString(deterministic=True))
-    return digest.hexdigest()

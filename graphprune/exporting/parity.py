@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from graphprune.capture.dimensions import Dimension
 from graphprune.capture.inputs import Inputs, with_sizes
 from graphprune.exporting.runtime import Array, match_inputs, runner, session, to_numpy
+from graphprune.exporting.serialised import Serialised
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError
 
@@ -62,7 +63,7 @@ def parity(
     """Compare the file in onnxruntime with the model in PyTorch on random inputs.
 
     Args:
-        file: the path of an exported file, or a session.
+        file: the path of an exported file, a model in memory, or a session.
         model: the model it was exported from, in eval mode; see `Valued` for a file of other values.
         inputs: example arguments and keywords. Floating tensors are replaced by normal random numbers of their
             shape at the sizes, others keep their values, repeated or cut to the sizes.
@@ -73,7 +74,7 @@ def parity(
     Raises:
         ExportError: onnxruntime fails on the file, or gives outputs of another number or shape.
     """
-    loaded = session(file) if isinstance(file, Path) else file
+    loaded = session(file) if isinstance(file, Path | Serialised) else file
     reference, generator = _reference(model), torch.Generator().manual_seed(seed)
     every = _drawn(loaded, inputs, sizes, generator)
     least = min((given for _, given in every), key=_numbers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -14,15 +14,19 @@ import numpy
 import torch
 
 from graphprune.exporting.number_types import EXPORT_DTYPE, type_remedy
+from graphprune.exporting.serialised import Serialised
 from graphprune.ground.arguments import tensor_leaves
 from graphprune.ground.errors import ExportError, first_line
 from graphprune.ground.files import scratch
 
 __all__ = [
     "Array",
+    "Model",
     "NodeTime",
+    "arrays_of",
     "fed",
     "feeder",
+    "graph_of",
     "make_feed",
     "match_inputs",
     "node_times",
@@ -36,10 +40,11 @@ Array = numpy.ndarray[Any, Any]
 _KERNEL = "_kernel_time"  # of the events that onnxruntime's profile has for nodes
 
 
-def session(
-    model: Path | bytes, threads: int = 1, profile: Path | None = None, as_written: bool = False
-) -> Any:
-    """An `onnxruntime.InferenceSession` of a file, or of a serialised model, on the CPU.
+Model = Path | bytes | Serialised
+
+
+def session(model: Model, threads: int = 1, profile: Path | None = None, as_written: bool = False) -> Any:
+    """An `onnxruntime.InferenceSession` of a file, or of a model in memory, on the CPU.
 
     With ``profile`` the times of all nodes are written to a file whose name begins so. ``as_written``: it computes in
     floats between DequantizeLinear and QuantizeLinear, as the file says; else in 8 bits, which rounds otherwise.
@@ -59,26 +64,49 @@ def session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     try:
-        source = model if isinstance(model, bytes) else str(model)
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        held = None
+        if isinstance(model, Serialised):
+            source, held = model.given_to(options)
+        else:
+            source = str(model) if isinstance(model, Path) else model
+        loaded = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        loaded.held = held
+        return loaded
     except Exception as error:  # onnxruntime's errors have no common base class
-        what = "a model" if isinstance(model, bytes) else model.name
+        what = model.name if isinstance(model, Path) else "a model"
         cause = first_line(error, 300).replace(str(model), str(what))
         remedy = type_remedy(_dtypes(model), "export the model again")
         raise ExportError(f"onnxruntime cannot load {what}: {cause}", remedy) from error
 
 
-def _dtypes(model: Path | bytes) -> set[torch.dtype]:
-    """The floating types of a model's tensors and inputs; none where it cannot be read."""
+def graph_of(model: Model) -> Any:
+    """The `onnx.GraphProto` of a model; large tensors may be left out."""
     import onnx
+
+    if isinstance(model, Serialised):
+        return model.proto.graph
+    if isinstance(model, bytes):
+        return onnx.load_from_string(model).graph
+    return onnx.load(model, load_external_data=False).graph
+
+
+def arrays_of(model: Model) -> Iterator[tuple[str, Array]]:
+    """The stored tensors of a model by name."""
+    import onnx
+
+    folder = str(model.parent) if isinstance(model, Path) else ""
+    outside = model.outside if isinstance(model, Serialised) else {}
+    for tensor in graph_of(model).initializer:
+        held = outside.get(tensor.name)
+        yield tensor.name, onnx.numpy_helper.to_array(tensor, folder) if held is None else held.numpy()
+
+
+def _dtypes(model: Model) -> set[torch.dtype]:
+    """The floating types of a model's tensors and inputs; none where it cannot be read."""
     from onnx_ir import DataType, tensor_adapters
 
     try:
-        graph = (
-            onnx.load_from_string(model)
-            if isinstance(model, bytes)
-            else onnx.load(model, load_external_data=False)
-        ).graph
+        graph = graph_of(model)
     except Exception:  # of a damaged file, whatever protobuf raises
         return set()
     kinds = {tensor.data_type for tensor in graph.initializer} | {
@@ -190,9 +218,7 @@ class NodeTime:
     milliseconds: tuple[float, ...]
 
 
-def node_times(
-    model: Path | bytes, feed: Mapping[str, Array], runs: int, threads: int = 1
-) -> tuple[NodeTime, ...]:
+def node_times(model: Model, feed: Mapping[str, Array], runs: int, threads: int = 1) -> tuple[NodeTime, ...]:
     """The time of every node in each of ``runs`` runs after a first one, by the runtime's own profile.
 
     Names are those of the model's nodes, or begin with them and "_" where the runtime made others of them.
@@ -204,7 +230,7 @@ def node_times(
 
 
 def watched(
-    model: Path | bytes,
+    model: Model,
     feed: Callable[[Any], Mapping[str, Array]],
     runs: int,
     threads: int = 1,

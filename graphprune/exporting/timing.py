@@ -10,12 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import NormalDist, median
 from typing import Any
 
 from graphprune.capture.inputs import Inputs
-from graphprune.exporting.runtime import runner, session
+from graphprune.exporting.runtime import Model, runner, session
 from graphprune.ground.clock import part
 
 __all__ = ["CONFIDENCE", "Latency", "alternated", "fastest", "latency", "tick", "timer"]
@@ -52,13 +51,13 @@ class Latency:
 
 
 def latency(
-    original: Path, slim: Path, inputs: Inputs, seconds: float = SECONDS, threads: int = 1
+    original: Model, slim: Model, inputs: Inputs, seconds: float = SECONDS, threads: int = 1
 ) -> Latency:
-    """Time two files in one process and in strict alternation, so that both see the same machine.
+    """Time two models in one process and in strict alternation, so that both see the same machine.
 
     Args:
-        original: file of the original model.
-        slim: file of the slim model, with the same inputs.
+        original: file of the original model, or the model in memory.
+        slim: likewise, with the same inputs.
         inputs: arguments and keywords of the models.
         seconds: see `alternated`.
         threads: threads of onnxruntime.
@@ -66,7 +65,7 @@ def latency(
     Raises:
         ExportError: onnxruntime cannot load or run a file.
     """
-    first, second = (runner(session(path, threads), *inputs) for path in (original, slim))
+    first, second = (runner(session(model, threads), *inputs) for model in (original, slim))
     return alternated(first, second, seconds, threads)
 
 

@@ -39,19 +39,19 @@ SAMPLE = 1 << 14  # numbers of a tensor by which it is known again
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """The original's ONNX file, and costs learned from it. The file goes when this object goes.
+    """The original as ONNX, and costs learned from it.
 
     Args:
         graph: the model.
-        path: the file.
-        bytes: its size.
+        file: as ONNX, in memory; of a model that was read from a file, a file that goes when this object goes.
+        bytes: the size of such a file.
         threads: of onnxruntime.
         batch: examples in one run.
         export_dtype: the type of the file's numbers; None for the model's own.
     """
 
     graph: DependencyGraph
-    path: Path
+    file: exporting.Model
     bytes: int
     threads: int
     batch: int
@@ -65,12 +65,12 @@ class Profile:
     @cached_property
     def onnx_bytes(self) -> CostFunction:
         """Bytes of the ONNX file."""
-        return _file_size(self.graph, self.program, self.path, self.bytes)
+        return _file_size(self.graph, self.program, self.file, self.bytes)
 
     @cached_property
     def latency(self) -> CostFunction:
         """Milliseconds of one run, as predicted; see `graphprune.profiling.latency`."""
-        _, nodes = exporting.watched(self.path, self._feed, RUNS, self.threads)
+        _, nodes = exporting.watched(self.file, self._feed, RUNS, self.threads)
         return latency_cost(self.graph, nodes, self.threads, self.batch)
 
     def _feed(self, loaded: Any) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Profile:
     def measure(self, slim: Path, seconds: float = 5.0) -> Latency:
         """Times a slim model's file against the original's, in alternation; see `graphprune.exporting.timing`."""
         example = self.program.example_at(self.batch)
-        return exporting.latency(self.path, slim, example, seconds=seconds, threads=self.threads)
+        return exporting.latency(self.file, slim, example, seconds=seconds, threads=self.threads)
 
     def measure_layers(
         self, slim: Path, seconds: float = 3.0
@@ -88,13 +88,13 @@ class Profile:
 
         See `graphprune.exporting.layer_times`.
         """
-        model, paths = self.graph.program.model, (self.path, slim)
+        model, both = self.graph.program.model, (self.file, slim)
         named = layers_by_name(model.source.graph) if isinstance(model, OnnxModule) else None
-        files = [exporting.watched(path, self._feed, RUNS, self.threads, WATCHED) for path in paths]
+        files = [exporting.watched(file, self._feed, RUNS, self.threads, WATCHED) for file in both]
         (original, _), (other, _) = files
         timed = exporting.alternated(original, other, seconds, self.threads)
         before, after = (
-            exporting.layer_times(path, nodes, named) for path, (_, nodes) in zip(paths, files, strict=True)
+            exporting.layer_times(file, nodes, named) for file, (_, nodes) in zip(both, files, strict=True)
         )
         names = sorted({**before, **after}, key=exporting.OTHER.__eq__)
         return timed, {name: (before.get(name, 0.0), after.get(name, 0.0)) for name in names}
@@ -107,7 +107,7 @@ class Profile:
         with scratch() as folder:
             write_model(model.given, folder / "given.onnx")
             example = self.program.example_at(self.batch)
-            return exporting.latency(folder / "given.onnx", self.path, example, seconds, self.threads)
+            return exporting.latency(folder / "given.onnx", self.file, example, seconds, self.threads)
 
 
 def profile(
@@ -136,19 +136,19 @@ def profile(
     if batch != 1 and not program.dynamic_batch:
         raise InputError(f"batch={batch}, but the model fixes its batch size", "leave batch out")
     progress("export the original")
+    if not isinstance(program.model, OnnxModule):
+        made = exporting.OnnxProgram.of(program).finished()
+        return Profile(graph, made, made.size, threads, batch, export_dtype)
     with ExitStack() as opened:
         path = opened.enter_context(scratch()) / "original.onnx"
-        if isinstance(program.model, OnnxModule):
-            write_model(program.model.source, path)
-            written = exporting.check_file(path)
-        else:
-            written = exporting.export_onnx(program, path)
+        write_model(program.model.source, path)
+        written = exporting.check_file(path)
         found = Profile(graph, written.path, written.bytes, threads, batch, export_dtype)
         weakref.finalize(found, opened.pop_all().close)
     return found
 
 
-def _file_size(graph: DependencyGraph, program: Program, path: Path, total: int) -> Polynomial:
+def _file_size(graph: DependencyGraph, program: Program, file: exporting.Model, total: int) -> Polynomial:
     """Bytes of the file that a slim model will have, learned from that of the original.
 
     The exporter transposes tensors, folds normalisations into others and leaves zeros out, so the tensors in the file
@@ -157,19 +157,16 @@ def _file_size(graph: DependencyGraph, program: Program, path: Path, total: int)
 
     Args:
         program: the model as the file has it.
-        path: the original's file.
+        file: the original's.
         total: its bytes, with what lies beside it.
     """
-    import onnx
-
     known = _by_content(graph, program)
     products, prices, rest = [], {}, total
-    for tensor in onnx.load(str(path)).graph.initializer:
-        array = onnx.numpy_helper.to_array(tensor)
-        terms = known.get(_digest(array)) or _by_name(graph, tensor.name, array.size)
+    for name, array in exporting.arrays_of(file):
+        terms = known.get(_digest(array)) or _by_name(graph, name, array.size)
         if terms is not None and array.size:
-            products.append((tensor.name, terms))
-            prices[tensor.name] = array.nbytes // array.size
+            products.append((name, terms))
+            prices[name] = array.nbytes // array.size
             rest -= array.nbytes
     free = {group.atom for group in graph.groups}
     return Polynomial.of([*products, ("the rest", ())], free, {}, {**prices, "the rest": rest})

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -52,8 +51,8 @@ def write_checked(
     """Writes `program` to `path` and compares it in onnxruntime: on its own tensors, and at all sizes on random ones.
 
     A model's own tensors can hide its inputs, or whole branches: heads and layer scales often start at zero. So
-    the same program is written a second time on random parameters and running statistics, compared, and
-    deleted. At any time at most one random copy of the weights is held. The file itself is run on one example. It is
+    the same program is made a second time on random parameters and running statistics, in memory, and compared. At any
+    time at most one random copy of the weights is held. The file itself is run on one example. It is
     run at the other sizes too where it was optimised to other operators, of which that twin says nothing.
 
     With ``dtype`` the file computes in another type than the model. It is compared with the model as it was captured,
@@ -89,9 +88,9 @@ def write_checked(
         judge = _beyond_rounding(_runs_of(written_as, registered_tensors(module)), limit)
         loaded = exporting.session(path)
         own = exporting.parity(loaded, reference(), inputs, sizes[:1], judge=judge)
-    with clock("compare on random weights"), TemporaryDirectory(dir=path.parent) as folder:
+    with clock("compare on random weights"):
         values = calm(module, exporting.sample(loaded, inputs, sizes), seed=0)
-        twin = converted.write(Path(folder, path.name), values)
+        twin = converted.finished(values)
         del converted
         if (
             notes := []
@@ -100,7 +99,7 @@ def write_checked(
         ):
             own += exporting.parity(loaded, reference(), inputs, sizes[1:], judge=judge)
         judge = _beyond_rounding(_runs_of(written_as, values), limit)
-        random = exporting.parity(twin.path, reference(values), inputs, sizes, judge=judge)
+        random = exporting.parity(twin, reference(values), inputs, sizes, judge=judge)
     other = _other_type(program, dtype) if wide else []
     checks = (
         *_checks(NAME, own, limit, other),
