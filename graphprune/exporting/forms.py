@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture.execution import Execution, call_operator
 from graphprune.capture.inputs import with_sizes
+from graphprune.capture.known import Known
 from graphprune.capture.operators import bound
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import require
@@ -86,9 +87,12 @@ def _form(values: Sequence[Any], names: Mapping[tuple[int, ...], str]) -> Any:
 
 def _runs(program: Program) -> Iterator[tuple[dict[str, int], dict[fx.Node, Any]]]:
     """Sizes by name, and each node's value at these, without data; the example's come first."""
+    asked_once = Known()
     for number, sizes in enumerate(_assignments(program)):
         try:
-            yield sizes, _values(program, sizes, _DATA[number % len(_DATA)])
+            with asked_once:
+                values = _values(program, sizes, _DATA[number % len(_DATA)])
+            yield sizes, values
         except Exception as error:  # whatever an operator raises on tensors without data
             if number == 0:
                 raise ExportError(

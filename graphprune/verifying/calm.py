@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from graphprune.capture.inputs import Inputs
 from graphprune.verifying.differences import largest_error
-from graphprune.verifying.tensors import Lively, is_inexact
+from graphprune.verifying.tensors import Lively, drawn_like, is_inexact
 
 __all__ = ["calm"]
 
@@ -67,7 +67,8 @@ def _growth(module: nn.Module, values: Lively, inputs: Inputs) -> float:
 def _shaken(tensor: Tensor, size: float, generator: torch.Generator) -> Tensor:
     if not is_inexact(tensor.dtype):
         return tensor
-    noise = torch.rand(tensor.shape, generator=generator).sub_(0.5).mul_(2 * size).add_(1)
+    real = tensor.real if tensor.is_complex() else tensor
+    noise = drawn_like(real, generator, uniform=True).sub_(0.5).mul_(2 * size).add_(1)
     return tensor.mul(noise.to(tensor))
 
 

@@ -7,6 +7,7 @@ fresh running statistics hide errors in the own ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ __all__ = [
     "widened",
 ]
 
+_BLOCK = 1_048_573  # a prime
 _COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
@@ -66,10 +68,30 @@ def is_finite_like(one: Tensor, other: Tensor) -> bool:
     return (one.dtype, one.shape) == (other.dtype, other.shape) and bool(torch.isfinite(other).all())
 
 
-def drawn_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Normal random numbers, complex ones for a complex tensor: of its shape, on the CPU in single precision."""
-    dtype = torch.complex64 if tensor.is_complex() else torch.float32
-    return torch.randn(tensor.shape, generator=generator, dtype=dtype)
+def drawn_like(tensor: Tensor, generator: torch.Generator, uniform: bool = False) -> Tensor:
+    """Normal random numbers, complex ones for a complex tensor: of its shape, on the CPU in single precision.
+
+    Of many, blocks repeat, each time from another place on: a million numbers take as long to draw as thirty to copy. A
+    block is a prime number of numbers, so that no two rows or channels are alike.
+
+    Args:
+        uniform: between 0 and 1 instead.
+    """
+    draw = torch.rand if uniform else torch.randn
+    if tensor.is_complex() or tensor.numel() <= _BLOCK // 16:
+        dtype = torch.complex64 if tensor.is_complex() else torch.float32
+        return draw(tensor.shape, generator=generator, dtype=dtype)
+    start = int(torch.randint(_BLOCK, (), generator=generator))
+    drawn, block = torch.empty(tensor.numel()), _block(draw).roll(-start)
+    whole = drawn.numel() // _BLOCK * _BLOCK
+    drawn[:whole].view(-1, _BLOCK).copy_(block)
+    drawn[whole:] = block[: drawn.numel() - whole]
+    return drawn.view(tensor.shape)
+
+
+@cache
+def _block(draw: Callable[..., Tensor]) -> Tensor:
+    return draw(_BLOCK, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
 
 
 def converted(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> Latest:

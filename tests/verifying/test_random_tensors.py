@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
 
 from graphprune.capture.program import Stored
 from graphprune.verifying import Lively
-from graphprune.verifying.tensors import randomised
+from graphprune.verifying.tensors import drawn_like, randomised
 
 
 class Tied(nn.Module):
@@ -41,6 +42,23 @@ def test_values_depend_on_the_seed_alone() -> None:
     first, again, other = (Lively(module, seed)["head.bias"] for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+def test_many_numbers_are_as_random_as_few(uniform: bool) -> None:
+    """Blocks repeat in them, but no row or column is that of another place."""
+    like = torch.empty(3000, 1024)
+    drawn, again, other = (
+        drawn_like(like, torch.Generator().manual_seed(seed), uniform) for seed in (0, 0, 1)
+    )
+    assert torch.equal(drawn, again)
+    assert (drawn == other).double().mean() < 0.01
+    mean, deviation = (0.5, 12**-0.5) if uniform else (0.0, 1.0)
+    assert float(drawn.mean()) == pytest.approx(mean, abs=0.01)
+    assert float(drawn.std()) == pytest.approx(deviation, abs=0.01)
+    for rows in (drawn, drawn.t()):
+        alike = torch.corrcoef(rows[:2000]).fill_diagonal_(0)
+        assert alike.abs().max() < 0.5
 
 
 def deep() -> nn.Module:
