@@ -1,9 +1,9 @@
 """The operators of PyTorch in ONNX: the library that torch's own exporter translates with, called node by node.
 
 Torch offers this library through `torch.onnx.export` only, which traces the whole model anew. What is used of it here
-is private to torch: ``torch.onnx._internal.exporter``, of it ``_registration.ONNXRegistry.from_torchlib`` and its
-``get_decomps`` and ``functions``, ``_building.OpRecorder`` and ``_tensors.SymbolicTensor``. Where a version of torch
-lacks any of them, `library` says so with an ExportError, and the whole model goes through `torch.onnx.export`.
+is private to torch: ``torch.onnx._internal.exporter``, of it what `Translations` reads, ``_building.OpRecorder`` and
+``_tensors.SymbolicTensor``. Where a version of torch lacks any of them, `library` says so with an ExportError, and the
+whole model goes through `torch.onnx.export`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,57 @@ class Recording:
     functions: Mapping[Any, Any]
 
 
+class Translations:
+    """All translations. The source of one is read when it is asked for: that of all takes as long as a small export.
+
+    ``_registration.ONNXRegistry`` says which of several is taken for a version of ONNX. Torch's own are in
+    ``_torchlib``, the others in onnxscript's ``registration.default_registry``.
+    """
+
+    def __init__(self, opset: int) -> None:
+        from onnxscript.function_libs.torch_lib import ops, registration
+        from torch.onnx._internal.exporter import _registration
+        from torch.onnx._internal.exporter._torchlib import _torchlib_registry
+
+        assert ops  # which registers what it defines
+        self._torch, self._opset = _registration, opset
+        self._own: dict[str, list[Any]] = {}
+        for item in _torchlib_registry.get_torchlib_ops():
+            self._own.setdefault(_name(item.fx_target), []).append(item)
+        # Python's own operators stand there as __lshift__ or as add
+        self._others = {
+            name.replace("__", "") if name.startswith("_operator") else name: item
+            for name, item in registration.default_registry.items()
+        }
+        self._made: dict[str, list[Any]] = {}
+
+    def has(self, target: Any) -> bool:
+        """Whether anything translates the operator."""
+        return _name(target) in self._own or _name(target) in self._others
+
+    def of(self, target: Any) -> list[Any]:
+        """What translates the operator."""
+        name = _name(target)
+        if name not in self._made and self.has(target):
+            registry = self._torch.ONNXRegistry()
+            registry._opset_version = self._opset
+            for item in self._own.get(name, ()):
+                registry._register(target, item)
+            if (others := self._others.get(name)) is not None:
+                kinds = [(function, False) for function in others.overloads]
+                for function, is_complex in kinds + [(function, True) for function in others.complex]:
+                    made = self._torch.OnnxDecompMeta(function, target, None, is_complex=is_complex)
+                    registry._register(target, made)
+            registry._cleanup_registry_based_on_opset_version()
+            self._made[name] = registry.get_decomps(target)
+        return self._made.get(name, [])
+
+
+def _name(target: Any) -> str:
+    """As translations are registered: "aten::add.Tensor", "_operator::add", "math::ceil"."""
+    return target.name() if hasattr(target, "_schema") else f"{target.__module__}::{target.__name__}"
+
+
 @dataclass(frozen=True)
 class Library:
     """Torch's translations; constants are shared by all that are made with one library.
@@ -41,7 +92,7 @@ class Library:
         parts: operators that were taken apart already, see `taken_apart`.
     """
 
-    registry: Any
+    registry: Translations
     recorder: Any
     symbolic: Any
     op: Any
@@ -50,7 +101,7 @@ class Library:
 
     def function(self, target: Any, is_complex: bool = False) -> Any:
         """What translates the operator; None if nothing does."""
-        found = [item for item in self.registry.get_decomps(target) if item.is_complex == is_complex]
+        found = [item for item in self.registry.of(target) if item.is_complex == is_complex]
         return found[0].onnx_function if found else None
 
     def aten(self, name: str) -> Any:
@@ -84,7 +135,7 @@ class Library:
 
     def decompositions(self) -> dict[Any, Any]:
         """Operators that torch can take apart, without those that are translated as they are."""
-        return {target: how for target, how in _table().items() if not self.registry.get_decomps(target)}
+        return {target: how for target, how in _table().items() if not self.registry.has(target)}
 
 
 def library() -> Library:
@@ -113,9 +164,9 @@ def _table() -> dict[Any, Any]:
 
 @cache
 def _private() -> tuple[Any, Any, Any]:
-    from torch.onnx._internal.exporter import _building, _registration, _tensors
+    from torch.onnx._internal.exporter import _building, _tensors
 
-    registry = _registration.ONNXRegistry.from_torchlib(OPSET)
-    if not registry.get_decomps(torch.ops.aten.relu.default):
+    registry = Translations(OPSET)
+    if not registry.of(torch.ops.aten.relu.default):
         raise AttributeError("the registry is empty")
     return registry, _building.OpRecorder, _tensors.SymbolicTensor

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from graphprune.capture import Program, capture
 from graphprune.exporting import export_onnx, onnx_file, parity
@@ -23,6 +24,20 @@ from graphprune.exporting.translation import translate
 from graphprune.ground.errors import ExportError
 
 X = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+def test_translations_are_torchs_own_though_each_is_read_alone() -> None:
+    every, alone = ONNXRegistry.from_torchlib(private.OPSET), private.Translations(private.OPSET)
+    assert len(every.functions) > 400
+    for items in every.functions.values():
+        target = items[0].fx_target
+        found = alone.of(target)
+        assert alone.has(target)
+        assert [(item.onnx_function, item.is_complex, item.signature) for item in found] == [
+            (item.onnx_function, item.is_complex, item.signature) for item in every.get_decomps(target)
+        ], target
+    assert not alone.has(torch.ops.aten.sspaddmm.default)
+    assert alone.of(torch.ops.aten.sspaddmm.default) == []
 
 
 def written(y: Tensor) -> Tensor:
