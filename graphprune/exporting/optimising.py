@@ -2,7 +2,8 @@
 
 The optimiser tries each of its forty rules on every node. One that looks for two nodes at once, of which the given is
 the first, then reads the whole graph each time, which is quadratic: of a graph of 4,000 nodes most of the time of an
-export. A rule whose first node is of another operator cannot match, and this is known without looking further.
+export. A rule whose first node is of another operator cannot match, and this is known without looking further; nor can
+one that looks for two readers of a value that has one.
 
 What is used is private to onnxscript: ``rewriter._DEFAULT_REWRITE_RULES`` and a rule's ``_target_pattern``. Where a
 version lacks any of them, its optimiser runs as it is.
@@ -39,12 +40,19 @@ def _rules() -> tuple[Any, ...]:
 
 def _rooted(rule: Any) -> Any:
     """A copy of the rule that looks at its first operator first, and names what it makes as nothing is named."""
-    root = rule._target_pattern.output_nodes[0].op_identifier()
+    first, *others = rule._target_pattern.output_nodes
+    root = first.op_identifier()  # None where the rule says elsewhere what it begins with
+    shared = [
+        (place, other.op_identifier())
+        for other in others
+        for place, value in enumerate(first.inputs)
+        if any(value is read for read in other.inputs)
+    ]
 
     def try_rewrite(model: Any, graph: Any, node: Any, **options: Any) -> Any:
-        if (
-            root is not None and node.op_identifier() != root
-        ):  # without one, the rule says what it begins with elsewhere
+        if root is not None and node.op_identifier() != root:
+            return None
+        if not all(_read_by(node, place, operator) for place, operator in shared):
             return None
         made = rule.try_rewrite(model, graph, node, **options)
         for value in made.new_initializers if made else ():
@@ -54,6 +62,13 @@ def _rooted(rule: Any) -> Any:
     rooted = copy.copy(rule)
     rooted.try_rewrite = try_rewrite
     return rooted
+
+
+def _read_by(node: Any, place: int, operator: Any) -> bool:
+    """Whether another node, of that operator, reads what ``node`` reads there."""
+    value = node.inputs[place] if place < len(node.inputs) else None
+    users = () if value is None else value.consumers()
+    return any(user is not node and operator in (None, user.op_identifier()) for user in users)
 
 
 def _fresh(name: str, known: Mapping[str, Any], replaced: Container[Any]) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from graphprune.axes.cost import Monomial, Polynomial
+from graphprune.axes.cost import Polynomial
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.axes.groups import Group
-from graphprune.axes.terms import Term, atoms
+from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.report.picture import layer_graph
 from graphprune.report.sizes import dimension_rows
 
@@ -86,36 +85,41 @@ def inspection(graph: DependencyGraph) -> dict[str, Any]:
         "smallest": {"params": least.params, "macs": least.macs},
         "dynamic_batch": graph.program.dynamic_batch,
         "dimensions": dimension_rows(graph.program.dimensions),
-        "groups": [_group(graph, group) for group in graph.groups],
+        "groups": list(_groups(graph)),
         "pins": _pins(graph),
         "unruled": {operator: list(names) for operator, names in graph.analysis.unruled.items()},
         "notes": list(graph.program.notes),
     }
 
 
-def _group(graph: DependencyGraph, group: Group) -> dict[str, Any]:
-    def stands(monomial: Monomial) -> bool:
-        return any(atom is group.atom for term in monomial.terms for atom in atoms(term))
+def _groups(graph: DependencyGraph) -> Iterator[dict[str, Any]]:
+    params, macs = _shares(graph.params), _shares(graph.macs)
+    for group in graph.groups:
+        yield {
+            "name": group.name,
+            "size": group.size,
+            "each_of": group.fibre.size if group.fibre else None,
+            "params": params.get(group.atom, 0.0),
+            "macs": macs.get(group.atom, 0.0),
+            "members": [
+                {"tensor": member.tensor, "dim": member.dim, "role": member.role} for member in group.members
+            ],
+        }
 
-    return {
-        "name": group.name,
-        "size": group.size,
-        "each_of": group.fibre.size if group.fibre else None,
-        "params": _share(graph.params, stands),
-        "macs": _share(graph.macs, stands),
-        "members": [
-            {"tensor": member.tensor, "dim": member.dim, "role": member.role} for member in group.members
-        ],
-    }
+
+def _shares(cost: Polynomial) -> dict[Atom, float]:
+    """Atom → the share of the cost in which it stands."""
+    found: dict[Atom, float] = {}
+    for monomial in cost.monomials:
+        for atom in {atom for term in monomial.terms for atom in atoms(term)}:
+            found[atom] = found.get(atom, 0) + monomial.value({})
+    total = max(cost.value({}), 1)
+    return {atom: value / total for atom, value in found.items()}
 
 
 def _reachable(cost: Polynomial) -> float:
-    return _share(cost, lambda monomial: bool(monomial.terms))
-
-
-def _share(cost: Polynomial, wanted: Callable[[Monomial], bool]) -> float:
-    total = cost.value({})
-    return sum(monomial.value({}) for monomial in cost.monomials if wanted(monomial)) / max(total, 1)
+    reached = sum(monomial.value({}) for monomial in cost.monomials if monomial.terms)
+    return reached / max(cost.value({}), 1)
 
 
 def _pins(graph: DependencyGraph) -> list[dict[str, Any]]:

@@ -70,6 +70,33 @@ def test_a_rule_is_not_tried_where_it_cannot_begin(
     assert all(root in (None, found) for root, found in tried)
 
 
+class Narrowing(nn.Module):
+    """Many slices, each of another value."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(20):
+            x = x[:, 1:].tanh()
+        return x
+
+
+def test_a_rule_for_two_readers_is_not_tried_on_a_value_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would look through the whole graph for another reader, at every slice."""
+    program = OnnxProgram.of(capture(Narrowing().eval(), torch.randn(2, 40)))
+    matcher = type(rewriter._DEFAULT_REWRITE_RULES[0]._matcher)
+    own, tried = matcher.match, []
+
+    def match(self: object, *given: object, **options: object) -> object:
+        tried.append(len(self.pattern.output_nodes))  # type: ignore[attr-defined]
+        return own(self, *given, **options)
+
+    monkeypatch.setattr(matcher, "match", match)
+    program.write(tmp_path / "model.onnx")
+    assert 1 in tried
+    assert not [nodes for nodes in tried if nodes > 1]
+
+
 def test_another_version_of_the_library_runs_as_it_is(
     program: OnnxProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
