@@ -82,7 +82,7 @@ def drawn_like(tensor: Tensor, generator: torch.Generator, uniform: bool = False
         dtype = torch.complex64 if tensor.is_complex() else torch.float32
         return draw(tensor.shape, generator=generator, dtype=dtype)
     start = int(torch.randint(_BLOCK, (), generator=generator))
-    drawn, block = torch.empty(tensor.numel()), _block(draw).roll(-start)
+    drawn, block = torch.empty(tensor.numel()), _blocks(draw)[start : start + _BLOCK]
     whole = drawn.numel() // _BLOCK * _BLOCK
     drawn[:whole].view(-1, _BLOCK).copy_(block)
     drawn[whole:] = block[: drawn.numel() - whole]
@@ -90,8 +90,9 @@ def drawn_like(tensor: Tensor, generator: torch.Generator, uniform: bool = False
 
 
 @cache
-def _block(draw: Callable[..., Tensor]) -> Tensor:
-    return draw(_BLOCK, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+def _blocks(draw: Callable[..., Tensor]) -> Tensor:
+    """Two of the same, of which one begins anywhere."""
+    return draw(_BLOCK, generator=torch.Generator().manual_seed(0), dtype=torch.float32).repeat(2)
 
 
 def converted(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> Latest:

@@ -1,0 +1,233 @@
+"""What a whole shrink takes beside a bare export of the original: CPU seconds of fresh processes with one thread.
+
+    python tools/bench_whole.py                # all models, then docs/speed.md
+    python tools/bench_whole.py resnet18       # one of them; the other rows stay
+    python tools/bench_whole.py --table        # only docs/speed.md
+
+The bare export is `torch.onnx.export(dynamo=True)` with a batch that varies, saved. The whole shrink halves the
+multiply-accumulates by L2 importance, proves the slim model, writes and checks its ONNX file, and times it against the
+original's. CPU seconds count what a process does, whoever else uses the machine; both include Python's imports and the
+building of the model with random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+ROWS, PAGE = ROOT / "build" / "whole.jsonl", ROOT / "docs" / "speed.md"
+VISION = "resnet18 resnet50 mobilenet_v2 efficientnet_b0 densenet121 vit_b_16 swin_t convnext_tiny".split()
+MODELS = [*VISION, "bert", "llama"]
+BARE, WHOLE = "bare", "whole"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+TIMING = ("export the original", "time")
+# stages of a whole shrink under the names of the table
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "imports, model": ("begin",),
+    "capture": ("capture",),
+    "plan": ("analyse", "learn the runtime's widths", "score", "plan", "rewrite"),
+    "verify": ("verify",),
+    "export": ("export",),
+    "onnxruntime": ("run in onnxruntime", "compare on random weights"),
+    "original": TIMING[:1],
+    "timing": TIMING[1:],
+}
+Row = dict[str, Any]
+
+
+def build(name: str, batch: int) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The model with random weights, and arguments and keywords of a call."""
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    if name in VISION:
+        from models_zoo.sources import torchvision_model
+
+        model, inputs, _ = torchvision_model(name, pretrained=False)
+        return (model.eval(), *inputs(batch))
+    from models_zoo.small_transformers import SMALL_TRANSFORMERS
+
+    row = SMALL_TRANSFORMERS[name]
+    return (row.build(), *row.example_inputs(batch))
+
+
+def bare(name: str, folder: Path) -> dict[str, float]:
+    """CPU seconds up to the end of each stage."""
+    import torch
+
+    model, args, kwargs = build(name, 2)
+    built = process_time()
+    varying = {0: torch.export.Dim.DYNAMIC}
+    shapes: Any = {key: varying for key in kwargs} if kwargs else tuple(varying for _ in args)
+    program = torch.onnx.export(model, args, kwargs=kwargs, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    assert program is not None
+    program.save(folder / "model.onnx")
+    return {"begin": built, "export": process_time() - built}
+
+
+def whole(name: str, folder: Path) -> dict[str, float]:
+    """CPU seconds of each stage."""
+    model, args, kwargs = build(name, 1)
+    import graphprune as gp
+
+    stages: dict[str, float] = {}
+    at, since = "begin", 0.0
+
+    def progress(stage: str) -> None:
+        nonlocal at, since
+        stages[at] = stages.get(at, 0.0) + process_time() - since
+        at, since = stage, process_time()
+
+    result = gp.shrink(model, (args, kwargs), macs=0.5, importance="l2", progress=progress)
+    progress("files")
+    report = result.save(folder / "slim", progress=progress)
+    progress("end")
+    assert report["verdict"]["passed"]
+    assert "latency" in report, report["notes"]
+    return stages
+
+
+def measured(side: str, name: str) -> Row:
+    """A row: its seconds in all, by stage, and the peak of memory in MB; or why there is none."""
+    row: Row = {"side": side, "model": name}
+    command = [sys.executable, "-W", "ignore", __file__, name, "--child", side]
+    ran = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
+    if ran.returncode:
+        return {**row, "failure": (ran.stderr.strip() or "it was ended").splitlines()[-1][:200]}
+    return {**row, **json.loads(ran.stdout.splitlines()[-1])}
+
+
+def child(side: str, name: str) -> None:
+    """Prints what `measured` reads."""
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        stages = {BARE: bare, WHOLE: whole}[side](name, Path(folder))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
+    print(json.dumps({"seconds": process_time(), "stages": stages, "peak": peak}))
+
+
+def read() -> list[Row]:
+    """All rows so far."""
+    return [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
+
+
+def table(rows: Iterable[Row]) -> str:
+    """docs/speed.md."""
+    found = {(row["side"], row["model"]): row for row in rows}
+    pairs = {
+        name: (found[BARE, name], found[WHOLE, name])
+        for name in MODELS
+        if (BARE, name) in found and (WHOLE, name) in found
+    }
+    names = "graphprune torch onnx onnxscript onnxruntime torchvision transformers".split()
+    return TEXT.format(
+        date=date.today().isoformat(),
+        versions=", ".join(f"{name} {version(name)}" for name in names),
+        whole="\n".join(_whole_line(name, *pair) for name, pair in pairs.items()),
+        head=" | ".join(COLUMNS),
+        rules=" | ".join("---" for _ in COLUMNS),
+        stages="\n".join(_stage_line(name, row) for name, (_, row) in pairs.items() if "failure" not in row),
+    )
+
+
+def _whole_line(name: str, bare: Row, whole: Row) -> str:
+    for side, row in ((BARE, bare), (WHOLE, whole)):
+        if "failure" in row:
+            return f"| {name} | {side}: {row['failure']} | – | – | – | – | – |"
+    untimed = whole["seconds"] - sum(whole["stages"].get(stage, 0.0) for stage in TIMING)
+    return (
+        f"| {name} | {bare['seconds']:.1f} | {whole['seconds']:.1f} | {whole['seconds'] / bare['seconds']:.2f} "
+        f"| {untimed / bare['seconds']:.2f} | {bare['peak']:.0f} | {whole['peak']:.0f} |"
+    )
+
+
+def _stage_line(name: str, row: Row) -> str:
+    figures = (sum(row["stages"].get(stage, 0.0) for stage in stages) for stages in COLUMNS.values())
+    return f"| {name} | {' | '.join(f'{figure:.2f}' for figure in figures)} |"
+
+
+TEXT = """# What a whole shrink takes
+
+Measured on {date} with {versions}, by `tools/bench_whole.py`: CPU seconds of a
+whole fresh process with one thread, and the peak of its resident memory. Other processes ran on the machine meanwhile,
+so that seconds may differ by a tenth from run to run.
+
+The *bare export* is `torch.onnx.export(model.eval(), …, dynamo=True)` of the unpruned model with a batch that varies,
+saved. The *whole shrink* halves the multiply-accumulates by L2 importance, proves the slim model at every node and its
+gradients, writes all files, compares the ONNX file in onnxruntime with PyTorch on its own and on random weights, and
+times it against the original's until their ratio is known to 1 %, or for three seconds. Both include imports and the
+building of the model.
+
+| model | bare export, s | whole shrink, s | whole ÷ bare | without timing ÷ bare | peak, bare, MB | peak, whole, MB |
+| --- | --- | --- | --- | --- | --- | --- |
+{whole}
+
+## Where the seconds go
+
+| model | {head} |
+| --- | {rules} |
+{stages}
+
+"Onnxruntime" is the comparison with PyTorch, "original" the making of the original's ONNX model in memory, "timing" its
+runs beside the slim model's, with the times of layers.
+
+## What verification runs
+
+The proof makes a fixed number of passes, whatever the model, as long as nothing differs beyond its tolerance:
+
+| who | forward | backward | on |
+| --- | --- | --- | --- |
+| the user's model, and the captured program | 2 each | – | random tensors; one example, and the smallest sizes tried |
+| the masked original | 2 | 1 | its own tensors at the smallest sizes; random ones in float64, on one example |
+| the slim program | 2 | – | the same |
+| the slim model's layers | 3 | 1 | the same, and once more for their gradients |
+
+That is six forward passes of the original, of which one is in float64, and five of the slim model. Random tensors are
+drawn once for both. A test counts these passes. Gradients cost most memory: every value of a run in float64 is kept
+until they have been taken.
+
+In onnxruntime the file runs once on its own tensors, and its twin on random tensors at three sizes: as captured with
+one example, the smallest that were tried, and the larger ones. Four more passes of the slim model in PyTorch choose
+random tensors on which rounding does not grow, and see whether outputs depend on inputs.
+"""
+
+
+def main() -> int:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)}; all if none")
+    parser.add_argument("--table", action="store_true", help="only write the page")
+    parser.add_argument("--child", choices=[BARE, WHOLE], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child, *options.models)
+        return 0
+    ROWS.parent.mkdir(exist_ok=True)
+    for name in () if options.table else options.models or MODELS:
+        for side in (BARE, WHOLE):
+            row = measured(side, name)
+            kept = [old for old in read() if (old["side"], old["model"]) != (side, name)]
+            ROWS.write_text("".join(json.dumps(each) + "\n" for each in [*kept, row]))
+            print(json.dumps(row), flush=True)
+    PAGE.write_text(table(read()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
