@@ -40,7 +40,7 @@ def test_a_right_file_is_written(tmp_path: Path) -> None:
     result.save(tmp_path / "slim", latency=False)
     report = json.loads((tmp_path / "slim" / "report.json").read_text())
     checks = [check for check in report["verdict"]["checks"] if check["name"].startswith("onnxruntime")]
-    assert len(checks) >= 4
+    assert len(checks) == 3, "on its own tensors, and on random ones at two batch sizes"
     assert all(check["passed"] for check in checks)
     assert any("rounding alone moves the outputs by" in check["detail"] for check in checks)
     files = Checks()
