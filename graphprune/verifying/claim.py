@@ -12,7 +12,7 @@ from graphprune.capture.program import Program
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.planning.region import COUNTED
 from graphprune.verifying.reference import Reference
-from graphprune.verifying.tensors import Latest
+from graphprune.verifying.tensors import Latest, like_stored
 
 __all__ = ["Claim", "Values", "restricted"]
 
@@ -46,7 +46,8 @@ class Values:
         masks = make_masks(claim.graph, claim.plan.groups)
         inputs = claim.graph.program.flat_inputs(*claim.graph.program.example)
         zeroed = Reference(claim.graph, masks.kept, inputs).zeroed(tensors)
-        return cls(zeroed, restricted(tensors, claim.plan.kept))
+        stored = claim.graph.program.stored
+        return cls(like_stored(zeroed, stored), like_stored(restricted(tensors, claim.plan.kept), stored))
 
     def held(self) -> Values:
         """The same, each made once."""

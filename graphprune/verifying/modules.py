@@ -24,7 +24,7 @@ from graphprune.capture.program import Program
 from graphprune.verifying.differences import TOLERANCE
 from graphprune.verifying.nodes import Comparison, call_arguments, coarsest_dtype, measured
 from graphprune.verifying.samples import shown
-from graphprune.verifying.tensors import Lively, widened
+from graphprune.verifying.tensors import Lively, like_stored, widened
 from graphprune.verifying.verdict import Check
 
 __all__ = [
@@ -75,7 +75,9 @@ def captured_equals_model(
 def lively_values(program: Program, model: nn.Module, seed: int) -> dict[str, Tensor]:
     """Random values of the tensors that ``program`` reads; weights that capture has folded keep theirs."""
     drawn = Lively(model, seed)
-    return {name: drawn[name] for name in sorted(set(drawn) & set(program.attributes.values()))}
+    read = {name: drawn[name] for name in sorted(set(drawn) & set(program.attributes.values()))}
+    held = like_stored(read, program.stored)
+    return {name: held[name] for name in read}
 
 
 @contextmanager
@@ -108,7 +110,7 @@ def layers_equal(
     Parameters are cut off from autograd, which torch's counter of operations stumbles over; buffers are copies, since
     a model may write into them.
     """
-    held = {name: parameter.detach() for name, parameter in module.named_parameters()} | {**tensors}
+    held = {name: tensors.get(name, parameter).detach() for name, parameter in module.named_parameters()}
     held |= {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
     expected = [compared.outputs[name] for name in program.output_names if name in program.values]
 

@@ -25,6 +25,7 @@ __all__ = [
     "in_dtype",
     "is_finite_like",
     "is_inexact",
+    "like_stored",
     "randomised",
     "widened",
 ]
@@ -98,6 +99,16 @@ def _blocks(draw: Callable[..., Tensor]) -> Tensor:
 def converted(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> Latest:
     """Stored tensors, the floating and complex ones in ``dtype``, see `in_dtype`; None keeps theirs."""
     return Latest(tensors, lambda name: in_dtype(tensors[name].detach(), dtype))
+
+
+def like_stored(tensors: Mapping[str, Tensor], stored: Mapping[str, Stored]) -> Latest:
+    """``tensors`` that autograd takes for parameters where those stored are: torch chooses some kernels by that."""
+
+    def make(name: str) -> Tensor:
+        tensor = tensors[name].detach()
+        return tensor.requires_grad_(stored[name].tensor.requires_grad and is_inexact(tensor.dtype))
+
+    return Latest(tensors, make)
 
 
 def randomised(
