@@ -35,7 +35,8 @@ PREFIX = "hf:"
 # options of the command that stand for something else than a folder has
 _USELESS = ("mean", "std", "tune", "tuning", "min_metric", "weights", "input_shape", "input", "feed")
 
-_ALONE = ("trust_remote_code", "onnx", "max_memory")  # what only a folder has a place for
+# what only a folder has a place for
+_ALONE = ("trust_remote_code", "onnx", "max_memory", "lora", "keep_adapters")
 
 
 def is_folder(spec: str) -> bool:
@@ -43,12 +44,14 @@ def is_folder(spec: str) -> bool:
     return spec.startswith(PREFIX)
 
 
-def check_not_of_folders(request: ShrinkRequest) -> None:
+def check_not_of_folders(request: ShrinkRequest | TuneRequest) -> None:
     """Raises InputError where an option is given that only a folder has a place for."""
     for name in _ALONE:
-        if getattr(request, name):
+        if getattr(request, name, None):
             option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is for folders of transformers", "write hf:FOLDER, or leave it out")
+            raise InputError(
+                f"{option} is for folders of transformers", "give such a folder, or leave it out"
+            )
 
 
 def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
@@ -155,6 +158,8 @@ def tune_folder(request: TuneRequest) -> None:
                 request.evaluate,
                 checkpoint=request.state,
                 force=request.force or request.output is None,
+                lora=request.lora,
+                keep_adapters=request.keep_adapters,
                 progress=progress,
                 watch=lambda moment: show_moment(moment, progress),
             )

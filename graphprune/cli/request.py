@@ -140,6 +140,14 @@ class TuneRequest:
     )
     loss: str | None = FILE("file.py:function of the outputs, and the batch; else cross-entropy.")
     asked: Mapping[str, Any] = asked_options(Tuning)
+    lora: int | None = option(
+        None,
+        "Of a folder of transformers: train adapters of this rank alone, by PEFT.",
+        None,
+        "RANK",
+        within=COUNTS,
+    )
+    keep_adapters: bool = option(False, "Write the adapters alone, for DIR as it is.")
     export_dtype: str | None = EXPORT_DTYPE()
     batch: int = option(32, "Examples of a step, over all processes.", None, "N", within=COUNTS)
     checkpoint: Path | None = FILE("From which a stopped run goes on; by default beside the output.")

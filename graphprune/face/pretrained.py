@@ -18,6 +18,8 @@ from graphprune.face.verb import asked
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.documents import named as read_named
 from graphprune.ground.errors import InputError
+from graphprune.ground.options import COUNTS, check_number
+from graphprune.pretrained.adapters import peft_library
 from graphprune.pretrained.again import opened_again, recheck
 from graphprune.pretrained.data import IMPORTANCE, by_weights, judge_of, rows_of, with_text
 from graphprune.pretrained.folder import open_folder
@@ -186,6 +188,8 @@ def tune_pretrained(
     evaluate: str | None = None,
     checkpoint: str | Path | None = None,
     force: bool = False,
+    lora: int | None = None,
+    keep_adapters: bool = False,
     progress: Progress = lambda stage: None,
     watch: Watch | None = None,
 ) -> Pretrained:
@@ -203,20 +207,27 @@ def tune_pretrained(
         evaluate: "perplexity:FILE" keeps the weights with the lowest perplexity on that text.
         checkpoint: as for `graphprune.tune`.
         force: an earlier result in ``out`` may be lost.
+        lora: the rank of adapters, which PEFT puts beside every linear layer but the last; they alone are trained, and
+            merged into the weights that are written.
+        keep_adapters: write the adapters alone, as PEFT reads them, for ``folder`` as it is.
         progress: called with the name of every stage as it begins.
         watch: as for `graphprune.tune`.
 
     Raises:
-        InputError: a folder or the text cannot be read; and as `graphprune.tune`.
+        InputError: a folder or the text cannot be read; PEFT is not installed; and as `graphprune.tune`.
     """
     clock, place = Clock(progress), Path(folder)
+    settings = settings or Tuning(**TEXT)
+    _check_adapters(settings, lora, keep_adapters, out is not None)
     report = read_named(place, lambda: read_report(place / "report.json"))
     slim, teacher = opened_again(place, report, original)
     ensure_place(Path(out or folder), force or out is None, slim)
     learner = trainee(slim, teacher, report, clock)
+    if lora is not None:
+        with clock("add adapters"):
+            learner = learner.with_adapters(lora, settings.seed)
     rows = rows_of(slim, data) if isinstance(data, str | Path) else data
     judge = None if evaluate is None else judge_of(slim, evaluate)
-    settings = settings or Tuning(**TEXT)
     with clock("tune"):
         tuned = tune(
             learner.result,
@@ -227,7 +238,27 @@ def tune_pretrained(
             checkpoint=checkpoint,
             watch=watch,
         )
-    return learner.written(tuned, Path(out or folder), clock, force or out is None)
+    return learner.written(tuned, Path(out or folder), clock, force or out is None, keep_adapters)
+
+
+def _check_adapters(settings: Tuning, lora: int | None, keep: bool, elsewhere: bool) -> None:
+    """Refuses what adapters cannot do, before the long work.
+
+    Raises:
+        InputError: the rank is out of range, or an option has no effect.
+    """
+    if lora is None:
+        if keep:
+            raise InputError("there are no adapters to keep", "give lora, the rank of adapters")
+        return
+    check_number("lora", lora, COUNTS)
+    if settings.features:
+        raise InputError(
+            "features compare layers of the graph, and adapters are trained in the class", "leave one out"
+        )
+    if keep and not elsewhere:
+        raise InputError("adapters are for the folder as it is", "name another place for them")
+    peft_library()
 
 
 def _said(folder: str | Path, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -179,11 +179,9 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
     needed, there = WIDE * parameters(model.shaping.shapes), most or machine_memory() / 2
     if needed > there:
         return Text(None, f"to write text of its own it takes {needed / 2**30:.1f} GiB of memory")
+    writer = model.folder.loaded(torch.float32).eval()
     with unlogged():
-        writer = model.folder.blueprint.model.from_pretrained(
-            model.folder.path, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-        rows = own_text(writer.eval(), seed=seed, length=_length(model))
+        rows = own_text(writer, seed=seed, length=_length(model))
     return Text(rows, OWN, rows[:JUDGED], OWN)
 
 

@@ -119,3 +119,5 @@ def test_there_is_no_such_folder(run: Callable[..., Any], command: tuple[Any, ..
 def test_trust_is_for_folders(run: Callable[..., Any]) -> None:
     made = run("shrink", "zoo:digits_resnet", "--macs", 0.5, "--trust-remote-code", "-o", "slim")
     assert "--trust-remote-code is for folders of transformers" in " ".join(made.stderr.split())
+    tuned = run("tune", "slim", "--data", "zoo:digits", "--lora", 4)
+    assert "--lora is for folders of transformers" in " ".join(tuned.stderr.split())
