@@ -108,7 +108,16 @@ def inspect_folder(request: InspectRequest) -> None:
 
 
 def is_written_folder(directory: Path) -> bool:
-    """Whether a result is a folder of transformers."""
+    """Whether a result is a folder of transformers.
+
+    Raises:
+        InputError: it is the adapters of one, without the model.
+    """
+    if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
+        raise InputError(
+            f"{directory} holds adapters, and no model",
+            "name the folder that they are for, or train without --keep-adapters",
+        )
     return (directory / "config.json").is_file() and (directory / "report.json").is_file()
 
 

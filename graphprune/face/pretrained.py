@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,9 @@ def tune_pretrained(
         with clock("add adapters"):
             learner = learner.with_adapters(lora, settings.seed)
     rows = rows_of(slim, data) if isinstance(data, str | Path) else data
-    judge = None if evaluate is None else judge_of(slim, evaluate)
+    judge = None
+    if evaluate is not None:
+        judge, settings = judge_of(slim, evaluate), replace(settings, lower_is_better=True)
     with clock("tune"):
         tuned = tune(
             learner.result,

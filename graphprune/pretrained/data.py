@@ -126,13 +126,13 @@ def _judging(model: Model, text: Text, evaluate: str | None) -> Text:
 
 
 def judge_of(folder: Folder, evaluate: str) -> Callable[[nn.Module], float]:
-    """What gives the negative perplexity of a model, so that higher is better.
+    """What gives the perplexity of a model.
 
     Raises:
         InputError: ``evaluate`` is not "perplexity:FILE", or the file cannot be read.
     """
     rows = rows_of(folder, _file_of(evaluate))
-    return lambda model: -perplexity(model, rows)
+    return lambda model: perplexity(model, rows)
 
 
 def _file_of(evaluate: str) -> str:

@@ -41,10 +41,13 @@ def test_text_calibrates_judges_and_trains(
     report = json.loads(made.stdout)
     assert report["pretrained"]["judged_on"] == f"the text {text}"
     assert report["evaluation"]["before"]["perplexity"] > 1
-    trained = run("tune", slim, "--data", text, "--epochs", 1, "--lr", 1e-3, "-o", tuned)
+    judged = ("--evaluate", f"perplexity:{text}")
+    trained = run("tune", slim, "--data", text, "--epochs", 1, "--lr", 1e-3, *judged, "-o", tuned)
     assert trained.exit_code == 0, trained.output
     assert (tuned / "tokenizer.json").exists()
-    assert json.loads((tuned / "report.json").read_text())["tuning"]["steps"] == 4
+    tuning = json.loads((tuned / "report.json").read_text())["tuning"]
+    assert tuning["steps"] == 4
+    assert tuning["metric"]["best"] <= tuning["metric"]["before"]
     assert run("verify", tuned).exit_code == 0
     assert "has no effect on a folder" in run("tune", slim, "--data", text, "--weights", "none").stderr
 
@@ -121,3 +124,13 @@ def test_trust_is_for_folders(run: Callable[..., Any]) -> None:
     assert "--trust-remote-code is for folders of transformers" in " ".join(made.stderr.split())
     tuned = run("tune", "slim", "--data", "zoo:digits", "--lora", 4)
     assert "--lora is for folders of transformers" in " ".join(tuned.stderr.split())
+
+
+@pytest.mark.parametrize("command", [("verify",), ("tune", "--data", "zoo:digits")])
+def test_adapters_alone_are_no_model(
+    tmp_path: Path, run: Callable[..., Any], command: tuple[str, ...]
+) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    made = run(command[0], tmp_path, *command[1:])
+    assert made.exit_code == 2
+    assert "holds adapters, and no model" in " ".join(made.stderr.split())
