@@ -99,7 +99,10 @@ class ShrinkRequest:
     trust_remote_code: bool = option(
         False, "Of a folder of transformers: run the code that it brings, where its class is in no package."
     )
-    onnx: bool = option(False, "Of a folder of transformers: write model.onnx beside it.")
+    onnx: bool = option(
+        False,
+        "Of a folder of transformers: write model.onnx beside it, and of what writes text a step with its past.",
+    )
     max_memory: str | None = option(
         None, "Of a folder of transformers: what writing text of its own may take, such as 4GB.", None, "N"
     )

@@ -99,7 +99,8 @@ def shrink_pretrained(
             what the machine has. Three more things hold the whole model: files that only the library's loader can read,
             such as Mixtral's; ``onnx``; and the capture of a model whose values decide what it computes.
         evaluate: "perplexity:FILE" judges a language model on another text than the one it is calibrated on.
-        onnx: write model.onnx as well, checked in onnxruntime; for this the slim model is held in memory.
+        onnx: write model.onnx as well, checked in onnxruntime; of a class that writes text also model_with_past.onnx,
+            with past keys and values in, present ones out. For this the slim model is held in memory.
         force: an earlier result in ``out`` may be lost.
         settings: as for `Result.save`: what shrink.toml says; by default the options that are given here.
         options: budgets and choices as in `shrink`, such as ``params=0.75``. ``calibration`` may also be the path of a

@@ -27,7 +27,17 @@ from graphprune.scoring import Criterion
 from graphprune.verifying.reference import Run
 from graphprune.verifying.tensors import converted, in_dtype
 
-__all__ = ["IMPORTANCE", "Text", "by_weights", "find_text", "judge_of", "judged", "rows_of", "with_text"]
+__all__ = [
+    "IMPORTANCE",
+    "Text",
+    "by_weights",
+    "find_text",
+    "judge_of",
+    "judged",
+    "rows_of",
+    "with_text",
+    "writes_text",
+]
 
 IMPORTANCE = "contribution"  # docs/language.md
 PERPLEXITY = "perplexity"
@@ -118,7 +128,7 @@ def _judging(model: Model, text: Text, evaluate: str | None) -> Text:
     if evaluate is None:
         return text
     file = _file_of(evaluate)
-    if not _writes(model):
+    if not writes_text(model):
         raise InputError(
             f"a {model.folder.blueprint.model.__name__} predicts no next tokens", "leave evaluate out"
         )
@@ -171,10 +181,10 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
     """
     if isinstance(given, str | Path):
         rows = rows_of(model.folder, given, _length(model))
-        return Text(rows, f"the text {given}", rows[:JUDGED] if _writes(model) else (), str(given))
+        return Text(rows, f"the text {given}", rows[:JUDGED] if writes_text(model) else (), str(given))
     if given is not None:
         return Text(given, "the batches that were given")
-    if not _writes(model):
+    if not writes_text(model):
         return Text(None, f"a {model.folder.blueprint.model.__name__} writes no text of its own")
     needed, there = WIDE * parameters(model.shaping.shapes), most or machine_memory() / 2
     if needed > there:
@@ -191,7 +201,8 @@ def _length(model: Model) -> int:
     return LENGTH if text_sizes(model.graph.program) or ids is None else int(ids.shape[1])
 
 
-def _writes(model: Model) -> bool:
+def writes_text(model: Model) -> bool:
+    """Whether the class continues texts."""
     kind = model.folder.blueprint.model
     inputs = model.graph.program.example[1]
     decoder = not model.folder.blueprint.values.get("is_encoder_decoder")
