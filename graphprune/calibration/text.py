@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from math import exp
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphprune.calibration.documents import documents
 from graphprune.ground.errors import InputError
 
 __all__ = ["LENGTH", "next_token_loss", "own_text", "perplexity", "text_batches"]
@@ -23,8 +23,6 @@ TOKENS = 4096  # 16 rows of 256: what the figures of docs/language.md are made w
 LENGTH = 256
 NUCLEUS = 0.95  # of the probability that text of the model's own is drawn from
 CHARACTERS = 32  # for each token, that are read of a file at the most
-LONGEST = 1024  # characters of a path
-SUFFIXES = (".txt", ".md", ".rst", ".jsonl")  # of files in a folder
 
 
 def text_batches(tokenizer: Any, text: str | Path, tokens: int = TOKENS, length: int = LENGTH) -> list[Batch]:
@@ -34,8 +32,9 @@ def text_batches(tokenizer: Any, text: str | Path, tokens: int = TOKENS, length:
 
     Args:
         tokenizer: of transformers, or any that returns a dict with "input_ids".
-        text: a text, the path of a text file, or a folder of them. In a file whose name ends on .jsonl each line is
-            a document, with "messages" for the tokenizer's chat template, or with "text".
+        text: a text, the path of a text file, or a folder of them. In a file whose name ends on .jsonl, .arrow (as
+            datasets' ``save_to_disk`` writes) or .parquet each row is a document, with "messages" for the tokenizer's
+            chat template, or with "text".
 
     Raises:
         InputError: there are fewer than ``length`` tokens, a file is not what it should be, or messages are given and
@@ -43,7 +42,7 @@ def text_batches(tokenizer: Any, text: str | Path, tokens: int = TOKENS, length:
     """
     whole = max(tokens // length, 1) * length
     ids: list[int] = []
-    for document in _documents(tokenizer, text, whole * CHARACTERS):
+    for document in documents(tokenizer, text, whole * CHARACTERS):
         ids += tokenizer(document)["input_ids"]
         if len(ids) >= whole:
             break
@@ -59,49 +58,6 @@ def text_batches(tokenizer: Any, text: str | Path, tokens: int = TOKENS, length:
 def _shown(text: str | Path) -> str:
     said = str(text)
     return said if isinstance(text, Path) or len(said) < 40 else f"{said[:40]!r}…"
-
-
-def _documents(tokenizer: Any, text: str | Path, most: int) -> Iterator[str]:
-    """Of every file the first ``most`` characters."""
-    path = Path(text) if len(str(text)) < LONGEST and "\n" not in str(text) else None
-    if path is None or (isinstance(text, str) and not path.exists()):
-        yield str(text)
-        return
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    for file in files:
-        if file.suffix == ".jsonl":
-            yield from _lines(tokenizer, file)
-        elif file == path or file.suffix in SUFFIXES:
-            yield _read(file, most)
-
-
-def _read(file: Path, most: int) -> str:
-    try:
-        with file.open(encoding="utf-8") as opened:
-            return opened.read(most)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is no text: {error}", "give a text file in UTF-8") from error
-
-
-def _lines(tokenizer: Any, file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _line(tokenizer, line, f"line {number} of {file}")
-
-
-def _line(tokenizer: Any, line: str, where: str) -> str:
-    """The document of one line of JSON."""
-    try:
-        found = json.loads(line)
-        if "messages" in found:
-            return str(tokenizer.apply_chat_template(found["messages"], tokenize=False))
-        return str(found["text"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{where} gives no text: {error}",
-            'give lines such as {"text": "…"}, or {"messages": […]} for a tokenizer with a chat template',
-        ) from error
 
 
 @torch.no_grad()
