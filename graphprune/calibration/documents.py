@@ -23,7 +23,7 @@ def documents(tokenizer: Any, text: str | Path, most: int) -> Iterator[str]:
 
     Args:
         tokenizer: its chat template makes a document of "messages".
-        most: characters that are read of a text file.
+        most: characters that are read of a text file; all of them where it is negative.
 
     Raises:
         InputError: a file is not what it should be, or cannot be read here.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from math import exp
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from graphprune.calibration.documents import documents
 from graphprune.ground.errors import InputError
 
-__all__ = ["LENGTH", "next_token_loss", "own_text", "perplexity", "text_batches"]
+__all__ = ["LENGTH", "TOKENS", "next_token_loss", "own_text", "perplexity", "text_batches"]
 
 Batch = dict[str, Tensor]
 
@@ -25,8 +26,12 @@ NUCLEUS = 0.95  # of the probability that text of the model's own is drawn from
 CHARACTERS = 32  # for each token, that are read of a file at the most
 
 
-def text_batches(tokenizer: Any, text: str | Path, tokens: int = TOKENS, length: int = LENGTH) -> list[Batch]:
+def text_batches(
+    tokenizer: Any, text: str | Path, tokens: int | None = TOKENS, length: int = LENGTH
+) -> list[Batch]:
     """Rows of ``length`` tokens, ``{"input_ids": [1, length]}`` each, ``tokens`` in all or as many as there are.
+
+    With None for ``tokens`` the whole text is read.
 
     Files follow one another, each with the special tokens that the tokenizer adds.
 
@@ -40,19 +45,19 @@ def text_batches(tokenizer: Any, text: str | Path, tokens: int = TOKENS, length:
         InputError: there are fewer than ``length`` tokens, a file is not what it should be, or messages are given and
             the tokenizer has no chat template.
     """
-    whole = max(tokens // length, 1) * length
-    ids: list[int] = []
-    for document in documents(tokenizer, text, whole * CHARACTERS):
-        ids += tokenizer(document)["input_ids"]
-        if len(ids) >= whole:
+    whole = None if tokens is None else max(tokens // length, 1) * length
+    ids = array("q")
+    for document in documents(tokenizer, text, -1 if whole is None else whole * CHARACTERS):
+        ids.extend(tokenizer(document)["input_ids"])
+        if whole is not None and len(ids) >= whole:
             break
-    rows = torch.tensor(ids[:whole], dtype=torch.long)
-    if len(rows) < length:
+    if len(ids) < length:
         raise InputError(
-            f"the text {_shown(text)} has {len(rows)} tokens, and a row takes {length}",
+            f"the text {_shown(text)} has {len(ids)} tokens, and a row takes {length}",
             "give more text, the right path, or a smaller length",
         )
-    return [{"input_ids": row.unsqueeze(0)} for row in rows[: len(rows) // length * length].split(length)]
+    rows = torch.frombuffer(ids, dtype=torch.long)[: len(ids[:whole]) // length * length]
+    return [{"input_ids": row.unsqueeze(0)} for row in rows.split(length)]
 
 
 def _shown(text: str | Path) -> str:
@@ -143,10 +148,12 @@ def perplexity(model: nn.Module, batches: Iterable[Any]) -> float:
         InputError: there is no token to predict.
     """
     total, number, training = 0.0, 0, model.training
+    device = next((tensor.device for tensor in model.parameters()), None)
     model.eval()
     try:
         for batch in batches:
-            given = batch if isinstance(batch, Mapping) else {"input_ids": batch}
+            own = batch if isinstance(batch, Mapping) else {"input_ids": batch}
+            given = {name: value.to(device) for name, value in own.items()}
             inputs = {name: value for name, value in given.items() if name != "labels"}
             entropy, count = _cross_entropy(model(**inputs), given)
             total, number = total + float(entropy), number + count

@@ -155,18 +155,20 @@ def tune_folder(request: TuneRequest) -> None:
     with stages(request.quiet or not first) as progress:
         _mend_torchvision()
         from graphprune.asking.tuning import Tuning
-        from graphprune.face.pretrained import TEXT, tune_pretrained
+        from graphprune.face.pretrained import ROWS, TEXT, tune_pretrained
 
+        given = {name: value for name, value in request.asked.items() if name in request.named}
         with stdout_is_kept(), progress.resumable(request.state):
             made = tune_pretrained(
                 request.directory,
                 request.data,
                 request.place,
-                Tuning(**{**TEXT, **request.asked}),
+                Tuning(**dict(TEXT) | given),
                 request.teacher,
                 request.evaluate,
                 checkpoint=request.state,
                 force=request.force or request.output is None,
+                batch=request.batch if "batch" in request.named else ROWS,
                 lora=request.lora,
                 keep_adapters=request.keep_adapters,
                 progress=progress,

@@ -14,7 +14,7 @@ from typing import Any
 
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
-from graphprune.cli.declared import asked_options
+from graphprune.cli.declared import asked_options, named_options
 from graphprune.cli.shared_options import (
     DIRECTORY,
     DYNAMIC,
@@ -129,7 +129,8 @@ class TuneRequest:
     data: str = option(
         MISSING,
         "A folder of images (or of one folder for each class), zoo:digits, zoo:faces, zoo:photographs, a .npz or "
-        ".safetensors file, or file.py:function that returns batches.",
+        ".safetensors file, or file.py:function that returns batches; of a folder of transformers text: a file, a "
+        "folder of them, JSON lines, or a table.",
         None,
         "DATA",
     )
@@ -143,6 +144,7 @@ class TuneRequest:
     )
     loss: str | None = FILE("file.py:function of the outputs, and the batch; else cross-entropy.")
     asked: Mapping[str, Any] = asked_options(Tuning)
+    named: frozenset[str] = named_options()
     lora: int | None = option(
         None,
         "Of a folder of transformers: train adapters of this rank alone, by PEFT.",
@@ -150,9 +152,9 @@ class TuneRequest:
         "RANK",
         within=COUNTS,
     )
-    keep_adapters: bool = option(False, "Write the adapters alone, for DIR as it is.")
+    keep_adapters: bool = option(False, "Write the adapters alone.")
     export_dtype: str | None = EXPORT_DTYPE()
-    batch: int = option(32, "Examples of a step, over all processes.", None, "N", within=COUNTS)
+    batch: int = option(32, "Examples of a step over all processes; of text 8.", None, "N", within=COUNTS)
     checkpoint: Path | None = FILE("From which a stopped run goes on; by default beside the output.")
     augment: bool = option(False, "Crop and mirror the images of a folder at random.")
     mean: str | None = MEAN()

@@ -20,9 +20,10 @@ from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.documents import named as read_named
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import COUNTS, check_number
+from graphprune.ground.processes import from_first
 from graphprune.pretrained.adapters import peft_library
 from graphprune.pretrained.again import opened_again, recheck
-from graphprune.pretrained.data import IMPORTANCE, by_weights, judge_of, rows_of, with_text
+from graphprune.pretrained.data import IMPORTANCE, by_weights, judge_of, training_data, with_text
 from graphprune.pretrained.folder import open_folder
 from graphprune.pretrained.opened import look_at
 from graphprune.pretrained.result import Pretrained, Writing, ensure_place, proved, written
@@ -43,7 +44,8 @@ __all__ = [
     "verify_pretrained",
 ]
 
-# how a language model is trained by default
+# how a language model is trained by default, and in batches of how many rows of text
+ROWS = 8
 TEXT: Mapping[str, Any] = {"epochs": 1, "lr": 1e-4, "match": "tokens", "temperature": 1.0}
 # options of `shrink` that a folder has no place for, and why
 _NOT_HERE = {
@@ -190,6 +192,7 @@ def tune_pretrained(
     evaluate: str | None = None,
     checkpoint: str | Path | None = None,
     force: bool = False,
+    batch: int = ROWS,
     lora: int | None = None,
     keep_adapters: bool = False,
     progress: Progress = lambda stage: None,
@@ -202,13 +205,15 @@ def tune_pretrained(
 
     Args:
         folder: what `shrink_pretrained` wrote.
-        data: the path of text, or batches such as ``[{"input_ids": tensor}]``.
+        data: the path of text, all of which is read in rows of 256 tokens, or batches such as
+            ``[{"input_ids": tensor}]``.
         out: where the trained folder goes; by default ``folder`` itself.
         settings: by default one epoch at a learning rate of 1e-4.
         original: the folder that ``folder`` was made of; by default the one that its report names.
         evaluate: "perplexity:FILE" keeps the weights with the lowest perplexity on that text.
         checkpoint: as for `graphprune.tune`.
         force: an earlier result in ``out`` may be lost.
+        batch: rows of text of a step, over all processes.
         lora: the rank of adapters, which PEFT puts beside every linear layer but the last; they alone are trained, and
             merged into the weights that are written.
         keep_adapters: write the adapters alone, as PEFT reads them, for ``folder`` as it is.
@@ -220,6 +225,7 @@ def tune_pretrained(
     """
     clock, place = Clock(progress), Path(folder)
     settings = settings or Tuning(**TEXT)
+    check_number("batch", batch, COUNTS)
     _check_adapters(settings, lora, keep_adapters, out is not None)
     report = read_named(place, lambda: read_report(place / "report.json"))
     slim, teacher = opened_again(place, report, original)
@@ -228,7 +234,7 @@ def tune_pretrained(
     if lora is not None:
         with clock("add adapters"):
             learner = learner.with_adapters(lora, settings.seed)
-    rows = rows_of(slim, data) if isinstance(data, str | Path) else data
+    rows = training_data(slim, data, batch) if isinstance(data, str | Path) else data
     judge = None
     if evaluate is not None:
         judge, settings = judge_of(slim, evaluate), replace(settings, lower_is_better=True)
@@ -242,7 +248,9 @@ def tune_pretrained(
             checkpoint=checkpoint,
             watch=watch,
         )
-    return learner.written(tuned, Path(out or folder), clock, force or out is None, keep_adapters)
+    return from_first(
+        lambda: learner.written(tuned, Path(out or folder), clock, force or out is None, keep_adapters)
+    )
 
 
 def _check_adapters(settings: Tuning, lora: int | None, keep: bool, elsewhere: bool) -> None:

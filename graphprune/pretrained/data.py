@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from graphprune.asking.options import WEIGHTS
 from graphprune.asking.request import Request
-from graphprune.calibration.text import LENGTH, own_text, perplexity, text_batches
+from graphprune.calibration.text import LENGTH, TOKENS, own_text, perplexity, text_batches
 from graphprune.capture.program import Program
 from graphprune.ground.clock import Clock
 from graphprune.ground.documents import machine_memory
@@ -35,6 +36,7 @@ __all__ = [
     "judge_of",
     "judged",
     "rows_of",
+    "training_data",
     "with_text",
     "writes_text",
 ]
@@ -210,8 +212,20 @@ def writes_text(model: Model) -> bool:
     return bool(decoder and logits and list(inputs) == ["input_ids"] and kind.can_generate())
 
 
-def rows_of(folder: Folder, text: str | Path, length: int = LENGTH) -> list[dict[str, Tensor]]:
-    """Rows of tokens of a text file, by the folder's tokenizer.
+def training_data(folder: Folder, text: str | Path, rows: int) -> DataLoader[Any]:
+    """All rows of a text in batches of so many ``rows``, drawn in another order every time.
+
+    Raises:
+        InputError: as `rows_of`.
+    """
+    data = [{"input_ids": row["input_ids"][0]} for row in rows_of(folder, text, tokens=None)]
+    return DataLoader(data, batch_size=rows, shuffle=True)  # type: ignore[arg-type]
+
+
+def rows_of(
+    folder: Folder, text: str | Path, length: int = LENGTH, tokens: int | None = TOKENS
+) -> list[dict[str, Tensor]]:
+    """Rows of tokens of a text file, by the folder's tokenizer; ``tokens`` as for `text_batches`.
 
     Raises:
         InputError: there is no such file, no tokenizer, or it is another model's.
@@ -234,7 +248,7 @@ def rows_of(folder: Folder, text: str | Path, length: int = LENGTH) -> list[dict
             "put the model's own tokenizer there",
         )
     length = min(length, _number(folder.blueprint.values, "max_position_embeddings") or length)
-    return text_batches(tokenizer, text, length=length)
+    return text_batches(tokenizer, text, tokens, length)
 
 
 def _number(values: Mapping[str, Any], field: str) -> int | None:

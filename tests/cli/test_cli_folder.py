@@ -42,11 +42,12 @@ def test_text_calibrates_judges_and_trains(
     assert report["pretrained"]["judged_on"] == f"the text {text}"
     assert report["evaluation"]["before"]["perplexity"] > 1
     judged = ("--evaluate", f"perplexity:{text}")
-    trained = run("tune", slim, "--data", text, "--epochs", 1, "--lr", 1e-3, *judged, "-o", tuned)
+    trained = run("tune", slim, "--data", text, "--batch", 2, "--lr", 1e-3, *judged, "-o", tuned)
     assert trained.exit_code == 0, trained.output
     assert (tuned / "tokenizer.json").exists()
     tuning = json.loads((tuned / "report.json").read_text())["tuning"]
-    assert tuning["steps"] == 4
+    assert tuning["steps"] == 2  # one walk over four rows
+    assert [tuning["settings"][name] for name in ("match", "lr", "epochs")] == ["tokens", 1e-3, 1]
     assert tuning["metric"]["best"] <= tuning["metric"]["before"]
     assert run("verify", tuned).exit_code == 0
     assert "has no effect on a folder" in run("tune", slim, "--data", text, "--weights", "none").stderr
