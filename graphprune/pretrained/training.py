@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -98,9 +97,9 @@ class Trainee:
         )
 
     def _merged(self, trained: fx.GraphModule) -> fx.GraphModule:
-        """The slim graph with the weights of the class and its adapters."""
+        """The slim graph, which takes the weights of the class and its adapters."""
         assert self.plain is not None
-        model, values = copy.deepcopy(self.plain), merged(trained)
+        model, values = self.plain, merged(trained)
         named = {self.first.get(name, name): value for name, value in values.items()}
         with torch.no_grad():
             for name, tensor in registered_tensors(model).items():
