@@ -218,5 +218,5 @@ def _inspected(model: str, found: Mapping[str, Any]) -> Iterator[RenderableType]
         now = ", ".join(map(str, move["numbers"]))
         table.add_row("\n".join(move["fields"]), now, str(move["step"]), "\n".join(move["kinds"]))
     yield table
-    for kind, why in found["held"].items():
+    for kind, why in (found["held"] | found["fixed"]).items():
         yield Text(f"Stays: {kind}, since {why}")
