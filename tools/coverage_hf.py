@@ -6,7 +6,7 @@
 A small model of each is written as a folder with lively random weights, on which every output depends, shrunk to 75 %
 of its parameters, and run by masking at three lengths. Another process, in which graphprune cannot be imported, loads
 what was written by stock ``from_pretrained``, in the class that it had, and compares in float64; where the class writes
-text, it writes the same with its cache as without.
+text, it writes the same with its cache as without. ONNX files are checked in onnxruntime.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from torch import Tensor
 
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.face.pretrained import shrink_pretrained
+from graphprune.face.pretrained import Pretrained, shrink_pretrained
 from graphprune.ground.clock import Clock
-from graphprune.ground.errors import GraphpruneError
+from graphprune.ground.errors import GraphpruneError, VerificationError
 from graphprune.planning.plan import Plan, make_masks
 from graphprune.pretrained.blueprint import shown
 from graphprune.pretrained.examples import text_sizes
 from graphprune.pretrained.folder import open_folder
 from graphprune.pretrained.opened import Model, look_at
+from graphprune.results.missing import lacking
 from graphprune.verifying.nodes import outputs_of
 from graphprune.verifying.reference import Reference
 from graphprune.verifying.samples import random_inputs
@@ -69,13 +70,26 @@ def traced(model: Model, folder: Path) -> DependencyGraph:
     return gp.trace(loaded, inputs, outputs=model.graph.program.wanted)
 
 
+def shrunk(folder: Path) -> tuple[Pretrained, str]:
+    """The slim folder, and which ONNX files are right in onnxruntime: of the class, and of a step with its past."""
+    options = {"params": SHARE, "importance": "l2"}
+    try:
+        result = shrink_pretrained(folder / "model", folder / "slim", onnx=True, **options)
+    except VerificationError as error:
+        return shrink_pretrained(folder / "model", folder / "slim", **options), f"no: {error.message:.60}"
+    files = {"right": "model.onnx", "with past": "model_with_past.onnx"}
+    found = [said for said, file in files.items() if (folder / "slim" / file).exists()]
+    why = lacking(result.report, "model.onnx").partition(", at ")[0]
+    return result, ", ".join(found) or f"no: {why}"
+
+
 def measured(name: str, folder: Path) -> dict[str, Any]:
     """What becomes of one model; the slim folder and its cases stay in ``folder`` for the other process."""
     row: dict[str, Any] = {"name": name}
     before = process_time()
     try:
         build(name, folder / "model")
-        result = shrink_pretrained(folder / "model", folder / "slim", params=SHARE, importance="l2")
+        result, row["onnx"] = shrunk(folder)
         row |= {"fields": {k: list(v) for k, v in result.fields.items()}}
         row["share"] = result.report["after"]["params"] / result.report["before"]["params"]
         model = look_at(open_folder(folder / "model"), Clock())
@@ -111,19 +125,19 @@ def compared(rows: Iterable[dict[str, Any]], place: Path) -> dict[str, dict[str,
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
     """The rows in Markdown."""
     lines = [
-        "| model | class | widths that its fields say | 75 % asked, kept | changed | logits | cache | CPU s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| model | class | widths that its fields say | 75 % asked, kept | changed | logits | cache | ONNX | CPU s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         if "refused" in row:
-            lines.append(f"| {row['name']} | | refused: {row['refused']} | | | | | {row['seconds']:.1f} |")
+            lines.append(f"| {row['name']} | | refused: {row['refused']} | | | | | | {row['seconds']:.1f} |")
             continue
         moves = ", ".join(" + ".join(f"`{field}`" for field in fields) for fields in row["moves"])
         changed = ", ".join(f"`{f}` {'–' if a is None else a} → {b}" for f, (a, b) in row["fields"].items())
         error = f"{row['error']:.0e}" if row["error"] is not None else "–"
         lines.append(
             f"| {row['name']} | {row['class']} | {moves} | {row['share']:.1%} | {changed} | {error} "
-            f"| {row['cache']} | {row['seconds']:.1f} |"
+            f"| {row['cache']} | {row['onnx']} | {row['seconds']:.1f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from math import exp
 from pathlib import Path
@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphprune.calibration.documents import documents
 from graphprune.ground.errors import InputError
 
-__all__ = ["LENGTH", "next_token_loss", "own_text", "perplexity", "text_batches"]
+__all__ = ["LENGTH", "TOKENS", "next_token_loss", "own_text", "perplexity", "text_batches"]
 
 Batch = dict[str, Tensor]
 
@@ -23,85 +24,45 @@ TOKENS = 4096  # 16 rows of 256: what the figures of docs/language.md are made w
 LENGTH = 256
 NUCLEUS = 0.95  # of the probability that text of the model's own is drawn from
 CHARACTERS = 32  # for each token, that are read of a file at the most
-LONGEST = 1024  # characters of a path
-SUFFIXES = (".txt", ".md", ".rst", ".jsonl")  # of files in a folder
 
 
-def text_batches(tokenizer: Any, text: str | Path, tokens: int = TOKENS, length: int = LENGTH) -> list[Batch]:
+def text_batches(
+    tokenizer: Any, text: str | Path, tokens: int | None = TOKENS, length: int = LENGTH
+) -> list[Batch]:
     """Rows of ``length`` tokens, ``{"input_ids": [1, length]}`` each, ``tokens`` in all or as many as there are.
+
+    With None for ``tokens`` the whole text is read.
 
     Files follow one another, each with the special tokens that the tokenizer adds.
 
     Args:
         tokenizer: of transformers, or any that returns a dict with "input_ids".
-        text: a text, the path of a text file, or a folder of them. In a file whose name ends on .jsonl each line is
-            a document, with "messages" for the tokenizer's chat template, or with "text".
+        text: a text, the path of a text file, or a folder of them. In a file whose name ends on .jsonl, .arrow (as
+            datasets' ``save_to_disk`` writes) or .parquet each row is a document, with "messages" for the tokenizer's
+            chat template, or with "text".
 
     Raises:
         InputError: there are fewer than ``length`` tokens, a file is not what it should be, or messages are given and
             the tokenizer has no chat template.
     """
-    whole = max(tokens // length, 1) * length
-    ids: list[int] = []
-    for document in _documents(tokenizer, text, whole * CHARACTERS):
-        ids += tokenizer(document)["input_ids"]
-        if len(ids) >= whole:
+    whole = None if tokens is None else max(tokens // length, 1) * length
+    ids = array("q")
+    for document in documents(tokenizer, text, -1 if whole is None else whole * CHARACTERS):
+        ids.extend(tokenizer(document)["input_ids"])
+        if whole is not None and len(ids) >= whole:
             break
-    rows = torch.tensor(ids[:whole], dtype=torch.long)
-    if len(rows) < length:
+    if len(ids) < length:
         raise InputError(
-            f"the text {_shown(text)} has {len(rows)} tokens, and a row takes {length}",
+            f"the text {_shown(text)} has {len(ids)} tokens, and a row takes {length}",
             "give more text, the right path, or a smaller length",
         )
-    return [{"input_ids": row.unsqueeze(0)} for row in rows[: len(rows) // length * length].split(length)]
+    rows = torch.frombuffer(ids, dtype=torch.long)[: len(ids[:whole]) // length * length]
+    return [{"input_ids": row.unsqueeze(0)} for row in rows.split(length)]
 
 
 def _shown(text: str | Path) -> str:
     said = str(text)
     return said if isinstance(text, Path) or len(said) < 40 else f"{said[:40]!r}…"
-
-
-def _documents(tokenizer: Any, text: str | Path, most: int) -> Iterator[str]:
-    """Of every file the first ``most`` characters."""
-    path = Path(text) if len(str(text)) < LONGEST and "\n" not in str(text) else None
-    if path is None or (isinstance(text, str) and not path.exists()):
-        yield str(text)
-        return
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    for file in files:
-        if file.suffix == ".jsonl":
-            yield from _lines(tokenizer, file)
-        elif file == path or file.suffix in SUFFIXES:
-            yield _read(file, most)
-
-
-def _read(file: Path, most: int) -> str:
-    try:
-        with file.open(encoding="utf-8") as opened:
-            return opened.read(most)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is no text: {error}", "give a text file in UTF-8") from error
-
-
-def _lines(tokenizer: Any, file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _line(tokenizer, line, f"line {number} of {file}")
-
-
-def _line(tokenizer: Any, line: str, where: str) -> str:
-    """The document of one line of JSON."""
-    try:
-        found = json.loads(line)
-        if "messages" in found:
-            return str(tokenizer.apply_chat_template(found["messages"], tokenize=False))
-        return str(found["text"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{where} gives no text: {error}",
-            'give lines such as {"text": "…"}, or {"messages": […]} for a tokenizer with a chat template',
-        ) from error
 
 
 @torch.no_grad()
@@ -187,10 +148,12 @@ def perplexity(model: nn.Module, batches: Iterable[Any]) -> float:
         InputError: there is no token to predict.
     """
     total, number, training = 0.0, 0, model.training
+    device = next((tensor.device for tensor in model.parameters()), None)
     model.eval()
     try:
         for batch in batches:
-            given = batch if isinstance(batch, Mapping) else {"input_ids": batch}
+            own = batch if isinstance(batch, Mapping) else {"input_ids": batch}
+            given = {name: value.to(device) for name, value in own.items()}
             inputs = {name: value for name, value in given.items() if name != "labels"}
             entropy, count = _cross_entropy(model(**inputs), given)
             total, number = total + float(entropy), number + count

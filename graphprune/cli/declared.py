@@ -22,10 +22,19 @@ from graphprune.ground.documents import parse_toml, read_text
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import Option, check_numbers, declarations
 
-__all__ = ["DISPLAY", "REPLACED", "asked_options", "changed", "command_line", "run_settings", "takes"]
+__all__ = [
+    "DISPLAY",
+    "REPLACED",
+    "asked_options",
+    "changed",
+    "command_line",
+    "named_options",
+    "run_settings",
+    "takes",
+]
 
 Request = TypeVar("Request")
-ASKED = "asked"
+ASKED, NAMED = "asked", "named"
 # panels of the help: options on which no result depends, so that no file gives them
 CONFIG_BYTES = 2**20  # of a configuration at most
 DISPLAY, REPLACED = UNRECORDED = ("What is shown", "What is replaced")
@@ -34,6 +43,11 @@ DISPLAY, REPLACED = UNRECORDED = ("What is shown", "What is replaced")
 def asked_options(options: type) -> Any:
     """The field ``asked`` of a dataclass, for the options that ``options`` declares."""
     return field(default_factory=dict, metadata={ASKED: options})
+
+
+def named_options() -> Any:
+    """The field ``named`` of a dataclass: which options were given, and not left at their defaults."""
+    return field(default=frozenset(), metadata={NAMED: True})
 
 
 @dataclass(frozen=True)
@@ -91,9 +105,13 @@ def takes(request: type[Request], run: Callable[[Request], None]) -> Callable[..
         if config is not None and not trust:
             from graphprune.cli.trust import check_trust
 
-            check_trust(config, {name: given[name] for name in given if _is_from_file(context, name)})
+            check_trust(
+                config, {name: given[name] for name in given if _is_from(context, name, "DEFAULT_MAP")}
+            )
+        named = {name for name in given if not _is_from(context, name, "DEFAULT")}
         asked = {name: given.pop(name) for name in list(given) if name not in own}
-        made = request(**given, **({ASKED: asked} if ASKED in own else {}))
+        more: dict[str, Any] = {ASKED: asked, NAMED: frozenset(named)}
+        made = request(**given, **{name: more[name] for name in more if name in own})
         check_numbers(made)
         run(made)
 
@@ -105,9 +123,9 @@ def takes(request: type[Request], run: Callable[[Request], None]) -> Callable[..
     return command
 
 
-def _is_from_file(context: typer.Context, name: str) -> bool:
+def _is_from(context: typer.Context, name: str, where: str) -> bool:
     source = context.get_parameter_source(name)
-    return source is not None and source.name == "DEFAULT_MAP"
+    return source is not None and source.name == where
 
 
 def changed(request: Any, *panels: str) -> list[str]:
@@ -148,6 +166,8 @@ def _values(request: Any) -> Iterator[tuple[_Entry, Any]]:
 def _entries(request: type) -> list[_Entry]:
     hints, found = get_type_hints(request), []
     for item in fields(request):
+        if item.name == NAMED:
+            continue
         if item.name == ASKED:
             found += [
                 _Entry(option.spelled or name, _shown(default, option.typed), option.typed, option)

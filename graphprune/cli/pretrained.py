@@ -35,7 +35,8 @@ PREFIX = "hf:"
 # options of the command that stand for something else than a folder has
 _USELESS = ("mean", "std", "tune", "tuning", "min_metric", "weights", "input_shape", "input", "feed")
 
-_ALONE = ("trust_remote_code", "onnx", "max_memory")  # what only a folder has a place for
+# what only a folder has a place for
+_ALONE = ("trust_remote_code", "onnx", "max_memory", "lora", "keep_adapters")
 
 
 def is_folder(spec: str) -> bool:
@@ -43,12 +44,14 @@ def is_folder(spec: str) -> bool:
     return spec.startswith(PREFIX)
 
 
-def check_not_of_folders(request: ShrinkRequest) -> None:
+def check_not_of_folders(request: ShrinkRequest | TuneRequest) -> None:
     """Raises InputError where an option is given that only a folder has a place for."""
     for name in _ALONE:
-        if getattr(request, name):
+        if getattr(request, name, None):
             option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is for folders of transformers", "write hf:FOLDER, or leave it out")
+            raise InputError(
+                f"{option} is for folders of transformers", "give such a folder, or leave it out"
+            )
 
 
 def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
@@ -105,7 +108,16 @@ def inspect_folder(request: InspectRequest) -> None:
 
 
 def is_written_folder(directory: Path) -> bool:
-    """Whether a result is a folder of transformers."""
+    """Whether a result is a folder of transformers.
+
+    Raises:
+        InputError: it is the adapters of one, without the model.
+    """
+    if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
+        raise InputError(
+            f"{directory} holds adapters, and no model",
+            "name the folder that they are for, or train without --keep-adapters",
+        )
     return (directory / "config.json").is_file() and (directory / "report.json").is_file()
 
 
@@ -143,18 +155,22 @@ def tune_folder(request: TuneRequest) -> None:
     with stages(request.quiet or not first) as progress:
         _mend_torchvision()
         from graphprune.asking.tuning import Tuning
-        from graphprune.face.pretrained import TEXT, tune_pretrained
+        from graphprune.face.pretrained import ROWS, TEXT, tune_pretrained
 
+        given = {name: value for name, value in request.asked.items() if name in request.named}
         with stdout_is_kept(), progress.resumable(request.state):
             made = tune_pretrained(
                 request.directory,
                 request.data,
                 request.place,
-                Tuning(**{**TEXT, **request.asked}),
+                Tuning(**dict(TEXT) | given),
                 request.teacher,
                 request.evaluate,
                 checkpoint=request.state,
                 force=request.force or request.output is None,
+                batch=request.batch if "batch" in request.named else ROWS,
+                lora=request.lora,
+                keep_adapters=request.keep_adapters,
                 progress=progress,
                 watch=lambda moment: show_moment(moment, progress),
             )
@@ -202,5 +218,5 @@ def _inspected(model: str, found: Mapping[str, Any]) -> Iterator[RenderableType]
         now = ", ".join(map(str, move["numbers"]))
         table.add_row("\n".join(move["fields"]), now, str(move["step"]), "\n".join(move["kinds"]))
     yield table
-    for kind, why in found["held"].items():
+    for kind, why in (found["held"] | found["fixed"]).items():
         yield Text(f"Stays: {kind}, since {why}")

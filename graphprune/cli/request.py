@@ -14,7 +14,7 @@ from typing import Any
 
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
-from graphprune.cli.declared import asked_options
+from graphprune.cli.declared import asked_options, named_options
 from graphprune.cli.shared_options import (
     DIRECTORY,
     DYNAMIC,
@@ -99,7 +99,10 @@ class ShrinkRequest:
     trust_remote_code: bool = option(
         False, "Of a folder of transformers: run the code that it brings, where its class is in no package."
     )
-    onnx: bool = option(False, "Of a folder of transformers: write model.onnx beside it.")
+    onnx: bool = option(
+        False,
+        "Of a folder of transformers: write model.onnx beside it, and of what writes text a step with its past.",
+    )
     max_memory: str | None = option(
         None, "Of a folder of transformers: what writing text of its own may take, such as 4GB.", None, "N"
     )
@@ -126,7 +129,8 @@ class TuneRequest:
     data: str = option(
         MISSING,
         "A folder of images (or of one folder for each class), zoo:digits, zoo:faces, zoo:photographs, a .npz or "
-        ".safetensors file, or file.py:function that returns batches.",
+        ".safetensors file, or file.py:function that returns batches; of a folder of transformers text: a file, a "
+        "folder of them, JSON lines, or a table.",
         None,
         "DATA",
     )
@@ -140,8 +144,17 @@ class TuneRequest:
     )
     loss: str | None = FILE("file.py:function of the outputs, and the batch; else cross-entropy.")
     asked: Mapping[str, Any] = asked_options(Tuning)
+    named: frozenset[str] = named_options()
+    lora: int | None = option(
+        None,
+        "Of a folder of transformers: train adapters of this rank alone, by PEFT.",
+        None,
+        "RANK",
+        within=COUNTS,
+    )
+    keep_adapters: bool = option(False, "Write the adapters alone.")
     export_dtype: str | None = EXPORT_DTYPE()
-    batch: int = option(32, "Examples of a step, over all processes.", None, "N", within=COUNTS)
+    batch: int = option(32, "Examples of a step over all processes; of text 8.", None, "N", within=COUNTS)
     checkpoint: Path | None = FILE("From which a stopped run goes on; by default beside the output.")
     augment: bool = option(False, "Crop and mirror the images of a folder at random.")
     mean: str | None = MEAN()

@@ -23,7 +23,7 @@ from graphprune.cli.images import DataOptions, image_options
 from graphprune.cli.models import Source
 from graphprune.cli.original import original, recorded, unknown_original
 from graphprune.cli.output import print_result, silence, stdout_is_kept
-from graphprune.cli.pretrained import is_written_folder, tune_folder
+from graphprune.cli.pretrained import check_not_of_folders, is_written_folder, tune_folder
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import TuneRequest
 from graphprune.cli.training import Figures, end_processes, is_first, on_its_device, show_moment
@@ -52,6 +52,7 @@ def tune(request: TuneRequest) -> None:
     if is_written_folder(request.directory):
         tune_folder(request)
         return
+    check_not_of_folders(request)
     first = is_first()
     Tuning(**request.asked)  # what is out of range is refused before the long work
     _data_options(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from graphprune.face.verb import asked
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.documents import named as read_named
 from graphprune.ground.errors import InputError
+from graphprune.ground.options import COUNTS, check_number
+from graphprune.ground.processes import from_first
+from graphprune.pretrained.adapters import peft_library
 from graphprune.pretrained.again import opened_again, recheck
-from graphprune.pretrained.data import IMPORTANCE, by_weights, judge_of, rows_of, with_text
+from graphprune.pretrained.data import IMPORTANCE, by_weights, judge_of, training_data, with_text
 from graphprune.pretrained.folder import open_folder
 from graphprune.pretrained.opened import look_at
 from graphprune.pretrained.result import Pretrained, Writing, ensure_place, proved, written
@@ -40,7 +44,8 @@ __all__ = [
     "verify_pretrained",
 ]
 
-# how a language model is trained by default
+# how a language model is trained by default, and in batches of how many rows of text
+ROWS = 8
 TEXT: Mapping[str, Any] = {"epochs": 1, "lr": 1e-4, "match": "tokens", "temperature": 1.0}
 # options of `shrink` that a folder has no place for, and why
 _NOT_HERE = {
@@ -96,7 +101,8 @@ def shrink_pretrained(
             what the machine has. Three more things hold the whole model: files that only the library's loader can read,
             such as Mixtral's; ``onnx``; and the capture of a model whose values decide what it computes.
         evaluate: "perplexity:FILE" judges a language model on another text than the one it is calibrated on.
-        onnx: write model.onnx as well, checked in onnxruntime; for this the slim model is held in memory.
+        onnx: write model.onnx as well, checked in onnxruntime; of a class that writes text also model_with_past.onnx,
+            with past keys and values in, present ones out. For this the slim model is held in memory.
         force: an earlier result in ``out`` may be lost.
         settings: as for `Result.save`: what shrink.toml says; by default the options that are given here.
         options: budgets and choices as in `shrink`, such as ``params=0.75``. ``calibration`` may also be the path of a
@@ -186,6 +192,9 @@ def tune_pretrained(
     evaluate: str | None = None,
     checkpoint: str | Path | None = None,
     force: bool = False,
+    batch: int = ROWS,
+    lora: int | None = None,
+    keep_adapters: bool = False,
     progress: Progress = lambda stage: None,
     watch: Watch | None = None,
 ) -> Pretrained:
@@ -196,27 +205,39 @@ def tune_pretrained(
 
     Args:
         folder: what `shrink_pretrained` wrote.
-        data: the path of text, or batches such as ``[{"input_ids": tensor}]``.
+        data: the path of text, all of which is read in rows of 256 tokens, or batches such as
+            ``[{"input_ids": tensor}]``.
         out: where the trained folder goes; by default ``folder`` itself.
         settings: by default one epoch at a learning rate of 1e-4.
         original: the folder that ``folder`` was made of; by default the one that its report names.
         evaluate: "perplexity:FILE" keeps the weights with the lowest perplexity on that text.
         checkpoint: as for `graphprune.tune`.
         force: an earlier result in ``out`` may be lost.
+        batch: rows of text of a step, over all processes.
+        lora: the rank of adapters, which PEFT puts beside every linear layer but the last; they alone are trained, and
+            merged into the weights that are written.
+        keep_adapters: write the adapters alone, as PEFT reads them, for ``folder`` as it is.
         progress: called with the name of every stage as it begins.
         watch: as for `graphprune.tune`.
 
     Raises:
-        InputError: a folder or the text cannot be read; and as `graphprune.tune`.
+        InputError: a folder or the text cannot be read; PEFT is not installed; and as `graphprune.tune`.
     """
     clock, place = Clock(progress), Path(folder)
+    settings = settings or Tuning(**TEXT)
+    check_number("batch", batch, COUNTS)
+    _check_adapters(settings, lora, keep_adapters, out is not None)
     report = read_named(place, lambda: read_report(place / "report.json"))
     slim, teacher = opened_again(place, report, original)
     ensure_place(Path(out or folder), force or out is None, slim)
     learner = trainee(slim, teacher, report, clock)
-    rows = rows_of(slim, data) if isinstance(data, str | Path) else data
-    judge = None if evaluate is None else judge_of(slim, evaluate)
-    settings = settings or Tuning(**TEXT)
+    if lora is not None:
+        with clock("add adapters"):
+            learner = learner.with_adapters(lora, settings.seed)
+    rows = training_data(slim, data, batch) if isinstance(data, str | Path) else data
+    judge = None
+    if evaluate is not None:
+        judge, settings = judge_of(slim, evaluate), replace(settings, lower_is_better=True)
     with clock("tune"):
         tuned = tune(
             learner.result,
@@ -227,7 +248,29 @@ def tune_pretrained(
             checkpoint=checkpoint,
             watch=watch,
         )
-    return learner.written(tuned, Path(out or folder), clock, force or out is None)
+    return from_first(
+        lambda: learner.written(tuned, Path(out or folder), clock, force or out is None, keep_adapters)
+    )
+
+
+def _check_adapters(settings: Tuning, lora: int | None, keep: bool, elsewhere: bool) -> None:
+    """Refuses what adapters cannot do, before the long work.
+
+    Raises:
+        InputError: the rank is out of range, or an option has no effect.
+    """
+    if lora is None:
+        if keep:
+            raise InputError("there are no adapters to keep", "give lora, the rank of adapters")
+        return
+    check_number("lora", lora, COUNTS)
+    if settings.features:
+        raise InputError(
+            "features compare layers of the graph, and adapters are trained in the class", "leave one out"
+        )
+    if keep and not elsewhere:
+        raise InputError("adapters are for the folder as it is", "name another place for them")
+    peft_library()
 
 
 def _said(folder: str | Path, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -120,6 +120,13 @@ class Limit:
         """The next larger permitted size."""
         return size if self.fixed is not None else min(size + self.step, self._top)
 
+    def held_off(self, size: int) -> Iterator[Limit]:
+        """Limits of a group that is to be wider than ``size``, and of one that is to be narrower."""
+        if (larger := self.above(size)) > size:
+            yield replace(self, least=larger, floor=None)
+        if self.fixed is None and size > self.least:
+            yield replace(self, most=max((size - 1) // self.step * self.step, self.least), floor=None)
+
     @property
     def _top(self) -> int:
         return self.size if self.most is None else self.most

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -57,25 +57,26 @@ class Search:
             best = min(best or found, found, key=self._slack)
             if self._met(best):
                 break
-        return best if self._met(best) else self._with_coarse_steps(best, reachable[-1])
+        # equal shares are promised before a near budget
+        return best if self.even or self._met(best) else self._with_coarse_steps(best, reachable[-1])
 
     def _with_coarse_steps(self, best: Sizes, limits: Limits) -> Sizes:
-        """Nearer to the budget, where a step of a tie, or of several units, is so large that it jumps past it.
+        """Nearer to the budget, where steps are so large that none fits into what is left.
 
-        Such a group stays a step wider, and what the step would have saved comes from the others. Those whose steps
-        cost the most are tried first.
+        A group stays a step wider, or gets a step narrower, and the others make up for it, as long as that helps. Those
+        whose steps cost the most are tried first.
         """
-        coarse = [name for name, tied in self.groups.items() if len(tied) > 1 or limits[name].step > 1]
-        for name in sorted(coarse, key=lambda name: self._step_cost(name, best, limits), reverse=True):
-            larger = limits[name].above(best[name])
-            wider = {**limits, name: replace(limits[name], least=larger, floor=None)}
-            if larger == best[name] or not self._fits(_least(wider)):
-                continue
-            found = self._closest([wider])
-            if self._slack(found) < self._slack(best):
-                best, limits = found, wider
-            if self._met(best):
-                break
+        before: Sizes = {}
+        while best != before and not self._met(best):
+            before = best
+            for name in sorted(best, key=lambda name: self._step_cost(name, best, limits), reverse=True):
+                for held in limits[name].held_off(best[name]):
+                    others = {**limits, name: held}
+                    found = self._closest([others]) if self._fits(_least(others)) else best
+                    if self._slack(found) < self._slack(best):
+                        best, limits = found, others
+                    if self._met(best):
+                        return best
         return best
 
     def _step_cost(self, name: str, sizes: Sizes, limits: Limits) -> float:

@@ -10,11 +10,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphprune.ground.unlogged import unlogged
 
-__all__ = ["Blueprint", "Place", "Refused", "Shape", "Shapes", "at", "numbers", "shapes_of", "shown", "tied"]
+__all__ = [
+    "Blueprint",
+    "Place",
+    "Refused",
+    "Shape",
+    "Shapes",
+    "at",
+    "filled",
+    "numbers",
+    "shapes_of",
+    "shown",
+    "tied",
+]
 
 Place = tuple[str | int, ...]  # names of fields and positions in lists: ("text_config", "hidden_size")
 Shape = tuple[int, ...]
@@ -139,6 +151,17 @@ def tied(model: Any) -> nn.Module:
     """With tensors that are one under several names; initialising would have done it."""
     model.tie_weights()
     return model.eval()
+
+
+def filled(blueprint: Blueprint, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> nn.Module:
+    """The model with these tensors of its state dict, which may lack those that are tied to others.
+
+    Raises:
+        Refused: it cannot be built.
+    """
+    model = blueprint.empty(dtype)
+    model.load_state_dict(dict(tensors), strict=False, assign=True)
+    return tied(model)
 
 
 @contextmanager

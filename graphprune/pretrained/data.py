@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from graphprune.asking.options import WEIGHTS
 from graphprune.asking.request import Request
-from graphprune.calibration.text import LENGTH, own_text, perplexity, text_batches
+from graphprune.calibration.text import LENGTH, TOKENS, own_text, perplexity, text_batches
 from graphprune.capture.program import Program
 from graphprune.ground.clock import Clock
 from graphprune.ground.documents import machine_memory
@@ -27,7 +28,18 @@ from graphprune.scoring import Criterion
 from graphprune.verifying.reference import Run
 from graphprune.verifying.tensors import converted, in_dtype
 
-__all__ = ["IMPORTANCE", "Text", "by_weights", "find_text", "judge_of", "judged", "rows_of", "with_text"]
+__all__ = [
+    "IMPORTANCE",
+    "Text",
+    "by_weights",
+    "find_text",
+    "judge_of",
+    "judged",
+    "rows_of",
+    "training_data",
+    "with_text",
+    "writes_text",
+]
 
 IMPORTANCE = "contribution"  # docs/language.md
 PERPLEXITY = "perplexity"
@@ -118,7 +130,7 @@ def _judging(model: Model, text: Text, evaluate: str | None) -> Text:
     if evaluate is None:
         return text
     file = _file_of(evaluate)
-    if not _writes(model):
+    if not writes_text(model):
         raise InputError(
             f"a {model.folder.blueprint.model.__name__} predicts no next tokens", "leave evaluate out"
         )
@@ -126,13 +138,13 @@ def _judging(model: Model, text: Text, evaluate: str | None) -> Text:
 
 
 def judge_of(folder: Folder, evaluate: str) -> Callable[[nn.Module], float]:
-    """What gives the negative perplexity of a model, so that higher is better.
+    """What gives the perplexity of a model.
 
     Raises:
         InputError: ``evaluate`` is not "perplexity:FILE", or the file cannot be read.
     """
     rows = rows_of(folder, _file_of(evaluate))
-    return lambda model: -perplexity(model, rows)
+    return lambda model: perplexity(model, rows)
 
 
 def _file_of(evaluate: str) -> str:
@@ -171,19 +183,17 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
     """
     if isinstance(given, str | Path):
         rows = rows_of(model.folder, given, _length(model))
-        return Text(rows, f"the text {given}", rows[:JUDGED] if _writes(model) else (), str(given))
+        return Text(rows, f"the text {given}", rows[:JUDGED] if writes_text(model) else (), str(given))
     if given is not None:
         return Text(given, "the batches that were given")
-    if not _writes(model):
+    if not writes_text(model):
         return Text(None, f"a {model.folder.blueprint.model.__name__} writes no text of its own")
     needed, there = WIDE * parameters(model.shaping.shapes), most or machine_memory() / 2
     if needed > there:
         return Text(None, f"to write text of its own it takes {needed / 2**30:.1f} GiB of memory")
+    writer = model.folder.loaded(torch.float32).eval()
     with unlogged():
-        writer = model.folder.blueprint.model.from_pretrained(
-            model.folder.path, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-        rows = own_text(writer.eval(), seed=seed, length=_length(model))
+        rows = own_text(writer, seed=seed, length=_length(model))
     return Text(rows, OWN, rows[:JUDGED], OWN)
 
 
@@ -193,7 +203,8 @@ def _length(model: Model) -> int:
     return LENGTH if text_sizes(model.graph.program) or ids is None else int(ids.shape[1])
 
 
-def _writes(model: Model) -> bool:
+def writes_text(model: Model) -> bool:
+    """Whether the class continues texts."""
     kind = model.folder.blueprint.model
     inputs = model.graph.program.example[1]
     decoder = not model.folder.blueprint.values.get("is_encoder_decoder")
@@ -201,8 +212,20 @@ def _writes(model: Model) -> bool:
     return bool(decoder and logits and list(inputs) == ["input_ids"] and kind.can_generate())
 
 
-def rows_of(folder: Folder, text: str | Path, length: int = LENGTH) -> list[dict[str, Tensor]]:
-    """Rows of tokens of a text file, by the folder's tokenizer.
+def training_data(folder: Folder, text: str | Path, rows: int) -> DataLoader[Any]:
+    """All rows of a text in batches of so many ``rows``, drawn in another order every time.
+
+    Raises:
+        InputError: as `rows_of`.
+    """
+    data = [{"input_ids": row["input_ids"][0]} for row in rows_of(folder, text, tokens=None)]
+    return DataLoader(data, batch_size=rows, shuffle=True)  # type: ignore[arg-type]
+
+
+def rows_of(
+    folder: Folder, text: str | Path, length: int = LENGTH, tokens: int | None = TOKENS
+) -> list[dict[str, Tensor]]:
+    """Rows of tokens of a text file, by the folder's tokenizer; ``tokens`` as for `text_batches`.
 
     Raises:
         InputError: there is no such file, no tokenizer, or it is another model's.
@@ -225,7 +248,7 @@ def rows_of(folder: Folder, text: str | Path, length: int = LENGTH) -> list[dict
             "put the model's own tokenizer there",
         )
     length = min(length, _number(folder.blueprint.values, "max_position_embeddings") or length)
-    return text_batches(tokenizer, text, length=length)
+    return text_batches(tokenizer, text, tokens, length)
 
 
 def _number(values: Mapping[str, Any], field: str) -> int | None:

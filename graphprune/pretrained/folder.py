@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from typing_extensions import TypedDict
 
 from graphprune.ground.documents import read_json
@@ -72,6 +73,13 @@ class Folder:
             WeightsError: they are missing, damaged or pickles.
         """
         return Shards(self.path)
+
+    def loaded(self, dtype: torch.dtype, **more: Any) -> Any:
+        """The class with its weights in memory, by the library's own loader, which nothing is heard of."""
+        with unlogged():
+            return self.blueprint.model.from_pretrained(
+                self.path, dtype=dtype, local_files_only=True, use_safetensors=True, **more
+            )
 
     @property
     def companions(self) -> list[Path]:

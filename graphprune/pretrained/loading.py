@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from graphprune.capture.lazy import Lazy
 from graphprune.ground.errors import InputError, WeightsError, first_line
-from graphprune.ground.unlogged import unlogged
 from graphprune.pretrained.blueprint import Refused
 from graphprune.pretrained.folder import CONFIG, Folder
 from graphprune.verifying.tensors import in_dtype
@@ -106,14 +105,7 @@ def _loaded(folder: Folder, dtype: torch.dtype) -> Weights:
         WeightsError: it finds tensors missing, or of other shapes.
     """
     try:
-        with unlogged():
-            model, found = folder.blueprint.model.from_pretrained(
-                folder.path,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
+        model, found = folder.loaded(dtype, output_loading_info=True)
     except Exception as error:  # whatever the loader raises
         raise WeightsError(
             f"{folder.path} cannot be loaded: {first_line(error)}", "download the folder again"

@@ -17,7 +17,7 @@ from graphprune.exporting import in_dtype
 from graphprune.ground.clock import Clock
 from graphprune.ground.dynamic import AUTO
 from graphprune.ground.errors import CaptureError, InputError
-from graphprune.pretrained.blueprint import Blueprint, tied
+from graphprune.pretrained.blueprint import Blueprint, filled
 from graphprune.pretrained.examples import example_inputs, input_names, output_names, task_outputs
 from graphprune.pretrained.families import Family, families_of
 from graphprune.pretrained.folder import Folder
@@ -122,9 +122,8 @@ def _whole(
     try:
         graph = _traced(empty, inputs, outputs)
     except (CaptureError, InputError):
-        filled = folder.blueprint.empty(weights.dtype)
-        filled.load_state_dict(dict(weights.tensors), strict=False, assign=True)  # the rest is tied to these
-        graph = _without_values(_traced(tied(filled), inputs, outputs), weights, empty)
+        whole = filled(folder.blueprint, weights.tensors, weights.dtype)
+        graph = _without_values(_traced(whole, inputs, outputs), weights, empty)
     return graph.with_weights(weights.tensors)
 
 

@@ -16,13 +16,14 @@ from graphprune.asking.request import Request
 from graphprune.calibration import Calibration
 from graphprune.cutting.cut import Cut, cut
 from graphprune.ground.clock import Clock
-from graphprune.ground.errors import VerificationError
+from graphprune.ground.errors import ExportError, GraphpruneError, VerificationError
 from graphprune.planning import Plan
 from graphprune.pretrained.card import card
-from graphprune.pretrained.data import Text, judged
+from graphprune.pretrained.data import Text, judged, writes_text
 from graphprune.pretrained.examples import text_sizes
 from graphprune.pretrained.folder import CONFIG, Folder
 from graphprune.pretrained.opened import Model
+from graphprune.pretrained.past import REMEDY, WITH_PAST, write_with_past
 from graphprune.pretrained.proof import twin_checks
 from graphprune.pretrained.saying import changed
 from graphprune.pretrained.slimming import Slimming
@@ -65,7 +66,7 @@ def ensure_place(out: Path, force: bool, folder: Folder) -> None:
     Raises:
         InputError: the folder cannot be written, or would lose something.
     """
-    names = (CONFIG, CARD, *(path.name for path in folder.companions))
+    names = (CONFIG, CARD, WITH_PAST, *(path.name for path in folder.companions))
     exporting.ensure_writable(out, names, force)
 
 
@@ -190,24 +191,38 @@ def written(
         "judged_on": made.text.judged_on,
     }
 
+    source, of_past = _source(model, made), list[Check]()
+
+    def with_past(path: Path) -> None:
+        try:
+            if not writes_text(model):
+                raise ExportError("it does not continue token ids alone", REMEDY)
+            of_past.extend(write_with_past(slim.blueprint, tensors, path, clock))
+        except GraphpruneError as error:
+            path.unlink(missing_ok=True)
+            source["notes"].append(f"no {path.name} was written: {error}")
+
     def proof(draft: Path) -> tuple[Check, ...]:
         with clock("read back"):
-            return (as_written(model, tensors, draft, slim.blueprint),)
+            return (*of_past, as_written(model, tensors, draft, slim.blueprint))
 
     figures: dict[str, Any] = {}
     if made.perplexity is not None:
         pairs = zip(("before", "after"), made.perplexity, strict=True)
         figures["evaluation"] = {when: {"perplexity": figure} for when, figure in pairs}
+    files = folder_files(
+        model, tensors, slim.blueprint, card(model, result, fields, made.perplexity, made.text.judged_on)
+    )
+    if asked.onnx and model.folder.blueprint.model.can_generate():
+        files = {WITH_PAST: with_past, **files}
     report = result.save(
         out,
         latency=False,
         progress=clock.progress,
         onnx=asked.onnx,
         settings=asked.settings,
-        extra={"pretrained": said, "source": _source(model, made), **figures},
-        files=folder_files(
-            model, tensors, slim.blueprint, card(model, result, fields, made.perplexity, made.text.judged_on)
-        ),
+        extra={"pretrained": said, "source": source, **figures},
+        files=files,
         proof=proof,
         force=asked.force,
     )

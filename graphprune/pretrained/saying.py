@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+from graphprune.axes.terms import Atom
 from graphprune.cutting.fitting import kind_of
 from graphprune.pretrained.blueprint import Blueprint, Place, at, numbers, shapes_of, shown
 from graphprune.pretrained.opened import Model
@@ -55,4 +56,26 @@ def said(model: Model) -> dict[str, Any]:
             for move in model.moves
         ],
         "held": {kind_of(name): why for name, why in model.held.items()},
+        "fixed": _fixed(model),
     }
+
+
+def _fixed(model: Model) -> dict[str, str]:
+    """Fields that say the size of an axis from which nothing may be removed, such as the number of experts, and why.
+
+    They are found by doubling them, with which whatever divides a number goes on to divide it.
+    """
+    shaping, graph = model.shaping, model.graph
+    moved = {place for move in model.moves for place in move.fields}
+    stored = {name: item.name for item in graph.program.stored.values() for name in item.names}
+    found: dict[str, str] = {}
+    for place, number in shaping.numbers.items():
+        shapes = shapes_of(shaping.blueprint.with_numbers({place: 2 * number}))
+        if place in moved or shapes is None or set(shapes) != set(shaping.shapes):
+            continue
+        for name, shape in shapes.items():
+            terms = graph.tensor_terms.get(stored.get(name, name), ())
+            for term, size in zip(terms, shape, strict=False):
+                if isinstance(term, Atom) and term.pins and size == 2 * term.size == 2 * number:
+                    found.setdefault(shown(place), str(term.pins[0]))
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from graphprune.capture.operators import arguments
 from graphprune.repair.linear import LINEAR, Linear
 from graphprune.repair.regression import RowSums, fit
 from graphprune.repair.report import StepReport
+from graphprune.repair.rows import HeldRows
 from graphprune.repair.steps import Step
 from graphprune.repair.walk import Pair, Walk
 
@@ -21,7 +23,8 @@ __all__ = ["Refit"]
 
 ROWS = 4096  # output positions of a layer that are looked at, or
 ROWS_PER_REGRESSOR = 10  # so many for each of its regressors, if that is more
-LIMIT = 4096  # regressors: the products of half the data are a matrix of 134 MB
+LIMIT = 4096  # regressors: the products of half the data are a matrix of 134 MB; of more, rows are held themselves
+WIDEST = 32768  # regressors whose rows are held: 0.5 GB of them
 SMALL = 1e-3  # of the largest: batch norm scales below it say nothing about what comes in
 
 
@@ -43,6 +46,7 @@ class Refit:
     weights: bool = True
     biases: bool = True
     halves: Sums[int, RowSums] = field(default_factory=Sums)
+    rows: HeldRows = field(default_factory=HeldRows)
     energy: Sums[str, Tensor] = field(default_factory=Sums)
     _held: dict[str, tuple[Tensor, dict[str, Any]]] = field(default_factory=dict)
 
@@ -55,6 +59,16 @@ class Refit:
     def weight(self) -> Tensor:
         """As it is now."""
         return self.walk.tensors[self.step.weight]
+
+    @cached_property
+    def fan_in(self) -> int:
+        """The regressors of each output."""
+        return self.layer.fan_in(self.weight, arguments(self.walk.slim_nodes[self.step.calls[0]]))
+
+    @property
+    def wide(self) -> bool:
+        """Whether there are so many regressors that rows are held in the place of their products."""
+        return self.weights and LIMIT < self.fan_in <= WIDEST
 
     def moments(self, call: str) -> tuple[str, ...]:
         """The nodes at which `look` is to be called: the call, and where its result is complete."""
@@ -75,9 +89,13 @@ class Refit:
             aim, have = (self.layer.rows(value, given, picked) / scale for value in (wanted, made))
             counts = self._counts(call, aim)
             targets = self.layer.targets(aim - have, given)
-            sums = RowSums.of(self._regressors(source, given, picked), targets, counts)
-            self.halves.add(half, sums)
-            self.halves.expect(1 - half, sums)  # a process may see batches of one half alone
+            regressors = self._regressors(source, given, picked)
+            if self.wide:
+                self.rows.add(number, half, regressors, targets, counts)
+            else:
+                sums = RowSums.of(regressors, targets, counts)
+                self.halves.add(half, sums)
+                self.halves.expect(1 - half, sums)  # a process may see batches of one half alone
             self.energy.add("", ((aim - aim.mean(0)).double().square().sum(1) * counts).sum())
 
     def _counts(self, call: str, aim: Tensor) -> Tensor:
@@ -94,14 +112,14 @@ class Refit:
         return counts / counts.mean().clamp_min(torch.finfo(torch.float64).tiny)
 
     def _regressors(self, source: Tensor, given: Mapping[str, Any], picked: Tensor) -> Tensor:
-        if self.weights and self.layer.fan_in(self.weight, given) <= LIMIT:
+        if self.weights and self.fan_in <= WIDEST:
             return self.layer.regressors(source, self.weight, given, picked)
         return source.new_zeros((given.get("groups", 1), len(picked), 0))
 
     def _picked(self, call: str, rows: int, number: int) -> list[tuple[int, Tensor]]:
         """Rows to look at, for each half of the data."""
         given = arguments(self.walk.slim_nodes[call])
-        wanted = max(ROWS, ROWS_PER_REGRESSOR * self.layer.fan_in(self.weight, given))
+        wanted = ROWS if self.wide else max(ROWS, ROWS_PER_REGRESSOR * self.fan_in)
         total = self.values // self.layer.outputs(self.weight, given)
         picked = torch.arange(rows)
         if wanted < total:
@@ -122,11 +140,14 @@ class Refit:
             scale = scale * tensors[str(given["weight"].target)]
         return torch.where(scale.abs() > SMALL * scale.abs().max(), scale, float("inf"))
 
+    def _summed(self) -> list[RowSums]:
+        found = self.halves.total()
+        return [found[number] for number in (0, 1) if found[number].rows]
+
     def solve(self) -> tuple[StepReport, dict[str, Tensor]]:
         """A report, and the tensors that change."""
         step, changed = self.step, {}
-        found = self.halves.total()
-        halves = [found[number] for number in (0, 1) if found[number].rows]
+        halves = self.rows.halves() if self.wide else self._summed()
         rows = sum(int(half.rows) for half in halves)
         energy = float(self.energy.total()[""]) or 1.0
         fitted = fit(halves, bool(step.bias) and self.biases, bool(halves[0].x.numel()))

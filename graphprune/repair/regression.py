@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from graphprune.scoring.elimination import gram, regularised
 
-__all__ = ["RIDGES", "RowSums", "fit"]
+__all__ = ["LOOKED_AT", "RIDGES", "Half", "RowSums", "fit"]
 
 # of the mean variance of a regressor; the last ones are for exact copies, which float64 tells from rounding
 RIDGES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-13)
@@ -70,6 +70,30 @@ class RowSums(NamedTuple):
             left = left + 2 * (shift * predicted).sum()
         return max(float(left), 0.0)
 
+    @property
+    def mean(self) -> Tensor:
+        """Of the targets, ``[groups, outputs]``."""
+        return self.r / self.rows.clamp_min(1)
+
+    def solved(self, centred: RowSums, ridge: float, intercept: bool) -> tuple[Tensor, Tensor | float]:
+        """Slope and shift, by what `centred` makes of these sums."""
+        slope = torch.cholesky_solve(centred.xr, torch.linalg.cholesky(regularised(centred.xx, ridge)))
+        if not intercept:
+            return slope, 0.0
+        mean = self.x / self.rows.clamp_min(1)
+        return slope, self.mean - torch.einsum("gso,gs->go", slope, mean)
+
+    def slope(self, found: Tensor) -> Tensor:
+        """What was found is the slope."""
+        return found
+
+    def joined(self, others: Sequence[RowSums]) -> RowSums:
+        """This one, to which the others are added."""
+        for half in others:  # in place: the matrices are the largest things that a repair holds
+            for own, other in zip(self, half, strict=True):
+                own.add_(other)
+        return self
+
 
 @dataclass(frozen=True)
 class _Fit:
@@ -90,7 +114,20 @@ class _Fit:
     ridge: float
 
 
-def fit(halves: Sequence[RowSums], intercept: bool, slopes: bool) -> _Fit:
+class Half(Protocol):
+    """One half of the data of a regression. What `solved` finds says how to predict; `slope` makes a matrix of it."""
+
+    @property
+    def mean(self) -> Tensor: ...
+    def error(self, found: Any, shift: Tensor | float) -> float: ...
+    def sample(self) -> Any: ...
+    def centred(self, intercept: bool) -> Any: ...
+    def solved(self, centred: Any, ridge: float, intercept: bool) -> tuple[Any, Tensor | float]: ...
+    def slope(self, found: Any) -> Tensor: ...
+    def joined(self, others: Sequence[Any]) -> Any: ...
+
+
+def fit(halves: Sequence[Half], intercept: bool, slopes: bool) -> _Fit:
     """The ridge regression of the targets that both halves together give.
 
     Whether there is to be a shift and a slope, and which ridge, is what predicts each half best from the other.
@@ -101,7 +138,7 @@ def fit(halves: Sequence[RowSums], intercept: bool, slopes: bool) -> _Fit:
     """
     pairs = list(zip(halves, reversed(halves), strict=True))
     before = sum(half.error(None, 0.0) for half in halves)
-    shifted = sum(other.error(None, _mean(one)) for one, other in pairs) if intercept else before
+    shifted = sum(other.error(None, one.mean) for one, other in pairs) if intercept else before
     after, ridge = min(shifted, before), 0.0
     if slopes and before:
         centred = [half.centred(intercept) for half in halves]
@@ -112,14 +149,11 @@ def fit(halves: Sequence[RowSums], intercept: bool, slopes: bool) -> _Fit:
         if foretold < after:
             after, ridge = foretold, best
         del centred, some  # the matrices are the largest things that a repair holds
-    total = halves[0]
-    for half in halves[1:]:  # in place, for the same reason
-        for own, other in zip(total, half, strict=True):
-            own.add_(other)
+    total: Half = halves[0].joined(halves[1:])
     if ridge:
-        slope, shift = _solved(total, total.centred(intercept), ridge, intercept)
-        return _Fit(slope, shift, before, after, ridge)
-    return _Fit(None, _mean(total) if intercept and shifted < before else 0.0, before, after, 0.0)
+        found, shift = total.solved(total.centred(intercept), ridge, intercept)
+        return _Fit(total.slope(found), shift, before, after, ridge)
+    return _Fit(None, total.mean if intercept and shifted < before else 0.0, before, after, 0.0)
 
 
 def _lowest(error: Callable[[int], float], place: int, size: int) -> int:
@@ -130,23 +164,10 @@ def _lowest(error: Callable[[int], float], place: int, size: int) -> int:
     return place
 
 
-def _foretold(halves: Sequence[RowSums], centred: Sequence[RowSums], ridge: float, intercept: bool) -> float:
+def _foretold(halves: Sequence[Half], centred: Sequence[Half], ridge: float, intercept: bool) -> float:
     """The error of each half as the other foretells it."""
     try:
-        fits = [_solved(half, part, ridge, intercept) for half, part in zip(halves, centred, strict=True)]
+        fits = [half.solved(part, ridge, intercept) for half, part in zip(halves, centred, strict=True)]
     except RuntimeError:  # so small a ridge is lost in rounding
         return float("inf")
     return sum(half.error(*found) for half, found in zip(halves, reversed(fits), strict=True))
-
-
-def _mean(sums: RowSums) -> Tensor:
-    return sums.r / sums.rows.clamp_min(1)
-
-
-def _solved(sums: RowSums, centred: RowSums, ridge: float, intercept: bool) -> tuple[Tensor, Tensor | float]:
-    """Slope and shift of ``sums``, by what `RowSums.centred` makes of them."""
-    slope = torch.cholesky_solve(centred.xr, torch.linalg.cholesky(regularised(centred.xx, ridge)))
-    if not intercept:
-        return slope, 0.0
-    mean = sums.x / sums.rows.clamp_min(1)
-    return slope, _mean(sums) - torch.einsum("gso,gs->go", slope, mean)

@@ -16,6 +16,10 @@ from graphprune.capture.operations import Value
 __all__ = ["Site", "find_sites", "tapped"]
 
 
+# the same numbers with other dimensions
+TURNING = tuple(f"aten.{name}" for name in "permute transpose swapaxes swapdims t numpy_T mT movedim".split())
+
+
 @dataclass(frozen=True)
 class Site:
     """A place where the activations of a group's units can be seen: dimension ``dim`` of ``value``.
@@ -51,8 +55,12 @@ def find_sites(graph: DependencyGraph) -> Mapping[str, tuple[Site, ...]]:
     }
     consumed: dict[Atom, dict[Site, None]] = {}
     produced: dict[Atom, dict[Site, None]] = {}
+    stored = {name: name for name in graph.program.attributes}
     for operation in graph.program.operations:
-        held = {value.name for value in operation.inputs if value.name in graph.program.attributes}
+        held = {value.name: stored[value.name] for value in operation.inputs if value.name in stored}
+        if held and operation.family in TURNING:  # what reads the turned weight reads the weight
+            stored |= {value.name: next(iter(held.values())) for value in operation.outputs}
+            continue
         for tensor, dim, atom in _read(graph, held):
             role = roles.get((tensor, dim, atom))
             made = list(_with(graph, operation.outputs, atom, held))
@@ -69,9 +77,9 @@ def find_sites(graph: DependencyGraph) -> Mapping[str, tuple[Site, ...]]:
     }
 
 
-def _read(graph: DependencyGraph, held: Collection[str]) -> Iterable[tuple[str, int, Atom]]:
+def _read(graph: DependencyGraph, held: Mapping[str, str]) -> Iterable[tuple[str, int, Atom]]:
     """Every atom of every dimension of the stored tensors that an operation reads."""
-    for name in sorted(held):
+    for name in sorted(set(held.values())):
         for dim, term in enumerate(graph.analysis.terms[name]):
             for atom in dict.fromkeys(atoms(term)):
                 yield graph.program.attributes[name], dim, atom

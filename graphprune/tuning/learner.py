@@ -37,7 +37,9 @@ class Learner:
         self.settings, self.accelerator = settings, accelerator
         device = accelerator.device
         self.student = _synchronised(copy.deepcopy(job.model).to(device), accelerator, settings)
-        teacher = copy.deepcopy(raise_program(job.graph.program, "Original")).to(device).requires_grad_(False)
+        teacher = raise_program(job.graph.program, "Original")
+        if device.type != "cpu":  # where it is, nothing of it changes, so that it needs no copy
+            teacher = copy.deepcopy(teacher).to(device)
         taps: tuple[Tap, ...] = ()
         if settings.features > 0:
             taps = find_taps(job.graph, job.plan, settings.feature_layers, self.student, teacher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,62 @@ def test_documents_of_a_folder_follow_one_another(tmp_path: Path) -> None:
     [
         ("short.txt", b"ab", "short.txt has 3 tokens, and a row takes 8"),
         ("bytes.txt", b"\xff\xfe\xfd", "bytes.txt is no text"),
-        ("other.jsonl", b'{"prompt": "x"}', "line 1 of .*other.jsonl gives no text: 'text'"),
-        ("broken.jsonl", b"\n{", "line 2 of .*broken.jsonl gives no text"),
+        ("other.jsonl", b'{"prompt": "x"}', "row 1 of .*other.jsonl gives no text: 'text'"),
+        ("broken.jsonl", b"\n{", "row 2 of .*broken.jsonl gives no text"),
     ],
 )
 def test_what_is_no_text_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         text_batches(Letters(), tmp_path / name, tokens=8, length=8)
+
+
+CHAT = [{"role": "user", "content": "d", "tool_calls": None}]
+
+
+class Strict(Letters):
+    """Templates of the library look whether a message has a part, whatever it is."""
+
+    def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool) -> str:
+        assert all("tool_calls" not in message for message in messages)
+        return super().apply_chat_template(messages, tokenize)
+
+
+def test_tables_of_datasets_are_read_row_by_row(tmp_path: Path) -> None:
+    """Arrow streams, as save_to_disk writes them, and Parquet files."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    plain, chat = (pa.Table.from_pylist([{name: row}]) for name, row in (("text", "ab"), ("messages", CHAT)))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "state.json").write_text("{}")
+    for number, table in enumerate((plain, chat)):
+        file = tmp_path / "set" / f"data-{number:05}-of-00002.arrow"
+        with pa.ipc.new_stream(str(file), table.schema) as writer:
+            writer.write_table(table)
+        parquet.write_table(table, tmp_path / f"{number}.parquet")
+    assert words(text_batches(Strict(), tmp_path / "set", tokens=11, length=11)) == "|ab|<user>d"
+    (tmp_path / "set" / "data-00000-of-00002.arrow").write_bytes(b"cut off")
+    with pytest.raises(InputError, match=r"data-00000-of-00002\.arrow cannot be read"):
+        text_batches(Strict(), tmp_path / "set")
+    assert words(text_batches(Strict(), tmp_path / "1.parquet", tokens=8, length=8)) == "|<user>d"
+    parquet.write_table(plain.rename_columns(["body"]), tmp_path / "1.parquet")
+    with pytest.raises(InputError, match=r"row 1 of .*1\.parquet gives no text: 'text' — give rows such as"):
+        text_batches(Strict(), tmp_path / "1.parquet")
+
+
+def test_a_folder_of_several_sets_is_not_mixed(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(InputError, match="holds several sets: test, train — name one"):
+        text_batches(Letters(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.arrow", "a.parquet"])
+def test_a_table_asks_for_pyarrow(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match="pyarrow is not installed — pip install pyarrow"):
+        text_batches(Letters(), tmp_path)
 
 
 def test_a_path_that_is_not_there_is_named() -> None:

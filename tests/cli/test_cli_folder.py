@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.pretrained.hf_folders import written
 
@@ -41,12 +46,34 @@ def test_text_calibrates_judges_and_trains(
     report = json.loads(made.stdout)
     assert report["pretrained"]["judged_on"] == f"the text {text}"
     assert report["evaluation"]["before"]["perplexity"] > 1
-    trained = run("tune", slim, "--data", text, "--epochs", 1, "--lr", 1e-3, "-o", tuned)
+    asked = ["tune", slim, "--data", text, "--batch", 2, "--lr", 1e-3, "--evaluate", f"perplexity:{text}"]
+    trained = run(*asked, "-o", tuned)
     assert trained.exit_code == 0, trained.output
     assert (tuned / "tokenizer.json").exists()
-    assert json.loads((tuned / "report.json").read_text())["tuning"]["steps"] == 4
+    tuning = json.loads((tuned / "report.json").read_text())["tuning"]
+    assert tuning["steps"] == 2  # one walk over four rows
+    assert [tuning["settings"][name] for name in ("match", "lr", "epochs")] == ["tokens", 1e-3, 1]
+    assert tuning["metric"]["best"] <= tuning["metric"]["before"]
     assert run("verify", tuned).exit_code == 0
     assert "has no effect on a folder" in run("tune", slim, "--data", text, "--weights", "none").stderr
+    _two_processes_train_alike([*asked, "-o", tmp_path / "two"], tuned, tmp_path / "two")
+
+
+def _two_processes_train_alike(asked: list[object], one: Path, two: Path) -> None:
+    """Each takes one row of every two; the first one writes."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "graphprune.cli", *map(str, asked), "-q"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((two / "report.json").read_text())["tuning"]["processes"] == 2
+    expected = load_file(one / "model.safetensors")
+    for name, tensor in load_file(two / "model.safetensors").items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-5)
 
 
 def test_a_folder_is_shrunk_verified_and_planned(
@@ -119,3 +146,15 @@ def test_there_is_no_such_folder(run: Callable[..., Any], command: tuple[Any, ..
 def test_trust_is_for_folders(run: Callable[..., Any]) -> None:
     made = run("shrink", "zoo:digits_resnet", "--macs", 0.5, "--trust-remote-code", "-o", "slim")
     assert "--trust-remote-code is for folders of transformers" in " ".join(made.stderr.split())
+    tuned = run("tune", "slim", "--data", "zoo:digits", "--lora", 4)
+    assert "--lora is for folders of transformers" in " ".join(tuned.stderr.split())
+
+
+@pytest.mark.parametrize("command", [("verify",), ("tune", "--data", "zoo:digits")])
+def test_adapters_alone_are_no_model(
+    tmp_path: Path, run: Callable[..., Any], command: tuple[str, ...]
+) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    made = run(command[0], tmp_path, *command[1:])
+    assert made.exit_code == 2
+    assert "holds adapters, and no model" in " ".join(made.stderr.split())

@@ -18,6 +18,11 @@ SMALL = TEXT | {"hidden_size": 64, "intermediate_size": 88, "num_hidden_layers":
 GROUPED = SMALL | {"num_key_value_heads": 2, "max_position_embeddings": 64}
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", "LlamaForCausalLM", GROUPED),
+    "gpt2": (
+        "GPT2Config",
+        "GPT2LMHeadModel",
+        TEXT | {"n_embd": 48, "n_inner": 80, "n_layer": 2, "n_head": 4, "n_positions": 40},
+    ),
     "electra": ("ElectraConfig", "ElectraForSequenceClassification", SMALL | {"embedding_size": 20}),
     "bert": ("BertConfig", "BertForMaskedLM", SMALL),
     "gemma": ("Gemma2Config", "Gemma2ForCausalLM", GROUPED | {"head_dim": 16, "sliding_window": 5}),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
-from hf_folders import KINDS, blueprint
+from hf_folders import KINDS, blueprint, written
 
 import graphprune as gp
 from graphprune.pretrained.blueprint import Refused, shown
@@ -96,3 +97,12 @@ def test_a_field_follows_the_product_of_two_widths() -> None:
     assert fields_at(numbers, moves, {}) == {}
     with pytest.raises(Refused, match="heads would be 16/3"):
         fields_at({heads: 8, ("groups",): 3}, moves[:1], {"g": 2})
+
+
+def test_fields_of_axes_that_are_pinned_are_said_with_the_reason(tmp_path: Path) -> None:
+    """A router chooses experts by the data, and words are looked up."""
+    fixed = gp.inspect_pretrained(written("mixtral", tmp_path / "model"))["fixed"]
+    assert fixed["num_local_experts"].startswith("which positions are chosen is data")
+    assert fixed["num_local_experts"].endswith("(at model.layers.0.mlp.gate)")
+    assert fixed["vocab_size"].startswith("rows are looked up by index")
+    assert set(fixed) == {"num_local_experts", "vocab_size"}

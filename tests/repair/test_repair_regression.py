@@ -9,6 +9,7 @@ from torch import Tensor
 from graphprune.calibration.sums import Sums
 from graphprune.repair.batch_norm import ChannelSums, estimate
 from graphprune.repair.regression import RIDGES, RowSums, fit
+from graphprune.repair.rows import HeldRows
 
 
 def rows(count: int, seed: int, groups: int = 2, size: int = 4) -> Tensor:
@@ -26,6 +27,41 @@ def streamed(x: Tensor, r: Tensor) -> RowSums:
     for part in (slice(5), slice(5, None)):
         sums.add("", sums_of(x[:, part], r[:, part]))
     return sums.total()[""]
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("size", [4, 40])
+def test_rows_that_are_held_give_what_their_sums_give(intercept: bool, size: int) -> None:
+    """With fewer regressors than rows, and with more."""
+    x, r = rows(30, 0, size=size).float(), rows(30, 1, size=150).float()
+    r += 3 * x[..., :1]
+    counts = torch.rand(30, generator=torch.Generator().manual_seed(2)) + 0.5
+    held, sums = HeldRows(), Sums[int, RowSums]()
+    for number, part in enumerate(torch.arange(30).split(7)):
+        given = (x[:, part], r[:, part], counts[part])
+        held.add(number, number % 2, *given)
+        sums.add(number % 2, RowSums.of(*given))
+    rowwise, summed = held.halves(), [sums.total()[half] for half in (0, 1)]
+    for one, other in zip(rowwise, summed, strict=True):
+        assert float(one.rows) == pytest.approx(float(other.rows))
+        torch.testing.assert_close(one.mean, other.mean)
+        for ridge in (0.1, 1e-3):
+            found, shift = one.solved(one.centred(intercept), ridge, intercept)
+            slope = one.slope(found)
+            assert rowwise[0].error(found, shift) == pytest.approx(
+                summed[0].error(slope, shift), rel=1e-6, abs=1e-9
+            )
+    for ridge in (1.0, 1e-2):
+        (found, shift), (slope, other_shift) = (
+            half[1].solved(half[1].centred(intercept), ridge, intercept) for half in (rowwise, summed)
+        )
+        torch.testing.assert_close(rowwise[1].slope(found), slope)
+        torch.testing.assert_close(torch.as_tensor(shift), torch.as_tensor(other_shift))
+    one, other = fit(rowwise, intercept, True), fit(summed, intercept, True)
+    assert one.ridge == other.ridge > 0
+    assert one.after == pytest.approx(other.after, rel=1e-6)
+    torch.testing.assert_close(one.slope, other.slope)
+    torch.testing.assert_close(torch.as_tensor(one.shift), torch.as_tensor(other.shift))
 
 
 def test_a_row_that_counts_twice_is_as_two() -> None:

@@ -53,8 +53,13 @@ def distance(model: nn.Module, slim: nn.Module, ids: Tensor) -> float:
     return float((own - given).square().sum() / own.square().sum())
 
 
+@pytest.mark.parametrize("limit", [4096, 10])
 @pytest.mark.parametrize("name", MODELS)
-def test_readers_of_what_was_cut_come_nearer_on_other_tokens(name: str) -> None:
+def test_readers_of_what_was_cut_come_nearer_on_other_tokens(
+    name: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From sums, and from rows as they are held for wide layers."""
+    monkeypatch.setattr("graphprune.repair.refit.LIMIT", limit)
     model, (_, _, makers, readers) = made(name), MODELS[name]
     seen, unseen = torch.randint(WORDS, (48, 16)), torch.randint(WORDS, (16, 16))
     batches = [{"input_ids": ids} for ids in seen.split(8)]

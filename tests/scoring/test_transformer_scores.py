@@ -37,6 +37,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "GPT2LMHeadModel",
         {"n_embd": HIDDEN, "n_inner": INNER, "n_layer": 2, "n_head": 4, "n_positions": 64},
     ),
+    "falcon": (  # which turns its weights itself
+        "FalconConfig",
+        "FalconForCausalLM",
+        SIZES | {"ffn_hidden_size": INNER, "parallel_attn": False, "alibi": False},
+    ),
 }
 # of each model the group of an inner width, the layer that reads it, and the layer that is given the sum
 WIDTHS = {
@@ -47,6 +52,11 @@ WIDTHS = {
         "bert.encoder.layer.0.output.LayerNorm",
     ),
     "gpt2": ("transformer.h.0.mlp.c_fc.weight:1", "transformer.h.0.mlp.c_proj", "transformer.h.1"),
+    "falcon": (
+        "transformer.h.0.mlp.dense_h_to_4h.weight:0",
+        "transformer.h.0.mlp.dense_4h_to_h",
+        "transformer.h.1",
+    ),
 }
 
 
