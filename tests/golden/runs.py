@@ -72,12 +72,12 @@ def _data_driven() -> dict[str, tuple[str, dict[str, Any]]]:
     """Runs that look at calibration data; they get some."""
     return {
         **{f"criterion {name}": ("digits_resnet", {"macs": 0.6, "importance": name}) for name in DATA},
-        "auto": ("yolo_c3", {"macs": 0.7, "importance": "auto"}),
+        "auto": ("yolo_c3", {"macs": 0.7, "importance": "auto", "repair": False}),
         "auto, repaired": ("squeeze_excite", {"macs": 0.7, "importance": "auto", "repair": True}),
-        "trials": ("squeeze_excite", {"macs": 0.6, "trials": 6}),
-        "repair": ("digits_resnet", {"macs": 0.6, "repair": True}),
-        "repair, lstm": ("lstm", {"params": 0.7, "repair": True}),
-        "repair in rounds": ("digits_resnet", {"macs": 0.6, "rounds": 2, "repair": True}),
+        "trials": ("squeeze_excite", {"macs": 0.6, "importance": "l2", "trials": 6}),
+        "repair": ("digits_resnet", {"macs": 0.6, "importance": "l2", "repair": True}),
+        "repair, lstm": ("lstm", {"params": 0.7, "importance": "l2", "repair": True}),
+        "repair in rounds": ("digits_resnet", {"macs": 0.6, "rounds": 2, "importance": "l2", "repair": True}),
     }
 
 
