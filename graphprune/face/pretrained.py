@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from graphprune.asking.options import AUTO
+from graphprune.asking.options import AUTO, WEIGHTS
 from graphprune.asking.request import Request
 from graphprune.asking.toml import spelled
 from graphprune.asking.tuning import Tuning
@@ -296,6 +296,10 @@ def _asked(options: Mapping[str, Any]) -> tuple[Request, set[str], Clock]:
     for name, why in _NOT_HERE.items():
         if name in options:
             raise InputError(f"{name} is given for a folder, and {why}", "leave it out")
+    if options.get("fast"):
+        asked(nn.Module(), dict(options))  # refuses what does not go with it
+        others = {name: value for name, value in options.items() if name != "fast"}
+        options = {**others, "importance": WEIGHTS}
     given = options.get("importance", AUTO)
     unsaid = {"importance": IMPORTANCE} if isinstance(given, str) and given == AUTO else {}
     looks = _looks(unsaid.get("importance", given))

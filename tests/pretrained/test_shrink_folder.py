@@ -260,3 +260,12 @@ def test_inputs_of_ones_own_are_taken(place: Path) -> None:
         folder, place / "words-slim", example_inputs=inputs, params=0.97, importance="l2"
     )
     assert made.verdict.passed
+
+
+def test_fast_looks_at_weights_alone(place: Path) -> None:
+    folder, _ = shrunk(place, "llama", params=0.7, importance="l1")
+    made = gp.shrink_pretrained(folder, place / "fast", params=0.8, fast=True)
+    assert made.report["request"]["importance"] == "l2"
+    assert "repair" not in made.report
+    with pytest.raises(gp.InputError, match="fast looks at no data"):
+        gp.shrink_pretrained(folder, place / "no", params=0.8, fast=True, repair=True)
