@@ -5,7 +5,7 @@
 
 One line per model: worst relative error of any node in float64 on random tensors and in float32 on the
 model's own, what is left of parameters and multiply-accumulates, seconds per stage, and onnxruntime's error at
-two batch sizes on the model's own tensors and on random ones; "blind" where outputs hardly depend on inputs.
+one example on the model's own tensors, at other sizes on random ones; "blind" where outputs hardly depend on inputs.
 Exits with 1 if any model fails.
 """
 
