@@ -136,8 +136,9 @@ class Result:
 
         The ONNX file is checked, and compared with the model in onnxruntime: on one example with the model's
         tensors, and at other sizes too with random ones in the same nodes. With ``latency`` it is timed against the
-        original in alternation. The directory appears when all is done. ``extra`` entries are added to the report. ``settings`` are options of the
-        command line, by command: those of "shrink" are in shrink.toml, and are what the plan records by default.
+        original in alternation. The directory appears when all is done. ``extra`` entries are added to the report.
+        ``settings`` are options of the command line, by command: those of "shrink" are in shrink.toml, and are what
+        the plan records by default.
 
         A model may have an operator that ONNX has not, or a type that onnxruntime computes nothing in. Then all other
         files are written, and a warning, the report and its notes say what is missing, why, and what to do. With
