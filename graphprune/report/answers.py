@@ -17,7 +17,7 @@ def answers(report: Report) -> str:
 
     >>> found = {"error": 0.05, "agreement": 0.98, "examples": 64, "data": "your calibration data", "held_out": True}
     >>> answers({"fidelity": found})
-    '98.0% alike, outputs off by 5.00%, on 64 held-out examples of your calibration data'
+    '98.0% alike, outputs off by 5.0%, on 64 held-out examples of your calibration data'
     """
     return "; ".join(filter(None, [_evaluated(report), _alike(report)]))
 

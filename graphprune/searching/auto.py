@@ -43,9 +43,11 @@ def prepare_best(
         BudgetError: no choice meets the budgets.
         InputError: a criterion cannot be computed on these data.
     """
+    if not request.choices:
+        return prepare(graph, request, clock)
     choices = _affordable(graph, request)
     if len(choices) < 2:
-        return prepare(graph, choices[0] if choices else request, clock)
+        return _first_that_judges(graph, request, clock)
     seen, unseen = _halves(graph, request.calibration)
     distance = Distance(graph.program, unseen)
     half = None if repairer is None else replace(repairer, calibration=seen)
@@ -59,6 +61,8 @@ def prepare_best(
         known = scored.get(name)
         prepared = replace(known, request=trial) if known else prepare(graph, trial, clock, profile)
         scored[name], profile = prepared, prepared.profile
+        if graph.groups and len(_unjudged(prepared)) == len(graph.groups):
+            return BudgetError(f"{name} can judge none of the groups", "use another importance")
         try:
             with clock(f"try {_name(choice)}"):
                 made = cut(graph, planned(prepared))
@@ -73,6 +77,23 @@ def prepare_best(
     prepared = prepare(graph, _first_of_the_best(found), clock, profile)
     tried = {_name(choice): outcome for outcome, choice in found}
     return replace(prepared, found={**prepared.found, "tried": tried})
+
+
+def _first_that_judges(graph: DependencyGraph, request: Request, clock: Clock) -> Prepared:
+    """The first choice that can judge every group, or else the one that can judge the most."""
+    best: Prepared | None = None
+    for choice in request.choices:
+        found = prepare(graph, choice, clock, best.profile if best else request.profile)
+        if best is None or len(_unjudged(found)) < len(_unjudged(best)):
+            best = found
+        if not _unjudged(best):
+            break
+    assert best is not None
+    return best
+
+
+def _unjudged(prepared: Prepared) -> list[str]:
+    return [name for name, score in prepared.scores.items() if score is None]
 
 
 def _affordable(graph: DependencyGraph, request: Request) -> Sequence[Request]:

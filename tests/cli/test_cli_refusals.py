@@ -229,15 +229,16 @@ def test_export_and_verification_failures_have_their_own_codes(
 ) -> None:
     from graphprune import exporting
     from graphprune.ground.errors import ExportError, VerificationError
+    from graphprune.results import result
 
     wrong, lacking = VerificationError("wrong", "report it"), ExportError("no such operator", "leave it out")
-    for error, place in ((wrong, "export_onnx"), (lacking, "save_model")):
+    for error, module, place in ((wrong, result, "write_checked"), (lacking, exporting, "save_model")):
 
         def fail(*_: object, error: Exception = error) -> None:
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(exporting, place, fail)
+            patch.setattr(module, place, fail)
             line = refused("shrink", "zoo:mlp", "--macs", 0.5, "-o", out, code=error.exit_code)
         assert line == str(error)
 

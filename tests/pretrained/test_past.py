@@ -45,7 +45,8 @@ def test_a_slim_folder_has_a_file_with_its_past(kind: str, tmp_path: Path) -> No
     folder = written(kind, tmp_path / "model")
     made = gp.shrink_pretrained(folder, tmp_path / "slim", params=0.75, importance="l2", onnx=True)
     with_past = [check for check in made.verdict.checks if check.name.startswith("with past, ")]
-    assert len(with_past) > 8
+    assert len(with_past) >= 5
+    assert any("writes the text of the class" in check.name for check in with_past)
     assert made.verdict.passed
     model = library().AutoModelForCausalLM.from_pretrained(made.folder).eval()
     model.generation_config.eos_token_id = None  # which would end a row

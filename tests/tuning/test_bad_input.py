@@ -120,7 +120,7 @@ def test_a_foreign_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
     before = checkpoint.read_bytes()
     torch.manual_seed(5)
     other = gp.shrink(
-        Net().eval(), torch.randn(2, 1, 6, 6), ratio=0.5, align=1
+        Net().eval(), torch.randn(2, 1, 6, 6), ratio=0.5, align=1, importance="l2"
     )  # the same shapes, other weights
     for result, batches, changed, message in (
         (other, loader(), settings, "the checkpoint of another model"),

@@ -34,7 +34,7 @@ class Net(nn.Module):
 def shrunk(norm: bool = True, dropout: float = 0.2) -> gp.Result:
     """Half of every group is gone."""
     torch.manual_seed(0)
-    return gp.shrink(Net(norm, dropout).eval(), torch.randn(2, 1, 6, 6), ratio=0.5, align=1)
+    return gp.shrink(Net(norm, dropout).eval(), torch.randn(2, 1, 6, 6), ratio=0.5, align=1, importance="l2")
 
 
 def data(count: int = 48) -> tuple[Tensor, Tensor]:
