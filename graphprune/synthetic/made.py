@@ -25,7 +25,7 @@ from graphprune.synthetic.tokens import texts
 __all__ = ["Made", "make_inputs"]
 
 FEWEST, MOST, MOST_MATCHED = 16, 512, 192  # examples; those that are shaped one by one say more each
-PASS = 1.5e11  # multiply-accumulates that one pass over all examples may take, above the fewest
+PASS = 1.4e11  # multiply-accumulates that one pass over all examples may take, above the fewest
 VALUES = 1e7  # numbers in all examples
 MATCHING = 2e11  # multiply-accumulates of the steps towards the norms' statistics
 MOST_STEPS = 200
