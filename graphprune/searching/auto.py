@@ -97,10 +97,14 @@ def _unjudged(prepared: Prepared) -> list[str]:
 
 
 def _affordable(graph: DependencyGraph, request: Request) -> Sequence[Request]:
-    """The first of the choices, as many as their price allows, which is counted and not timed."""
+    """The first of the choices, as many as their price allows, which is counted and not timed.
+
+    Tokens that nobody has written cannot judge choices: on them plain weights look better than they are (MiniLM in
+    docs/no-data.md). There the first choice is taken.
+    """
     choices = request.choices
-    if len(choices) < 2:
-        return choices
+    if len(choices) < 2 or getattr(request.calibration, "of_tokens", False):
+        return choices[:1]
     batches = [batch for batch, _ in Calibration(request.calibration).walk(graph.program)]
     examples = sum(_examples(graph, batch) for batch in batches)
     limit = MADE_TRIES if getattr(request.calibration, "name", "") == SYNTHETIC else TRIES
