@@ -47,7 +47,7 @@ def prepare_best(
         return prepare(graph, request, clock)
     choices = _affordable(graph, request)
     if len(choices) < 2:
-        return _first_that_judges(graph, request, clock)
+        return _first_that_plans(graph, request, clock)
     seen, unseen = _halves(graph, request.calibration)
     distance = Distance(graph.program, unseen)
     half = None if repairer is None else replace(repairer, calibration=seen)
@@ -79,17 +79,27 @@ def prepare_best(
     return replace(prepared, found={**prepared.found, "tried": tried})
 
 
-def _first_that_judges(graph: DependencyGraph, request: Request, clock: Clock) -> Prepared:
-    """The first choice that can judge every group, or else the one that can judge the most."""
-    best: Prepared | None = None
+def _first_that_plans(graph: DependencyGraph, request: Request, clock: Clock) -> Prepared:
+    """The first choice that can meet the budgets with the groups that it can judge; the others stay whole.
+
+    Raises:
+        BudgetError: no choice meets them.
+    """
+    failed: BudgetError | None = None
+    profile = request.profile
     for choice in request.choices:
-        found = prepare(graph, choice, clock, best.profile if best else request.profile)
-        if best is None or len(_unjudged(found)) < len(_unjudged(best)):
-            best = found
-        if not _unjudged(best):
-            break
-    assert best is not None
-    return best
+        found = prepare(graph, choice, clock, profile)
+        profile = found.profile
+        if graph.groups and len(_unjudged(found)) == len(graph.groups):
+            continue
+        try:
+            with clock("plan"):
+                planned(replace(found, request=_on_trial(choice, choice.calibration)))
+        except BudgetError as error:
+            failed = failed or error
+            continue
+        return found
+    raise failed or BudgetError("no importance can judge the model's groups", "name another importance")
 
 
 def _unjudged(prepared: Prepared) -> list[str]:
