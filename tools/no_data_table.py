@@ -53,7 +53,7 @@ def _model(rows: Rows, model: str, peer: dict[tuple[str, str], str]) -> list[str
         more = [
             peer.get((model, f"{share:g}"), ""),
             chosen.get("chosen", ""),
-            f"{chosen.get('seconds', 0):.0f}",
+            f"{chosen['seconds']:.0f}" if chosen else "",
         ]
         lines.append(_line([f"{share:g}", *cells, *more]))
     return [*lines, ""]
