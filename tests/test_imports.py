@@ -20,7 +20,7 @@ ROOMS = {
     "importing": ("ground", "capture", "exporting"),
     "axes": ("ground", "capture"),
     "calibration": ("ground", "capture"),
-    "synthetic": ("capture", "axes"),
+    "synthetic": ("ground", "capture", "axes"),
     "scoring": ("ground", "capture", "axes", "calibration"),
     "planning": ("ground", "capture", "axes"),
     "rewriting": ("capture", "axes", "planning"),

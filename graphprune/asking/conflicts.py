@@ -59,9 +59,9 @@ CONFLICTS = (
         "leave one of them out",
     ),
     Conflict(
-        lambda r: r.fast and (r.repair or r.calibration is not None),
+        lambda r: r.fast and (r.repair or r.calibration is not None or r.loss is not None),
         "fast looks at no data",
-        "leave it out, or leave repair and calibration out",
+        "leave it out, or leave repair, calibration and loss out",
     ),
     Conflict(
         lambda r: r.repair and r.is_lossless,

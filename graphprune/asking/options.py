@@ -112,7 +112,7 @@ class Options:
         "DATA",
         TEXT,
         detail="In Python a tensor, a list of batches or a DataLoader; a batch is what example_inputs may be, or a "
-        "pair of that and labels. A fifth of five batches or more is held out by auto, to judge the result.",
+        "pair of that and labels. Of eight batches or more auto holds out one in eight, to judge the result.",
     )
     loss: Loss | None = option(
         None,

@@ -31,8 +31,8 @@ CHOICES = (
     ("l2", "isomorphic"),
     ("fisher::none", "per_cost"),
 )
-# for data that nothing of the model has shaped: what units do on them says little of what they are for
 TOKENS_FIRST = ("refit", "isomorphic")  # what is taken where all that was made are tokens
+# for data that nothing of the model has shaped: what units do on them says little of what they are for
 BLIND_CHOICES = (("l2", "isomorphic"), ("lamp", "isomorphic"), ("l2", "global"))
 
 

@@ -14,6 +14,7 @@ from graphprune.calibration.distances import Difference
 from graphprune.calibration.sums import Sums
 from graphprune.capture import run, tensor_leaves
 from graphprune.capture.program import Program
+from graphprune.ground.arguments import examples_in
 
 __all__ = ["Fidelity", "fidelity"]
 
@@ -73,7 +74,7 @@ def fidelity(program: Program, slim: Program, batches: Iterable[Any], data: str,
         alike, rows = _alike(own, other)
         sums.add("alike", alike)
         sums.add("rows", rows)
-        sums.add("examples", torch.tensor(_examples(leaves)))
+        sums.add("examples", torch.tensor(examples_in(leaves)))
     total: Mapping[str, Tensor] = sums.total()
     rows_seen = float(total["rows"])
     agreement = float(total["alike"]) / rows_seen if rows_seen else None
@@ -87,7 +88,3 @@ def _alike(own: list[Tensor], other: list[Tensor]) -> tuple[Tensor, Tensor]:
             same = one.argmax(-1) == two.argmax(-1)
             return same.sum(), torch.tensor(same.numel())
     return torch.tensor(0), torch.tensor(0)
-
-
-def _examples(leaves: Iterable[Any]) -> int:
-    return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()), 1)

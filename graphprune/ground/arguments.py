@@ -7,6 +7,7 @@ and not an assertion, which `python -O` would drop.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from numbers import Number
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "count_items",
     "device_of",
     "dtype_of",
+    "examples_in",
     "is_constant",
     "limit_of",
     "read_attribute",
@@ -40,6 +42,11 @@ OTHER_SIZE = (
 def tensor_leaves(value: Any) -> list[torch.Tensor]:
     """The tensors anywhere in nested arguments, in order."""
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def examples_in(leaves: Iterable[Any]) -> int:
+    """How many examples a call has: the length of its first tensor that has one."""
+    return next((len(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.dim()), 1)
 
 
 def require_same(name: str, value: Any, captured: Any) -> None:

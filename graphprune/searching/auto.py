@@ -18,6 +18,7 @@ from graphprune.calibration import Calibration, Distance
 from graphprune.capture import tensor_leaves
 from graphprune.cutting.cut import cut
 from graphprune.cutting.repaired import Repairing
+from graphprune.ground.arguments import examples_in
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import BudgetError
 from graphprune.searching.prepared import Prepared, prepare
@@ -116,17 +117,10 @@ def _affordable(graph: DependencyGraph, request: Request) -> Sequence[Request]:
     if len(choices) < 2 or getattr(request.calibration, "of_tokens", False):
         return choices[:1]
     batches = [batch for batch, _ in Calibration(request.calibration).walk(graph.program)]
-    examples = sum(_examples(graph, batch) for batch in batches)
+    fixed = not graph.program.dynamic_batch  # a call is one example then
+    examples = sum(1 if fixed else examples_in(tensor_leaves(batch)) for batch in batches)
     limit = MADE_TRIES if getattr(request.calibration, "name", "") == SYNTHETIC else TRIES
     return choices[: max(int(limit / max(graph.cost().macs * examples * PASSES, 1)), 1)]
-
-
-def _examples(graph: DependencyGraph, batch: Any) -> int:
-    return (
-        next((len(leaf) for leaf in tensor_leaves(batch) if leaf.dim()), 1)
-        if graph.program.dynamic_batch
-        else 1
-    )
 
 
 def _first_of_the_best(found: Sequence[tuple[float, Request]]) -> Request:

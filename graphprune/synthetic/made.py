@@ -14,6 +14,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.inputs import Inputs
 from graphprune.capture.operators import arguments
 from graphprune.capture.program import Program
+from graphprune.ground.arguments import examples_in
 from graphprune.synthetic.leaves import dead_leaves
 from graphprune.synthetic.noise import coloured, power_noise
 from graphprune.synthetic.points import clouds
@@ -94,7 +95,7 @@ def make_inputs(graph: DependencyGraph, seed: int = 0) -> Made:
         leaf.numel() / max(len(leaf), 1) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()
     )
     count = int(max(FEWEST, min(MOST_MATCHED if norms else MOST, PASS / macs, VALUES / max(numbers, 1))))
-    size = min(BATCH, count // PARTS) if program.dynamic_batch else _examples(leaves)
+    size = min(BATCH, count // PARTS) if program.dynamic_batch else max(examples_in(leaves), 1)
     seen = ceil(count / size)
     generator = torch.Generator().manual_seed(seed)
     batches = [
@@ -117,11 +118,6 @@ def make_inputs(graph: DependencyGraph, seed: int = 0) -> Made:
 def _held(seen: int) -> int:
     """How many batches are held out beside so many."""
     return max(seen // (PARTS - 1), 2)
-
-
-def _examples(leaves: list[Any]) -> int:
-    """How many examples the model was captured with."""
-    return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()), 1) or 1
 
 
 def _batch(
