@@ -97,18 +97,23 @@ def _published_embeddings() -> Tensor:
 
 def _embed(model: Callable[..., Any]) -> Tensor:
     """(24, 384): the mean of each sentence's token vectors, padding left out."""
-    encoded = _tokenize([sentence for pair in PAIRS for sentence in pair])
+    encoded = tokenize([sentence for pair in PAIRS for sentence in pair])
     with torch.no_grad():
         hidden = _last_hidden_state(model(**encoded))
     mask = encoded["attention_mask"][..., None].to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1)
 
 
-def _tokenize(sentences: list[str]) -> dict[str, Tensor]:
+def tokenize(sentences: list[str], max_length: int = LENGTH, **how: Any) -> dict[str, Tensor]:
+    """The model's inputs, (sentences, max_length) each; called as tokenizers of transformers are.
+
+    Args:
+        how: padding, truncation and return_tensors: tensors are always cut and padded to ``max_length``.
+    """
     tokenizers = wheels.module("tokenizers", "tokenizers")
     tokenizer = tokenizers.Tokenizer.from_file(str(wheels.folder(WHEEL) / "model" / "tokenizer.json"))
-    tokenizer.enable_truncation(LENGTH)
-    tokenizer.enable_padding(length=LENGTH)
+    tokenizer.enable_truncation(max_length)
+    tokenizer.enable_padding(length=max_length)
     rows = tokenizer.encode_batch(sentences)
     return {
         "input_ids": torch.tensor([row.ids for row in rows]),
@@ -142,6 +147,7 @@ ENTRIES = (
         example_inputs=example_inputs,
         load_weights=load_weights,
         evaluate=evaluate,
+        tokenizer=tokenize,
         packages=(WHEEL, "transformers", "tokenizers"),
     ),
 )

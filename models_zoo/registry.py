@@ -33,6 +33,7 @@ class Entry:
         load_weights: fills a module made by `build` with published weights, offline; None: there are none.
         evaluate: takes the model, as a callable on batches like the example inputs, and returns figures. The
             first is the headline, a share between 0 and 1 where higher is better.
+        tokenizer: of a model that reads text: called as those of transformers are, it gives the inputs by name.
         packages: distributions that must be installed, by their names in `models_zoo.wheels.WHEELS`.
     """
 
@@ -43,6 +44,7 @@ class Entry:
     example_inputs: ExampleInputs
     load_weights: Callable[[nn.Module], None] | None = None
     evaluate: Callable[[Callable[..., Any]], dict[str, float]] | None = None
+    tokenizer: Callable[..., Mapping[str, Any]] | None = None
     packages: tuple[str, ...] = ()
 
 

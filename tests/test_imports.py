@@ -46,8 +46,8 @@ ROOMS = {
         "results".split()
     ),
     "pretrained": (
-        "ground weights capture exporting axes calibration scoring planning rewriting verifying repair asking cutting "
-        "results searching".split()
+        "ground weights capture exporting axes calibration synthetic scoring planning rewriting verifying repair "
+        "asking cutting results searching".split()
     ),
     "face": (
         "ground capture importing axes calibration scoring planning verifying slicing tuning asking cutting probing "

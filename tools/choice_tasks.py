@@ -103,8 +103,8 @@ def _imagenet(name: str) -> Task:
 def _texts(name: str) -> Task:
     """First sentences of docstrings: of scikit-learn's to calibrate, of scikit-image's to test."""
     model, example = load(name)
-    calibration = minilm._tokenize(_sentences("sklearn", CALIBRATED))
-    tests = minilm._tokenize(_sentences("skimage", 96))
+    calibration = minilm.tokenize(_sentences("sklearn", CALIBRATED))
+    tests = minilm.tokenize(_sentences("skimage", 96))
 
     def rows(encoded: dict[str, Tensor], size: int) -> list[dict[str, Tensor]]:
         parts = zip(*(value.split(size) for value in encoded.values()), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from graphprune.asking.options import AUTO, EXPORT_DTYPES
+from graphprune.asking.options import AUTO, EXPORT_DTYPES, SYNTHETIC
 
 __all__ = ["CONFLICTS", "Conflict"]
 
@@ -16,6 +16,12 @@ class Conflict(NamedTuple):
     is_in: Callable[[Any], Any]
     message: str
     remedy: str
+
+
+def _is_made(calibration: Any) -> bool:
+    """Whether these data are to be made, or have been."""
+    name = calibration if isinstance(calibration, str) else getattr(calibration, "name", "")
+    return bool(name == SYNTHETIC)
 
 
 SETTLED = "leave them out: what goes is settled"
@@ -52,6 +58,11 @@ CONFLICTS = (
         lambda r: r.not_slower and r.is_timed,
         "latency says how slow, and not_slower too",
         "leave not_slower out",
+    ),
+    Conflict(
+        lambda r: r.tokenizer is not None and r.calibration is not None and not _is_made(r.calibration),
+        "tokenizer has no effect on calibration data that are given",
+        "leave it out: it is for data that are made",
     ),
     Conflict(
         lambda r: r.fast and r.importance != AUTO,

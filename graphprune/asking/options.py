@@ -114,6 +114,12 @@ class Options:
         detail="In Python a tensor, a list of batches or a DataLoader; a batch is what example_inputs may be, or a "
         "pair of that and labels. Of eight batches or more auto holds out one in eight, to judge the result.",
     )
+    tokenizer: Callable[..., Any] | None = option(
+        None,
+        "Of a model that reads tokens: its tokenizer, as transformers has it. Inputs that are made are English text "
+        "then, and not tokens that are drawn.",
+        ORDER,
+    )
     loss: Loss | None = option(
         None,
         "For an importance that takes gradients: file.py:function of the outputs, or of the outputs and the batch (the "

@@ -46,6 +46,7 @@ class Source:
         notes: what the user should know.
         evaluate: gives figures of a model; None where there is no data, and for random weights, which have
             nothing to lose.
+        tokenizer: of a model that reads text, where it comes with one.
     """
 
     spec: str
@@ -56,6 +57,7 @@ class Source:
     shapes: tuple[tuple[int, ...], ...] = ()
     notes: tuple[str, ...] = ()
     evaluate: Evaluate | None = field(default=None, repr=False)
+    tokenizer: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class _Made:
     weights: str
     note: str = ""
     evaluate: Evaluate | None = None
+    tokenizer: Callable[..., Any] | None = None
 
 
 def resolve(
@@ -115,6 +118,7 @@ def resolve(
         shapes=tuple(shapes),
         notes=(made.note,) if made.note else (),
         evaluate=None if made.weights == NO_WEIGHTS else made.evaluate,
+        tokenizer=made.tokenizer,
     )
 
 
@@ -217,7 +221,8 @@ def _from_zoo(name: str, weights: str | None) -> _Made:
     used, note = weights or PUBLISHED, ""
     if weights is None and entry.load_weights is None:
         used, note = NO_WEIGHTS, f"zoo:{name} has no published weights: random ones are used"
-    return _Made(models_zoo.load(name, used), entry.example_inputs(1), used, note, entry.evaluate)
+    model, inputs = models_zoo.load(name, used), entry.example_inputs(1)
+    return _Made(model, inputs, used, note, entry.evaluate, entry.tokenizer)
 
 
 def _from_file(path: Path, factory: str, weights: str | None) -> _Made:

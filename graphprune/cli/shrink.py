@@ -12,7 +12,7 @@ from rich.text import Text
 
 import graphprune as gp
 from graphprune import exporting
-from graphprune.asking.options import AUTO, LIMITS, ORDER, Options
+from graphprune.asking.options import AUTO, LIMITS, ORDER, SYNTHETIC, Options
 from graphprune.asking.request import Request
 from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
@@ -175,6 +175,8 @@ def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
     calibration = read_calibration(request.asked.get("calibration"), source.inputs, images)
     calibration = by_arguments(source.model, calibration)
     found = {"calibration": calibration, "loss": read_function("--loss", request.asked.get("loss"))}
+    if calibration is None or request.asked.get("calibration") == SYNTHETIC:
+        found["tokenizer"] = source.tokenizer
     return found
 
 

@@ -25,6 +25,7 @@ from graphprune.pretrained.folder import Folder
 from graphprune.pretrained.opened import Model
 from graphprune.pretrained.twin import parameters
 from graphprune.scoring import Criterion
+from graphprune.synthetic import SENTENCES
 from graphprune.verifying.reference import Run
 from graphprune.verifying.tensors import converted, in_dtype
 
@@ -44,6 +45,7 @@ __all__ = [
 IMPORTANCE = "contribution"  # docs/language.md
 PERPLEXITY = "perplexity"
 OWN = "text that the model wrote itself"
+ENGLISH = "English sentences that come with graphprune"
 
 JUDGED = 2  # rows of the calibration text on which perplexity is compared
 WIDE = 4  # bytes of a number while the model writes, which is in single precision
@@ -175,7 +177,7 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
 
     Args:
         given: batches, which are taken as they are; the path of a text file or of a folder of them; or None, for which
-            a language model writes its own text.
+            a language model writes its own text, and any other model of text reads plain English.
         most: bytes of memory that may be used to have it write; what the machine has, if None.
 
     Raises:
@@ -187,7 +189,7 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
     if given is not None:
         return Text(given, "the batches that were given")
     if not writes_text(model):
-        return Text(None, f"a {model.folder.blueprint.model.__name__} writes no text of its own")
+        return _english(model)
     needed, there = WIDE * parameters(model.shaping.shapes), most or machine_memory() / 2
     if needed > there:
         return Text(None, f"to write text of its own it takes {needed / 2**30:.1f} GiB of memory")
@@ -195,6 +197,20 @@ def find_text(model: Model, given: Any, most: float | None, seed: int) -> Text:
     with unlogged():
         rows = own_text(writer, seed=seed, length=_length(model))
     return Text(rows, OWN, rows[:JUDGED], OWN)
+
+
+def _english(model: Model) -> Text:
+    """Sentences that come with this package, for a model that reads text and writes none."""
+    kind = model.folder.blueprint.model.__name__
+    if "input_ids" not in model.graph.program.example[1]:
+        return Text(None, f"a {kind} writes no text of its own")
+    try:
+        tokenizer = _tokenizer(model.folder)
+    except InputError as error:
+        return Text(None, f"a {kind} writes no text of its own, and {error.message}")
+    text, length = "\n".join(SENTENCES), _positions(model.folder, _length(model))
+    rows = text_batches(tokenizer, text, TOKENS, min(length, len(tokenizer(text)["input_ids"])))
+    return Text(rows, ENGLISH)
 
 
 def _length(model: Model) -> int:
@@ -232,6 +248,20 @@ def rows_of(
     """
     if not Path(text).exists():
         raise InputError(f"there is no file {text}", "give a text file, a folder of them, or batches")
+    return text_batches(_tokenizer(folder), text, tokens, _positions(folder, length))
+
+
+def _positions(folder: Folder, length: int) -> int:
+    """So many tokens, or as many as the model has positions for."""
+    return min(length, _number(folder.blueprint.values, "max_position_embeddings") or length)
+
+
+def _tokenizer(folder: Folder) -> Any:
+    """The folder's tokenizer.
+
+    Raises:
+        InputError: there is none, or it is another model's.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -247,8 +277,7 @@ def rows_of(
             f"the tokenizer in {folder.path} has {len(tokenizer):,} tokens, the model knows {words:,}",
             "put the model's own tokenizer there",
         )
-    length = min(length, _number(folder.blueprint.values, "max_position_embeddings") or length)
-    return text_batches(tokenizer, text, tokens, length)
+    return tokenizer
 
 
 def _number(values: Mapping[str, Any], field: str) -> int | None:

@@ -114,7 +114,7 @@ def _affordable(graph: DependencyGraph, request: Request) -> Sequence[Request]:
     docs/no-data.md). There the first choice is taken.
     """
     choices = request.choices
-    if len(choices) < 2 or getattr(request.calibration, "of_tokens", False):
+    if len(choices) < 2 or getattr(request.calibration, "unwritten", False):
         return choices[:1]
     batches = [batch for batch, _ in Calibration(request.calibration).walk(graph.program)]
     fixed = not graph.program.dynamic_batch  # a call is one example then

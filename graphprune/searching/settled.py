@@ -105,7 +105,7 @@ def weights_alone(request: Request) -> Request:
 
 def _on_made_data(graph: DependencyGraph, request: Request, repair: Any, clock: Clock) -> Settled:
     with clock("make calibration data"):
-        made, why = _made(graph, request.seed)
+        made, why = _made(graph, request)
     if made is not None:
         seen, held = made.parted()
         settled = replace(request, calibration=seen, repair=repair)
@@ -116,8 +116,12 @@ def _on_made_data(graph: DependencyGraph, request: Request, repair: Any, clock: 
     return Settled(weights_alone(request), notes=(f"chosen by weights alone: {why}",))
 
 
-def _made(graph: DependencyGraph, seed: int) -> tuple[Made | None, str]:
-    """Data that the model runs on; or why there are none."""
+def _made(graph: DependencyGraph, request: Request) -> tuple[Made | None, str]:
+    """Data that the model runs on; or why there are none.
+
+    Raises:
+        InputError: the tokenizer that is given is not the model's.
+    """
     program = graph.program
     outputs = [program.values[name].dtype for name in program.output_names if name in program.values]
     if not program.has_values:
@@ -125,8 +129,10 @@ def _made(graph: DependencyGraph, seed: int) -> tuple[Made | None, str]:
     if not any("float" in dtype for dtype in outputs):
         return None, "no output of the model is floating"
     try:
-        made = make_inputs(graph, seed)
+        made = make_inputs(graph, request.seed, request.tokenizer)
         Calibration(made).check(program)
     except (GraphpruneError, RuntimeError, IndexError, ValueError) as error:
+        if request.tokenizer is not None and isinstance(error, InputError):
+            raise
         return None, f"the model does not run on data that are made ({first_line(error)})"
     return made, ""

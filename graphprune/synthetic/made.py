@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import Any
@@ -15,13 +15,16 @@ from graphprune.capture.inputs import Inputs
 from graphprune.capture.operators import arguments
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import examples_in
+from graphprune.ground.errors import InputError
 from graphprune.synthetic.leaves import dead_leaves
 from graphprune.synthetic.noise import coloured, power_noise
 from graphprune.synthetic.points import clouds
 from graphprune.synthetic.reading import Input, read_inputs
+from graphprune.synthetic.sentences import SENTENCES
 from graphprune.synthetic.signals import signals
 from graphprune.synthetic.statistics import find_norms, fit_affine, moved
-from graphprune.synthetic.tokens import texts
+from graphprune.synthetic.tokens import masked, texts
+from graphprune.synthetic.written import Tokenizer, written
 
 __all__ = ["Made", "make_inputs"]
 
@@ -32,10 +35,12 @@ MATCHING = 2e11  # multiply-accumulates of the steps towards the norms' statisti
 MOST_STEPS = 200
 BACKWARD = 3  # a step costs so many forward passes
 BATCH = 16
-PARTS = 5  # one of them is held out
+PARTS, FEWEST_HELD = 5, 2  # one part is held out, of so many batches at least
+ROWS = 2  # dimensions of texts: rows of tokens
 LOUDNESS = (0.15, 0.75)  # where nothing says the range: deviations of examples,
 OFFSET = 0.3  # and of their means
 MADE_KINDS = ("image", "volume", "series", "points", "features")
+TOKENS, TEXT = "tokens", "English text"  # drawn by rank, or written by people
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,22 @@ class Made:
 
     @property
     def blind(self) -> bool:
-        """Whether nothing says what the model's own inputs are like; tokens are like themselves."""
+        """Whether nothing says what the model's own inputs are like; tokens and texts are like themselves."""
         return not self.matched and not self.of_tokens
 
     @property
     def of_tokens(self) -> bool:
         """Whether all that was made are tokens, which a model reads one by one from a table of its own."""
-        return bool(self.kinds) and set(self.kinds.values()) == {"tokens"}
+        return bool(self.kinds) and set(self.kinds.values()) <= {TOKENS, TEXT}
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether all that was made are tokens that nobody has written."""
+        return set(self.kinds.values()) == {TOKENS}
 
     def parted(self) -> tuple[Made, Made]:
         """Most of the batches, and the last ones, which are held out to judge on."""
-        seen = next(seen for seen in range(len(self.batches)) if seen + _held(seen) == len(self.batches))
+        seen = len(self.batches) - max(len(self.batches) // PARTS, FEWEST_HELD)
         return replace(self, batches=self.batches[:seen]), replace(self, batches=self.batches[seen:])
 
     def __iter__(self) -> Iterator[Inputs]:
@@ -80,10 +90,16 @@ class Made:
         return f"synthetic data ({said}{shaped})"
 
 
-def make_inputs(graph: DependencyGraph, seed: int = 0) -> Made:
+def make_inputs(graph: DependencyGraph, seed: int = 0, tokenizer: Tokenizer | None = None) -> Made:
     """Inputs for the program of ``graph``, the same ones on every machine.
 
     How many there are follows from what the model costs: 16 to 512.
+
+    Args:
+        tokenizer: with it an input of tokens is English text; without it tokens are drawn.
+
+    Raises:
+        InputError: the tokenizer is not the model's, or the model reads no text.
     """
     program = graph.program
     inputs = read_inputs(program)
@@ -94,7 +110,8 @@ def make_inputs(graph: DependencyGraph, seed: int = 0) -> Made:
     numbers = sum(
         leaf.numel() / max(len(leaf), 1) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()
     )
-    count = int(max(FEWEST, min(MOST_MATCHED if norms else MOST, PASS / macs, VALUES / max(numbers, 1))))
+    most = MOST_MATCHED if norms else MOST
+    count = int(max(FEWEST, min(most, PASS / macs, VALUES / max(numbers, 1))))
     size = min(BATCH, count // PARTS) if program.dynamic_batch else max(examples_in(leaves), 1)
     seen = ceil(count / size)
     generator = torch.Generator().manual_seed(seed)
@@ -112,12 +129,18 @@ def make_inputs(graph: DependencyGraph, seed: int = 0) -> Made:
         ]
         batches = [moved(program, batch, made, norms, steps) for batch in batches] if steps else batches
     kinds = {one.name: one.kind for one in inputs if one.kind != "as given"}
+    if tokenizer is not None:
+        place = _read_as_text(inputs, leaves)
+        if place is None:
+            raise InputError("a tokenizer is given, and no input is a row of tokens", "leave it out")
+        batches = _in_english(batches, inputs, place, tokenizer)
+        kinds[inputs[place].name] = TEXT
     return Made(tuple(program.call_of(batch) for batch in batches), kinds, bool(norms))
 
 
 def _held(seen: int) -> int:
     """How many batches are held out beside so many."""
-    return max(seen // (PARTS - 1), 2)
+    return max(seen // (PARTS - 1), FEWEST_HELD)
 
 
 def _batch(
@@ -126,16 +149,36 @@ def _batch(
     """The leaves of one call."""
     sizes = {"batch": size} if program.dynamic_batch else {}
     given = program.flat_inputs(*program.example_at(sizes))
-    found = []
-    for one, leaf in zip(inputs, given, strict=True):
+    found = list(given)
+    for place, (one, leaf) in enumerate(zip(inputs, given, strict=True)):
         if one.kind in MADE_KINDS:
-            values = _values(one, tuple(leaf.shape), ranged, generator)
-            found.append(values.to(leaf))
-        elif one.kind == "tokens":
+            found[place] = _values(one, tuple(leaf.shape), ranged, generator).to(leaf)
+        elif one.kind == TOKENS:
             table = _table(program, one)
-            found.append(texts(tuple(leaf.shape), one.rows, table, program.model, generator).to(leaf))
-        else:
-            found.append(leaf)
+            found[place] = texts(tuple(leaf.shape), one.rows, table, program.model, generator).to(leaf)
+    read = _read_as_text(inputs, given)
+    return found if read is None else masked(found, given, read, program.model, generator)
+
+
+def _read_as_text(inputs: list[Input], leaves: Sequence[Any]) -> int | None:
+    """The place of the input that holds rows of tokens; None where there is none, or where several do."""
+    places = [place for place, one in enumerate(inputs) if one.kind == TOKENS and leaves[place].dim() == ROWS]
+    return places[0] if len(places) == 1 else None
+
+
+def _in_english(
+    batches: list[list[Any]], inputs: list[Input], place: int, tokenizer: Tokenizer
+) -> list[list[Any]]:
+    """The batches with English text in place of tokens that were drawn, and with its masks."""
+    size, length = batches[0][place].shape
+    count = min(len(batches), max(len(SENTENCES) // size, 1) + 1)
+    encoded = written(tokenizer, count * size, length, inputs[place].rows)
+    said = {number: encoded[one.name] for number, one in enumerate(inputs) if one.name in encoded}
+    said[place] = encoded["input_ids"]
+    found = []
+    for start, batch in zip(range(0, count * size, size), batches, strict=False):
+        rows = slice(start, start + size)
+        found.append([said[n][rows].to(leaf) if n in said else leaf for n, leaf in enumerate(batch)])
     return found
 
 

@@ -149,6 +149,20 @@ def test_a_language_model_writes_its_own_text_by_default_and_is_repaired(place: 
     assert made.verdict.passed
 
 
+def test_an_encoder_with_a_tokenizer_reads_english(place: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    folder = written("bert", place / "reader")
+    words = {f"w{number}": number for number in range(100)} | {"the": 100, "a": 101}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    made = gp.shrink_pretrained(folder, place / "reader-slim", params=0.8)
+    assert made.report["pretrained"]["calibration"] == "English sentences that come with graphprune"
+    assert made.report["repair"]["kept"]
+    assert made.verdict.passed
+
+
 def test_a_named_importance_is_taken_at_its_word(place: Path) -> None:
     _, made = shrunk(place, "llama", params=0.7, importance="l1")
     assert made.report["pretrained"]["calibration"] == "none"

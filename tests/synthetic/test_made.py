@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,8 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.calibration import Calibration
 from graphprune.ground.arguments import tensor_leaves
-from graphprune.synthetic import make_inputs
+from graphprune.ground.errors import InputError
+from graphprune.synthetic import SENTENCES, make_inputs
 from graphprune.synthetic.statistics import error, find_norms
 
 
@@ -118,3 +121,84 @@ def test_a_fixed_batch_stays() -> None:
 
     made = make_inputs(gp.trace(Fixed().eval(), torch.zeros(2, 12)))
     assert {tuple(tensor_leaves(batch)[0].shape) for batch in made} == {(2, 12)}
+
+
+class Reader(nn.Module):
+    """Means of the embeddings that a mask lets through."""
+
+    def __init__(self, rows: int = 300) -> None:
+        super().__init__()
+        self.words, self.hidden, self.layer = nn.Embedding(rows, 16), nn.Linear(16, 32), nn.Linear(32, 4)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        keep = attention_mask.unsqueeze(-1).float()
+        mean = (self.words(input_ids) * keep).sum(1) / keep.sum(1)
+        return self.layer(self.hidden(mean).relu())
+
+
+def letters(texts: list[str], max_length: int, **how: Any) -> dict[str, list[list[int]]]:
+    """A token for every letter."""
+    assert how == {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+    rows = [[ord(letter) for letter in text][:max_length] for text in texts]
+    return {
+        "input_ids": [row + [0] * (max_length - len(row)) for row in rows],
+        "attention_mask": [[1] * len(row) + [0] * (max_length - len(row)) for row in rows],
+    }
+
+
+EXAMPLE = {
+    "input_ids": torch.ones(2, 80, dtype=torch.long),
+    "attention_mask": torch.ones(2, 80, dtype=torch.long),
+}
+
+
+def test_drawn_texts_have_the_lengths_that_masks_say() -> None:
+    made = make_inputs(gp.trace(Reader(), EXAMPLE))
+    assert made.of_tokens
+    assert made.unwritten
+    lengths = torch.cat([kwargs["attention_mask"].sum(1) for _, kwargs in made])
+    assert int(lengths.min()) >= 20
+    assert int(lengths.max()) == 80
+    assert len(lengths.unique()) > 30
+    for _, kwargs in made:
+        padding = kwargs["attention_mask"] == 0
+        assert (kwargs["attention_mask"].diff(dim=1) <= 0).all()
+        assert (kwargs["input_ids"][padding] == 0).all()
+
+
+def test_with_a_tokenizer_tokens_are_english() -> None:
+    made = make_inputs(gp.trace(Reader(), EXAMPLE), tokenizer=letters)
+    assert made.of_tokens
+    assert not made.unwritten
+    assert str(made) == "synthetic data (English text)"
+    row = made.batches[0][1]["input_ids"][0]
+    text = "".join(map(chr, row[row > 0].tolist()))
+    assert SENTENCES[0].startswith(text[:40])
+    texts = {tuple(row.tolist()) for _, kwargs in made for row in kwargs["input_ids"]}
+    assert len(texts) > 200
+    seen, held = made.parted()
+    assert len(held) * 4 <= len(seen) + 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "tokenizer", "message"),
+    [
+        (60, letters, "makes token 1"),
+        (300, lambda texts, **how: {"ids": [[1]]}, "cannot be used: 'input_ids'"),
+        (300, lambda texts, **how: letters(texts[:3], 80), "cannot be used"),
+        (300, lambda texts, **how: letters(texts[:3], **how), "tokens of"),
+    ],
+)
+def test_another_model_s_tokenizer_is_refused(rows: int, tokenizer: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        gp.shrink(Reader(rows), EXAMPLE, macs=0.8, calibration="synthetic", tokenizer=tokenizer)
+
+
+def test_a_tokenizer_of_a_model_of_images_is_refused() -> None:
+    with pytest.raises(InputError, match="no input is a row of tokens"):
+        gp.shrink(Vision(), torch.zeros(1, 3, 16, 16), macs=0.8, calibration="synthetic", tokenizer=letters)
+
+
+def test_a_tokenizer_beside_data_is_refused() -> None:
+    with pytest.raises(InputError, match="tokenizer has no effect on calibration data"):
+        gp.shrink(Reader(), EXAMPLE, macs=0.8, calibration=[EXAMPLE], tokenizer=letters)
