@@ -23,6 +23,7 @@ from graphprune.synthetic.reading import Input, read_inputs
 from graphprune.synthetic.sentences import SENTENCES
 from graphprune.synthetic.signals import signals
 from graphprune.synthetic.statistics import find_norms, fit_affine, moved
+from graphprune.synthetic.strokes import strokes
 from graphprune.synthetic.tokens import masked, texts
 from graphprune.synthetic.written import Tokenizer, written
 
@@ -203,6 +204,8 @@ def _values(one: Input, shape: tuple[int, ...], ranged: bool, generator: torch.G
         values = signals(count, channels, space[0], generator)
     elif one.kind == "image" and ranged:
         values = dead_leaves(count, channels, space[0], space[1], generator)
+    elif one.kind == "image" and channels == 1:
+        values = _grey(count, space, generator)
     elif space:
         values = coloured(power_noise(count, channels, space, generator), generator)
     else:
@@ -216,6 +219,12 @@ def _values(one: Input, shape: tuple[int, ...], ranged: bool, generator: torch.G
     values = values.reshape(count, *(shape[dim] for dim in order))
     values = values.permute(0, *(1 + order.index(dim) for dim in kept))
     return values.reshape(shape)
+
+
+def _grey(count: int, space: list[int], generator: torch.Generator) -> Tensor:
+    """Half of them writing, half of them noise."""
+    written = strokes(count // 2, space[0], space[1], generator)
+    return torch.cat([written, power_noise(count - len(written), 1, space, generator)])
 
 
 def _varied(values: Tensor, generator: torch.Generator) -> Tensor:

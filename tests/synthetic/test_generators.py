@@ -12,11 +12,13 @@ from graphprune.synthetic.leaves import dead_leaves
 from graphprune.synthetic.noise import SLOPES, coloured, power_noise
 from graphprune.synthetic.points import clouds
 from graphprune.synthetic.signals import signals
+from graphprune.synthetic.strokes import strokes
 from graphprune.synthetic.tokens import texts
 
 GENERATORS: dict[str, tuple[Callable[[torch.Generator], Tensor], tuple[int, ...]]] = {
     "noise": (lambda g: power_noise(5, 2, (12, 16), g), (5, 2, 12, 16)),
     "leaves": (lambda g: dead_leaves(5, 3, 12, 16, g), (5, 3, 12, 16)),
+    "strokes": (lambda g: strokes(5, 12, 16, g), (5, 1, 12, 16)),
     "signals": (lambda g: signals(5, 2, 64, g), (5, 2, 64)),
     "points": (lambda g: clouds(5, 40, 3, g), (5, 3, 40)),
     "texts": (lambda g: texts((5, 9), 50, None, None, g), (5, 9)),
@@ -99,3 +101,13 @@ def test_marks_of_the_configuration_stand_at_the_ends() -> None:
     found = texts((4, 6), 50, None, Model(), seeded())
     assert found[:, 0].tolist() == [7] * 4
     assert not (found == 99).any()  # the table has no such row
+
+
+def test_strokes_are_thin_and_darker_or_lighter_than_a_plain_ground() -> None:
+    images = strokes(32, 28, 28, seeded())
+    ground = images.flatten(1).mode(dim=1, keepdim=True).values
+    is_ground = (images.flatten(1) - ground).abs() < 1e-4
+    assert float(is_ground.float().mean()) > 0.6
+    assert float(is_ground.float().mean(1).max()) < 1
+    assert set((ground.sign() < 0).flatten().tolist()) == {True, False}
+    torch.testing.assert_close(images.mean((1, 2, 3)), torch.zeros(32), atol=1e-5, rtol=0)
