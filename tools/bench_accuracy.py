@@ -61,7 +61,7 @@ def repaired(task: Task, graph: DependencyGraph, share: float) -> Made:
 def cut(task: Task, graph: DependencyGraph, share: float) -> Made:
     """Chosen for a plain cut, and not repaired."""
     batches = calibration(task)
-    result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, align=1)
+    result = gp.shrink(graph, macs=share, importance="auto", calibration=batches, repair=False, align=1)
     return [result.model], {"chosen": chosen(result)}
 
 

@@ -5,7 +5,7 @@
     python tools/bench_no_data.py --table         # docs/no-data.md from what was measured
 
 Every slim model is judged on the task's test data, which no choice sees. "weights" is `fast=True`, "no data" is the
-default without calibration data, "real" the default with the task's unlabelled calibration data. The best of
+default without calibration data (of MiniLM as on the command line, with its tokenizer), "real" the default with the task's unlabelled calibration data. The best of
 torch-pruning with the same real data stands in docs/choice.md, and is read from there.
 """
 
@@ -26,6 +26,7 @@ from bench_task import Task
 from no_data_table import write_table
 
 import graphprune as gp
+import models_zoo
 
 SHARES = (0.9, 0.8, 0.7, 0.5, 0.3)
 PACKAGES = ("graphprune", "torch")
@@ -33,7 +34,7 @@ MODELS = ("digits_resnet", "mtcnn_rnet", "digits_cnn_mnist", "crepe_tiny", "mini
 
 WAYS: dict[str, Callable[[Task], dict[str, Any]]] = {
     "weights": lambda task: {"fast": True},
-    "no data": lambda task: {},
+    "no data": lambda task: {"tokenizer": models_zoo.get(task.name).tokenizer},
     "real": lambda task: {"calibration": calibration(task)},
 }
 
@@ -58,6 +59,8 @@ def measure(name: str, known: set[tuple[str, ...]]) -> Iterator[Row]:
             result = gp.shrink(graph, macs=share, align=1, **WAYS[way](task))
             found |= {"macs": macs(result.model) / full, "chosen": _chosen(result)}
             found["figures"] = task.compare(task.run(result.model), own, task.labels)
+            if evaluate := models_zoo.get(name).evaluate:
+                found["zoo"] = evaluate(result.model)
             found["answers"] = result.fidelity.to_dict() if result.fidelity else None
         except Exception as error:  # whatever is raised is a row of the table
             found["failure"] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

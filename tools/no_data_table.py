@@ -42,6 +42,7 @@ def _model(rows: Rows, model: str, peer: dict[tuple[str, str], str]) -> list[str
         "real data",
         "torch-pruning's best, real data",
         "no data: chosen",
+        "no data: the zoo's own test",
         "CPU s",
     )
     lines = [f"## {model}", "", f"{original['data']}. The original: {_figures(original)}.", "", _line(titles)]
@@ -53,6 +54,7 @@ def _model(rows: Rows, model: str, peer: dict[tuple[str, str], str]) -> list[str
         more = [
             peer.get((model, f"{share:g}"), ""),
             chosen.get("chosen", ""),
+            ", ".join(f"{name} {value:.3f}" for name, value in chosen.get("zoo", {}).items()),
             f"{chosen['seconds']:.0f}" if chosen else "",
         ]
         lines.append(_line([f"{share:g}", *cells, *more]))
