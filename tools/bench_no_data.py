@@ -4,9 +4,10 @@
     python tools/bench_no_data.py mtcnn_rnet --again
     python tools/bench_no_data.py --table         # docs/no-data.md from what was measured
 
-Every slim model is judged on the task's test data, which no choice sees. "weights" is `fast=True`, "no data" is the
-default without calibration data (of MiniLM as on the command line, with its tokenizer), "real" the default with the task's unlabelled calibration data. The best of
-torch-pruning with the same real data stands in docs/choice.md, and is read from there.
+Every slim model is judged on the task's test data, which no choice sees, and on what the zoo itself evaluates.
+"weights" is `fast=True`. "no data" is the default without calibration data; MiniLM has its tokenizer, as on the command
+line. "real" is the default with the task's unlabelled calibration data. The best of torch-pruning with the same real
+data stands in docs/choice.md, and is read from there.
 """
 
 from __future__ import annotations
