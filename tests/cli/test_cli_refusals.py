@@ -91,7 +91,10 @@ def test_options(refused: Refused, out: Path, options: tuple[object, ...], said:
     [
         ("zoo:mtcnn_rnte", "the zoo has no model 'mtcnn_rnte' — did you mean mtcnn_rnet"),
         ("tf:bert", "MODEL 'tf:bert' has no known prefix 'tf' — use zoo:NAME, torchvision:NAME, timm:NAME"),
-        ("weights.pth", "weights.pth is a file of weights, not a model — name the model"),
+        (
+            "weights.pth",
+            "there is no file weights.pth — check the path; weights go to their model with --weights",
+        ),
         ("nowhere.py", "there is no file nowhere.py — check the path in MODEL"),
         ("nowhere.py:make", "there is no file nowhere.py — check the path in MODEL"),
     ],
