@@ -21,7 +21,7 @@ from graphprune.cli.training import end_processes, is_first, show_moment
 from graphprune.cli.verdicts import show_checks
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations
-from graphprune.report.tables import shrink_table, verdict_line
+from graphprune.report.tables import asked_lines, shrink_table, verdict_line
 
 __all__ = [
     "check_not_of_folders",
@@ -200,6 +200,7 @@ def _mend_torchvision() -> None:
 
 
 def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
+    yield from asked_lines(report)
     yield shrink_table(report)
     yield from _field_table(report)
     made = report["pretrained"]

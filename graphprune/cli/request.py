@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
+from graphprune.asking.names import complete_importance
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
 from graphprune.cli.declared import asked_options, named_options
@@ -202,7 +203,9 @@ class SensitivityRequest:
     evaluate: str | None = FILE(
         "file.py:function of the model that gives a number, higher is better, instead of a distance."
     )
-    importance: str = option("l2", "Which units of a group go first, as for shrink.", None, "NAME")
+    importance: str = option(
+        "l2", "Which units of a group go first, as for shrink.", None, "NAME", complete=complete_importance
+    )
     loss: str | None = FILE("For importance, as for shrink.")
     weights: str | None = WEIGHTS("As for shrink.")
     input_shape: Sequence[str] = SHAPES()

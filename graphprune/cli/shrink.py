@@ -36,6 +36,7 @@ from graphprune.planning import Plan
 from graphprune.report.sizes import size_lines
 from graphprune.report.tables import (
     answer_lines,
+    asked_lines,
     lossless_tables,
     reach_table,
     repair_tables,
@@ -82,7 +83,7 @@ def shrink(request: ShrinkRequest) -> None:
     if request.output is None or request.dry_run:
         document = report
         said = (*size_lines(report["dimensions"]), nothing_written(request))
-        parts = (reach_table(report), width_table(report), *map(Text, said))
+        parts = (*asked_lines(report), reach_table(report), width_table(report), *map(Text, said))
     else:
         document = {"directory": str(request.output), **report}
         parts = _parts(report, request.output)
@@ -187,6 +188,7 @@ def _shrunk(
 
 
 def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
+    yield from asked_lines(report)
     yield from answer_lines(report)
     yield shrink_table(report)
     yield from map(Text, size_lines(report["dimensions"]))
