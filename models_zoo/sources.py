@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphprune.ground.errors import InputError, WeightsError
+from graphprune.ground.errors import InputError, WeightsError, first_line
 from models_zoo import torchvision_ops, wheels
 from models_zoo.inputs import gaussian
 from models_zoo.registry import ExampleInputs, nearest
 
-__all__ = ["timm_model", "torchvision_model"]
+__all__ = ["is_detector", "timm_model", "torchvision_model"]
 
 Source = tuple[nn.Module, ExampleInputs, tuple[int, ...]]
 
@@ -72,14 +72,27 @@ def torchvision_model(name: str, pretrained: bool) -> Source:
             model = _torchvision_pretrained(builder, weights, name)
         else:
             model = builder(weights=None, **_without_weights(builder, name))
-    return (model.eval(), *_torchvision_inputs(model, weights, task=builder.__module__.split(".")[2]))
+    return (model.eval(), *_torchvision_inputs(model, weights, task=_task(builder)))
+
+
+def is_detector(name: str) -> bool:
+    """Whether torchvision makes the model ``name`` for detection, by the place of its builder."""
+    torchvision_ops.ensure()
+    models = wheels.module("torchvision", "torchvision.models")
+    return _task(models.get_model_builder(name)) == "detection"
+
+
+def _task(builder: Callable[..., nn.Module]) -> str:
+    """The name of torchvision's subpackage or file."""
+    return builder.__module__.split(".")[2]
 
 
 def timm_model(name: str, pretrained: bool) -> Source:
     """A model of timm, which takes (batch, 3, S, S).
 
     Args:
-        name: as `timm.list_models()` spells it, or with a tag of published weights, "resnet50.a1_in1k".
+        name: as `timm.list_models()` spells it, or with a tag of published weights, "resnet50.a1_in1k"; or
+            "hf-hub:OWNER/NAME" of the Hugging Face hub, or "local-dir:FOLDER", each of which has its own configuration.
         pretrained: take the published weights, from the local cache or by download.
 
     Raises:
@@ -89,13 +102,31 @@ def timm_model(name: str, pretrained: bool) -> Source:
     wheels.require("timm", "torchvision")
     torchvision_ops.ensure()
     timm = wheels.module("timm", "timm")
+    if ":" in name:
+        return _timm_described(timm, name, pretrained)
     published = _timm_published(timm, name)
     if pretrained and not published:
         raise WeightsError(f"timm publishes no weights of {name}", "use --weights none for random ones")
     with _quietly():
         model = _timm_pretrained(timm, name) if pretrained else timm.create_model(name, pretrained=False)
+    return _timm_source(model)
+
+
+def _timm_source(model: Any) -> Source:
     shape = tuple(model.pretrained_cfg["input_size"])
     return model.eval(), gaussian(*shape), shape
+
+
+def _timm_described(timm: ModuleType, name: str, pretrained: bool) -> Source:
+    """A model that a configuration of the hub or of a folder describes, and that needs it even for random weights."""
+    try:
+        with _quietly(), _offline_unless_reachable(not name.startswith("local-dir:")):
+            return _timm_source(timm.create_model(name, pretrained=pretrained))
+    except Exception as error:
+        raise WeightsError(
+            f"timm cannot make {name}: {first_line(error, 200)}",
+            "check the name; what is not in the cache is downloaded, which needs a network",
+        ) from error
 
 
 def _default_weights(models: ModuleType, name: str) -> Any:
@@ -141,7 +172,7 @@ def _unavailable(name: str, file: str, error: Exception) -> str:
 
 
 def _torchvision_inputs(model: nn.Module, weights: Any, task: str) -> tuple[ExampleInputs, tuple[int, ...]]:
-    """Example inputs and input shape, by task: the name of torchvision's subpackage or file."""
+    """Example inputs and input shape, by task, see `_task`."""
     crop = getattr(weights.transforms(), "crop_size", None) or [IMAGE_SIZE]
     # A vision transformer takes the size it was built for, which differs with and without weights.
     size = getattr(model, "image_size", crop[0])
@@ -200,12 +231,13 @@ def _timm_pretrained(timm: ModuleType, name: str) -> Any:
 
 
 @contextmanager
-def _offline_unless_reachable() -> Iterator[None]:
-    """One look whether the model hub answers; its own client tries for most of a minute."""
+def _offline_unless_reachable(needed: bool = True) -> Iterator[None]:
+    """One look whether the model hub answers, where it is needed; its own client tries for most of a minute."""
     hub = importlib.import_module("huggingface_hub")
     before = hub.constants.HF_HUB_OFFLINE
     try:
-        hub.get_session().head(hub.constants.ENDPOINT, timeout=PATIENCE)
+        if needed and not before:
+            hub.get_session().head(hub.constants.ENDPOINT, timeout=PATIENCE)
     except Exception:
         hub.constants.HF_HUB_OFFLINE = True
     try:

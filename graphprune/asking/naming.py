@@ -15,7 +15,7 @@ __all__ = ["SYNONYMS", "named"]
 
 # what other tools call an option
 SYNONYMS: Mapping[str, str] = dict.fromkeys(
-    "exclude excluded frozen ignore ignored ignored_layers ignored_modules keep skip".split(), "protect"
+    "exclude excluded frozen ignore ignored ignored_layers ignored_modules skip".split(), "protect"
 ) | dict.fromkeys("pruning_ratio_dict layer_ratio layer_ratios ratio_dict".split(), "ratios")
 
 

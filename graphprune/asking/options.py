@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from graphprune.asking.names import RANKINGS, SCHEDULES, complete_importance
 from graphprune.ground.dynamic import Dynamic
-from graphprune.ground.options import COUNTS, SEEDS, THREADS, Option, option
+from graphprune.ground.options import COUNTS, SEEDS, THREADS, Option, among, option
 
 if TYPE_CHECKING:
     from graphprune.calibration import Evaluate, Loss
@@ -62,6 +63,9 @@ class Options:
         "Share of the time of one run in onnxruntime to keep, measured on this machine, or 4ms."
     )
     ratio: float | str | None = _share("Share of the units to remove from every group.")
+    keep: float | str | None = _share(
+        "Share of the units that every group keeps: keep=0.7 is ratio=0.3. All the budgets above say what to keep too."
+    )
     lossless: bool = option(
         False,
         "Remove only what is dead, so that the model computes what it computed: units that are zero or constant "
@@ -100,6 +104,7 @@ class Options:
         ORDER,
         "NAME",
         str,
+        complete=complete_importance,
         detail="In Python also a Criterion, an object of torch_pruning.importance, or any importance of one's own. Of "
         "auto, result.plan.request['tried'] has the distances of all that were tried.",
     )
@@ -139,6 +144,7 @@ class Options:
         "NAME",
         str,
         recorded="always",
+        complete=among(*RANKINGS),
     )
     trials: int = option(
         0,
@@ -254,6 +260,7 @@ class Options:
         "NAME",
         str,
         recorded="changed",
+        complete=among(*SCHEDULES),
         detail="In Python also a function from the share of the rounds to the share of what goes that has gone.",
     )
     between: Callable[[Any], Any] | None = option(
@@ -299,6 +306,7 @@ class Options:
         None,
         "DTYPE",
         TEXT,
+        complete=among(*EXPORT_DTYPES),
     )
     threads: int = option(
         1, "Threads of onnxruntime where it is timed.", None, "N", int, recorded="changed", within=THREADS

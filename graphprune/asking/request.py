@@ -50,12 +50,32 @@ class Request(Options):
             object.__setattr__(self, "calibration", list(self.calibration))
         object.__setattr__(self, "dynamic", read_dynamic(self.dynamic))
         check_numbers(self)
+        self._read_keep()
         check_ranking(self.ranking)
         check_schedule(self.rounds, self.schedule)
         for conflict in CONFLICTS:
             if conflict.is_in(self):
                 raise InputError(conflict.message.format(self), conflict.remedy)
         _ = self.budgets, self.constraints, self.criterion
+
+    def _read_keep(self) -> None:
+        """``keep`` as the ratio that it comes to."""
+        if self.keep is None:
+            return
+        if self.ratio is not None:
+            raise InputError("keep and ratio are given together", "give one of them: keep=0.7 is ratio=0.3")
+        try:
+            kept = share("keep", self.keep)
+        except InputError as error:
+            raise InputError(
+                error.message, f"{error.remedy}; layers to leave alone are for protect"
+            ) from None
+        if not 0 < kept <= 1:
+            raise InputError(
+                f"keep={kept} is out of range", "give the share of units to keep, between 0 and 1"
+            )
+        object.__setattr__(self, "ratio", round(1 - kept, 12))
+        object.__setattr__(self, "keep", None)
 
     @property
     def instead(self) -> list[str]:
@@ -93,7 +113,7 @@ class Request(Options):
             names = [*(budget.kind for budget in budgets), *self.instead]
             what = f"{' and '.join(names)} are given together" if names else "no budget is given"
             raise InputError(
-                what, f"give any of {', '.join(COSTS)}, or exactly one of ratio, lossless and plan"
+                what, f"give any of {', '.join(COSTS)}, or exactly one of ratio, keep, lossless and plan"
             )
         return budgets
 

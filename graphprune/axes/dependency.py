@@ -12,10 +12,11 @@ from torch import Tensor
 
 from graphprune.axes.analysis import Analysis, analyse
 from graphprune.axes.cost import Polynomial
-from graphprune.axes.explain import Network, build_network, explanation
+from graphprune.axes.explain import Network, build_network
 from graphprune.axes.groups import Group, find_groups
 from graphprune.axes.memory import PeakMemory, peak_memory
 from graphprune.axes.terms import Atom, Term
+from graphprune.axes.told import explanation
 from graphprune.capture.operations import Value
 from graphprune.capture.program import Program
 
@@ -135,21 +136,26 @@ class DependencyGraph:
     def _network(self) -> Network:
         return build_network(self.program, self.analysis, self.by_atom)
 
-    def explain(self, layer: str) -> str:
+    def explain(self, layer: str, paths: bool = False, width: int = 80) -> str:
         """What each dimension of ``layer``'s tensors is coupled with, and why, in the user's layer names.
 
-        Raises:
-            InputError: there is no such layer with tensors of its own.
-        """
-        return str(self.explanation(layer)["text"])
+        Args:
+            layer: a layer or tensor; or a group, or a block, whose layers are listed.
+            paths: show each tensor that is coupled, and the operators on the way to it.
+            width: of the lines, in letters.
 
-    def explanation(self, layer: str) -> dict[str, Any]:
+        Raises:
+            InputError: there is no such layer with tensors of its own, nor such a block.
+        """
+        return str(self.explanation(layer, paths, width)["text"])
+
+    def explanation(self, layer: str, paths: bool = False, width: int = 80) -> dict[str, Any]:
         """What `explain` says, as a dictionary for `json.dumps`, with the text.
 
         Raises:
-            InputError: there is no such layer with tensors of its own.
+            InputError: as `explain`.
         """
-        return explanation(layer, self.tensor_terms, self.by_atom, self._network)
+        return explanation(layer, self.tensor_terms, self.by_atom, self._network, paths, width)
 
 
 def build_graph(program: Program, strict: bool = False) -> DependencyGraph:

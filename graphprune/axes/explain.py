@@ -5,9 +5,8 @@ The paths that explain it are the shortest in a `networkx` graph of operators, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import networkx as nx
@@ -17,11 +16,8 @@ from graphprune.axes.call import Reason
 from graphprune.axes.groups import Group
 from graphprune.axes.terms import Atom, Term, atoms
 from graphprune.capture.program import Program
-from graphprune.ground.errors import InputError
 
-__all__ = ["Network", "build_network", "explanation"]
-
-_Terms = Mapping[str, tuple[Term, ...]]
+__all__ = ["Network", "build_network", "tensor_facts"]
 
 
 @dataclass(frozen=True)
@@ -83,33 +79,20 @@ def build_network(program: Program, analysis: Analysis, groups: Mapping[Atom, Gr
     return Network(graph, {stored: value for value, stored in program.attributes.items()})
 
 
-def explanation(layer: str, terms: _Terms, groups: Mapping[Atom, Group], network: Network) -> dict[str, Any]:
-    """See `DependencyGraph.explanation`. ``terms`` are those of the stored tensors, by name."""
-    tensors = [name for name in terms if name == layer or name.rpartition(".")[0] == layer]
-    if not tensors:
-        raise _unknown(layer, terms)
-    described: dict[str, list[dict[str, Any]]] = {}
-    lines = [layer]
-    for tensor in tensors:
-        described[tensor] = []
-        for dim, term in enumerate(terms[tensor]):
-            found = dict.fromkeys(atoms(term))
-            axes = [_axis(atom, groups.get(atom), (tensor, dim), network) for atom in found]
-            described[tensor].append({"size": term.size, "axes": axes})
-            written = f" = {term}" if str(term)[0] == "(" else ""
-            lines.append(f"  {tensor}[{dim}] of size {term.size}{written}")
-            lines += (f"    {line}" for axis in axes for line in _told(axis))
-    return {"layer": layer, "text": "\n".join(lines), "tensors": described}
-
-
-def _unknown(layer: str, terms: _Terms) -> InputError:
-    layers = sorted({name.rpartition(".")[0] for name in terms} | set(terms))
-    near = get_close_matches(layer, layers, 3, 0.4)
-    below = [name for name in layers if name.startswith(f"{layer}.")][:3]
-    return InputError(
-        f"there is no layer {layer!r} with tensors of its own",
-        f"did you mean {', '.join(below or near)}?" if below or near else "see `graphprune inspect`",
-    )
+def tensor_facts(
+    name: str, terms: Iterable[Term], groups: Mapping[Atom, Group], network: Network
+) -> list[dict[str, Any]]:
+    """Of each dimension of a stored tensor its size, how it is composed, and its axes with all that they couple."""
+    return [
+        {
+            "size": term.size,
+            "term": str(term),
+            "axes": [
+                _axis(atom, groups.get(atom), (name, dim), network) for atom in dict.fromkeys(atoms(term))
+            ],
+        }
+        for dim, term in enumerate(terms)
+    ]
 
 
 def _axis(atom: Atom, group: Group | None, own: tuple[str, int], network: Network) -> dict[str, Any]:
@@ -130,6 +113,11 @@ def _axis(atom: Atom, group: Group | None, own: tuple[str, int], network: Networ
             for member in members
             if (member.tensor, member.dim) != own
         ],
+        "own": [
+            {"tensor": member.tensor, "dim": member.dim, "role": member.role}
+            for member in members
+            if (member.tensor, member.dim) == own
+        ],
     }
 
 
@@ -138,18 +126,3 @@ def _pin(atom: Atom, tensor: str, reason: object, network: Network) -> dict[str,
         return {"reason": str(reason), "layer": "", "operation": "", "path": []}
     path = network.path(atom, tensor, reason.operation)
     return {"reason": reason.text, "layer": reason.layer, "operation": reason.operation, "path": path}
-
-
-def _told(axis: Mapping[str, Any]) -> Iterator[str]:
-    """The lines about an axis."""
-    size = axis["size"]
-    for pin in axis["pins"]:
-        reason = Reason(pin["reason"], pin["operation"], pin["layer"])
-        yield f"{size} pinned: {reason}" + (f"; path: {' → '.join(pin['path'])}" if pin["path"] else "")
-    if axis["group"] is not None:
-        fibre = f", chosen separately for each of {axis['each_of']}" if axis["each_of"] else ""
-        yield f"{size} units of group {axis['group']}{fibre}, coupled with"
-    elif not axis["pins"]:
-        yield f"{size}: {'a single unit, cannot be removed' if size == 1 else 'not a group'}"
-    for member in axis["coupled"]:
-        yield f"  {member['tensor']}[{member['dim']}] ({member['role']}) through {' → '.join(member['path'])}"

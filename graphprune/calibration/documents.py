@@ -98,7 +98,8 @@ def _arrow(file: Path) -> Iterator[Any]:
         import pyarrow.parquet
     except ImportError as error:
         raise InputError(
-            f"{file} is a table, and pyarrow is not installed", "pip install pyarrow, or give text files"
+            f"{file} is a table, and pyarrow is not installed",
+            "pip install 'graphprune[tables]', or give text files",
         ) from error
     try:
         yield pyarrow

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import graphprune
+from graphprune.cli import look_request as looks
 from graphprune.cli import request as requests
 from graphprune.cli.declared import takes
 from graphprune.cli.failures import Commands
@@ -19,8 +20,8 @@ COMMANDS: dict[str, tuple[Any, str]] = {
     "shrink": (requests.ShrinkRequest, "shrink"),
     "tune": (requests.TuneRequest, "tune"),
     "sensitivity": (requests.SensitivityRequest, "sensitivity"),
-    "inspect": (requests.InspectRequest, "inspect"),
-    "explain": (requests.ExplainRequest, "inspect"),
+    "inspect": (looks.InspectRequest, "inspect"),
+    "explain": (looks.ExplainRequest, "inspect"),
     "verify": (requests.VerifyRequest, "verify"),
     "report": (requests.ReportRequest, "report"),
     "diff": (requests.DiffRequest, "diff"),

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from graphprune.cli.completion import OPTIONS, completion
 from graphprune.cli.incidents import explained
 from graphprune.cli.output import print_json
 from graphprune.ground.errors import GraphpruneError
@@ -56,7 +57,9 @@ class Commands(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> Any:
         given = list(sys.argv[1:] if args is None else args)
-        run = partial(super().main, given, "graphprune", standalone_mode=False)
+        run: Callable[[], Any] = partial(super().main, given, "graphprune", standalone_mode=False)
+        if given[:1] and given[0] in OPTIONS and "--help" not in given:
+            run = partial(completion, given)
         sys.exit(_guarded(run, given))
 
 

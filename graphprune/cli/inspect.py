@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,16 @@ from rich.text import Text
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cli.declared import command_line
+from graphprune.cli.limits import limits_of, said_of_limits
+from graphprune.cli.look_request import ExplainRequest, InspectRequest, LookRequest
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.onnx_file import parse_given
 from graphprune.cli.output import console, print_result, silence, stdout_is_kept
 from graphprune.cli.pretrained import inspect_folder, is_folder
 from graphprune.cli.progress import Stages, stages
-from graphprune.cli.request import ExplainRequest, InspectRequest
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
 from graphprune.ground.files import write_text
+from graphprune.importing.reading import Tidying
 from graphprune.report.facts import inspection, network_facts
 from graphprune.report.graph_files import WRITERS
 from graphprune.report.page import render
@@ -47,8 +48,9 @@ def inspect(request: InspectRequest) -> None:
         inspect_folder(request)
         return
     with stages() as progress:
-        source, graph = _traced(request, progress, request.keep_output)
-        found = inspection(graph)
+        source, graph = _traced(request, progress)
+        limits = limits_of(graph, request)
+        found = inspection(graph, {name: limit.least for name, limit in limits.items()})
         again = replace(
             request, model=source.spec, html=Path("FILE"), dot=None, graphml=None, mermaid=None, json=False
         )
@@ -57,7 +59,8 @@ def inspect(request: InspectRequest) -> None:
             if (path := getattr(request, kind)) is not None:
                 progress(f"write {path.name}")
                 write_text(path, _file(kind, source, graph, {**found, **asked}))
-    print_result({"model": source.spec, **found}, _parts(source, found), request.json)
+    held = map(Text, said_of_limits(limits, limits))
+    print_result({"model": source.spec, **found}, (*_parts(source, found), *held), request.json)
 
 
 def explain(request: ExplainRequest) -> None:
@@ -68,20 +71,27 @@ def explain(request: ExplainRequest) -> None:
     """
     with stages() as progress:
         source, graph = _traced(request, progress)
-        found = graph.explanation(request.layer)
-    print_result({"model": source.spec, **found}, [Text(_wrapped(found["text"]))], request.json)
+        found = graph.explanation(request.layer, request.paths, console(sys.stdout).width)
+        limits = limits_of(graph, request)
+    axes = (axis for dims in found["tensors"].values() for dim in dims for axis in dim["axes"])
+    names = dict.fromkeys(axis["group"] for axis in axes if axis["group"])
+    asked = list(said_of_limits(limits, names))
+    parts = (Text(found["text"]), *map(Text, asked))
+    print_result({"model": source.spec, **found, "asked": asked}, parts, request.json)
 
 
-def _traced(
-    request: InspectRequest | ExplainRequest, progress: Stages, outputs: Sequence[str] = ()
-) -> tuple[Source, DependencyGraph]:
+def _traced(request: LookRequest, progress: Stages) -> tuple[Source, DependencyGraph]:
     sizes, dynamic = parse_shapes(request.input_shape), parse_dynamic(request.dynamic)
     progress("build the model")
     with stdout_is_kept():
-        source = resolve(request.model, WEIGHTS, sizes, given=parse_given(request.input, request.feed))
+        given, tidying = (
+            parse_given(request.input, request.feed),
+            Tidying(request.keep_denormals, request.simplify),
+        )
+        source = resolve(request.model, request.weights or WEIGHTS, sizes, given=given, tidying=tidying)
     progress("capture and analyse")
     with silence():
-        return source, gp.trace(source.model, source.inputs, outputs=outputs, dynamic=dynamic)
+        return source, gp.trace(source.model, source.inputs, outputs=request.keep_output, dynamic=dynamic)
 
 
 def _file(kind: str, source: Source, graph: DependencyGraph, found: Mapping[str, Any]) -> str:
@@ -94,7 +104,9 @@ def _parts(source: Source, found: Mapping[str, Any]) -> Iterator[RenderableType]
     least = found["smallest"]["params"] / max(found["params"], 1)
     yield from (Text(source.spec, style="bold"), cost_line(found))
     yield from map(Text, size_lines(found["dimensions"]))
-    yield Text(f"{len(found['groups'])} groups; one unit in each leaves {least:.1%} of the parameters")
+    yield Text(
+        f"{len(found['groups'])} groups of units that go together; the fewest leave {least:.1%} of the parameters"
+    )
     if found["groups"]:
         yield from (group_table(found), Text(OVERLAP, style="dim"))
     if found["pins"]:
@@ -102,14 +114,3 @@ def _parts(source: Source, found: Mapping[str, Any]) -> Iterator[RenderableType]
     for operator, names in found["unruled"].items():
         yield Text(f"No rule fits {operator}, at {', '.join(names[:3])}: its axes are pinned")
     yield from (Text(f"Note: {note}") for note in found["notes"])
-
-
-def _wrapped(text: str) -> str:
-    """Long lines broken at spaces, continued further in than they began."""
-    wrapper = textwrap.TextWrapper(console(sys.stdout).width, break_long_words=False, break_on_hyphens=False)
-    lines = []
-    for line in text.splitlines():
-        wrapper.initial_indent = " " * (len(line) - len(line.lstrip()))
-        wrapper.subsequent_indent = f"{wrapper.initial_indent}    "
-        lines += wrapper.wrap(line.strip())
-    return "\n".join(lines)

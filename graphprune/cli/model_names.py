@@ -38,7 +38,8 @@ def complete_model(incomplete: str) -> list[str]:
     found: Iterable[str] = (f"{source}:{name}" for source in ("zoo", *LIBRARIES) for name in _names(source))
     if ":" not in incomplete:
         found = chain(
-            dict.fromkeys(name.partition(":")[2] for name in found), ("zoo:", "torchvision:", "timm:")
+            dict.fromkeys(name.partition(":")[2] for name in found),
+            ("zoo:", "torchvision:", "timm:", "hf:", "hf-hub:"),
         )
     return [name for name in found if name.startswith(incomplete)]
 

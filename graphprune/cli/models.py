@@ -1,4 +1,4 @@
-"""MODEL on the command line: of the zoo, torchvision or timm, a factory in the user's own file, or an ONNX file."""
+"""MODEL on the command line: of the zoo, torchvision or timm, a factory in a user's file, an ONNX file, or a result."""
 
 from __future__ import annotations
 
@@ -15,21 +15,33 @@ from torch import nn
 
 from graphprune.calibration import Evaluate
 from graphprune.capture.inputs import Inputs
+from graphprune.cli.file_kinds import holds_result, kind_of_file, not_a_model
 from graphprune.cli.onnx_file import is_onnx, opened_file
+from graphprune.cli.result_folder import opened_result
 from graphprune.cli.shapes import reshaped, standard_inputs
 from graphprune.cli.user_file import made_by_factory, named_in, without_factory
 from graphprune.cli.weights import load_weights, read_weights
 from graphprune.ground.errors import InputError
 from graphprune.importing.reading import AS_USUAL, Tidying
 
-__all__ = ["FACTORY", "Source", "known_names", "resolve"]
+__all__ = ["FACTORY", "LIBRARIES", "Source", "known_names", "resolve"]
 
 LIBRARIES = ("zoo", "torchvision", "timm")  # a bare name is looked for in this order
 NO_WEIGHTS = "none"
 PUBLISHED = "published"
 FACTORY = "factory"  # a user's file gives its model the weights it likes
-FILE = "file"  # an ONNX file holds its own
+FILE = "file"  # an ONNX file or a result holds its own
+HUB = "hf-hub"  # a model of timm by its name on the Hugging Face hub
+FOLDERS = "hf"  # see `graphprune.cli.pretrained`
+KNOWN = (
+    "zoo:NAME, torchvision:NAME, timm:NAME, NAME, hf:FOLDER, hf-hub:OWNER/NAME, path/to/file.py:factory, "
+    "path/to/file.onnx or a directory that shrink wrote"
+)
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+DETECTOR = (
+    "this is the network of {}, without what decides on boxes; with --graft it fits into the detector again: "
+    "docs/guides/detection.md"
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,7 @@ class _Made:
     note: str = ""
     evaluate: Evaluate | None = None
     tokenizer: Callable[..., Any] | None = None
+    network: Callable[[nn.Module], nn.Module] | None = None  # what can be captured, once it has its weights
 
 
 def resolve(
@@ -83,8 +96,8 @@ def resolve(
     """Builds the model that ``spec`` names.
 
     Args:
-        spec: ``zoo:NAME``, ``torchvision:NAME``, ``timm:NAME``, ``NAME``, ``FILE.py:FACTORY`` or ``FILE.onnx``. A
-            user's file of Python is run.
+        spec: ``zoo:NAME``, ``torchvision:NAME``, ``timm:NAME``, ``NAME``, ``hf-hub:OWNER/NAME``, ``FILE.py:FACTORY``,
+            ``FILE.onnx`` or a directory that shrink wrote. A user's file of Python is run.
         weights: "published", "none" or a file; None takes the published ones, if the model has any.
         shapes: shapes of the example inputs, the model's own if there are none.
         seed: of random weights and random inputs.
@@ -101,6 +114,8 @@ def resolve(
         raise InputError(
             f"--input and --feed are for ONNX files, and {spec} is none", "say shapes with --input-shape"
         )
+    if holds_result(Path(spec)):
+        return _from_result(Path(spec), weights, shapes, seed)
     full, make = _find(spec)
     # Read before the model is built: a wrong path should not cost minutes.
     state = None if weights in (None, PUBLISHED, NO_WEIGHTS) else read_weights(Path(str(weights)))
@@ -108,10 +123,11 @@ def resolve(
     made = make(NO_WEIGHTS if state is not None else weights)
     if state is not None:
         load_weights(made.model, state, str(weights), full)
-        made = replace(made, weights=str(weights), note="")
+        made = replace(made, weights=str(weights), note="" if made.network is None else made.note)
+    model = made.model if made.network is None else made.network(made.model)
     return Source(
         spec=full,
-        model=made.model.eval(),
+        model=model.eval(),
         inputs=_inputs(full, made.inputs, shapes, seed),
         weights=made.weights,
         seed=seed,
@@ -132,8 +148,24 @@ def _from_onnx(
 ) -> Source:
     if weights not in (None, NO_WEIGHTS, FILE):
         raise InputError(f"--weights {weights} is given for {spec}", "leave it out: the file has its own")
+    if (wrong := kind_of_file(Path(spec))) is not None:
+        raise wrong
     model, inputs = opened_file(spec, shapes, given, tidying)
     return Source(spec, model, inputs, FILE, seed, tuple(tuple(item.shape) for item in inputs[0]))
+
+
+def _from_result(folder: Path, weights: str | None, shapes: Sequence[tuple[int, ...]], seed: int) -> Source:
+    """The slim model of a result, to go on from it."""
+    if weights not in (None, NO_WEIGHTS, FILE):
+        raise InputError(f"--weights {weights} is given for {folder}", "leave it out: the result has its own")
+    opened = opened_result(folder)
+    if isinstance(opened, Path):
+        return _from_onnx(str(opened), weights, shapes, seed, {}, AS_USUAL)
+    inputs = _inputs(str(folder), opened.inputs, shapes, seed)
+    notes, evaluate = (f"goes on from {folder}: budgets are shares of what that holds",), None
+    if opened.model_name.startswith("zoo:"):
+        evaluate = _from_zoo(opened.model_name.removeprefix("zoo:"), NO_WEIGHTS).evaluate
+    return Source(str(folder), opened.model, inputs, FILE, seed, tuple(shapes), notes, evaluate)
 
 
 def _inputs(spec: str, example: Inputs | None, shapes: Sequence[tuple[int, ...]], seed: int) -> Inputs:
@@ -154,20 +186,27 @@ def _find(spec: str) -> tuple[str, _Make]:
     prefix, colon, name = spec.partition(":")
     if colon and prefix in LIBRARIES:
         return spec, partial(_from_library, prefix, name)
+    if colon and prefix == HUB:
+        return f"timm:{spec}", partial(_from_library, "timm", spec)
     if named := named_in(spec):
         return spec, partial(_from_file, *named)
-    if colon:
-        raise InputError(
-            f"MODEL {spec!r} has no known prefix {prefix!r}",
-            "use zoo:NAME, torchvision:NAME, timm:NAME, NAME, path/to/file.py:factory or path/to/file.onnx",
-        )
     if spec.endswith(".py"):
         raise without_factory(Path(spec))
-    if spec.endswith(WEIGHT_SUFFIXES):
+    if (wrong := not_a_model(Path(spec))) is not None:
+        raise wrong
+    if colon and prefix == FOLDERS:
         raise InputError(
-            f"{spec} is a file of weights, not a model",
-            f"name the model that they belong to, and give them with --weights {spec}",
+            f"{spec} is for shrink, inspect, verify and tune", "name a path/to/file.py:factory that loads it"
         )
+    if colon:
+        raise InputError(f"MODEL {spec!r} has no known prefix {prefix!r}", f"use {KNOWN}")
+    if Path(spec).suffix in WEIGHT_SUFFIXES and not Path(spec).exists():
+        raise InputError(
+            f"there is no file {spec}", "check the path; weights go to their model with --weights FILE"
+        )
+    if Path(spec).exists() or Path(spec).parent != Path():
+        what = "is no model" if Path(spec).exists() else "does not exist"
+        raise InputError(f"the file or directory {spec} {what}", f"use {KNOWN}")
     library = _library_with(spec)
     return f"{library}:{spec}", partial(_from_library, library, spec)
 
@@ -210,8 +249,18 @@ def _from_library(library: str, name: str, weights: str | None) -> _Made:
     from models_zoo import sources
 
     make = sources.torchvision_model if library == "torchvision" else sources.timm_model
-    model, example_inputs, _ = make(name, weights != NO_WEIGHTS)
-    return _Made(model, example_inputs(1), weights or PUBLISHED)
+    model, example_inputs, shape = make(name, weights != NO_WEIGHTS)
+    made = _Made(model, example_inputs(1), weights or PUBLISHED)
+    if library == "torchvision" and sources.is_detector(name):
+        from models_zoo.detection import DetectionNetwork, detection_inputs
+
+        made = replace(
+            made,
+            inputs=(detection_inputs(model, 1, shape[-1]), {}),
+            note=DETECTOR.format(name),
+            network=DetectionNetwork,
+        )
+    return made
 
 
 def _from_zoo(name: str, weights: str | None) -> _Made:

@@ -7,7 +7,7 @@ from typing import Any
 
 import graphprune as gp
 from graphprune.axes.dependency import DependencyGraph
-from graphprune.cli.models import FACTORY, Source, resolve
+from graphprune.cli.models import FACTORY, LIBRARIES, Source, resolve
 from graphprune.cli.onnx_file import is_onnx
 from graphprune.cli.output import silence, stdout_is_kept
 from graphprune.cli.progress import Stages
@@ -50,6 +50,9 @@ def unknown_original(recorded: Mapping[str, Any], model: str | None, option: str
         return f"the original is made by a file of Python, which is run only if named: {option} {spec}"
     if is_onnx(spec):
         return f"the original is an ONNX file, which is read only if named: {option} {spec}"
+    library, _, name = spec.partition(":")
+    if library not in LIBRARIES or ":" in name:
+        return f"the original is at another place, which is read only if named: {option} {spec}"
     return ""
 
 

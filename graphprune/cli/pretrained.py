@@ -12,20 +12,23 @@ from rich.text import Text
 
 from graphprune.asking.options import Options
 from graphprune.cli.declared import run_settings
+from graphprune.cli.file_kinds import holds_transformers
+from graphprune.cli.look_request import InspectRequest
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import stages
-from graphprune.cli.request import InspectRequest, ShrinkRequest, TuneRequest, VerifyRequest
+from graphprune.cli.request import ShrinkRequest, TuneRequest, VerifyRequest
 from graphprune.cli.training import end_processes, is_first, show_moment
 from graphprune.cli.verdicts import show_checks
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations
-from graphprune.report.tables import shrink_table, verdict_line
+from graphprune.report.tables import asked_lines, shrink_table, verdict_line
 
 __all__ = [
     "check_not_of_folders",
     "inspect_folder",
     "is_folder",
     "is_written_folder",
+    "nothing_written",
     "shrink_folder",
     "tune_folder",
     "verify_folder",
@@ -40,8 +43,8 @@ _ALONE = ("trust_remote_code", "onnx", "max_memory", "lora", "keep_adapters")
 
 
 def is_folder(spec: str) -> bool:
-    """Whether MODEL is a folder of transformers."""
-    return spec.startswith(PREFIX)
+    """Whether MODEL is a folder of transformers: by its name, or by what it holds."""
+    return spec.startswith(PREFIX) or holds_transformers(Path(spec))
 
 
 def check_not_of_folders(request: ShrinkRequest | TuneRequest) -> None:
@@ -66,8 +69,6 @@ def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
             raise InputError(f"{option} has no effect on {PREFIX}FOLDER", "leave it out")
     if request.output is None and not request.dry_run:
         raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
-    if request.output is not None and request.dry_run:
-        raise InputError("--dry-run writes nothing to --output", "leave one of them out")
     defaults = {name: default for name, default, _ in declarations(Options)}
     options = {name: value for name, value in typed.items() if value != defaults[name]}
     options |= {"evaluate": request.evaluate} if request.evaluate else {}
@@ -78,18 +79,24 @@ def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
         folder, trusted = _folder(request.model), request.trust_remote_code
         options |= {"trust_remote_code": trusted, "progress": progress, "max_memory": request.max_memory}
         with silence():
-            if request.output is None:
+            if request.output is None or request.dry_run:
                 report: Mapping[str, Any] = plan_pretrained(folder, **options)
             else:
                 options |= {"force": request.force, "onnx": request.onnx}
                 options["settings"] = {"shrink": run_settings(request)}
                 report = shrink_pretrained(folder, request.output, **options).report
-    if request.output is None:
-        parts = [*_field_table(report), Text("Nothing was cut or written.")]
+    if request.output is None or request.dry_run:
+        parts = [*_field_table(report), Text(nothing_written(request))]
         print_result(report, parts, request.json, request.quiet)
     else:
         document = {"directory": str(request.output), **report}
         print_result(document, _parts(report, request.output), request.json, request.quiet)
+
+
+def nothing_written(request: ShrinkRequest) -> str:
+    """The last line of a dry run."""
+    left = "" if request.output is None else f"; --output {request.output} is left as it is"
+    return f"Nothing was cut or written{left}."
 
 
 def inspect_folder(request: InspectRequest) -> None:
@@ -103,7 +110,7 @@ def inspect_folder(request: InspectRequest) -> None:
         from graphprune.face.pretrained import inspect_pretrained
 
         with silence():
-            found = inspect_pretrained(_folder(request.model), progress=progress)
+            found = inspect_pretrained(_folder(request.model), request.trust_remote_code, progress)
     print_result({"model": request.model, **found}, _inspected(request.model, found), request.json)
 
 
@@ -193,6 +200,7 @@ def _mend_torchvision() -> None:
 
 
 def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
+    yield from asked_lines(report)
     yield shrink_table(report)
     yield from _field_table(report)
     made = report["pretrained"]

@@ -8,10 +8,11 @@ declares, and holds what was typed of them. Commands that are ``CONFIGURABLE`` a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
+from graphprune.asking.names import complete_importance
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
 from graphprune.cli.declared import asked_options, named_options
@@ -30,14 +31,13 @@ from graphprune.cli.shared_options import (
     QUIET,
     SHAPES,
     STD,
+    TRUST_CODE,
     WEIGHTS,
 )
 from graphprune.ground.options import COUNTS, FINITE, SEEDS, WORKERS, option, share
 
 __all__ = [
     "DiffRequest",
-    "ExplainRequest",
-    "InspectRequest",
     "ReportRequest",
     "SensitivityRequest",
     "ShrinkRequest",
@@ -96,9 +96,7 @@ class ShrinkRequest:
     input_shape: Sequence[str] = SHAPES()
     input: Sequence[str] = INPUT()
     feed: Path | None = FEED()
-    trust_remote_code: bool = option(
-        False, "Of a folder of transformers: run the code that it brings, where its class is in no package."
-    )
+    trust_remote_code: bool = TRUST_CODE()
     onnx: bool = option(
         False,
         "Of a folder of transformers: write model.onnx beside it, and of what writes text a step with its past.",
@@ -205,7 +203,9 @@ class SensitivityRequest:
     evaluate: str | None = FILE(
         "file.py:function of the model that gives a number, higher is better, instead of a distance."
     )
-    importance: str = option("l2", "Which units of a group go first, as for shrink.", None, "NAME")
+    importance: str = option(
+        "l2", "Which units of a group go first, as for shrink.", None, "NAME", complete=complete_importance
+    )
     loss: str | None = FILE("For importance, as for shrink.")
     weights: str | None = WEIGHTS("As for shrink.")
     input_shape: Sequence[str] = SHAPES()
@@ -224,45 +224,6 @@ class SensitivityRequest:
             InputError: they are none.
         """
         return tuple(sorted({share("--ratios", part) for part in self.ratios.split(",")}))
-
-
-@dataclass(frozen=True)
-class InspectRequest:
-    """Shows what can be removed from a model, and what cannot and why."""
-
-    EXAMPLES = (
-        "graphprune inspect zoo:mtcnn_rnet",
-        "graphprune inspect vit_b_16 --html vit.html",
-        "graphprune inspect net.py:make --dynamic x:2=height,x:3=width",
-        "graphprune inspect resnet18 --dot resnet18.dot --mermaid resnet18.mmd",
-    )
-
-    model: str = MODEL()
-    keep_output: Sequence[str] = field(default=(), metadata=Options.__dataclass_fields__["outputs"].metadata)
-    input_shape: Sequence[str] = SHAPES()
-    input: Sequence[str] = INPUT()
-    feed: Path | None = FEED()
-    dynamic: Sequence[str] = DYNAMIC()
-    html: Path | None = FILE("Write a page with the picture of it.")
-    dot: Path | None = FILE("Write its layers for Graphviz.")
-    graphml: Path | None = FILE("Write its layers as GraphML.")
-    mermaid: Path | None = FILE("Write its layers for Mermaid.")
-    json: bool = JSON()
-
-
-@dataclass(frozen=True)
-class ExplainRequest:
-    """Shows which layers one layer is coupled with, and through which operators."""
-
-    EXAMPLES = ("graphprune explain resnet18 layer1.0.conv1",)
-
-    model: str = MODEL()
-    layer: str = option(MISSING, "A layer or tensor, such as layer1.0.conv1.", None, "LAYER", argument=True)
-    input_shape: Sequence[str] = SHAPES()
-    input: Sequence[str] = INPUT()
-    feed: Path | None = FEED()
-    dynamic: Sequence[str] = DYNAMIC()
-    json: bool = JSON()
 
 
 @dataclass(frozen=True)

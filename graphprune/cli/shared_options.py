@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, field
 from functools import partial
+from typing import Any
 
 from graphprune.asking.options import Options
 from graphprune.cli.declared import DISPLAY, REPLACED
@@ -25,13 +26,24 @@ __all__ = [
     "QUIET",
     "SHAPES",
     "STD",
+    "TRUST_CODE",
     "WEIGHTS",
+    "as_in_shrink",
 ]
+
+
+def as_in_shrink(name: str) -> Any:
+    """A field for an option that `graphprune.shrink` has too, called ``name`` there."""
+    item = Options.__dataclass_fields__[name]
+    default = () if item.metadata["option"].typed == list[str] else item.default
+    return field(default=default, metadata=item.metadata)
+
 
 MODEL = partial(
     option,
     MISSING,
-    "zoo:NAME, torchvision:NAME, timm:NAME, NAME (found in that order), path/to/file.py:factory or path/to/file.onnx.",
+    "zoo:NAME, torchvision:NAME, timm:NAME, NAME (found in that order), hf:FOLDER, hf-hub:OWNER/NAME, "
+    "path/to/file.py:factory, path/to/file.onnx, or a directory that shrink wrote.",
     shown="MODEL",
     argument=True,
     complete=complete_model,
@@ -57,12 +69,17 @@ FEED = partial(
     "Of an ONNX file: a .npz file with example arrays by the names of inputs.",
     shown="FILE",
 )
-DYNAMIC = partial(field, default=(), metadata=Options.__dataclass_fields__["dynamic"].metadata)
-EXPORT_DTYPE = partial(field, default=None, metadata=Options.__dataclass_fields__["export_dtype"].metadata)
+DYNAMIC = partial(as_in_shrink, "dynamic")
+EXPORT_DTYPE = partial(as_in_shrink, "export_dtype")
 FILE = partial(option, None, shown="FILE")
 WEIGHTS = partial(option, None, shown="W")
 MEAN = partial(option, None, "Of images between 0 and 1, in a folder; by default ImageNet's.", shown="R,G,B")
 STD = partial(option, None, "Likewise.", shown="R,G,B")
+TRUST_CODE = partial(
+    option,
+    False,
+    "Of a folder of transformers: run the code that it brings, where its class is in no package.",
+)
 NO_LATENCY = partial(option, False, "Do not time the models in onnxruntime.")
 FORCE = partial(
     option,

@@ -17,11 +17,12 @@ from graphprune.asking.request import Request
 from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
 from graphprune.cli.images import image_options
+from graphprune.cli.limits import parse_ratios
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.onnx_file import by_arguments, parse_given
 from graphprune.cli.original import recorded
 from graphprune.cli.output import print_result, silence, stdout_is_kept
-from graphprune.cli.pretrained import check_not_of_folders, is_folder, shrink_folder
+from graphprune.cli.pretrained import check_not_of_folders, is_folder, nothing_written, shrink_folder
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
@@ -29,12 +30,13 @@ from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_function
 from graphprune.ground.documents import read_text
 from graphprune.ground.errors import InputError
-from graphprune.ground.options import declarations, share
+from graphprune.ground.options import declarations
 from graphprune.importing.reading import tidying_of
 from graphprune.planning import Plan
 from graphprune.report.sizes import size_lines
 from graphprune.report.tables import (
     answer_lines,
+    asked_lines,
     lossless_tables,
     reach_table,
     repair_tables,
@@ -71,17 +73,17 @@ def shrink(request: ShrinkRequest) -> None:
                 source = replace(source, evaluate=read_function("--evaluate", request.evaluate))
                 options |= {"evaluate": source.evaluate} if options["trials"] else {}
         with silence():
-            if request.output is None:
+            if request.output is None or request.dry_run:
                 report = gp.plan(source.model, source.inputs, progress=progress, **options).to_dict()
             else:
                 report = _shrunk(request, request.output, source, options, progress)
     if not first:
         return
     parts: Iterable[RenderableType]
-    if request.output is None:
+    if request.output is None or request.dry_run:
         document = report
-        said = (*size_lines(report["dimensions"]), "Nothing was cut or written.")
-        parts = (reach_table(report), width_table(report), *map(Text, said))
+        said = (*size_lines(report["dimensions"]), nothing_written(request))
+        parts = (*asked_lines(report), reach_table(report), width_table(report), *map(Text, said))
     else:
         document = {"directory": str(request.output), **report}
         parts = _parts(report, request.output)
@@ -111,9 +113,7 @@ def _checked(request: ShrinkRequest) -> dict[str, Any]:
         options["plan"] = Plan.from_json(_plan_text(Path(path)))
     if request.output is None and not request.dry_run:
         raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
-    if request.output is not None:
-        if request.dry_run:
-            raise InputError("--dry-run writes nothing to --output", "leave one of them out")
+    if request.output is not None and not request.dry_run:
         exporting.ensure_writable(request.output, force=request.force)
     return options
 
@@ -134,30 +134,10 @@ def typed_options(request: ShrinkRequest) -> dict[str, Any]:
             value = request.asked.get(option.spelled or name)
             options[name] = default if value is None else tuple(value) if isinstance(value, list) else value
     parsed = {
-        "ratios": _ratios(options["ratios"] or ()),
+        "ratios": parse_ratios(options["ratios"] or ()),
         "dynamic": parse_dynamic(request.asked.get("dynamic") or ()),
     }
     return {**options, **parsed}
-
-
-def _ratios(texts: Iterable[str]) -> dict[str, float]:
-    """``--layer-ratio`` by pattern.
-
-    Raises:
-        InputError: one is no pattern with a share.
-    """
-    found = {}
-    for text in texts:
-        pattern, equals, number = text.rpartition("=")
-        try:
-            found[pattern] = share("layer_ratio", number)
-        except InputError:
-            equals = ""
-        if not equals or not pattern:
-            raise InputError(
-                f"--layer-ratio {text!r} is not PATTERN=F", "write it as 'layer4*=0.5' or 'layer4*=50%'"
-            )
-    return found
 
 
 def _check_replay(request: ShrinkRequest, options: Mapping[str, Any]) -> None:
@@ -210,6 +190,7 @@ def _shrunk(
 
 
 def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
+    yield from asked_lines(report)
     yield from answer_lines(report)
     yield shrink_table(report)
     yield from map(Text, size_lines(report["dimensions"]))

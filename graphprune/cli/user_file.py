@@ -6,6 +6,7 @@ import ast
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -116,12 +117,24 @@ def _guarded(path: Path, what: str, call: Callable[[], Any]) -> Any:
     except GraphpruneError:
         raise
     except (Exception, SystemExit) as error:
+        if "operator torchvision::" in str(error):
+            raise _foreign_torchvision(path) from error
         place = _place(path, error)
         text = error.msg if isinstance(error, SyntaxError) else str(error)
         raise InputError(
             f"{what} fails at {place}: {type(error).__name__}: {text}".rstrip(": "),
             "correct that line, or see the whole traceback with --debug",
         ) from error
+
+
+def _foreign_torchvision(path: Path) -> InputError:
+    """Of two packages that were not made for each other, which torchvision itself does not say."""
+    versions = " beside ".join(f"{name} {version(name)}" for name in ("torchvision", "torch"))
+    return InputError(
+        f"{path} imports torchvision, whose operators do not load: {versions} are not made for each other",
+        "install both from one index, as pytorch.org says; or begin the file with "
+        "`from models_zoo import torchvision_ops; torchvision_ops.ensure()`",
+    )
 
 
 def _place(path: Path, error: BaseException) -> str:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from graphprune.cli.file_kinds import is_lightning
 from graphprune.ground.documents import check_regular
 from graphprune.ground.errors import InputError, WeightsError, first_line
 
@@ -23,6 +24,10 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
 # DistributedDataParallel and torch.compile put these before every name
 PREFIXES = ("module.", "_orig_mod.")
 SHOWN = 3  # keys named in a message, of each kind
+CONVERT_CHECKPOINT = (
+    "it is a checkpoint of Lightning: where you trust it, save its tensors alone: "
+    "torch.save(torch.load({!r}, weights_only=False)['state_dict'], 'weights.pt')"
+)
 CONVERT = "where you trust it, save the tensors alone: torch.save(model.state_dict(), 'weights.pt')"
 
 
@@ -44,6 +49,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], name: str, spec:
         WeightsError: keys or shapes differ; the message counts them and names the first of each kind.
     """
     expected = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+    state = _of_part(state, expected)
     # batch norms count batches since PyTorch 0.4.1; older files lack the counter, and inference does too
     wrong = {
         "missing": [key for key in expected if key not in state and not key.endswith("num_batches_tracked")],
@@ -60,6 +66,16 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], name: str, spec:
             "give weights of the same architecture, or take --weights none",
         )
     model.load_state_dict(dict(state), strict=False)
+
+
+def _of_part(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The model's part of the state of a module that holds it, as training code does, where there is one such part."""
+    first = next(iter(expected), "")
+    prefixes = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
+    whole = [prefix for prefix in prefixes if all(f"{prefix}{name}" in state for name in expected)]
+    if len(whole) != 1 or first in state:  # a teacher beside a student, or averaged weights beside the others
+        return state
+    return {name: state[f"{whole[0]}{name}"] for name in expected}
 
 
 def _listed(what: str, items: Sequence[str]) -> str:
@@ -96,7 +112,7 @@ def _read_torch(path: Path) -> Any:
     except UnpicklingError as error:
         raise WeightsError(
             f"{path} holds more than tensors; pickles are not loaded, since unpickling can run any code",
-            CONVERT,
+            CONVERT_CHECKPOINT.format(path) if is_lightning(path) else CONVERT,
         ) from error
     except Exception as error:  # whatever the zip reader raises
         reason = first_line(error).partition(". ")[0]

@@ -43,8 +43,10 @@ def trace(
         dynamic: which sizes of the inputs may vary: "auto" for all that the model lets vary, False for none, or names,
             such as ``{"x": {2: "height", 3: "width"}}``. What is named must vary; what is not named is found by
             itself. Tensors within an argument are called as in "past.0"; "past.*" is all of them.
-        keep_denormals: as for `shrink`.
-        simplify: likewise.
+        keep_denormals: of an ONNX file, keep numbers below the smallest normal one, with which processors compute
+            slowly. Without it they become zeros where no output changes.
+        simplify: of an ONNX file, put constants in the place of nodes that read nothing else, and drop what nobody
+            reads.
 
     Raises:
         InputError: the model does not run on these inputs, or has no such output or input; a file cannot be read.

@@ -18,6 +18,7 @@ __all__ = [
     "WORKERS",
     "Option",
     "Range",
+    "among",
     "check_number",
     "check_numbers",
     "declarations",
@@ -73,6 +74,15 @@ class Option:
 def option(default: Any, *declared: Any, **more: Any) -> Any:
     """A field of a dataclass, with what `Option` takes; ``default`` is `dataclasses.MISSING` where there is none."""
     return field(default=default, metadata={"option": Option(*declared, **more)})
+
+
+def among(*names: str) -> Callable[[str], list[str]]:
+    """What completes one of these names.
+
+    >>> among("linear", "geometric")("g")
+    ['geometric']
+    """
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 
 def declarations(options: type) -> Iterator[tuple[str, Any, Option]]:

@@ -68,7 +68,8 @@ def peft_library() -> Any:
         import peft
     except ImportError as error:
         raise InputError(
-            f"adapters need PEFT: {first_line(error)}", "pip install peft, or train the model whole"
+            f"adapters need PEFT: {first_line(error)}",
+            "pip install 'graphprune[lora]', or train the model whole",
         ) from error
     return peft
 

@@ -201,8 +201,8 @@ def _transformers() -> Any:
     except ImportError as error:
         raise InputError(
             f"transformers cannot be imported: {first_line(error)}",
-            "pip install transformers; beside a CPU torch, models_zoo.torchvision_ops.ensure() mends torchvision",
+            "pip install 'graphprune[hf]'; beside a CPU torch, models_zoo.torchvision_ops.ensure() mends torchvision",
         ) from error
     if find_spec("accelerate") is None:
-        raise InputError("accelerate is not installed", "pip install accelerate, or graphprune[hf]")
+        raise InputError("accelerate is not installed", "pip install 'graphprune[hf]'")
     return transformers

@@ -37,6 +37,7 @@ def network_facts(
     inspected = inspection(graph)
     for row in inspected["groups"]:
         name = row.pop("name")
+        del row["least"]
         units, values = kept.get(name), scores.get(name)
         groups[name] = {"size": row.pop("size"), "kept": sizes.get(name, graph.by_name[name].size), **row}
         if units is not None and values is not None:
@@ -71,33 +72,38 @@ def distribution(scores: Tensor, kept: Tensor) -> dict[str, Any]:
     return {"quantiles": quantiles, "removed": counts[0], "kept": counts[1], "cut": cut}
 
 
-def inspection(graph: DependencyGraph) -> dict[str, Any]:
+def inspection(graph: DependencyGraph, least: Mapping[str, int] = {}) -> dict[str, Any]:
     """Groups, pins, operators without rule, sizes of the inputs and notes of a model, ready for `json.dumps`.
 
     A parameter or multiply-accumulate is *reachable* when at least one group stands in its tensor or
-    operator, so that a plan can remove it. ``smallest`` is the cost with one unit left in each group.
+    operator, so that a plan can remove it. ``smallest`` is the cost with as few units as may be.
+
+    Args:
+        least: group → units that it keeps at least; one where nothing is said.
     """
-    cost, least = graph.cost(), graph.cost({group.name: 1 for group in graph.groups})
+    fewest = {group.name: least.get(group.name, 1) for group in graph.groups}
+    cost, smallest = graph.cost(), graph.cost(fewest)
     return {
         "params": cost.params,
         "macs": cost.macs,
         "reachable": {"params": _reachable(graph.params), "macs": _reachable(graph.macs)},
-        "smallest": {"params": least.params, "macs": least.macs},
+        "smallest": {"params": smallest.params, "macs": smallest.macs},
         "dynamic_batch": graph.program.dynamic_batch,
         "dimensions": dimension_rows(graph.program.dimensions),
-        "groups": list(_groups(graph)),
+        "groups": list(_groups(graph, fewest)),
         "pins": _pins(graph),
         "unruled": {operator: list(names) for operator, names in graph.analysis.unruled.items()},
         "notes": list(graph.program.notes),
     }
 
 
-def _groups(graph: DependencyGraph) -> Iterator[dict[str, Any]]:
+def _groups(graph: DependencyGraph, fewest: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     params, macs = _shares(graph.params), _shares(graph.macs)
     for group in graph.groups:
         yield {
             "name": group.name,
             "size": group.size,
+            "least": fewest[group.name],
             "each_of": group.fibre.size if group.fibre else None,
             "params": params.get(group.atom, 0.0),
             "macs": macs.get(group.atom, 0.0),

@@ -9,25 +9,34 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
 from itertools import groupby
 from typing import Any
 
 import networkx as nx
 
 from graphprune.asking.record import as_call
+from graphprune.ground.errors import InputError
 from graphprune.ground.files import cached, keep
 from graphprune.report.answers import answers, warning
 from graphprune.report.formats import COSTS, TEXTS, count_text, share_text, threads_text
 from graphprune.report.layout import drawn
 from graphprune.report.sizes import size_lines
 
-__all__ = ["render"]
+__all__ = ["lacks_packages", "render"]
 
 Report = Mapping[str, Any]
 Row = dict[str, Any]
 
 TITLES = {"macs": "MACs", "params": "Parameters", "onnx_bytes": "ONNX file"}
 SPECS = ("network", "cost", "spread", "histogram", "sensitivity", "rounds", "theme")
+
+
+def lacks_packages() -> InputError | None:
+    """Why no page can be made here; None where it can."""
+    if find_spec("vl_convert") is not None:
+        return None
+    return InputError("the package vl-convert-python is not installed", "pip install 'graphprune[report]'")
 
 
 def render(
@@ -41,7 +50,12 @@ def render(
         units: group → kept units, as in a plan's document.
         sensitivity: curves, ``{"metric": name, "groups": {group: [[share removed, figure], ...]}}``, and the whole
             model's figure as ``baseline`` if it is known.
+
+    Raises:
+        InputError: a package that draws it is not installed.
     """
+    if (lacking := lacks_packages()) is not None:
+        raise lacking
     from jinja2 import Environment
     from markupsafe import Markup
 

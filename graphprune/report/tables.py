@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from graphprune.report.answers import answers, warning
+from graphprune.report.answers import answers, asked, warning
 from graphprune.report.formats import (
     COSTS,
     TEXTS,
@@ -24,6 +24,7 @@ from graphprune.report.formats import (
 
 __all__ = [
     "answer_lines",
+    "asked_lines",
     "check_table",
     "comparison_table",
     "cost_line",
@@ -69,6 +70,12 @@ def shrink_table(report: Report) -> Table:
     for name, old in figures.get("before", {}).items():
         rows.append((name, figure_text(old), figure_text(figures.get("after", {}).get(name)), ""))
     return _filled_table("|>before|>after|>after / before", rows)
+
+
+def asked_lines(report: Report) -> Iterator[Text]:
+    """What was asked for, if that was a budget."""
+    if said := asked(report["request"]):
+        yield Text.assemble(("Asked for", "bold"), f": {said}")
 
 
 def answer_lines(report: Report) -> Iterator[Text]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from graphprune.ground.errors import GraphpruneError, InputError
+from graphprune.report.page import lacks_packages
 
-__all__ = ["lacking", "note_missing", "written_if_held"]
+__all__ = ["lacking", "note_missing", "page_if_possible", "written_if_held"]
 
 
 def note_missing(report: dict[str, Any], what: str, error: GraphpruneError) -> None:
@@ -31,3 +32,13 @@ def written_if_held(report: dict[str, Any], write: Callable[[Path], None], path:
         write(path)
     except InputError as error:
         note_missing(report, f"no {path.name} was written", error)
+
+
+def page_if_possible(
+    report: dict[str, Any], write: Callable[[Path], None]
+) -> dict[str, Callable[[Path], None]]:
+    """What writes the page by its name; nothing, and a note, where the packages that draw it are not installed."""
+    if (error := lacks_packages()) is None:
+        return {"report.html": write}
+    note_missing(report, "no report.html was written", error)
+    return {}

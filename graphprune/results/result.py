@@ -32,7 +32,7 @@ from graphprune.report.page import render
 from graphprune.report.sizes import dimension_rows, input_lines
 from graphprune.results.cut_file import file_plan, from_file, write_cut_file
 from graphprune.results.file_budget import bytes_met
-from graphprune.results.missing import note_missing, written_if_held
+from graphprune.results.missing import note_missing, page_if_possible, written_if_held
 from graphprune.results.onnx_checks import write_checked
 from graphprune.verifying import Check, Verdict
 
@@ -214,7 +214,7 @@ class _Saving:
             **layers,
             **{name: partial(_write_text, text=text) for name, text in texts.items()},
             "report.json": self.write_report,
-            "report.html": self.write_page,
+            **page_if_possible(self.report, self.write_page),
         }
 
     def write_onnx(self, path: Path) -> None:

@@ -123,8 +123,9 @@ def _missing_data(name: str) -> InputError:
 
 def _known(what: str, name: str, table: Iterable[str]) -> None:
     if name not in table:
-        near = get_close_matches(name, table, 3) or list(table)
-        raise InputError(f"unknown {what} {name!r}", f"use one of {', '.join(near)}")
+        near = get_close_matches(name, table, 3)
+        names = dict.fromkeys([*near, *table])
+        raise InputError(f"unknown {what} {name!r}", f"use one of {', '.join(names)}")
 
 
 def find_importance(

@@ -36,6 +36,16 @@ def test_the_verbs_take_what_is_declared_and_say_what_it_means() -> None:
             assert f"{name}: {option.help}" in " ".join((verb.__doc__ or "").split())
 
 
+@pytest.mark.parametrize("kept", [0.7, "70%", "0.7"])
+def test_what_is_kept_is_what_is_not_removed(graph: gp.DependencyGraph, kept: Any) -> None:
+    by_keep, by_ratio = (
+        gp.plan(graph, fast=True, **asked).plan for asked in ({"keep": kept}, {"ratio": 0.3})
+    )
+    assert by_keep.to_json() == by_ratio.to_json()
+    with pytest.raises(gp.InputError, match="layers to leave alone are for protect"):
+        gp.plan(graph, keep=("0",))
+
+
 def test_an_option_that_does_not_exist_is_named(graph: gp.DependencyGraph) -> None:
     with pytest.raises(gp.InputError, match="there is no option 'marcs' — did you mean macs"):
         gp.shrink(graph, marcs=0.5)

@@ -278,7 +278,7 @@ def test_without_strict_the_same_words_are_the_reason_of_the_pins() -> None:
     gp.rule(scale, "b c s, b -> b c s", arguments=["x", "weight"])
     graph = gp.trace(Scaled(), torch.zeros(2, 3, 4))
     assert "does not fit: in 'b c s, b -> b c s', 'b' is batch at x[0], and 5 at weight[0]" in graph.explain(
-        "conv"
+        "conv", width=500
     )
     assert graph.analysis.unruled.keys() == {"misfits.scale.default"}
 

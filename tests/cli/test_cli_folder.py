@@ -121,7 +121,6 @@ def test_inspect_says_which_fields_rule_what(folder: Path, run: Callable[..., An
     [
         (["--params", 0.5], "no directory is given"),
         (["--params", 0.5, "--weights", "none", "-o", "slim"], "--weights has no effect on hf:FOLDER"),
-        (["--params", 0.5, "--dry-run", "-o", "slim"], "--dry-run writes nothing"),
         (["--latency", 0.5, "-o", "slim"], "latency is given for a folder"),
         (["--params", 0.5, "--evaluate", "judge.py:f", "-o", "slim"], "write perplexity:FILE.txt"),
         (["--params", 0.5, "--calibration", "no.txt", "-o", "slim"], "there is no file no.txt"),

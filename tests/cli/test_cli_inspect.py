@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 import graphprune as gp
+from graphprune.cli.models import resolve
 
 
 def test_inspect_shows_groups_and_pins(run: Callable[..., Any]) -> None:
@@ -61,6 +63,45 @@ def test_inspect_tells_operators_without_rule_and_notes(run: Callable[..., Any],
     assert "x (batch, sequence, 4)" in said
     assert "y (1, sequence, 4)" in said
     assert "0 groups" in said
+
+
+def test_what_is_left_alone_is_said(run: Callable[..., Any], refused: Callable[..., str]) -> None:
+    options = ("--protect", "blocks.1.*", "--max-ratio", "50%", "--layer-ratio", "blocks.2.conv1=0.25")
+    found = json.loads(run("inspect", "zoo:digits_resnet", *options, "--json").stdout)
+    free = json.loads(run("inspect", "zoo:digits_resnet", "--json").stdout)
+    least = {group["name"]: (group["least"], group["size"]) for group in found["groups"]}
+    assert {row["least"] for row in free["groups"]} == {1}
+    assert found["smallest"]["macs"] > free["smallest"]["macs"]
+    said = " ".join(run("inspect", "zoo:digits_resnet", *options).stdout.split())
+    for name, (fewest, size) in least.items():
+        assert fewest >= size / 2
+        how = f"all of its {size}" if fewest == size else ""
+        assert f"Asked for: {name} keeps {how}" in said
+    told = json.loads(run("explain", "zoo:digits_resnet", "blocks.1.conv1", *options, "--json").stdout)
+    assert any("keeps all of its" in line for line in told["asked"])
+    assert "matches no layer" in refused("explain", "zoo:mlp", "0", "--protect", "head")
+
+
+def test_explain_lists_the_layers_of_a_block(run: Callable[..., Any]) -> None:
+    lines = run("explain", "zoo:digits_resnet", "blocks.0").stdout.splitlines()
+    assert lines[0].startswith("blocks.0 holds ")
+    assert any(line.startswith("├─ conv1: makes ") for line in lines)
+    assert run("explain", "zoo:digits_resnet", "blocks").stdout.count(" layers, ") >= 2
+
+
+def test_explain_a_group_by_its_name(run: Callable[..., Any]) -> None:
+    by_group = run("explain", "zoo:mlp", "0.weight:0").stdout
+    assert "makes 300 units of group 0.weight:0" in by_group
+
+
+@pytest.mark.parametrize("model", ["zoo:digits_resnet", "zoo:crepe_tiny", "zoo:mtcnn_rnet"])
+def test_usual_layers_fit_a_screen(model: str) -> None:
+    source = resolve(model, "none")
+    graph = gp.trace(source.model, source.inputs)
+    for layer in {name.rpartition(".")[0] for name in graph.tensor_terms}:
+        lines = graph.explain(layer).splitlines()
+        assert len(lines) <= 24
+        assert max(map(len, lines)) <= 80
 
 
 def test_explain_is_what_the_library_says(run: Callable[..., Any]) -> None:

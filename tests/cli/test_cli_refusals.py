@@ -16,7 +16,9 @@ from torch import nn
 Refused = Callable[..., str]
 HUGE = 99_999_999_999_999_999_999
 
-BUDGETS = "give any of macs, params, onnx_bytes, memory, latency, or exactly one of ratio, lossless and plan"
+BUDGETS = (
+    "give any of macs, params, onnx_bytes, memory, latency, or exactly one of ratio, keep, lossless and plan"
+)
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -43,6 +45,13 @@ def out(tmp_path: Path) -> Any:
         (("--params", 0), "params=0.0 is out of range — give the share to keep, between 0 and 1"),
         (("--ratio", 1), "ratio=1.0 is out of range — give the share of units to remove, between 0 and 1"),
         (("--macs", "nan"), "macs=nan is out of range"),
+        (("--keep", 0.5, "--ratio", 0.5), "keep and ratio are given together — give one of them: keep=0.7"),
+        (("--keep", 0), "keep=0.0 is out of range — give the share of units to keep, between 0 and 1"),
+        (
+            ("--keep", "fc"),
+            "keep='fc' is no share — write it as 0.5 or 50%; layers to leave alone are for prot",
+        ),
+        (("--keep", 0.5, "--macs", 0.5), f"macs and ratio are given together — {BUDGETS}"),
         (("--macs", 0.5, "--align", 0), "align=0 is not a positive whole number — give align=1 or more"),
         (("--macs", 0.5, "--min-keep", -2), "min_keep=-2 is not a positive whole number"),
         (
@@ -91,7 +100,10 @@ def test_options(refused: Refused, out: Path, options: tuple[object, ...], said:
     [
         ("zoo:mtcnn_rnte", "the zoo has no model 'mtcnn_rnte' — did you mean mtcnn_rnet"),
         ("tf:bert", "MODEL 'tf:bert' has no known prefix 'tf' — use zoo:NAME, torchvision:NAME, timm:NAME"),
-        ("weights.pth", "weights.pth is a file of weights, not a model — name the model"),
+        (
+            "weights.pth",
+            "there is no file weights.pth — check the path; weights go to their model with --weights",
+        ),
         ("nowhere.py", "there is no file nowhere.py — check the path in MODEL"),
         ("nowhere.py:make", "there is no file nowhere.py — check the path in MODEL"),
     ],

@@ -18,6 +18,7 @@ OPTIONS: list[tuple[dict[str, Any], list[str]]] = [
         {"ratio": 0.3, "importance": "random", "seed": 3},
         ["--ratio", "0.3", "--importance", "random", "--seed", "3"],
     ),
+    ({"keep": 0.6, "fast": True}, ["--keep", "60%", "--fast"]),
     ({"memory": 0.8, "ranking": "per_cost"}, ["--memory", "0.8", "--ranking", "per_cost"]),
     ({"macs": "2.5M", "min_keep": 6}, ["--macs", "2.5M", "--min-keep", "6"]),
     ({"onnx_bytes": 0.6}, ["--onnx-bytes", "0.6"]),

@@ -187,7 +187,9 @@ def test_without_options_the_answers_come_first(run: Callable[..., Any], tmp_pat
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     assert re.match(
-        r"Answers: accuracy 1\.0000 → \S+; \S+% alike, outputs off by \S+%, on \d+ held-out", said
+        r"Asked for: keep 50% of the multiply-accumulates, remove 50% "
+        r"Answers: accuracy 1\.0000 → \S+; \S+% alike, outputs off by \S+%, on \d+ held-out",
+        said,
     )
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["fidelity"]["data"] == "synthetic data (image)"

@@ -140,3 +140,14 @@ def test_published_weights_of_a_file(refused: Callable[..., str], net: Path, tmp
         "shrink", f"{net}:make", *options
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_torchvision_that_is_not_made_for_its_torch_is_named(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    file = tmp_path / "net.py"
+    file.write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    line = refused("inspect", f"{file}:make")
+    assert "imports torchvision, whose operators do not load: torchvision " in line
+    assert "are not made for each other" in line
+    assert "torchvision_ops.ensure()" in line

@@ -32,10 +32,11 @@ def prefixed(prefix: str) -> dict[str, Tensor]:
         {"model": state(), "optimizer": {"lr": 0.1}},
         {"model": {"state_dict": prefixed("module.")}},
         prefixed("module."),
+        {"state_dict": {**prefixed("net."), "loss.weight": torch.ones(3)}},
         prefixed("module._orig_mod."),
         {name: tensor.half() for name, tensor in state().items()},
     ],
-    ids=["plain", "state_dict", "model", "nested", "module.", "_orig_mod.", "half"],
+    ids=["plain", "state_dict", "model", "nested", "module.", "held", "_orig_mod.", "half"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_state_dicts(tmp_path: Path, saved: Any, zipped: bool) -> None:
@@ -48,6 +49,23 @@ def test_state_dicts(tmp_path: Path, saved: Any, zipped: bool) -> None:
     for name, tensor in state().items():
         torch.testing.assert_close(loaded[name], tensor, atol=1e-3, rtol=1e-3)
         assert loaded[name].dtype == torch.float32
+
+
+def test_which_of_two_parts_is_not_guessed(tmp_path: Path) -> None:
+    for saved in ({**prefixed("teacher."), **prefixed("student.")}, {**state(), **prefixed("ema.")}):
+        torch.save(saved, tmp_path / "weights.pt")
+        with pytest.raises(WeightsError, match=r"do not fit zoo:mlp: .*4 tensors|8 tensors not in the model"):
+            resolve("zoo:mlp", str(tmp_path / "weights.pt"))
+
+
+def test_a_checkpoint_of_lightning_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "epoch.ckpt"
+    saved = {"pytorch-lightning_version": "2.5.0", "state_dict": prefixed("net.")}
+    torch.save({**saved, "hyper_parameters": {"path": tmp_path}}, file)
+    with pytest.raises(WeightsError, match="it is a checkpoint of Lightning: where you trust it, save its"):
+        resolve("zoo:mlp", str(file))
+    torch.save(saved, file)
+    assert torch.equal(resolve("zoo:mlp", str(file)).model.state_dict()["2.bias"], state()["2.bias"])
 
 
 def test_safetensors_whatever_the_name(tmp_path: Path) -> None:

@@ -32,25 +32,30 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_page_is_there(site: Path) -> None:
     pages = {path.relative_to(ROOT / "docs").with_suffix("") for path in (ROOT / "docs").rglob("*.md")}
     for page in pages - {Path("index")}:
-        assert (site / page / "index.html").is_file(), page
+        place = page.parent if page.name == "index" else page
+        assert (site / place / "index.html").is_file(), page
+
+
+def reference(site: Path) -> str:
+    return "".join(page.read_text() for page in sorted((site / "reference").rglob("*.html")))
 
 
 def test_the_reference_names_everything_public(site: Path) -> None:
-    text = (site / "reference" / "index.html").read_text()
+    text = reference(site)
     missing = [name for name in graphprune.__all__ if f".{name}" not in text and name != "__version__"]
     assert missing == []
 
 
 def test_the_reference_shows_every_option(site: Path) -> None:
     """They are declared in one place, and Python writes them into signatures and docstrings."""
-    text = (site / "reference" / "index.html").read_text()
-    for public in (graphprune.shrink, graphprune.plan, graphprune.Tuning):
+    text = reference(site)
+    for public in (graphprune.shrink, graphprune.plan, graphprune.Tuning, graphprune.trace):
         place = f"{public.__module__}.{public.__name__}"
         rows = text.partition(f'<h3 id="{place}"')[2].partition("<h3 id=")[0]
         assert [name for name in signature(public).parameters if f"<code>{name}</code>" not in rows] == []
 
 
-def test_pictures_are_drawn_without_a_network(site: Path) -> None:
+def test_pictures_are_drawn_and_tables_searched_without_a_network(site: Path) -> None:
     """The theme puts each picture into a closed shadow root, so its box is what can be seen of it."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -66,8 +71,18 @@ def test_pictures_are_drawn_without_a_network(site: Path) -> None:
         page.goto((site / "design" / "index.html").as_uri())
         page.wait_for_function(f"document.querySelectorAll('div.mermaid').length == {pictures}")
         heights = page.eval_on_selector_all("div.mermaid", "all => all.map(e => e.clientHeight)")
+        page.goto((site / "operators" / "index.html").as_uri())
+        searched = {}
+        for words in ("", "conv2d"):
+            page.locator("article input[type=search]").first.fill(words)
+            shown = "all => all.filter(e => !e.hidden).length"
+            searched[words] = page.locator("article table").first.locator("tbody tr").evaluate_all(shown)
+        texts = page.locator("article table").first.locator("tbody tr").all_text_contents()
+        rows, found_rows = len(texts), sum("conv2d" in text for text in texts)
         browser.close()
     assert min(heights) > 40
+    assert searched == {"": rows, "conv2d": found_rows}
+    assert 0 < found_rows < rows / 10
     assert all(url.startswith(("file:", "data:", "blob:")) for url in asked), asked
 
 

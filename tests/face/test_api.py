@@ -33,8 +33,9 @@ def test_trace_gives_groups_costs_paths_and_a_graph(saved) -> None:
     layer = graph.groups[0].members[0].layer
     text = graph.explain(layer)
     assert layer in text
-    assert "coupled with" in text
-    assert "through" in text
+    assert "read by" in text
+    assert "coupled with" in graph.explain(layer, paths=True)
+    assert "through" in graph.explain(layer, paths=True)
     with pytest.raises(gp.InputError, match="did you mean"):
         graph.explain(layer[:-1])
 

@@ -106,7 +106,7 @@ def test_experts_of_which_some_are_chosen_stay(form: str) -> None:
     assert result.model.get_parameter("up").shape == (EXPERTS, WIDTH // 2, HIDDEN // 2)
     reason = "which positions are chosen is data: of fewer, others would be chosen"
     assert reason in pins(result, "router.weight", 0)
-    assert reason in result.graph.explain("router")
+    assert reason in result.graph.explain("router", width=500)
 
 
 class Listed(nn.Module):
