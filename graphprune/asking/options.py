@@ -53,7 +53,8 @@ class Options:
 
     macs: float | str | None = _share(
         "Share of the multiply-accumulates to keep, such as 0.5 or 50%, or an amount such as 300M. Several of the "
-        "budgets macs, params, onnx_bytes, memory and latency may be given, and all are met."
+        "budgets macs, params, onnx_bytes, memory and latency may be given, and all are met. Any one of them may have "
+        "several values, such as 0.9,0.7,0.5: one analysis, a result for each, and their curve; in Python sweep."
     )
     params: float | str | None = _share("Share of the parameters to keep, or 5M.")
     onnx_bytes: float | str | None = _share("Share of the ONNX file's bytes to keep, or 12MB.")

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graphprune.asking.options import Options
+from graphprune.asking.sweeping import swept_budget
 from graphprune.cli.declared import run_settings
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.progress import stages
@@ -68,6 +69,11 @@ def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
         raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
     if request.output is not None and request.dry_run:
         raise InputError("--dry-run writes nothing to --output", "leave one of them out")
+    if kind := swept_budget(typed):
+        raise InputError(
+            f"--{kind} has several values, and a folder of transformers takes one",
+            "shrink it once for each, to a DIR of its own",
+        )
     defaults = {name: default for name, default, _ in declarations(Options)}
     options = {name: value for name, value in typed.items() if value != defaults[name]}
     options |= {"evaluate": request.evaluate} if request.evaluate else {}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from report_pages import page_of
 
-from graphprune.report.page import render
+from graphprune.report.page import render, render_sweep
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -261,6 +261,68 @@ def test_curves_and_times_of_layers(browser: Any, files: Path) -> None:
     assert "m" not in axis.replace("from the input to the output", "")
     page.page.locator("#latency .mark-rect path").first.click()
     assert page.page.locator("#details h3").inner_text() == names[0]
+    assert page.said == []
+    page.close()
+
+
+def sweep_of(name: str) -> dict[str, Any]:
+    """Three budgets of which one cannot be met, as sweep.json has them."""
+    made = [(0.9, 0.99), (0.5, 0.97), (0.2, 0.3)]
+    points: list[dict[str, Any]] = [
+        {
+            "budget": budget,
+            "folder": name,
+            "shares": {"macs": budget, "latency": budget**0.5},
+            "after": {"macs": budget * 4e9, "latency": 9.0},
+            "quality": quality,
+            "answers": "",
+            "poor": False,
+        }
+        for budget, quality in made
+    ]
+    return {
+        "format": 1,
+        "name": name,
+        "versions": {},
+        "kind": "macs",
+        "before": {"macs": 4e9},
+        "points": [*points, {"budget": 0.001, "refused": name}],
+        "quality": {"name": name, "kind": "figure", "original": 1.0, "higher": True},
+        "knee": 0.5,
+        "notes": [name],
+        "warning": "",
+    }
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_sweep_has_its_curves_and_a_row_for_each_budget(browser: Any, files: Path, width: int) -> None:
+    evil = '</script><img src=x onerror="alert(1)">{{7*7}}'
+    path = files / "sweep.html"
+    path.write_text(render_sweep(sweep_of(evil)), encoding="utf-8")
+    page = Opened(browser, path)
+    page.page.set_viewport_size({"width": width, "height": 850})
+    rows = page.page.locator("#tradeoff tbody tr")
+    assert [row.partition("\t")[0] for row in rows.all_inner_texts()] == ["0.9", "0.5", "0.2", "0.001"]
+    assert "the knee" in rows.nth(1).inner_text()
+    assert f"cannot be met: {evil}" in rows.nth(3).inner_text()
+    for chart in ("macs", "latency"):
+        assert page.page.locator(f"#tradeoff-{chart} .mark-symbol path").count() == 4
+    target = rows.first.locator("a").evaluate("link => new URL(link.href).pathname")
+    assert target.startswith(files.as_posix() + "/%3C")
+    assert page.page.locator("img").count() == 0
+    assert not page.overflows()
+    assert page.said == []
+    page.close()
+
+
+def test_a_result_that_was_picked_shows_the_curve(browser: Any, files: Path) -> None:
+    report = {**page_of("resnet50").report, "sweep": {**sweep_of("macs-x"), "picked": 0.2}}
+    path = files / "picked.html"
+    path.write_text(render(report, "picked"), encoding="utf-8")
+    page = Opened(browser, path)
+    assert "this one" in page.page.locator("#tradeoff tr.here").inner_text()
+    assert page.page.locator("#tradeoff tbody a").count() == 0  # the others are gone
+    assert page.page.locator("#tradeoff-macs .mark-symbol path").count() == 4
     assert page.said == []
     page.close()
 

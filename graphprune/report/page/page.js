@@ -1,38 +1,3 @@
-"use strict";
-(async () => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const find = (id) => document.getElementById(id);
-  const make = (tag, text, ...classes) => {
-    const element = document.createElement(tag);
-    // long names may break after a dot
-    (text || "").split(/(?<=[._/])/).forEach((part, place) => element.append(...(place ? [document.createElement("wbr")] : []), part));
-    element.classList.add(...classes);
-    return element;
-  };
-
-  // light or dark: the system's wish, until the button says otherwise
-  const root = document.documentElement;
-  const wish = matchMedia("(prefers-color-scheme: dark)");
-  const theme = (name) => {
-    root.dataset.theme = name;
-    find("theme").textContent = name === "dark" ? "Light" : "Dark";
-  };
-  theme(wish.matches ? "dark" : "light");
-  wish.addEventListener("change", () => theme(wish.matches ? "dark" : "light"));
-  find("theme").addEventListener("click", () => theme(root.dataset.theme === "dark" ? "light" : "dark"));
-  for (const button of document.querySelectorAll("[data-copy]")) {
-    button.addEventListener("click", async () => {
-      getSelection().selectAllChildren(find(button.dataset.copy));
-      document.execCommand("copy");
-      button.textContent = "Copied";
-    });
-  }
-
-  const draw = async (id, spec, datasets) => {
-    const options = { renderer: "svg", actions: false, mode: "vega-lite", config: data.specs.theme };
-    return (await vegaEmbed(find(id), { ...spec, datasets }, options)).view;
-  };
-
   // the network
   const layers = data.layers;
   const groups = new Map(data.groups.map((group) => [group.name, group]));
@@ -262,13 +227,6 @@
     spec.layer[0].encoding.y.axis.format = "~g"; // of milliseconds no thousandths
     toLayer(draw("latency", spec, { layers: data.latency }));
   }
-  for (const chart of data.curves) {
-    const spec = structuredClone(data.specs[chart.id]);
-    spec.encoding.x.title = chart.x;
-    spec.encoding.y.title = chart.y;
-    draw(chart.id, spec, { curves: chart.points });
-  }
-
   const scored = data.groups.filter((group) => group.scores);
   if (scored.length) {
     const spread = { ...data.specs.spread, height: 16 * scored.length };
@@ -302,5 +260,3 @@
       }
     });
   }
-  root.dataset.ready = "true";
-})();
