@@ -102,12 +102,18 @@ def test_the_page_of_a_sweep_is_made_again(folder: Path, run: Callable[..., Any]
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("shrink", "zoo:mlp", "--macs", "0.9,0.5", "--params", "0.9,0.5", "-o", "FOLDER.new"), "several values each"),
+        (
+            ("shrink", "zoo:mlp", "--macs", "0.9,0.5", "--params", "0.9,0.5", "-o", "FOLDER.new"),
+            "several values each",
+        ),
         (
             ("shrink", "zoo:mlp", "--macs", "0.9,0.5", "--tune", "zoo:digits", "-o", "FOLDER.new"),
             "--tune trains for one",
         ),
-        (("shrink", "hf:nowhere", "--params", "0.9,0.5", "-o", "FOLDER.new"), "a folder of transformers takes one"),
+        (
+            ("shrink", "hf:nowhere", "--params", "0.9,0.5", "-o", "FOLDER.new"),
+            "a folder of transformers takes one",
+        ),
         (("shrink", "zoo:mlp", "--macs", "0.9,", "-o", "FOLDER.new"), "macs='' is not understood"),
         (("shrink", "zoo:mlp", "--macs", "0.0001,0.0002", "-o", "FOLDER.new"), "cannot be reached"),
         (("pick", "FOLDER", "0.5"), "pick one of 0.6, 0.3"),
@@ -120,13 +126,7 @@ def test_the_page_of_a_sweep_is_made_again(folder: Path, run: Callable[..., Any]
     ids=lambda item: " ".join(item) if isinstance(item, tuple) else "",
 )
 def test_refusals(
-    folder: Path,
-    refused: Callable[..., str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: Any,
-    said: str,
+    folder: Path, refused: Callable[..., str], tmp_path: Path, arguments: Sequence[str], said: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     assert said in refused(*(word.replace("FOLDER", str(folder)) for word in arguments))
     assert [path.name for path in tmp_path.iterdir()] == ["curve"]
