@@ -5,11 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphprune.report.formats import figure_text, share_text
+from graphprune.report.formats import COSTS, figure_text, share_text
 
-__all__ = ["answers", "warning"]
+__all__ = ["answers", "asked", "warning"]
 
 Report = Mapping[str, Any]
+
+
+def asked(request: Report) -> str:
+    """The budgets that a plan records, both ways, since some say what to keep and one what to remove.
+
+    >>> asked({"budget": {"macs": 0.5}}), asked({"budget": {"ratio": 0.3}}), asked({"lossless": True})
+    ('keep 50% of the multiply-accumulates, remove 50%', 'remove 30% of the units of every group, keep 70%', '')
+    >>> asked({"budget": {"latency": "4ms", "params": 0.8}})
+    'latency of at most 4ms; keep 80% of the parameters, remove 20%'
+    """
+    return "; ".join(_budget(kind, value) for kind, value in request.get("budget", {}).items())
+
+
+def _budget(kind: str, value: float | str) -> str:
+    name = COSTS[kind][0].partition(",")[0] if kind in COSTS else "units of every group"
+    if isinstance(value, str):
+        return f"{name} of at most {value}"
+    first, other = ("remove", "keep") if kind == "ratio" else ("keep", "remove")
+    whole, rest = (f"{round(100 * part, 8):.4g}%" for part in (value, 1 - value))
+    return f"{first} {whole} of the {name}, {other} {rest}"
 
 
 def answers(report: Report) -> str:

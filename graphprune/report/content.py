@@ -11,18 +11,22 @@ from typing import Any
 import networkx as nx
 
 from graphprune.asking.record import as_call
-from graphprune.report.answers import answers, warning
-from graphprune.report.formats import COSTS, TEXTS, count_text, share_text, threads_text
+from graphprune.report.answers import answers, asked, warning
+from graphprune.report.formats import (
+    COSTS,
+    count_text,
+    error_text,
+    share_text,
+)
 from graphprune.report.layout import drawn
-from graphprune.report.sizes import size_lines
+from graphprune.report.sizes import listed, size_lines
+from graphprune.report.tiles import size_tiles, tiles
 from graphprune.report.tradeoff import budget_text, charts, table_rows
 
 __all__ = ["content", "sweep_content"]
 
 Report = Mapping[str, Any]
 Row = dict[str, Any]
-
-TITLES = {"macs": "MACs", "params": "Parameters", "onnx_bytes": "ONNX file"}
 
 
 def sweep_content(sweep: Report) -> tuple[Row, Row]:
@@ -89,6 +93,7 @@ def content(
         ],
         "curves": [*swept["charts"], *_curves(sensitivity, report.get("loop"))],
         "latency": _layer_times(latency.get("layers"), layers),
+        "repaired": _repaired(report.get("repair")),
         **drawn(network),
     }
     note = latency.get("layers_note", "")
@@ -101,11 +106,12 @@ def _texts(report: Report, title: str) -> Row:
         "title": title,
         "subtitle": _subtitle(report),
         "sizes": list(size_lines(report.get("dimensions", ()))),
+        "asked": _asked(report),
         "answers": answers(report),
         "warning": warning(report),
         "verdict": report.get("verdict"),
         "repair": report.get("repair"),
-        "tiles": list(_tiles(report) if "after" in report else _sizes(report)),
+        "tiles": list(tiles(report) if "after" in report else size_tiles(report)),
         "recipe": _recipe(report),
         "replay": _replay(report),
         "request": {name: _plain(value) for name, value in report.get("request", {}).items()},
@@ -116,48 +122,28 @@ def _texts(report: Report, title: str) -> Row:
     }
 
 
-def _tiles(report: Report) -> Iterator[Row]:
-    """The headline: what it cost before, what it costs now."""
-    before, after = report["before"], report["after"]
-    for key, label in TITLES.items():
-        if after.get(key) is not None:
-            yield _changed(label, before.get(key), after[key], COSTS[key][1])
-    if timed := report.get("latency"):
-        note = (
-            f"batch {timed['batch']}, {threads_text(timed['threads'])}, {1 / timed['ratio']:.2f} × the speed"
-        )
-        tile = _changed("Latency, onnxruntime", timed["original_ms"], timed["slim_ms"], "milliseconds")
-        yield {**tile, "note": note}
-    figures = report.get("evaluation") or {}
-    for name, old in figures.get("before", {}).items():
-        text, new = TEXTS["figure"], figures.get("after", {}).get(name)
-        yield _tile(name, text(new), "measured on data", before=text(old))
+def _asked(report: Report) -> str:
+    """The budgets and what is left of their costs; empty where there was none."""
+    request = report.get("request", {})
+    if "after" not in report or not asked(request):
+        return ""
+    left = []
+    for kind in request["budget"]:
+        old, new = report["before"].get(kind), report["after"].get(kind)
+        if kind == "latency" and "latency" in report:
+            left.append(f"{share_text(report['latency']['ratio'])} of the latency")
+        elif old and new is not None:
+            left.append(f"{share_text(new / old)} of the {COSTS[kind][0]}")
+    return f"{asked(request)}{f': {listed(left)} are left' if left else ''}"
 
 
-def _sizes(report: Report) -> Iterator[Row]:
-    """The headline of a model that was only inspected."""
-    for key in ("macs", "params"):
-        reach = report["reachable"][key]
-        note = f"{share_text(reach)} in reach of some group"
-        yield _tile(TITLES[key], count_text(report[key]), note, share=reach, width=100 * reach)
-    least = report["smallest"]["params"] / max(report["params"], 1)
-    note = f"one unit in each leaves {share_text(least)} of the parameters"
-    yield _tile("Coupled groups", str(len(report["groups"])), note)
-
-
-def _tile(label: str, now: str, note: str, before: str = "", **bar: float | None) -> Row:
-    """One figure of the headline, and the ``share`` and ``width`` of a bar under it, where it has one."""
-    return {"label": label, "before": before, "now": now, "note": note, "share": None, **bar}
-
-
-def _changed(label: str, before: float | None, after: float, kind: str) -> Row:
-    text = TEXTS[kind]
-    if not before:
-        was = text(before) if before is not None else ""
-        return _tile(label, text(after), "of the slim model", was, width=100)
-    share = after / before
-    note = f"{share_text(abs(1 - share))} {'less' if share <= 1 else 'more'}"
-    return _tile(label, text(after), note, text(before), share=share, width=round(100 * min(share, 1), 2))
+def _repaired(repair: Report | None) -> dict[str, list[list[str]]]:
+    """Layer → what was repaired of it, and the error before and after; nothing where the plain cut was kept."""
+    found: dict[str, list[list[str]]] = {}
+    for step in repair["steps"] if repair and repair["kept"] else ():
+        errors = (error_text(step[when]) for when in ("before", "after"))
+        found.setdefault(step["layer"], []).append([step["kind"], *errors])
+    return found
 
 
 def _recipe(report: Report) -> str:
@@ -193,10 +179,22 @@ def _subtitle(report: Report) -> str:
 
 
 def _plain(value: Any) -> str:
+    """A value of the request, numbers as people read them; of switches those that are on."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {item}" for name, item in value.items()) or "–"
+        texts = (
+            name if item is True else f"{name} {_plain(item)}"
+            for name, item in value.items()
+            if item is not False
+        )
+        return ", ".join(texts) or "–"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "–"
+        return ", ".join(map(_plain, value)) or "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return count_text(value) if value >= 10**6 else str(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -26,6 +26,17 @@
     });
   }
 
+  // a table that is wider than its frame says so
+  const frames = [...document.querySelectorAll(".scroll")];
+  const measure = () => frames.forEach((frame) => frame.classList.toggle("wider", frame.scrollWidth > frame.clientWidth + 1));
+  frames.forEach((frame) => {
+    const hint = make("p", "", "soft", "hint");
+    hint.append(make("span", "Swipe", "touch"), make("span", "Scroll", "mouse"), " the table sideways: it has more columns.");
+    frame.after(hint);
+  });
+  addEventListener("resize", measure);
+  measure();
+
   const draw = async (id, spec, datasets) => {
     const options = { renderer: "svg", actions: false, mode: "vega-lite", config: data.specs.theme };
     return (await vegaEmbed(find(id), { ...spec, datasets }, options)).view;
