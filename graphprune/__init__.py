@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from graphprune.face.sensitivity import sensitivity
     from graphprune.face.shrink import plan, shrink
     from graphprune.face.shrink_and_tune import Loop, shrink_and_tune
+    from graphprune.face.sweep import sweep
     from graphprune.face.trace import trace
     from graphprune.face.tune import tune
     from graphprune.ground.errors import (
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
     from graphprune.profiling import Profile, profile
     from graphprune.repair import Repair, RepairReport
     from graphprune.results.loading import load
+    from graphprune.results.picking import pick
     from graphprune.results.proposal import Proposal
     from graphprune.results.result import Result
+    from graphprune.results.sweep import Sweep
     from graphprune.scoring import Criterion
     from graphprune.tuning import GroupLasso, group_lasso
     from graphprune.verifying import Check, Verdict
@@ -67,6 +70,7 @@ _HOMES = {
     "face.sensitivity": ("sensitivity",),
     "face.shrink": ("plan", "shrink"),
     "face.shrink_and_tune": ("Loop", "shrink_and_tune"),
+    "face.sweep": ("sweep",),
     "face.trace": ("trace",),
     "face.tune": ("tune",),
     "ground.errors": (
@@ -88,7 +92,9 @@ _HOMES = {
     "repair": ("Repair", "RepairReport"),
     "results.loading": ("load",),
     "results.proposal": ("Proposal",),
+    "results.picking": ("pick",),
     "results.result": ("Result",),
+    "results.sweep": ("Sweep",),
     "scoring": ("Criterion",),
     "tuning": ("GroupLasso", "group_lasso"),
     "verifying": ("Check", "Verdict"),
@@ -118,6 +124,7 @@ __all__ = [
     "RuleError",
     "RuleReport",
     "Sensitivity",
+    "Sweep",
     "Tuning",
     "Verdict",
     "VerificationError",
@@ -127,6 +134,7 @@ __all__ = [
     "group_lasso",
     "inspect_pretrained",
     "load",
+    "pick",
     "plan",
     "plan_pretrained",
     "profile",
@@ -135,6 +143,7 @@ __all__ = [
     "shrink",
     "shrink_and_tune",
     "shrink_pretrained",
+    "sweep",
     "trace",
     "tune",
     "tune_pretrained",

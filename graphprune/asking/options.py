@@ -54,7 +54,8 @@ class Options:
 
     macs: float | str | None = _share(
         "Share of the multiply-accumulates to keep, such as 0.5 or 50%, or an amount such as 300M. Several of the "
-        "budgets macs, params, onnx_bytes, memory and latency may be given, and all are met."
+        "budgets macs, params, onnx_bytes, memory and latency may be given, and all are met. Any one of them may have "
+        "several values, such as 0.9,0.7,0.5: one analysis, a result for each, and their curve; in Python sweep."
     )
     params: float | str | None = _share("Share of the parameters to keep, or 5M.")
     onnx_bytes: float | str | None = _share("Share of the ONNX file's bytes to keep, or 12MB.")
@@ -121,8 +122,7 @@ class Options:
     )
     tokenizer: Callable[..., Any] | None = option(
         None,
-        "Of a model that reads tokens: its tokenizer, as transformers has it. Inputs that are made are English text "
-        "then, and not tokens that are drawn.",
+        "Of a model that reads tokens: its tokenizer, as transformers has it. Text that is made is English then.",
         ORDER,
     )
     loss: Loss | None = option(

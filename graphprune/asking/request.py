@@ -13,6 +13,7 @@ from graphprune.ground.dynamic import Dynamic, read_dynamic
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import check_numbers, share
 from graphprune.planning import COSTS, Budget, Constraints, check_ranking
+from graphprune.planning.budgets import values_of
 from graphprune.planning.schedule import check_schedule
 from graphprune.planning.ties import read_ties
 from graphprune.scoring import Criterion, Importance, find_importance
@@ -107,6 +108,8 @@ class Request(Options):
     def budgets(self) -> tuple[Budget, ...]:
         """Any number of budgets of costs; or one ratio; or none where something stands `instead`."""
         given = {kind: getattr(self, kind) for kind in (*COSTS, "ratio")}
+        if several := next((kind for kind, value in given.items() if len(values_of(value)) > 1), ""):
+            raise InputError(f"{several} has several values, and this takes one", "give one, or use sweep")
         budgets = tuple(Budget.parse(kind, value) for kind, value in given.items() if value is not None)
         exclusive = ["ratio"] * (self.ratio is not None) + self.instead
         if len(exclusive) + any(budget.kind in COSTS for budget in budgets) != 1:

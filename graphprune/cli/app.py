@@ -12,12 +12,14 @@ from graphprune.cli import look_request as looks
 from graphprune.cli import request as requests
 from graphprune.cli.declared import takes
 from graphprune.cli.failures import Commands
+from graphprune.cli.pick_request import PickRequest
 
 __all__ = ["app"]
 
 # by name: what a command takes, and the module of `graphprune.cli` whose function of that name it calls
 COMMANDS: dict[str, tuple[Any, str]] = {
     "shrink": (requests.ShrinkRequest, "shrink"),
+    "pick": (PickRequest, "sweep"),
     "tune": (requests.TuneRequest, "tune"),
     "sensitivity": (requests.SensitivityRequest, "sensitivity"),
     "inspect": (looks.InspectRequest, "inspect"),

@@ -19,7 +19,7 @@ from graphprune.ground.documents import read_text
 from graphprune.ground.errors import GraphpruneError, InputError, first_line
 from graphprune.ground.limits import bounded_memory
 from graphprune.planning import Plan
-from graphprune.report.document import read_report
+from graphprune.report.document import read_report, sweep_hint
 from graphprune.results.cut_file import shapes_of_file
 from graphprune.results.loading import load
 from graphprune.results.missing import lacking
@@ -103,6 +103,8 @@ def check_files(directory: Path, checks: Checks, progress: Callable[[str], None]
     """
     if not directory.is_dir():
         raise InputError(f"there is no directory {directory}", "give one that graphprune shrink wrote")
+    if said := sweep_hint(directory):
+        raise InputError(f"{directory} holds several results", said)
     if not any((directory / name).is_file() for name in ("report.json", "plan.json", "model.safetensors")):
         raise InputError(f"{directory} holds no result", "give a directory that graphprune shrink wrote")
     progress("read the files")

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graphprune.asking.options import Options
+from graphprune.asking.sweeping import swept_budget
 from graphprune.cli.declared import run_settings
 from graphprune.cli.file_kinds import holds_transformers
 from graphprune.cli.look_request import InspectRequest
@@ -69,6 +70,11 @@ def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
             raise InputError(f"{option} has no effect on {PREFIX}FOLDER", "leave it out")
     if request.output is None and not request.dry_run:
         raise InputError("no directory is given", "add --output DIR, or --dry-run to see the plan")
+    if kind := swept_budget(typed):
+        raise InputError(
+            f"--{kind} has several values, and a folder of transformers takes one",
+            "shrink it once for each, to a DIR of its own",
+        )
     defaults = {name: default for name, default, _ in declarations(Options)}
     options = {name: value for name, value in typed.items() if value != defaults[name]}
     options |= {"evaluate": request.evaluate} if request.evaluate else {}

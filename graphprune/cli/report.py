@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from graphprune.ground.errors import InputError
 from graphprune.ground.files import write_text
 from graphprune.planning.document import PlanDocument
 from graphprune.probing import Sensitivity
-from graphprune.report.document import read_report
-from graphprune.report.page import render
+from graphprune.report.document import read_report, sweep_hint
+from graphprune.report.page import render, render_sweep
+from graphprune.results.picking import read_sweep
 from graphprune.scoring import find_importance
 
 __all__ = ["curves_of", "report"]
@@ -41,23 +42,33 @@ _REMEDY = "give what `graphprune sensitivity` wrote to its --output, or printed 
 
 
 def report(request: ReportRequest) -> None:
-    """Writes report.html from report.json and plan.json.
+    """Writes report.html from report.json and plan.json, or from sweep.json.
 
     Raises:
         InputError: it is no result directory, or one of a version that did not record its layers.
     """
     directory = request.directory
+    if sweep_hint(directory):
+        if request.sensitivity:
+            raise InputError("--sensitivity is for the page of a result", sweep_hint(directory))
+        found = read_sweep(directory)
+        _write(request, lambda: render_sweep(found), "sweep.json")
+        return
     path, choice = directory / "report.json", directory / "plan.json"
     found = named(path, lambda: read_report(path))
     plan = named(choice, lambda: read_json(choice, PlanDocument))
     curves = _read_curves(request.sensitivity) if request.sensitivity else None
     title = str(found.get("source", {}).get("model", found.get("name", directory.name)))
-    page = directory / "report.html"
+    _write(request, lambda: render(found, title, plan["groups"], curves), "report.json")
+
+
+def _write(request: ReportRequest, rendered: Callable[[], str], source: str) -> None:
+    page = request.directory / "report.html"
     try:
-        text = render(found, title, plan["groups"], curves)
+        text = rendered()
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
         raise InputError(
-            f"{directory}/report.json cannot be shown: {type(error).__name__} {error}",
+            f"{request.directory}/{source} cannot be shown: {type(error).__name__} {error}",
             "shrink the model again",
         ) from error
     write_text(page, text)

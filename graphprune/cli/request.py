@@ -56,6 +56,7 @@ class ShrinkRequest:
         "graphprune shrink resnet50 --params 0.6 --align 8 --protect fc -o slim",
         "graphprune shrink mobilenet_v2 --latency 0.6 --onnx-bytes 10MB -o slim",
         "graphprune shrink vit_b_16 --macs 0.5 --dry-run",
+        "graphprune shrink resnet18 --macs 0.9,0.7,0.5,0.3 -o curve",
         "graphprune shrink net.py:make --input-shape 1,3,32,32 --ratio 0.5 -o slim",
         "graphprune shrink net.py:make --lossless --weights masked.safetensors -o slim",
         "graphprune shrink net.py:make --macs 0.5 --calibration images.npy --repair -o slim",

@@ -14,6 +14,7 @@ import graphprune as gp
 from graphprune import exporting
 from graphprune.asking.options import AUTO, LIMITS, ORDER, SYNTHETIC, Options
 from graphprune.asking.request import Request
+from graphprune.asking.sweeping import first_values, swept_budget
 from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
 from graphprune.cli.images import image_options
@@ -26,13 +27,16 @@ from graphprune.cli.pretrained import check_not_of_folders, is_folder, nothing_w
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
+from graphprune.cli.sweep import check_sweep, swept, swept_parts
 from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_function
+from graphprune.face.sweep import plan_sweep
 from graphprune.ground.documents import read_text
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations
 from graphprune.importing.reading import tidying_of
 from graphprune.planning import Plan
+from graphprune.report.curve import plan_tables
 from graphprune.report.sizes import size_lines
 from graphprune.report.tables import (
     answer_lines,
@@ -62,6 +66,8 @@ def shrink(request: ShrinkRequest) -> None:
     first = is_first()
     with stages(request.quiet or not first) as progress:
         options = _checked(request)
+        kind = swept_budget(options)
+        check_sweep(request, kind)
         progress("build the model")
         with stdout_is_kept():
             shapes, seed = parse_shapes(request.input_shape), options["seed"]
@@ -74,19 +80,19 @@ def shrink(request: ShrinkRequest) -> None:
                 options |= {"evaluate": source.evaluate} if options["trials"] else {}
         with silence():
             if request.output is None or request.dry_run:
-                report = gp.plan(source.model, source.inputs, progress=progress, **options).to_dict()
+                report = _planned(kind, source, options, progress)
+            elif kind:
+                report = swept(request, kind, request.output, source, options, progress)
             else:
                 report = _shrunk(request, request.output, source, options, progress)
     if not first:
         return
     parts: Iterable[RenderableType]
     if request.output is None or request.dry_run:
-        document = report
-        said = (*size_lines(report["dimensions"]), nothing_written(request))
-        parts = (*asked_lines(report), reach_table(report), width_table(report), *map(Text, said))
+        document, parts = report, _plan_parts(report, request)
     else:
         document = {"directory": str(request.output), **report}
-        parts = _parts(report, request.output)
+        parts = (swept_parts if kind else _parts)(report, request.output)
     print_result(document, parts, request.json, request.quiet)
 
 
@@ -99,7 +105,8 @@ def _checked(request: ShrinkRequest) -> dict[str, Any]:
     if path is not None:
         _check_replay(request, options)
     # the plan itself is read when all else is known to be right
-    instead = Request(**{**options, "plan": None if path is None else Plan({}, {}, "")}).instead
+    asked = {**first_values(options), "plan": None if path is None else Plan({}, {}, "")}
+    instead = Request(**asked).instead
     if request.dry_run and (instead or options["repair"]):
         useless = instead[0] if instead else "repair"
         raise InputError(f"--dry-run has no effect on --{useless}", "leave it out, or give a budget")
@@ -158,6 +165,23 @@ def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
     if calibration is None or request.asked.get("calibration") == SYNTHETIC:
         found["tokenizer"] = source.tokenizer
     return found
+
+
+def _planned(kind: str, source: Source, options: dict[str, Any], progress: Stages) -> dict[str, Any]:
+    """The plan, or one for every budget."""
+    if kind:
+        return plan_sweep(source.model, source.inputs, progress=progress, **options)
+    return gp.plan(source.model, source.inputs, progress=progress, **options).to_dict()
+
+
+def _plan_parts(report: Mapping[str, Any], request: ShrinkRequest) -> Iterator[RenderableType]:
+    if "points" in report:
+        yield from plan_tables(report)
+    else:
+        yield from asked_lines(report)
+        yield from (reach_table(report), width_table(report))
+        yield from map(Text, size_lines(report["dimensions"]))
+    yield Text(nothing_written(request))
 
 
 def _shrunk(

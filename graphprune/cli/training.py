@@ -113,7 +113,7 @@ class Figures:
 
     @property
     def extra(self) -> dict[str, Any]:
-        return {"evaluation": self.found} if self.found else {}
+        return {"evaluation": dict(self.found)} if self.found else {}
 
 
 def show_moment(moment: Moment, progress: Stages) -> None:

@@ -19,7 +19,7 @@ from graphprune.lossless import LosslessReport
 from graphprune.planning import Plan, make_plan
 from graphprune.repair import RepairReport
 from graphprune.rewriting import rewrite
-from graphprune.verifying import Verdict, check_random, guilty_groups, verify
+from graphprune.verifying import Check, Verdict, check_random, guilty_groups, verify
 
 __all__ = ["Cut", "Proof", "cut", "equals_masked"]
 
@@ -113,6 +113,10 @@ def _refusal(graph: DependencyGraph, plan: Plan, verdict: Verdict, seed: int) ->
     return VerificationError(what, f"nothing was written; report {why}")  # such as a budget that was missed
 
 
-def equals_masked(seed: int) -> Proof:
-    """The proof of an ordinary cut: the slim model equals the original with what was removed held at zero."""
-    return lambda made: verify(made.graph, made.plan, made.slim, made.module, seed)
+def equals_masked(seed: int, captured: Callable[[], Sequence[Check]] | None = None) -> Proof:
+    """The proof of an ordinary cut: the slim model equals the original with what was removed held at zero.
+
+    Args:
+        captured: as for `verify`.
+    """
+    return lambda made: verify(made.graph, made.plan, made.slim, made.module, seed, captured)

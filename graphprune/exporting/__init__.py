@@ -5,7 +5,7 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 
 from __future__ import annotations
 
-from graphprune.exporting.directory import ensure_writable, rows_to_json, write_directory
+from graphprune.exporting.directory import SWEEP, ensure_writable, rows_to_json, write_directory
 from graphprune.exporting.graph_json import graph_to_json, read_graph
 from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.number_types import finite, floating_dtypes, in_dtype, named_dtype
@@ -33,6 +33,7 @@ __all__ = [
     "BATCHES",
     "CONFIDENCE",
     "OTHER",
+    "SWEEP",
     "Latency",
     "Model",
     "NodeTime",

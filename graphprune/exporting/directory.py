@@ -15,10 +15,10 @@ from graphprune.ground.drafts import drafted, put, sweep
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import flush, writing
 
-__all__ = ["ensure_writable", "rows_to_json", "write_directory"]
+__all__ = ["SWEEP", "ensure_writable", "rows_to_json", "write_directory"]
 
-# One of these, being a JSON object, marks a directory as a result of ours.
-REPORT, PLAN = "report.json", "plan.json"
+# One of these, being a JSON object, marks a directory as a result of ours, or as a sweep that holds several.
+REPORT, PLAN, SWEEP = "report.json", "plan.json", "sweep.json"
 
 # What a result may hold besides the files now being written. Anything else is the user's, and replacing the
 # directory would delete it: `--output .` in a project folder that holds a plan must not cost the project.
@@ -26,6 +26,7 @@ RESULT_FILES = frozenset(
     {
         REPORT,
         PLAN,
+        SWEEP,
         "__pycache__",
         "model.onnx",
         "model.onnx.data",
@@ -110,9 +111,13 @@ def _check_replaceable(place: Path, names: frozenset[str], force: bool) -> None:
     found = sorted(place.iterdir())
     if not found:
         return
-    if not any(_read_object(place / marker) is not None for marker in (REPORT, PLAN)):
+    if not any(_read_object(place / marker) is not None for marker in (REPORT, PLAN, SWEEP)):
         raise InputError(f"{place} is not empty and no earlier result", OTHER_PLACE)
-    foreign = [entry for entry in found if entry.name not in names and not _SHARDS.fullmatch(entry.name)]
+    swept = [entry for entry in found if entry.name in _swept(place) and entry.is_dir()]
+    for entry in swept:
+        _check_replaceable(entry, names, force)
+    known = names.union(entry.name for entry in swept)
+    foreign = [entry for entry in found if entry.name not in known and not _SHARDS.fullmatch(entry.name)]
     for entry in foreign:
         if not force or entry.is_dir():
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
@@ -122,6 +127,14 @@ def _check_replaceable(place: Path, names: frozenset[str], force: bool) -> None:
             )
     if not force and (training := _training(place)):
         raise InputError(f"{place} holds a model that was {training}: that would be lost", FORCE)
+
+
+def _swept(place: Path) -> set[str]:
+    """The folders of results that a sweep has written."""
+    sweep = _read_object(place / SWEEP) if (place / SWEEP).exists() else None
+    points = sweep.get("points") if sweep else None
+    rows = [row for row in points if isinstance(row, dict)] if isinstance(points, list) else []
+    return {str(row["folder"]) for row in rows if "folder" in row}
 
 
 def _training(place: Path) -> str:

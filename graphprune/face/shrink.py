@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from graphprune.asking.request import Request
 from graphprune.axes.dependency import DependencyGraph
 from graphprune.cutting.cut import Cut, cut, equals_masked
+from graphprune.cutting.fitting import Fit
 from graphprune.cutting.grafted import fitted, with_proof
 from graphprune.cutting.lossless import cut_lossless
 from graphprune.cutting.repaired import Repairing, repairing
@@ -22,11 +24,11 @@ from graphprune.results.result import Result
 from graphprune.searching.auto import prepare_best
 from graphprune.searching.latency import not_slower
 from graphprune.searching.meet import meet_well
-from graphprune.searching.prepared import Prepared
+from graphprune.searching.prepared import Known, Prepared
 from graphprune.searching.rounds import planned
-from graphprune.searching.settled import settle
+from graphprune.searching.settled import Settled, settle
 
-__all__ = ["plan", "shrink"]
+__all__ = ["Analysed", "analysed", "carried_out", "check_plannable", "plan", "proposed", "shrink"]
 
 
 @takes(Request)
@@ -48,40 +50,8 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
         PlanError: ``plan`` does not fit the model.
         VerificationError: the slim model is not what was asked for; the message names node and group.
     """
-    clock, dtype = Clock(request.progress), request.wanted_export_dtype
-    # capture the model and solve its axes: what is coupled with what
-    graph = traced(model, example_inputs, request.wanted_outputs, request.wanted_dynamic, clock)
-    check_options(graph, request)
-    request = holding_tables(graph, request)
-
-    # find what its own code needs, where the same class is to come back
-    graph, request, fit = fitted(graph, request, clock)
-
-    # find or make what the request leaves open: data, a repair, how the result is judged
-    settled = settle(graph, request, clock)
-    request, repairer = settled.request, repairing(settled.request)
-
-    if request.instead:
-        instead = cut_lossless(graph, request, clock) if request.is_lossless else None
-        made = with_proof(instead or _replayed(graph, request, repairer, clock), fit, request.seed)
-        return Result.of(made, clock.seconds, export_dtype=dtype)
-
-    # score the units, and find the limits and costs of every group
-    with tables_named(graph, request):
-        prepared = _prepared(graph, request, repairer, clock)
-        # plan, rewrite, raise to layers, verify, repair
-        made = with_proof(meet_well(settled, prepared, repairer, clock), fit, request.seed)
-    timing = prepared.profile or request
-    return Result.of(
-        made,
-        clock.seconds,
-        scores=prepared.scores,
-        profile=prepared.profile,
-        threads=timing.threads,
-        batch=timing.batch,
-        export_dtype=timing.export_dtype,
-        notes=settled.notes,
-    )
+    clock = Clock(request.progress)
+    return carried_out(analysed(model, example_inputs, request, clock), clock)
 
 
 @takes(Request)
@@ -98,16 +68,108 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
     Raises:
         InputError, CaptureError, BudgetError, ExportError: as for `shrink`.
     """
+    check_plannable(request)
+    clock = Clock(request.progress)
+    return proposed(analysed(model, example_inputs, request, clock), clock)
+
+
+def check_plannable(request: Request) -> None:
+    """Raises InputError where nothing is left to plan."""
     if request.instead:
         raise InputError(f"plan makes a plan, and {request.instead[0]} stands for one", "give a budget")
-    clock = Clock(request.progress)
-    graph = traced(model, example_inputs, request.outputs, request.dynamic, clock)
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """A model whose axes are solved, and what is asked of it with nothing left open.
+
+    Args:
+        fit: what its own code needs, where the same class is to come back.
+        known: what was found of it for other budgets.
+    """
+
+    graph: DependencyGraph
+    settled: Settled
+    fit: Fit | None
+    known: Known = field(default_factory=Known)
+
+    @property
+    def request(self) -> Request:
+        """What is asked."""
+        return self.settled.request
+
+    @property
+    def repairer(self) -> Repairing | None:
+        """What is to be repaired."""
+        return repairing(self.request)
+
+    def with_budget(self, kind: str, value: float | str | None) -> Analysed:
+        """The same with another budget; what is found for one holds for the other."""
+        changed: dict[str, Any] = {kind: value}
+        plain = self.settled.plain and replace(self.settled.plain, **changed)
+        settled = replace(self.settled, request=replace(self.request, **changed), plain=plain)
+        return replace(self, settled=settled)
+
+
+def analysed(
+    model: nn.Module | DependencyGraph, example_inputs: Any, request: Request, clock: Clock
+) -> Analysed:
+    """What no budget changes, but for scores.
+
+    Raises:
+        InputError, CaptureError: as for `shrink`.
+    """
+    # capture the model and solve its axes: what is coupled with what
+    graph = traced(model, example_inputs, request.wanted_outputs, request.wanted_dynamic, clock)
+    check_options(graph, request)
     request = holding_tables(graph, request)
-    graph, request, _ = fitted(graph, request, clock)
-    request = settle(graph, request, clock).request
-    repairer = repairing(request)
+
+    # find what its own code needs, where the same class is to come back
+    graph, request, fit = fitted(graph, request, clock)
+
+    # find or make what the request leaves open: data, a repair, how the result is judged
+    return Analysed(graph, settle(graph, request, clock), fit)
+
+
+def carried_out(of: Analysed, clock: Clock) -> Result:
+    """The slim model that meets the budgets, proved.
+
+    Raises:
+        GraphpruneError: as for `shrink`.
+    """
+    graph, request, dtype = of.graph, of.request, of.request.wanted_export_dtype
+    if request.instead:
+        instead = cut_lossless(graph, request, clock) if request.is_lossless else None
+        made = with_proof(instead or _replayed(graph, request, of.repairer, clock), of.fit, request.seed)
+        return Result.of(made, clock.seconds, export_dtype=dtype)
+
+    # score the units, and find the limits and costs of every group
     with tables_named(graph, request):
-        prepared = _prepared(graph, request, repairer, clock)
+        prepared = _prepared(of, clock)
+        # plan, rewrite, raise to layers, verify, repair
+        made = with_proof(meet_well(of.settled, prepared, of.repairer, clock), of.fit, request.seed)
+    timing = prepared.profile or request
+    return Result.of(
+        made,
+        clock.seconds,
+        scores=prepared.scores,
+        profile=prepared.profile,
+        threads=timing.threads,
+        batch=timing.batch,
+        export_dtype=timing.export_dtype,
+        notes=of.settled.notes,
+    )
+
+
+def proposed(of: Analysed, clock: Clock) -> Proposal:
+    """The plan that meets the budgets, and what it costs; nothing is cut.
+
+    Raises:
+        GraphpruneError: as for `plan`.
+    """
+    graph = of.graph
+    with tables_named(graph, of.request):
+        prepared = _prepared(of, clock)
         with clock("plan"):
             made = planned(prepared)
     widths = {name: (graph.by_name[name].size, size) for name, size in made.sizes.items()}
@@ -115,10 +177,10 @@ def plan(model: nn.Module | DependencyGraph, example_inputs: Any, request: Reque
     return Proposal(made, before, after, prepared.smallest, widths, graph.program.dimensions)
 
 
-def _prepared(graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock) -> Prepared:
+def _prepared(of: Analysed, clock: Clock) -> Prepared:
     """What planning needs, with the best of several choices, and with widths that are not slower, if asked for."""
-    prepared = prepare_best(graph, request, repairer, clock)
-    return not_slower(prepared, clock) if request.not_slower else prepared
+    prepared = prepare_best(of.graph, of.request, of.repairer, clock, of.known)
+    return not_slower(prepared, clock) if of.request.not_slower else prepared
 
 
 def _replayed(graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock) -> Cut:

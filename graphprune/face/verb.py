@@ -37,16 +37,20 @@ class Verb(Protocol[P, Result]):
 
 
 def takes(
-    request: Callable[P, Request],
-) -> Callable[[Callable[[Model, Any, Request], Result]], Verb[P, Result]]:
-    """Gives a function of a request the request's options as keyword arguments, in its signature and docstring."""
+    request: Callable[P, Request], asks: Callable[[Model, dict[str, Any]], Any] | None = None
+) -> Callable[[Callable[[Model, Any, Any], Result]], Verb[P, Result]]:
+    """Gives a function of a request the request's options as keyword arguments, in its signature and docstring.
 
-    def decorate(run: Callable[[Model, Any, Request], Result]) -> Verb[P, Result]:
+    Args:
+        asks: what the function is given in the place of a request, made of the model and the options.
+    """
+
+    def decorate(run: Callable[[Model, Any, Any], Result]) -> Verb[P, Result]:
         @wraps(run)
         def verb(model: Model | str | Path, example_inputs: Any = None, **options: Any) -> Result:
             given, inputs = opened(model, example_inputs, tidying_of(options))
             with not_under_modes(given.program.model if isinstance(given, DependencyGraph) else given):
-                return run(given, inputs, asked(given, as_opened(given, options)))
+                return run(given, inputs, (asks or asked)(given, as_opened(given, options)))
 
         model, inputs, _ = signature(run).parameters.values()
         options = [

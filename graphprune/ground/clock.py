@@ -9,7 +9,7 @@ from operator import length_hint
 from time import perf_counter
 from typing import TypeVar
 
-__all__ = ["Clock", "Progress", "counted", "part", "told", "within"]
+__all__ = ["Clock", "Progress", "counted", "headed", "part", "told", "within"]
 
 Progress = Callable[[str], None]
 Item = TypeVar("Item")
@@ -32,6 +32,15 @@ class Clock:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+
+
+def headed(progress: Progress, heading: str) -> Progress:
+    """Tells of the same stages, as parts of what ``heading`` says.
+
+    >>> headed(print, "macs 0.5")("verify")
+    macs 0.5: verify
+    """
+    return lambda stage: progress(f"{heading}: {stage}")
 
 
 @contextmanager

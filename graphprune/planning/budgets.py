@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor, inf, log10
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from graphprune.axes.cost import CostFunction
 from graphprune.ground.errors import BudgetError, InputError
 from graphprune.ground.options import share
 
-__all__ = ["COSTS", "Budget", "Target"]
+__all__ = ["COSTS", "Budget", "Target", "values_of"]
 
 _COUNT = {"M": 1e6, "k": 1e3, "G": 1e9}
 _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
@@ -98,6 +98,19 @@ class Budget:
     def request(self) -> float | str:
         """As `parse` reads it: a share, or an amount with its unit."""
         return amount(self.kind, self.value) if self.absolute else self.value
+
+
+def values_of(given: Any) -> tuple[Any, ...]:
+    """The values that are given for a budget: none, one, or several, as a list or with commas between them.
+
+    >>> values_of("0.9, 50%"), values_of((0.9, "4ms")), values_of(0.5), values_of(None)
+    (('0.9', '50%'), (0.9, '4ms'), (0.5,), ())
+    """
+    if isinstance(given, str):
+        return tuple(part.strip() for part in given.split(","))
+    if isinstance(given, list | tuple):
+        return tuple(given)
+    return () if given is None else (given,)
 
 
 def amount(kind: str, value: float) -> str:

@@ -13,8 +13,9 @@ from typing_extensions import NotRequired, TypedDict
 from graphprune.asking.record import PlanRequest
 from graphprune.ground.documents import read_json
 from graphprune.ground.errors import InputError
+from graphprune.report.tradeoff import SweepDocument
 
-__all__ = ["ReportDocument", "read_report"]
+__all__ = ["ReportDocument", "read_report", "sweep_hint"]
 
 Words = list[str]
 Figures = dict[str, float | None]
@@ -168,6 +169,12 @@ class Missing(TypedDict):
     remedy: str
 
 
+class PickedSweep(SweepDocument):
+    """The sweep that a result was picked from."""
+
+    picked: float | str
+
+
 class ReportDocument(TypedDict):
     """The report of a result."""
 
@@ -193,11 +200,19 @@ class ReportDocument(TypedDict):
     loop: NotRequired[Loop]
     tuning: NotRequired[dict[str, Any]]
     repair: NotRequired[dict[str, Any]]
+    sweep: NotRequired[PickedSweep]
     lossless: NotRequired[dict[str, Any]]
     missing: NotRequired[list[Missing]]
     onnx_fixed: NotRequired[dict[str, str]]
     export_dtype: NotRequired[str]
     opset: NotRequired[int]
+
+
+def sweep_hint(directory: Path) -> str:
+    """What to name in the place of a sweep's folder, which is no result; empty of any other folder."""
+    if not (directory / "sweep.json").is_file() or (directory / "report.json").exists():
+        return ""
+    return "it is a sweep: name one of the folders in it, or make one the result with graphprune pick"
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -206,6 +221,8 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, a section is missing, or holds what does not belong there.
     """
+    if said := sweep_hint(path.parent):
+        raise InputError(said)
     found = read_json(path, ReportDocument)
     count = len(found["layers"])
     if max(count, len(found["groups"]), len(found["edges"]) // 10) > LAYERS:

@@ -57,11 +57,8 @@ def drawn(network: nx.DiGraph) -> Row:
     places, routes = layered(coarse)
     columns = 1 + max(column for column, _ in places.values())
     grid = _Grid(places, {host: len(nodes) for host, nodes in guests.items()}, columns)
-    scale = (grid.column - 20) / max(1, *(data["width"][0] for _, data in network.nodes(data=True)))
     bars = {
-        bar["id"]: bar
-        for host, nodes in guests.items()
-        for bar in _bars(network, nodes, grid, places[host], scale)
+        bar["id"]: bar for host, nodes in guests.items() for bar in _bars(network, nodes, grid, places[host])
     }
     lane = grid.column * columns + LANE / 2
     lines: list[Row] = []
@@ -120,8 +117,8 @@ def _hosts(network: nx.DiGraph) -> dict[int, int]:
     return hosts
 
 
-def _bars(network: nx.DiGraph, nodes: list[int], grid: _Grid, place: Place, scale: float) -> Iterator[Row]:
-    """Bars one under the other; the first one has a label."""
+def _bars(network: nx.DiGraph, nodes: list[int], grid: _Grid, place: Place) -> Iterator[Row]:
+    """Bars one under the other; the first one has a label. They are as wide as the page's script scales their units."""
     centre, top = grid.at(place)
     top += LABEL
     for number in nodes:
@@ -129,7 +126,6 @@ def _bars(network: nx.DiGraph, nodes: list[int], grid: _Grid, place: Place, scal
         before, after = node["width"]
         widths = f"{before} → {after}" if after != before else str(before) if before else ""
         name = node["name"] or node["kind"]
-        old, new = (max(width * scale, 6.0) / 2 for width in (before, after))
         bottom = top + (BAR if first else NORM - 1)
         yield {
             "id": number,
@@ -142,10 +138,7 @@ def _bars(network: nx.DiGraph, nodes: list[int], grid: _Grid, place: Place, scal
             "label": _label(node, widths, int(grid.column / LETTER) - 3) if first else "",
             "centre": centre,
             "before": before,
-            "b0": centre - old,
-            "b1": centre + old,
-            "a0": centre - new,
-            "a1": centre + new,
+            "after": after,
             "top": top,
             "bottom": bottom,
         }

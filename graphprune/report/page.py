@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.util import find_spec
-from itertools import groupby
 from typing import Any
 
-import networkx as nx
-
-from graphprune.asking.record import as_call
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import cached, keep
-from graphprune.report.answers import answers, warning
-from graphprune.report.formats import COSTS, TEXTS, count_text, share_text, threads_text
-from graphprune.report.layout import drawn
-from graphprune.report.sizes import size_lines
+from graphprune.report.content import content, sweep_content
+from graphprune.report.formats import TEXTS
 
-__all__ = ["lacks_packages", "render"]
+__all__ = ["lacks_packages", "render", "render_sweep"]
 
 Report = Mapping[str, Any]
 Row = dict[str, Any]
 
-TITLES = {"macs": "MACs", "params": "Parameters", "onnx_bytes": "ONNX file"}
-SPECS = ("network", "cost", "spread", "histogram", "sensitivity", "rounds", "theme")
+SPECS = ("network", "cost", "spread", "histogram", "sensitivity", "rounds", "tradeoff", "theme")
 
 
 def lacks_packages() -> InputError | None:
@@ -54,23 +46,44 @@ def render(
     Raises:
         InputError: a package that draws it is not installed.
     """
+    shown, data = content(report, title, units or {}, sensitivity)
+    return _filled("page.html", ("base.js", "page.js"), shown, data)
+
+
+def render_sweep(sweep: Report) -> str:
+    """The page of a sweep as HTML, which fetches nothing.
+
+    Args:
+        sweep: see `graphprune.report.tradeoff.SweepDocument`.
+
+    Raises:
+        InputError: a package that draws it is not installed.
+    """
+    shown, data = sweep_content(sweep)
+    return _filled("sweep.html", ("base.js",), shown, data)
+
+
+def _filled(template: str, scripts: Sequence[str], shown: Row, data: Row) -> str:
+    """A template with its variables, and the document that its scripts read."""
     if (lacking := lacks_packages()) is not None:
         raise lacking
-    from jinja2 import Environment
+    from jinja2 import Environment, FunctionLoader
     from markupsafe import Markup
 
     def breaks(text: str) -> Markup:
         """Long names may be broken after a dot."""
         return Markup("<wbr>").join(re.split(r"(?<=[._/])", text))
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {**TEXTS, "breaks": breaks}
-    shown, data = _content(report, title, units or {}, sensitivity)
-    data["specs"] = {name: json.loads(_read(f"{name}.json")) for name in SPECS}
-    return environment.from_string(_read("page.html")).render(
+    data = {**data, "specs": {name: json.loads(_read(f"{name}.json")) for name in SPECS}}
+    script = "".join(map(_read, scripts))
+    return environment.get_template(template).render(
         **shown,
         css=Markup(_read("page.css")),
-        script=Markup(_read("page.js")),
+        script=Markup(f'"use strict";\n(async () => {{\n{script}  root.dataset.ready = "true";\n}})();\n'),
         library=Markup(_vega_script()),
         data=Markup(_embedded(data)),
     )
@@ -102,193 +115,3 @@ def _vega_script() -> str:
         script = "(() => {" + bundle.replace("</script", "<\\/script") + "})();"
         keep(kept, script)
         return script
-
-
-def _content(
-    report: Report, title: str, units: Mapping[str, Any], sensitivity: Report | None
-) -> tuple[Row, Row]:
-    """Variables of the template, and the document that the script reads; see `render`."""
-    network = nx.DiGraph()
-    network.add_nodes_from(enumerate(report["layers"]))
-    network.add_edges_from(map(tuple, report["edges"]))
-    layers = [{"id": number, **data} for number, data in network.nodes(data=True)]
-    latency = report.get("latency", {})
-    data = {
-        "shrunk": "after" in report,
-        "layers": layers,
-        "groups": [
-            {"name": name, "units": _units(units.get(name)), **row} for name, row in report["groups"].items()
-        ],
-        "curves": list(_curves(sensitivity, report.get("loop"))),
-        "latency": _layer_times(latency.get("layers"), layers),
-        **drawn(network),
-    }
-    return {**_texts(report, title), **data, "latency_note": latency.get("layers_note", "")}, data
-
-
-def _texts(report: Report, title: str) -> Row:
-    source = report.get("source", {})
-    return {
-        "title": title,
-        "subtitle": _subtitle(report),
-        "sizes": list(size_lines(report.get("dimensions", ()))),
-        "answers": answers(report),
-        "warning": warning(report),
-        "verdict": report.get("verdict"),
-        "repair": report.get("repair"),
-        "tiles": list(_tiles(report) if "after" in report else _sizes(report)),
-        "recipe": _recipe(report),
-        "replay": _replay(report),
-        "request": {name: _plain(value) for name, value in report.get("request", {}).items()},
-        "pins": report["pins"],
-        "scored": any("scores" in row for row in report["groups"].values()),
-        "notes": [*source.get("notes", ()), *report.get("notes", ())],
-        "versions": ", ".join(f"{name} {number}" for name, number in report.get("versions", {}).items()),
-    }
-
-
-def _tiles(report: Report) -> Iterator[Row]:
-    """The headline: what it cost before, what it costs now."""
-    before, after = report["before"], report["after"]
-    for key, label in TITLES.items():
-        if after.get(key) is not None:
-            yield _changed(label, before.get(key), after[key], COSTS[key][1])
-    if timed := report.get("latency"):
-        note = (
-            f"batch {timed['batch']}, {threads_text(timed['threads'])}, {1 / timed['ratio']:.2f} × the speed"
-        )
-        tile = _changed("Latency, onnxruntime", timed["original_ms"], timed["slim_ms"], "milliseconds")
-        yield {**tile, "note": note}
-    figures = report.get("evaluation") or {}
-    for name, old in figures.get("before", {}).items():
-        text, new = TEXTS["figure"], figures.get("after", {}).get(name)
-        yield _tile(name, text(new), "measured on data", before=text(old))
-
-
-def _sizes(report: Report) -> Iterator[Row]:
-    """The headline of a model that was only inspected."""
-    for key in ("macs", "params"):
-        reach = report["reachable"][key]
-        note = f"{share_text(reach)} in reach of some group"
-        yield _tile(TITLES[key], count_text(report[key]), note, share=reach, width=100 * reach)
-    least = report["smallest"]["params"] / max(report["params"], 1)
-    note = f"one unit in each leaves {share_text(least)} of the parameters"
-    yield _tile("Coupled groups", str(len(report["groups"])), note)
-
-
-def _tile(label: str, now: str, note: str, before: str = "", **bar: float | None) -> Row:
-    """One figure of the headline, and the ``share`` and ``width`` of a bar under it, where it has one."""
-    return {"label": label, "before": before, "now": now, "note": note, "share": None, **bar}
-
-
-def _changed(label: str, before: float | None, after: float, kind: str) -> Row:
-    text = TEXTS[kind]
-    if not before:
-        was = text(before) if before is not None else ""
-        return _tile(label, text(after), "of the slim model", was, width=100)
-    share = after / before
-    note = f"{share_text(abs(1 - share))} {'less' if share <= 1 else 'more'}"
-    return _tile(label, text(after), note, text(before), share=share, width=round(100 * min(share, 1), 2))
-
-
-def _recipe(report: Report) -> str:
-    """The command line that was given, or else the call of `graphprune.shrink` that the request amounts to."""
-    if command := report.get("source", {}).get("command"):
-        return str(command)
-    return as_call(report["request"]) if "request" in report else ""
-
-
-def _replay(report: Report) -> str:
-    """What makes the same choice again, unit by unit, from the plan; nothing for a model that was only inspected."""
-    if "after" not in report:
-        return ""
-    source = report.get("source", {})
-    if "model" not in source:
-        return 'graphprune.shrink(model, example_inputs, plan=Plan.from_json(Path("plan.json").read_text()))'
-    words = ["graphprune", "shrink", source["model"], "--plan", "plan.json"]
-    if source.get("weights") not in (None, "published", "factory"):
-        words += ["--weights", source["weights"]]
-    for shape in source.get("input_shapes", ()):
-        words += ["--input-shape", ",".join(map(str, shape))]
-    return shlex.join([*words, "--seed", str(source.get("seed", 0)), "--output", "again"])
-
-
-def _subtitle(report: Report) -> str:
-    if "after" not in report:
-        return "What hangs together in this model, what can be removed, and what cannot and why."
-    shares = (
-        (report["after"][key], report["before"][key], what)
-        for key, what in (("macs", "of the multiply-accumulates"), ("params", "of the parameters"))
-    )
-    return ", ".join(f"{share_text(new / old)} {what}" for new, old, what in shares if old) + " are left."
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {item}" for name, item in value.items()) or "–"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "–"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _units(kept: Any) -> str:
-    """Kept units as ranges; of a fibred group, row by row.
-
-    >>> _units([0, 1, 2, 5]), _units([[0, 1], [1, 3]]), _units(None)
-    ('0–2, 5', '0: 0–1; 1: 1, 3', '')
-    """
-    if kept and isinstance(kept[0], list):
-        return "; ".join(f"{row}: {_units(units)}" for row, units in enumerate(kept))
-    runs = [
-        [number for _, number in run]
-        for _, run in groupby(enumerate(kept or ()), lambda item: item[1] - item[0])
-    ]
-    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-
-
-def _curves(sensitivity: Mapping[str, Any] | None, loop: Mapping[str, Any] | None) -> Iterator[Row]:
-    """One chart for each that there is.
-
-    Args:
-        sensitivity: see `render`.
-        loop: of a result that was made in rounds, see `graphprune.face.shrink_and_tune.Loop.to_dict`.
-    """
-    if sensitivity:
-        whole = sensitivity.get("baseline")
-        start = [] if whole is None else [[0.0, whole]]
-        yield {
-            "id": "sensitivity",
-            "title": "Sensitivity",
-            "note": "Each line is one group that alone loses this share of its units; point at one to see which.",
-            "x": "share removed",
-            "y": sensitivity["metric"],
-            "points": [
-                {"line": name, "x": share, "y": figure}
-                for name, curve in sensitivity["groups"].items()
-                for share, figure in [*start, *curve]
-            ],
-        }
-    points = [
-        {"line": line, "x": row["number"], "y": row[figure]}
-        for row in (loop or {}).get("rounds", ())
-        for line, figure in (("before tuning", "before"), ("after tuning", "metric"))
-        if row[figure] is not None
-    ]
-    if points:
-        yield {
-            "id": "rounds",
-            "title": "Round by round",
-            "note": "",
-            "x": "round",
-            "y": "evaluation",
-            "points": points,
-        }
-
-
-def _layer_times(milliseconds: Mapping[str, Any] | None, layers: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """One row per layer that was timed, ``{layer: [before, after]}``, in that order; ``id`` where it is drawn."""
-    numbers = {layer["name"]: layer["id"] for layer in reversed(list(layers)) if layer["name"]}
-    return [
-        {"id": numbers.get(name), "place": place, "name": name, "before": before, "after": after}
-        for place, (name, (before, after)) in enumerate((milliseconds or {}).items())
-    ]

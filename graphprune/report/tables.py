@@ -30,6 +30,7 @@ __all__ = [
     "cost_line",
     "difference_table",
     "figure_table",
+    "filled_table",
     "group_table",
     "lossless_tables",
     "pin_table",
@@ -69,7 +70,7 @@ def shrink_table(report: Report) -> Table:
     figures = report.get("evaluation") or {}
     for name, old in figures.get("before", {}).items():
         rows.append((name, figure_text(old), figure_text(figures.get("after", {}).get(name)), ""))
-    return _filled_table("|>before|>after|>after / before", rows)
+    return filled_table("|>before|>after|>after / before", rows)
 
 
 def asked_lines(report: Report) -> Iterator[Text]:
@@ -118,7 +119,7 @@ def group_table(inspected: Report) -> Table:
         width = f"{group['size']} × {group['each_of']}" if group["each_of"] else group["size"]
         shares = (share_text(group[key]) for key in ("params", "macs"))
         rows.append((group["name"], width, len(group["members"]), *shares))
-    return _filled_table("group|>width|>members|>parameters|>MACs", rows)
+    return filled_table("group|>width|>members|>parameters|>MACs", rows)
 
 
 def pin_table(inspected: Report) -> Table:
@@ -127,7 +128,7 @@ def pin_table(inspected: Report) -> Table:
         (row["reason"], row["axes"], count_text(row["params"]), count_text(row["unreachable"]))
         for row in inspected["pins"]
     )
-    return _filled_table("pinned because|>axes|>parameters|>out of reach", rows)
+    return filled_table("pinned because|>axes|>parameters|>out of reach", rows)
 
 
 def check_table(checks: Sequence[Report]) -> Table:
@@ -139,7 +140,7 @@ def check_table(checks: Sequence[Report]) -> Table:
         found = "" if figure is None else error_text(figure)
         name = f"{check['name']}: {detail}" if detail else check["name"]
         rows.append((Text(mark, style=style, no_wrap=True), name, found))
-    return _filled_table("|check|>figure", rows)
+    return filled_table("|check|>figure", rows)
 
 
 def comparison_table(compared: Report) -> Table:
@@ -149,7 +150,7 @@ def comparison_table(compared: Report) -> Table:
         values = (TEXTS[row["kind"]](row[key]) for key in ("original", "one", "other"))
         rows.append((row["name"], *values, share_text(row["ratio"])))
     passed = (f"{each['passed']} of {each['of']}" for each in compared["checks"])
-    return _filled_table("|>original|>A|>B|>B / A", [*rows, ("checks passed", "", *passed, "")])
+    return filled_table("|>original|>A|>B|>B / A", [*rows, ("checks passed", "", *passed, "")])
 
 
 def difference_table(groups: Sequence[Report]) -> Table:
@@ -158,7 +159,7 @@ def difference_table(groups: Sequence[Report]) -> Table:
         (group["name"], group["size"], group["one"], group["other"], f"{group['common']:.4g}")
         for group in groups
     )
-    return _filled_table("group|>original|>A|>B|>in both", rows)
+    return filled_table("group|>original|>A|>B|>in both", rows)
 
 
 def reach_table(proposal: Mapping[str, Any]) -> Table:
@@ -171,14 +172,14 @@ def reach_table(proposal: Mapping[str, Any]) -> Table:
             after, least = proposal["after"][key], proposal["smallest"][key]
             texts = map(TEXTS[kind], (before, after))
             rows.append((label, *texts, share_text(after / before), share_text(least / before)))
-    return _filled_table("|>before|>planned|>share|>least share", rows)
+    return filled_table("|>before|>planned|>share|>least share", rows)
 
 
 def width_table(proposal: Mapping[str, Any]) -> Table:
     """Widths of the groups that would change."""
     groups = proposal["groups"].items()
     rows = ((name, row["size"], row["kept"]) for name, row in groups if row["kept"] != row["size"])
-    return _filled_table("group|>width|>planned", rows)
+    return filled_table("group|>width|>planned", rows)
 
 
 def round_tables(loop: Mapping[str, Any] | None) -> Iterator[Table | Text]:
@@ -190,7 +191,7 @@ def round_tables(loop: Mapping[str, Any] | None) -> Iterator[Table | Text]:
         figures = (figure_text(row[key]) for key in ("before", "metric"))
         good = "" if row["good"] else "below the floor"
         rows.append((row["number"], share_text(row["macs"]), *figures, good))
-    yield _filled_table(">round|>MACs|>cut|>fine-tuned|", rows)
+    yield filled_table(">round|>MACs|>cut|>fine-tuned|", rows)
     yield Text(f"The loop ended: {loop['reason']}")
 
 
@@ -203,7 +204,7 @@ def repair_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
     falls = sorted(range(len(steps)), key=lambda place: steps[place]["after"] - steps[place]["before"])
     shown = [steps[place] for place in sorted(falls[:ROWS])]
     rows = ((step["layer"], step["kind"], f"{step['before']:.3g}", f"{step['after']:.3g}") for step in shown)
-    yield _filled_table("repaired layer|what|>error before|>error after", rows)
+    yield filled_table("repaired layer|what|>error before|>error after", rows)
     if len(shown) < len(steps):
         yield Text(f"… and {len(steps) - len(shown)} layers where the error fell less, see report.html")
     change = f"{report['before']:.3g} to {report['after']:.3g}"
@@ -229,7 +230,7 @@ def lossless_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
         yield Text("Nothing is dead: the model stays as it is")
         return
     if groups:
-        yield _filled_table("group|>width|removed|dead, but stays because", groups)
+        yield filled_table("group|>width|removed|dead, but stays because", groups)
     else:
         yield Text("No unit is dead")
     tensors = []
@@ -238,7 +239,7 @@ def lossless_tables(report: Mapping[str, Any] | None) -> Iterator[Table | Text]:
         counts = map(count_text, (zeros, gone, zeros - gone))
         tensors.append((tensor["name"], *counts, _counted(tensor["stayed"])))
     if tensors:
-        yield _filled_table("zeros of|>all|>gone|>left|rows and columns that stay because", tensors)
+        yield filled_table("zeros of|>all|>gone|>left|rows and columns that stay because", tensors)
 
 
 def _counted(numbers: Mapping[str, int]) -> str:
@@ -251,7 +252,7 @@ def zoo_table(entries: Sequence[Report]) -> Table:
         (Text(entry["name"], no_wrap=True), entry["summary"], entry["licence"], entry["weights"])
         for entry in entries
     )
-    return _filled_table("name|summary|licence|weights", rows)
+    return filled_table("name|summary|licence|weights", rows)
 
 
 def sensitivity_table(report: Mapping[str, Any]) -> Iterator[Table | Text]:
@@ -268,7 +269,7 @@ def sensitivity_table(report: Mapping[str, Any]) -> Iterator[Table | Text]:
         cells = (values.get(min(round(size * share), size - 1)) for share in shares)
         rows.append((name, size, *map(text, cells)))
     titles = "".join(f"|>{share_text(share)}" for share in shares)
-    yield _filled_table(f"group|>width{titles}", rows)
+    yield filled_table(f"group|>width{titles}", rows)
 
 
 def _chosen(ratios: Sequence[float]) -> list[float]:
@@ -280,10 +281,10 @@ def _chosen(ratios: Sequence[float]) -> list[float]:
 
 def figure_table(figures: Mapping[str, float]) -> Table:
     """Figures of one evaluation."""
-    return _filled_table("figure|>value", ((name, figure_text(value)) for name, value in figures.items()))
+    return filled_table("figure|>value", ((name, figure_text(value)) for name, value in figures.items()))
 
 
-def _filled_table(titles: str, rows: Iterable[Iterable[Any]]) -> Table:
+def filled_table(titles: str, rows: Iterable[Iterable[Any]]) -> Table:
     """A table of these rows.
 
     Args:

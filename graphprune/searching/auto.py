@@ -21,7 +21,7 @@ from graphprune.cutting.repaired import Repairing
 from graphprune.ground.arguments import examples_in
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import BudgetError
-from graphprune.searching.prepared import Prepared, prepare
+from graphprune.searching.prepared import Known, Prepared, prepare
 from graphprune.searching.rounds import planned
 from graphprune.searching.search import search
 
@@ -30,40 +30,37 @@ __all__ = ["prepare_best"]
 # multiply-accumulates that all tries together may take, on a user's data and on data that are made: about a minute and
 # a half and a quarter of a minute on one core; a try takes so many passes over the data
 TRIES, MADE_TRIES, PASSES = 3e12, 5e11, 4
+HALF = "half"  # of the batches, on which choices are tried
 ROUNDING = 1e-5  # of distances of outputs in float32, and of their squares, which are judged
 
 
 def prepare_best(
-    graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock
+    graph: DependencyGraph, request: Request, repairer: Repairing | None, clock: Clock, known: Known
 ) -> Prepared:
     """`prepare` for the one of the request's choices that leaves the outputs nearest, or for the request itself.
 
     Each choice is planned in one round and, where there is a repair, repaired; a latency is only predicted.
+
+    Args:
+        known: what was found for this request with other budgets.
 
     Raises:
         BudgetError: no choice meets the budgets.
         InputError: a criterion cannot be computed on these data.
     """
     if not request.choices:
-        return prepare(graph, request, clock)
+        return prepare(graph, request, clock, known)
     choices = _affordable(graph, request)
     if len(choices) < 2:
-        return _first_that_plans(graph, request, clock)
-    seen, unseen = _halves(graph, request.calibration)
-    distance = Distance(graph.program, unseen)
+        return _first_that_plans(graph, request, clock, known)
+    seen, unseen = known.once("halves", lambda: _halves(graph, request.calibration))
+    distance = known.once("distance", lambda: Distance(graph.program, unseen))
     half = None if repairer is None else replace(repairer, calibration=seen)
-    scored: dict[str, Prepared] = {}
-    profile = request.profile
 
     def measure(choice: Request) -> float | BudgetError:
-        nonlocal profile
-        name = str(choice.criterion)
-        trial = _on_trial(choice, seen)
-        known = scored.get(name)
-        prepared = replace(known, request=trial) if known else prepare(graph, trial, clock, profile)
-        scored[name], profile = prepared, prepared.profile
+        prepared = prepare(graph, _on_trial(choice, seen), clock, known, HALF)
         if graph.groups and len(_unjudged(prepared)) == len(graph.groups):
-            return BudgetError(f"{name} can judge none of the groups", "use another importance")
+            return BudgetError(f"{choice.criterion} can judge none of the groups", "use another importance")
         try:
             with clock(f"try {_name(choice)}"):
                 made = cut(graph, planned(prepared))
@@ -75,22 +72,20 @@ def prepare_best(
     found = [(t.outcome, t.candidate) for t in trials if not isinstance(t.outcome, BudgetError)]
     if not found:
         raise next(trial.outcome for trial in trials if isinstance(trial.outcome, BudgetError))
-    prepared = prepare(graph, _first_of_the_best(found), clock, profile)
+    prepared = prepare(graph, _first_of_the_best(found), clock, known)
     tried = {_name(choice): outcome for outcome, choice in found}
     return replace(prepared, found={**prepared.found, "tried": tried})
 
 
-def _first_that_plans(graph: DependencyGraph, request: Request, clock: Clock) -> Prepared:
+def _first_that_plans(graph: DependencyGraph, request: Request, clock: Clock, known: Known) -> Prepared:
     """The first choice that can meet the budgets with the groups that it can judge; the others stay whole.
 
     Raises:
         BudgetError: no choice meets them.
     """
     failed: BudgetError | None = None
-    profile = request.profile
     for choice in request.choices:
-        found = prepare(graph, choice, clock, profile)
-        profile = found.profile
+        found = prepare(graph, choice, clock, known)
         if graph.groups and len(_unjudged(found)) == len(graph.groups):
             continue
         try:

@@ -38,7 +38,7 @@ def meet(prepared: Prepared, repairer: Repairing | None, clock: Clock) -> Cut:
             plan = planned(prepared)
 
     def proof(made: Cut) -> Verdict:
-        return equals_masked(request.seed)(made).with_checks(*budgets_met(prepared, plan))
+        return equals_masked(request.seed, prepared.captured)(made).with_checks(*budgets_met(prepared, plan))
 
     made = cut(prepared.graph, plan, clock, proof, request.seed)
     return made if repairer is None else repairer(made, clock)
@@ -59,7 +59,7 @@ def meet_well(settled: Settled, prepared: Prepared, repairer: Repairing | None, 
         made = replace(made, fidelity=judge(program, made.slim))
     if settled.plain is None or made.fidelity is None:
         return made
-    plain = prepare(prepared.graph, settled.plain, clock, prepared.profile)
+    plain = prepare(prepared.graph, settled.plain, clock, prepared.known)
     with clock("judge the answers"):
         other = judge(program, cut(prepared.graph, planned(plain)).slim)
     if other.error >= made.fidelity.error:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -20,11 +20,32 @@ from graphprune.ground.errors import InputError
 from graphprune.planning import Budget, Constraints, Limit, Target, choose, find_limits, known_costs
 from graphprune.profiling import Profile, liked_multiples, profile
 from graphprune.searching.trials import balanced
+from graphprune.verifying import Check, captured_checks
 
-__all__ = ["Prepared", "Scales", "Scores", "prepare"]
+__all__ = ["Known", "Prepared", "Scales", "Scores", "prepare"]
 
 Scores = Mapping[str, Tensor | None]
 Scales = Mapping[str, float]
+Found = TypeVar("Found")
+
+
+@dataclass
+class Known:
+    """What was found out of a model, and holds for every request that differs in its budgets alone.
+
+    Args:
+        profile: of the original's ONNX file, where one was needed.
+    """
+
+    profile: Profile | None = None
+    _found: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, name: Hashable, find: Callable[[], Found]) -> Found:
+        """What ``find`` gave when it was first asked for by this name."""
+        if name not in self._found:
+            self._found[name] = find()
+        found: Found = self._found[name]
+        return found
 
 
 @dataclass(frozen=True)
@@ -35,8 +56,8 @@ class Prepared:
         scores: of the units of every group; None where a group cannot be judged.
         limits: the widths that every group may take.
         costs: by kind, as functions of the groups' sizes.
-        profile: of the original's ONNX file, where a cost needs it.
         found: what the record of a plan says beside the request: multiples, groups that were not judged.
+        known: what other requests for this graph need too.
     """
 
     graph: DependencyGraph
@@ -44,8 +65,18 @@ class Prepared:
     scores: Scores
     limits: Mapping[str, Limit]
     costs: Mapping[str, CostFunction]
-    profile: Profile | None
     found: Mapping[str, Any]
+    known: Known = field(default_factory=Known, repr=False)
+
+    @property
+    def profile(self) -> Profile | None:
+        """Of the original's ONNX file, where a cost needs it."""
+        return self.known.profile
+
+    def captured(self) -> Sequence[Check]:
+        """The checks of the captured program, which no budget changes."""
+        program, seed = self.graph.program, self.request.seed
+        return self.known.once("captured", lambda: tuple(captured_checks(program, seed)))
 
     @cached_property
     def smallest(self) -> dict[str, float]:
@@ -99,36 +130,42 @@ class Prepared:
 
 
 def prepare(
-    graph: DependencyGraph, request: Request, clock: Clock, measured: Profile | None = None
+    graph: DependencyGraph, request: Request, clock: Clock, known: Known | None = None, part: str = ""
 ) -> Prepared:
     """Scores units, and measures what must be measured.
 
     Args:
-        measured: an earlier profile of this graph; without it, the request's.
+        known: what was found for such a request with other budgets.
+        part: of the calibration data, a name for those of the request; no other data have this name.
 
     Raises:
         InputError: see `graphprune.shrink`.
         ExportError: the runtime's liked widths are unknown and it cannot be timed, or the original cannot be exported.
     """
-    measured = measured or request.profile
-    if measured is not None:
-        _check_profile(measured, graph, request)
+    known = known or Known()
+    known.profile = known.profile or request.profile
+    if known.profile is not None:
+        _check_profile(known.profile, graph, request)
     constraints = request.constraints
     if request.align == AUTO:
         with clock("learn the runtime's widths"):
             constraints = _aligned(constraints, 1)
     limits = find_limits(graph, constraints)
     with clock("score"):
-        scores = request.criterion(graph, graph.program.tensors, request.seed)
+        criterion = request.criterion
+        name = str(criterion) if isinstance(request.importance, str) else "given"
+        scores = known.once(
+            ("scores", name, part), lambda: criterion(graph, graph.program.tensors, request.seed)
+        )
     profiled = [budget.kind for budget in request.budgets if budget.profiled]
-    if (profiled or request.not_slower) and measured is None:
+    if (profiled or request.not_slower) and known.profile is None:
         with clock("profile the original"):
-            measured = profile(
+            known.profile = profile(
                 graph, request.threads, request.batch, clock.progress, request.wanted_export_dtype
             )
-    costs = known_costs(graph) | {kind: getattr(measured, kind) for kind in profiled}
-    found = {**record(request, constraints, graph), **described(request.criterion, scores)}
-    return Prepared(graph, request, scores, limits, costs, measured, found)
+    costs = known_costs(graph) | {kind: getattr(known.profile, kind) for kind in profiled}
+    found = {**record(request, constraints, graph), **described(criterion, scores)}
+    return Prepared(graph, request, scores, limits, costs, found, known)
 
 
 def _aligned(constraints: Constraints, times: int) -> Constraints:

@@ -6,7 +6,7 @@ from graphprune.verifying.edited import verify_repaired, verify_unchanged
 from graphprune.verifying.streamed import verify_streamed
 from graphprune.verifying.tensors import Lively
 from graphprune.verifying.verdict import Check, Verdict
-from graphprune.verifying.verify import check_random, guilty_groups, verify
+from graphprune.verifying.verify import captured_checks, check_random, guilty_groups, verify
 
 __all__ = [
     "Check",
@@ -14,6 +14,7 @@ __all__ = [
     "Lively",
     "Verdict",
     "calm",
+    "captured_checks",
     "check_random",
     "guilty_groups",
     "verify",

@@ -60,7 +60,7 @@ def verify_unchanged(
     every = checked_sizes(program)
     with within(0, 0.8):
         checks = [
-            *captured_checks(program, seed, every),
+            *captured_checks(program, seed),
             *verify(alone, claim.plan, claim.slim, module, seed).checks,
         ]
     for sizes in distinct(every):

@@ -44,7 +44,12 @@ __all__ = ["captured_checks", "check_random", "guilty_groups", "verify"]
 
 
 def verify(
-    graph: DependencyGraph, plan: Plan, slim: Program, module: fx.GraphModule, seed: int = 0
+    graph: DependencyGraph,
+    plan: Plan,
+    slim: Program,
+    module: fx.GraphModule,
+    seed: int = 0,
+    captured: Callable[[], Sequence[Check]] | None = None,
 ) -> Verdict:
     """Runs every check. Each has a name, a figure and a limit; none is skipped.
 
@@ -57,6 +62,7 @@ def verify(
         slim: the rewritten program.
         module: the same, raised to layers.
         seed: of random parameters and inputs.
+        captured: what gives the checks of the captured program, where they are made already; see `captured_checks`.
     """
     program, claim = graph.program, Claim(graph, plan, slim)
     masks = make_masks(graph, plan.groups)
@@ -67,12 +73,12 @@ def verify(
     with within(0, 0.45):
         compared = compare_nodes("own parameters, every node", claim, own, inputs)
     with within(0.45, 0.55):
-        captured = list(counted(captured_checks(program, seed, (one, small)), 2))
+        ends = captured() if captured else list(counted(captured_checks(program, seed), 2))
     with within(0.55, 0.95):
         drawn = _compare_random(claim, seed, one, served(program, one))
         random, wide = drawn.comparison, drawn.wide
     checks = [
-        *captured,
+        *ends,
         tensors_as_planned(graph, plan, slim),
         *ties_kept(graph, plan),
         well_formed(slim),
@@ -93,9 +99,10 @@ def verify(
     return Verdict(tuple(checks))
 
 
-def captured_checks(program: Program, seed: int, every: Sequence[Mapping[str, int]]) -> Iterator[Check]:
-    """At ``every`` assignment of sizes, at few of which it was traced."""
+def captured_checks(program: Program, seed: int) -> Iterator[Check]:
+    """The captured program equals the user's model, at sizes at few of which it was traced; whatever the plan."""
     if program.model is not None:
+        every = checked_sizes(program)
         random = lively_values(program, program.model, seed)
         for sizes in distinct(every):
             inputs = random_inputs(program, seed, sizes)

@@ -90,7 +90,8 @@ def test_the_picture_goes_down(graph: gp.DependencyGraph) -> None:
     for _, corners in groupby(picture["lines"], lambda corner: corner["edge"]):
         heights = [corner["y"] for corner in corners]
         assert heights == sorted(heights)
-    assert all(bar["b0"] >= 0 and bar["b1"] <= picture["width"] for bar in bars.values())
+    side = (picture["column"] - 20) / 2  # of the widest bar
+    assert all(side <= bar["centre"] <= picture["width"] - side for bar in bars.values())
     # the norm stands under its layer, and has no label of its own
     assert bars[2]["centre"] == bars[1]["centre"]
     assert bars[2]["top"] == bars[1]["bottom"] + 1
@@ -216,7 +217,8 @@ def test_a_layer_whose_norm_is_all_that_follows_is_drawn_beside_the_rest() -> No
     assert bars[3]["centre"] == bars[2]["centre"]
     assert bars[3]["top"] > bars[2]["top"]
     assert bars[2]["centre"] > bars[0]["centre"]
-    assert all(bar["b0"] >= 0 and bar["b1"] <= picture["width"] for bar in bars.values())
+    side = (picture["column"] - 20) / 2  # of the widest bar
+    assert all(side <= bar["centre"] <= picture["width"] - side for bar in bars.values())
     alone = network.subgraph([2, 3])
     assert {bar["id"] for bar in drawn(alone)["bars"]} == {2, 3}
 

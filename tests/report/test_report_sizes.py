@@ -100,9 +100,9 @@ def graph() -> gp.DependencyGraph:
     return replace(found, program=replace(found.program, dimensions=tuple(dimensions)))
 
 
-def test_the_head_of_the_page_says_it(graph: gp.DependencyGraph) -> None:
+def test_the_page_says_it_before_its_picture(graph: gp.DependencyGraph) -> None:
     page = render({**inspection(graph), **network_facts(graph)}, "net")
-    head = page[: page.index("<main>")]
+    head = page[: page.index('id="network"')]
     shown = [html.unescape(item) for item in re.findall(r"<li>(.*?)</li>", head)]
     assert shown == ["x (batch, 3, 64, width), captured with (2, 3, 64, 96)", f"x[2] is fixed at 64: {WHY}"]
 

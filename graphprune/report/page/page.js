@@ -1,38 +1,3 @@
-"use strict";
-(async () => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const find = (id) => document.getElementById(id);
-  const make = (tag, text, ...classes) => {
-    const element = document.createElement(tag);
-    // long names may break after a dot
-    (text || "").split(/(?<=[._/])/).forEach((part, place) => element.append(...(place ? [document.createElement("wbr")] : []), part));
-    element.classList.add(...classes);
-    return element;
-  };
-
-  // light or dark: the system's wish, until the button says otherwise
-  const root = document.documentElement;
-  const wish = matchMedia("(prefers-color-scheme: dark)");
-  const theme = (name) => {
-    root.dataset.theme = name;
-    find("theme").textContent = name === "dark" ? "Light" : "Dark";
-  };
-  theme(wish.matches ? "dark" : "light");
-  wish.addEventListener("change", () => theme(wish.matches ? "dark" : "light"));
-  find("theme").addEventListener("click", () => theme(root.dataset.theme === "dark" ? "light" : "dark"));
-  for (const button of document.querySelectorAll("[data-copy]")) {
-    button.addEventListener("click", async () => {
-      getSelection().selectAllChildren(find(button.dataset.copy));
-      document.execCommand("copy");
-      button.textContent = "Copied";
-    });
-  }
-
-  const draw = async (id, spec, datasets) => {
-    const options = { renderer: "svg", actions: false, mode: "vega-lite", config: data.specs.theme };
-    return (await vegaEmbed(find(id), { ...spec, datasets }, options)).view;
-  };
-
   // the network
   const layers = data.layers;
   const groups = new Map(data.groups.map((group) => [group.name, group]));
@@ -52,6 +17,7 @@
   picture.encoding.x.scale = { domain: [0, data.width], nice: false };
   picture.encoding.y.scale = { domain: [0, data.height], nice: false, reverse: true };
   const view = await draw("picture", picture, { bars: data.bars, lines: data.lines });
+  const room = data.column - 20; // that the widest bar in view fills
   const svg = find("picture").querySelector("svg");
   const marks = new Map();
   for (const element of svg.querySelectorAll("g.bars_marks > path")) marks.set(element.__data__.datum.id, element);
@@ -108,6 +74,11 @@
     for (const [name, value] of [["width", bar.widths], ["parameters", bar.params], ["MACs", bar.macs]]) {
       const row = make("div");
       row.append(make("dt", name), make("dd", value));
+      facts.append(row);
+    }
+    for (const [kind, before, after] of data.repaired[layer.name] || []) {
+      const row = make("div");
+      row.append(make("dt", "repaired"), make("dd", `${kind}, error ${before} → ${after}`));
       facts.append(row);
     }
     parts.push(facts);
@@ -209,29 +180,53 @@
     }
   });
 
-  // zoom
+  // zoom, and the scale of the bars: the widest in view fills its column
   const size = { width: +svg.getAttribute("width"), height: +svg.getAttribute("height") };
+  const frame = find("scroller");
   let scale = 1;
+  let unit = 0;
+  const rescale = () => {
+    const [left, right] = [frame.scrollLeft, frame.scrollLeft + frame.clientWidth].map((x) => x / scale);
+    const [top, bottom] = [frame.scrollTop, frame.scrollTop + frame.clientHeight].map((y) => y / scale);
+    const inView = ({ centre, ...bar }) =>
+      bar.bottom > top && bar.top < bottom && centre + room / 2 > left && centre - room / 2 < right;
+    const widest = Math.max(1, ...data.bars.filter(inView).map((bar) => bar.before));
+    if (unit === room / widest) return;
+    unit = room / widest;
+    view.signal("unit", unit).runAsync();
+  };
+  let waiting = 0;
+  const rescaleSoon = () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(rescale, 120);
+  };
+  frame.addEventListener("scroll", rescaleSoon);
+  addEventListener("resize", rescaleSoon);
   const zoom = (wanted) => {
-    const box = find("scroller");
-    const middle = (box.scrollTop + box.clientHeight / 2) / scale;
-    scale = Math.min(Math.max(wanted, 0.1), 4);
+    const [across, down] = [(frame.scrollLeft + frame.clientWidth / 2) / scale, (frame.scrollTop + frame.clientHeight / 2) / scale];
+    scale = Math.min(Math.max(wanted, 0.02), 4);
     svg.style.width = `${size.width * scale}px`;
     svg.style.height = `${size.height * scale}px`;
-    box.scrollTop = middle * scale - box.clientHeight / 2;
+    frame.scrollTo(across * scale - frame.clientWidth / 2, down * scale - frame.clientHeight / 2);
+    rescaleSoon();
   };
-  const fit = () => zoom(find("scroller").clientWidth / size.width);
+  const fit = () => zoom(Math.min(frame.clientWidth / size.width, frame.clientHeight / size.height));
   find("larger").addEventListener("click", () => zoom(scale * 1.25));
   find("smaller").addEventListener("click", () => zoom(scale / 1.25));
   find("fit").addEventListener("click", fit);
-  find("scroller").addEventListener("wheel", (event) => {
+  frame.addEventListener("wheel", (event) => {
     if (!event.ctrlKey) return;
     event.preventDefault();
     zoom(scale * Math.exp(-event.deltaY / 300));
   }, { passive: false });
-  zoom(Math.max(Math.min(find("scroller").clientWidth / size.width, 1), 0.85));
-  const start = find("scroller");
-  start.scrollTo(data.bars.length ? data.bars[0].centre * scale - start.clientWidth / 2 : 0, 0);
+  zoom(Math.max(Math.min(frame.clientWidth / size.width, 1), 0.85));
+  frame.scrollTo(data.bars.length ? data.bars[0].centre * scale - frame.clientWidth / 2 : 0, 0);
+  // the costliest layer is chosen at first
+  const price = (id, key) => layers[id][key][data.shrunk ? 1 : 0];
+  const costliest = (key) => shown.reduce((best, id) => (price(id, key) > price(best, key) ? id : best), shown[0]);
+  const first = [costliest("macs"), costliest("params")].find((id) => id !== undefined);
+  if (first !== undefined) goTo(first, false);
+  rescale();
 
   for (const button of document.querySelectorAll("[data-group]")) {
     button.addEventListener("click", () => {
@@ -260,18 +255,18 @@
   if (find("latency")) {
     const spec = structuredClone(data.specs.cost);
     spec.layer[0].encoding.y.axis.format = "~g"; // of milliseconds no thousandths
+    for (const row of spec.encoding.tooltip.slice(1)) row.format = ".3~g";
     toLayer(draw("latency", spec, { layers: data.latency }));
   }
-  for (const chart of data.curves) {
-    const spec = structuredClone(data.specs[chart.id]);
-    spec.encoding.x.title = chart.x;
-    spec.encoding.y.title = chart.y;
-    draw(chart.id, spec, { curves: chart.points });
-  }
-
   const scored = data.groups.filter((group) => group.scores);
   if (scored.length) {
     const spread = { ...data.specs.spread, height: 16 * scored.length };
+    const letters = find("spread").clientWidth > 700 ? 56 : 28; // of a name; a longer one is cut in the middle
+    const head = Math.round(0.4 * letters);
+    Object.assign(spread.encoding.y.axis, {
+      labelLimit: 7 * letters,
+      labelExpr: `length(datum.label) > ${letters} ? slice(datum.label, 0, ${head}) + '…' + slice(datum.label, ${head + 1 - letters}) : datum.label`,
+    });
     if (scored.every((group) => group.scores.cut === null)) spread.layer = spread.layer.slice(0, -1);
     const rows = scored.map((group) => {
       const [low, lower, median, upper, high] = group.scores.quantiles;
@@ -302,5 +297,3 @@
       }
     });
   }
-  root.dataset.ready = "true";
-})();
