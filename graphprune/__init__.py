@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from graphprune.asking.deployment import Deployment
     from graphprune.asking.tuning import Tuning
     from graphprune.axes.dependency import Cost, DependencyGraph
     from graphprune.axes.registration import rule
     from graphprune.calibration import Fidelity
+    from graphprune.face.export import export
     from graphprune.face.pretrained import (
         inspect_pretrained,
         plan_pretrained,
@@ -53,10 +55,12 @@ if TYPE_CHECKING:
 
 # where each public name lives; imported at its first use, so that the command line's help needs no torch
 _HOMES = {
+    "asking.deployment": ("Deployment",),
     "asking.tuning": ("Tuning",),
     "axes.dependency": ("Cost", "DependencyGraph"),
     "axes.registration": ("rule",),
     "calibration": ("Fidelity",),
+    "face.export": ("export",),
     "face.pretrained": (
         "inspect_pretrained",
         "plan_pretrained",
@@ -101,6 +105,7 @@ __all__ = [
     "Cost",
     "Criterion",
     "DependencyGraph",
+    "Deployment",
     "ExportError",
     "Fidelity",
     "GraphpruneError",
@@ -124,6 +129,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "check_rule",
+    "export",
     "group_lasso",
     "inspect_pretrained",
     "load",

@@ -32,6 +32,7 @@ ROOMS = {
     "profiling": ("ground", "capture", "axes", "exporting", "importing"),
     "asking": ("ground", "axes", "calibration", "scoring", "planning", "repair", "profiling"),
     "tuning": ("ground", "capture", "axes", "calibration", "scoring", "planning", "exporting", "asking"),
+    "deploying": ("ground", "exporting", "calibration", "asking"),
     "cutting": (
         "ground capture exporting axes calibration planning rewriting lossless verifying repair asking".split()
     ),
@@ -50,8 +51,8 @@ ROOMS = {
         "results searching".split()
     ),
     "face": (
-        "ground capture importing axes calibration scoring planning verifying slicing tuning asking cutting probing "
-        "report results searching pretrained".split()
+        "ground capture exporting importing axes calibration synthetic scoring planning verifying slicing tuning "
+        "asking deploying cutting probing report results searching pretrained".split()
     ),
     "__init__.py": (
         "ground axes calibration scoring planning verifying laws repair profiling asking tuning probing results "

@@ -11,6 +11,7 @@ import graphprune
 from graphprune.cli import request as requests
 from graphprune.cli.declared import takes
 from graphprune.cli.failures import Commands
+from graphprune.cli.request_export import ExportRequest
 
 __all__ = ["app"]
 
@@ -21,6 +22,7 @@ COMMANDS: dict[str, tuple[Any, str]] = {
     "sensitivity": (requests.SensitivityRequest, "sensitivity"),
     "inspect": (requests.InspectRequest, "inspect"),
     "explain": (requests.ExplainRequest, "inspect"),
+    "export": (ExportRequest, "export"),
     "verify": (requests.VerifyRequest, "verify"),
     "report": (requests.ReportRequest, "report"),
     "diff": (requests.DiffRequest, "diff"),

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from graphprune.asking.deployment import SHARED, Deployment
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
 from graphprune.cli.declared import asked_options, named_options
@@ -74,6 +75,7 @@ class ShrinkRequest:
         None, "Of images between 0 and 1 in a folder of --calibration; by default ImageNet's.", ORDER, "R,G,B"
     )
     std: str | None = STD(panel=ORDER)
+    deploy: Mapping[str, Any] = asked_options(Deployment, SHARED)
     tune: str | None = option(
         None, "Fine-tune in every round; DATA as for graphprune tune --data.", ROUNDS, "DATA"
     )

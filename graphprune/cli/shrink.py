@@ -16,6 +16,7 @@ from graphprune.asking.options import AUTO, LIMITS, ORDER, Options
 from graphprune.asking.request import Request
 from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
+from graphprune.cli.export import deployed, deployed_parts, deployment_of
 from graphprune.cli.images import image_options
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.onnx_file import by_arguments, parse_given
@@ -27,6 +28,7 @@ from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
 from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_function
+from graphprune.face.export import place_of
 from graphprune.ground.documents import read_text
 from graphprune.ground.errors import InputError
 from graphprune.ground.options import declarations, share
@@ -54,7 +56,12 @@ def shrink(request: ShrinkRequest) -> None:
     Raises:
         GraphpruneError: see `graphprune.shrink` and `Result.save`; nothing has been written then.
     """
+    deploy = deployment_of(request)
     if is_folder(request.model):
+        if deploy:
+            raise InputError(
+                "--int8, --fp16 and the like are for ONNX files", "give --onnx, then export the file"
+            )
         shrink_folder(request, typed_options(request))
         return
     first = is_first()
@@ -75,6 +82,8 @@ def shrink(request: ShrinkRequest) -> None:
                 report = gp.plan(source.model, source.inputs, progress=progress, **options).to_dict()
             else:
                 report = _shrunk(request, request.output, source, options, progress)
+                if deploy and first:
+                    report["export"] = deployed(request, request.output, deploy, options, progress)
     if not first:
         return
     parts: Iterable[RenderableType]
@@ -217,6 +226,8 @@ def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableTyp
     notes = [*report["source"]["notes"], *report["notes"], *hints(report)]
     yield from (Text(f"Note: {note}") for note in notes)
     yield from (verdict_line(report["verdict"]), Text(f"Written to {directory}"))
+    if "export" in report:
+        yield from deployed_parts(report["export"], place_of(directory, None))
 
 
 def hints(report: Mapping[str, Any]) -> Iterable[str]:

@@ -5,7 +5,7 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 
 from __future__ import annotations
 
-from graphprune.exporting.directory import ensure_writable, rows_to_json, write_directory
+from graphprune.exporting.directory import DEPLOYED, ensure_writable, rows_to_json, write_directory
 from graphprune.exporting.graph_json import graph_to_json, read_graph
 from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.number_types import finite, floating_dtypes, in_dtype, named_dtype
@@ -13,15 +13,18 @@ from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, check_file, ex
 from graphprune.exporting.parity import BATCHES, Parity, parity, sample
 from graphprune.exporting.received import check_received
 from graphprune.exporting.runtime import (
+    Array,
     Model,
     NodeTime,
     arrays_of,
+    fed,
     feeder,
     graph_of,
     make_feed,
     node_times,
     runner,
     session,
+    to_numpy,
     watched,
 )
 from graphprune.exporting.serialised import Serialised
@@ -32,7 +35,9 @@ from graphprune.exporting.timing import CONFIDENCE, Latency, alternated, fastest
 __all__ = [
     "BATCHES",
     "CONFIDENCE",
+    "DEPLOYED",
     "OTHER",
+    "Array",
     "Latency",
     "Model",
     "NodeTime",
@@ -47,6 +52,7 @@ __all__ = [
     "ensure_writable",
     "export_onnx",
     "fastest",
+    "fed",
     "feeder",
     "finite",
     "floating_dtypes",
@@ -68,6 +74,7 @@ __all__ = [
     "sample",
     "save_model",
     "session",
+    "to_numpy",
     "watched",
     "write_directory",
     "write_tensors",

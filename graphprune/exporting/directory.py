@@ -15,10 +15,12 @@ from graphprune.ground.drafts import drafted, put, sweep
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import flush, writing
 
-__all__ = ["ensure_writable", "rows_to_json", "write_directory"]
+__all__ = ["DEPLOYED", "ensure_writable", "rows_to_json", "write_directory"]
 
 # One of these, being a JSON object, marks a directory as a result of ours.
-REPORT, PLAN = "report.json", "plan.json"
+REPORT, PLAN, EXPORT = "report.json", "plan.json", "export.json"
+
+DEPLOYED = "deploy"  # a folder inside of a result, with files made of it
 
 # What a result may hold besides the files now being written. Anything else is the user's, and replacing the
 # directory would delete it: `--output .` in a project folder that holds a plan must not cost the project.
@@ -26,9 +28,9 @@ RESULT_FILES = frozenset(
     {
         REPORT,
         PLAN,
+        EXPORT,
         "__pycache__",
-        "model.onnx",
-        "model.onnx.data",
+        *(f"model{kind}.onnx{more}" for kind in ("", "_fp16", "_int8") for more in ("", ".data")),
         "model.py",
         "model.safetensors",
         "report.html",
@@ -60,6 +62,8 @@ def ensure_writable(target: Path, names: Iterable[str] = (), force: bool = False
     with writing(target):
         place = target.resolve()
         sweep(place.parent)
+        if place.is_dir():
+            sweep(place)
         if place.exists():
             _check_replaceable(place, RESULT_FILES.union(names), force)
         ancestor = next(parent for parent in place.parents if parent.exists())
@@ -110,9 +114,12 @@ def _check_replaceable(place: Path, names: frozenset[str], force: bool) -> None:
     found = sorted(place.iterdir())
     if not found:
         return
-    if not any(_read_object(place / marker) is not None for marker in (REPORT, PLAN)):
+    if not any(_read_object(place / marker) is not None for marker in (REPORT, PLAN, EXPORT)):
         raise InputError(f"{place} is not empty and no earlier result", OTHER_PLACE)
-    foreign = [entry for entry in found if entry.name not in names and not _SHARDS.fullmatch(entry.name)]
+    if (place / DEPLOYED).is_dir():
+        _check_replaceable(place / DEPLOYED, names, force)
+    known = {*names, DEPLOYED}
+    foreign = [entry for entry in found if entry.name not in known and not _SHARDS.fullmatch(entry.name)]
     for entry in foreign:
         if not force or entry.is_dir():
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
