@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graphprune.axes.registration import rule
     from graphprune.calibration import Fidelity
     from graphprune.face.export import export
+    from graphprune.face.kit import write_kit
     from graphprune.face.pretrained import (
         inspect_pretrained,
         plan_pretrained,
@@ -61,6 +62,7 @@ _HOMES = {
     "axes.registration": ("rule",),
     "calibration": ("Fidelity",),
     "face.export": ("export",),
+    "face.kit": ("write_kit",),
     "face.pretrained": (
         "inspect_pretrained",
         "plan_pretrained",
@@ -145,6 +147,7 @@ __all__ = [
     "tune",
     "tune_pretrained",
     "verify_pretrained",
+    "write_kit",
 ]
 
 

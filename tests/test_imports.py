@@ -29,7 +29,7 @@ ROOMS = {
     "slicing": "ground capture importing axes planning verifying".split(),
     "laws": ("ground", "capture", "axes", "planning", "rewriting", "verifying"),
     "repair": ("ground", "capture", "axes", "calibration", "scoring", "planning"),
-    "profiling": ("ground", "capture", "axes", "exporting", "importing"),
+    "profiling": ("ground", "capture", "axes", "exporting", "importing", "planning"),
     "asking": ("ground", "axes", "calibration", "scoring", "planning", "repair", "profiling"),
     "tuning": ("ground", "capture", "axes", "calibration", "scoring", "planning", "exporting", "asking"),
     "deploying": ("ground", "exporting", "calibration", "asking"),
@@ -43,8 +43,8 @@ ROOMS = {
         "asking cutting report".split()
     ),
     "searching": (
-        "ground capture exporting axes calibration synthetic planning rewriting verifying profiling asking cutting "
-        "results".split()
+        "ground capture exporting axes calibration synthetic scoring planning rewriting verifying profiling asking "
+        "cutting results".split()
     ),
     "pretrained": (
         "ground weights capture exporting axes calibration scoring planning rewriting verifying repair asking cutting "

@@ -15,6 +15,7 @@ from graphprune.ground.options import check_numbers, share
 from graphprune.planning import COSTS, Budget, Constraints, check_ranking
 from graphprune.planning.schedule import check_schedule
 from graphprune.planning.ties import read_ties
+from graphprune.profiling.device import Device, read_device
 from graphprune.scoring import Criterion, Importance, find_importance
 from graphprune.scoring.criteria import LOSSES
 
@@ -49,13 +50,14 @@ class Request(Options):
         if isinstance(self.calibration, Iterator):
             object.__setattr__(self, "calibration", list(self.calibration))
         object.__setattr__(self, "dynamic", read_dynamic(self.dynamic))
+        object.__setattr__(self, "times", None if self.times is None else str(self.times))
         check_numbers(self)
         check_ranking(self.ranking)
         check_schedule(self.rounds, self.schedule)
         for conflict in CONFLICTS:
             if conflict.is_in(self):
                 raise InputError(conflict.message.format(self), conflict.remedy)
-        _ = self.budgets, self.constraints, self.criterion
+        _ = self.budgets, self.constraints, self.criterion, self.device
 
     @property
     def instead(self) -> list[str]:
@@ -101,6 +103,15 @@ class Request(Options):
     def is_timed(self) -> bool:
         """Whether a latency is asked for."""
         return self.latency is not None
+
+    @cached_property
+    def device(self) -> Device | None:
+        """The device that a latency is planned for, where that is not this machine.
+
+        Raises:
+            InputError: the file holds no times.
+        """
+        return None if self.times is None else read_device(self.times)
 
     @cached_property
     def constraints(self) -> Constraints:

@@ -11,7 +11,7 @@ import graphprune
 from graphprune.cli import request as requests
 from graphprune.cli.declared import takes
 from graphprune.cli.failures import Commands
-from graphprune.cli.request_export import ExportRequest
+from graphprune.cli.request_export import ExportRequest, ProfileRequest
 
 __all__ = ["app"]
 
@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[Any, str]] = {
     "inspect": (requests.InspectRequest, "inspect"),
     "explain": (requests.ExplainRequest, "inspect"),
     "export": (ExportRequest, "export"),
+    "profile": (ProfileRequest, "profile"),
     "verify": (requests.VerifyRequest, "verify"),
     "report": (requests.ReportRequest, "report"),
     "diff": (requests.DiffRequest, "diff"),

@@ -1,19 +1,32 @@
-"""What ``graphprune export`` takes, see `graphprune.cli.request`."""
+"""What ``graphprune export`` and ``graphprune profile`` take, see `graphprune.cli.request`."""
 
 # ruff: noqa: RUF009 – fields of the dataclasses are made by calls
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
 from graphprune.asking.deployment import Deployment
 from graphprune.cli.declared import asked_options
-from graphprune.cli.shared_options import FORCE, JSON, MEAN, NO_LATENCY, QUIET, STD
-from graphprune.ground.options import option
+from graphprune.cli.shared_options import (
+    DYNAMIC,
+    FEED,
+    FORCE,
+    INPUT,
+    JSON,
+    MEAN,
+    MODEL,
+    NO_LATENCY,
+    QUIET,
+    SHAPES,
+    STD,
+    WEIGHTS,
+)
+from graphprune.ground.options import COUNTS, SEEDS, option
 
-__all__ = ["ExportRequest"]
+__all__ = ["ExportRequest", "ProfileRequest"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,30 @@ class ExportRequest:
     mean: str | None = MEAN()
     std: str | None = STD()
     no_latency: bool = NO_LATENCY()
+    force: bool = FORCE()
+    json: bool = JSON()
+    quiet: bool = QUIET()
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """Writes a folder of models to time on another device, so that shrink --latency plans for that."""
+
+    EXAMPLES = (
+        "graphprune profile mobilenet_v2 --kit kit",
+        "python kit/time_kit.py --threads 4          # there, with onnxruntime alone",
+        "graphprune shrink mobilenet_v2 --latency 0.5 --times times.json -o slim",
+    )
+
+    model: str = MODEL()
+    kit: Path = option(MISSING, "Where the folder is written.", None, "DIR")
+    batch: int = option(1, "Examples in one run.", None, "N", int, within=COUNTS)
+    weights: str | None = WEIGHTS("As for shrink; times do not depend on them.")
+    input_shape: Sequence[str] = SHAPES()
+    input: Sequence[str] = INPUT()
+    feed: Path | None = FEED()
+    dynamic: Sequence[str] = DYNAMIC()
+    seed: int = option(0, "Of random weights and inputs.", None, "N", int, within=SEEDS)
     force: bool = FORCE()
     json: bool = JSON()
     quiet: bool = QUIET()

@@ -241,7 +241,9 @@ def hints(report: Mapping[str, Any]) -> Iterable[str]:
             yield "smaller, but slower here: try --not-slower"
         else:
             yield "smaller, but slower here: try --align auto"
-    yield from filter(None, [request.get("measured", {}).get("note")])
+    measured = request.get("measured", {})
+    if "device" not in measured:  # of which the notes speak
+        yield from filter(None, [measured.get("note")])
     figures = report.get("evaluation", {})
     before, after = (next(iter(figures.get(when, {}).values()), 0.0) for when in ("before", "after"))
     if after < before - 0.01 and not report.get("tuning"):

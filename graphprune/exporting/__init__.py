@@ -21,6 +21,7 @@ from graphprune.exporting.runtime import (
     feeder,
     graph_of,
     make_feed,
+    match_inputs,
     node_times,
     runner,
     session,
@@ -28,6 +29,7 @@ from graphprune.exporting.runtime import (
     watched,
 )
 from graphprune.exporting.serialised import Serialised
+from graphprune.exporting.shared_weights import SharedWeights
 from graphprune.exporting.source import module_source
 from graphprune.exporting.store import load_model, read_tensors, save_model, write_tensors
 from graphprune.exporting.timing import CONFIDENCE, Latency, alternated, fastest, latency
@@ -45,6 +47,7 @@ __all__ = [
     "OnnxProgram",
     "Parity",
     "Serialised",
+    "SharedWeights",
     "alternated",
     "arrays_of",
     "check_file",
@@ -63,6 +66,7 @@ __all__ = [
     "layer_times",
     "load_model",
     "make_feed",
+    "match_inputs",
     "module_source",
     "named_dtype",
     "node_times",

@@ -18,7 +18,7 @@ from graphprune.ground.files import flush, writing
 __all__ = ["DEPLOYED", "ensure_writable", "rows_to_json", "write_directory"]
 
 # One of these, being a JSON object, marks a directory as a result of ours.
-REPORT, PLAN, EXPORT = "report.json", "plan.json", "export.json"
+REPORT, PLAN, EXPORT, KIT = "report.json", "plan.json", "export.json", "kit.json"
 
 DEPLOYED = "deploy"  # a folder inside of a result, with files made of it
 
@@ -114,7 +114,7 @@ def _check_replaceable(place: Path, names: frozenset[str], force: bool) -> None:
     found = sorted(place.iterdir())
     if not found:
         return
-    if not any(_read_object(place / marker) is not None for marker in (REPORT, PLAN, EXPORT)):
+    if not any(_read_object(place / marker) is not None for marker in (REPORT, PLAN, EXPORT, KIT)):
         raise InputError(f"{place} is not empty and no earlier result", OTHER_PLACE)
     if (place / DEPLOYED).is_dir():
         _check_replaceable(place / DEPLOYED, names, force)

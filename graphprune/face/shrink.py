@@ -20,7 +20,7 @@ from graphprune.ground.errors import InputError
 from graphprune.results.proposal import Proposal
 from graphprune.results.result import Result
 from graphprune.searching.auto import prepare_best
-from graphprune.searching.latency import not_slower
+from graphprune.searching.latency import not_slower, predicted_note
 from graphprune.searching.meet import meet_well
 from graphprune.searching.prepared import Prepared
 from graphprune.searching.rounds import planned
@@ -80,7 +80,7 @@ def shrink(model: nn.Module | DependencyGraph, example_inputs: Any, request: Req
         threads=timing.threads,
         batch=timing.batch,
         export_dtype=timing.export_dtype,
-        notes=settled.notes,
+        notes=(*settled.notes, *predicted_note(made.plan)),
     )
 
 
