@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from graphprune.asking.deployment import Deployment
     from graphprune.asking.tuning import Tuning
     from graphprune.axes.dependency import Cost, DependencyGraph
     from graphprune.axes.registration import rule
     from graphprune.calibration import Fidelity
+    from graphprune.face.export import export
+    from graphprune.face.kit import write_kit
     from graphprune.face.pretrained import (
         inspect_pretrained,
         plan_pretrained,
@@ -56,10 +59,13 @@ if TYPE_CHECKING:
 
 # where each public name lives; imported at its first use, so that the command line's help needs no torch
 _HOMES = {
+    "asking.deployment": ("Deployment",),
     "asking.tuning": ("Tuning",),
     "axes.dependency": ("Cost", "DependencyGraph"),
     "axes.registration": ("rule",),
     "calibration": ("Fidelity",),
+    "face.export": ("export",),
+    "face.kit": ("write_kit",),
     "face.pretrained": (
         "inspect_pretrained",
         "plan_pretrained",
@@ -107,6 +113,7 @@ __all__ = [
     "Cost",
     "Criterion",
     "DependencyGraph",
+    "Deployment",
     "ExportError",
     "Fidelity",
     "GraphpruneError",
@@ -131,6 +138,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "check_rule",
+    "export",
     "group_lasso",
     "inspect_pretrained",
     "load",
@@ -148,6 +156,7 @@ __all__ = [
     "tune",
     "tune_pretrained",
     "verify_pretrained",
+    "write_kit",
 ]
 
 

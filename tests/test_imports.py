@@ -29,9 +29,10 @@ ROOMS = {
     "slicing": "ground capture importing axes planning verifying".split(),
     "laws": ("ground", "capture", "axes", "planning", "rewriting", "verifying"),
     "repair": ("ground", "capture", "axes", "calibration", "scoring", "planning"),
-    "profiling": ("ground", "capture", "axes", "exporting", "importing"),
+    "profiling": ("ground", "capture", "axes", "exporting", "importing", "planning"),
     "asking": ("ground", "axes", "calibration", "scoring", "planning", "repair", "profiling"),
     "tuning": ("ground", "capture", "axes", "calibration", "scoring", "planning", "exporting", "asking"),
+    "deploying": ("ground", "exporting", "calibration", "asking"),
     "cutting": (
         "ground capture exporting axes calibration planning rewriting lossless verifying repair asking".split()
     ),
@@ -42,16 +43,16 @@ ROOMS = {
         "asking cutting report".split()
     ),
     "searching": (
-        "ground capture exporting axes calibration synthetic planning rewriting verifying profiling asking cutting "
-        "results".split()
+        "ground capture exporting axes calibration synthetic scoring planning rewriting verifying profiling asking "
+        "cutting results".split()
     ),
     "pretrained": (
         "ground weights capture exporting axes calibration synthetic scoring planning rewriting verifying repair "
         "asking cutting results searching".split()
     ),
     "face": (
-        "ground capture importing axes calibration scoring planning verifying slicing tuning asking cutting probing "
-        "report results searching pretrained".split()
+        "ground capture exporting importing axes calibration synthetic scoring planning verifying slicing tuning "
+        "asking deploying cutting probing report results searching pretrained".split()
     ),
     "__init__.py": (
         "ground axes calibration scoring planning verifying laws repair profiling asking tuning probing results "

@@ -65,6 +65,16 @@ CONFLICTS = (
         "leave it out: it is for data that are made",
     ),
     Conflict(
+        lambda r: r.times is not None and not r.is_timed,
+        "times are of a device, and no latency is asked for",
+        "give latency=0.5, or leave times out",
+    ),
+    Conflict(
+        lambda r: r.times is not None and (r.threads != 1 or r.batch != 1),
+        "threads and batch are those of the times",
+        "give them to time_kit.py, and to profile --kit, or leave times out",
+    ),
+    Conflict(
         lambda r: r.fast and r.importance != AUTO,
         "fast chooses by weights alone, and importance={0.importance!r} says otherwise",
         "leave one of them out",

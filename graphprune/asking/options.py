@@ -16,6 +16,8 @@ from graphprune.ground.dynamic import Dynamic
 from graphprune.ground.options import COUNTS, SEEDS, THREADS, Option, among, option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from graphprune.calibration import Evaluate, Loss
     from graphprune.ground.clock import Progress
     from graphprune.planning import Plan
@@ -307,6 +309,15 @@ class Options:
         "DTYPE",
         TEXT,
         complete=among(*EXPORT_DTYPES),
+    )
+    times: str | Path | None = option(
+        None,
+        "Plan a latency for the device whose times.json this is, see graphprune profile --kit. It is predicted; the "
+        "file is not timed there.",
+        GOAL,
+        "FILE",
+        TEXT,
+        recorded="changed",
     )
     threads: int = option(
         1, "Threads of onnxruntime where it is timed.", None, "N", int, recorded="changed", within=THREADS

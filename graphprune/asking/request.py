@@ -16,6 +16,7 @@ from graphprune.planning import COSTS, Budget, Constraints, check_ranking
 from graphprune.planning.budgets import values_of
 from graphprune.planning.schedule import check_schedule
 from graphprune.planning.ties import read_ties
+from graphprune.profiling.device import Device, read_device
 from graphprune.scoring import Criterion, Importance, find_importance
 from graphprune.scoring.criteria import LOSSES
 
@@ -50,6 +51,7 @@ class Request(Options):
         if isinstance(self.calibration, Iterator):
             object.__setattr__(self, "calibration", list(self.calibration))
         object.__setattr__(self, "dynamic", read_dynamic(self.dynamic))
+        object.__setattr__(self, "times", None if self.times is None else str(self.times))
         check_numbers(self)
         self._read_keep()
         check_ranking(self.ranking)
@@ -57,7 +59,7 @@ class Request(Options):
         for conflict in CONFLICTS:
             if conflict.is_in(self):
                 raise InputError(conflict.message.format(self), conflict.remedy)
-        _ = self.budgets, self.constraints, self.criterion
+        _ = self.budgets, self.constraints, self.criterion, self.device
 
     def _read_keep(self) -> None:
         """``keep`` as the ratio that it comes to."""
@@ -124,6 +126,15 @@ class Request(Options):
     def is_timed(self) -> bool:
         """Whether a latency is asked for."""
         return self.latency is not None
+
+    @cached_property
+    def device(self) -> Device | None:
+        """The device that a latency is planned for, where that is not this machine.
+
+        Raises:
+            InputError: the file holds no times.
+        """
+        return None if self.times is None else read_device(self.times)
 
     @cached_property
     def constraints(self) -> Constraints:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ from graphprune.capture import run, tensor_leaves
 from graphprune.capture.program import Program
 from graphprune.ground.arguments import examples_in
 
-__all__ = ["Fidelity", "fidelity"]
+__all__ = ["Fidelity", "fidelity", "judged"]
+
+Answers = tuple[list[Tensor], list[Tensor], int]
 
 SYNTHETIC = "synthetic"
 CLASSES = 2  # at least, for the largest of them to be an answer
@@ -49,7 +51,8 @@ class Fidelity:
         Inputs that are made often lie between classes, so that the largest score says little there.
         """
         by_error = self.agreement is None or self.data.startswith(SYNTHETIC)
-        return self.error > POOR_ERROR if by_error else float(self.agreement or 0) < POOR_AGREEMENT
+        # an error that is no number is not small
+        return not self.error <= POOR_ERROR if by_error else float(self.agreement or 0) < POOR_AGREEMENT
 
     def __str__(self) -> str:
         alike = "" if self.agreement is None else f"{self.agreement:.1%} alike, "
@@ -62,19 +65,29 @@ class Fidelity:
 
 def fidelity(program: Program, slim: Program, batches: Iterable[Any], data: str, held_out: bool) -> Fidelity:
     """The fidelity of ``slim`` on ``batches``, each what `Calibration` takes; both models run on each once."""
+
+    def pairs() -> Iterator[Answers]:
+        for _, leaves in Calibration(batches).walk(program):
+            with torch.no_grad():
+                own, other = (
+                    tensor_leaves(run(each.graph, each.tensors, list(leaves))) for each in (program, slim)
+                )
+            yield own, other, examples_in(leaves)
+
+    return judged(pairs(), data, held_out)
+
+
+def judged(pairs: Iterable[Answers], data: str, held_out: bool) -> Fidelity:
+    """The fidelity of the second outputs of each pair to the first; with each pair the number of its examples."""
     difference, sums = Difference(), Sums[str, Tensor]()
     for name in ("alike", "rows", "examples"):
         sums.expect(name, torch.zeros(()))
-    for _, leaves in Calibration(batches).walk(program):
-        with torch.no_grad():
-            own, other = (
-                tensor_leaves(run(each.graph, each.tensors, list(leaves))) for each in (program, slim)
-            )
+    for own, other, examples in pairs:
         difference.add(own, other)
         alike, rows = _alike(own, other)
         sums.add("alike", alike)
         sums.add("rows", rows)
-        sums.add("examples", torch.tensor(examples_in(leaves)))
+        sums.add("examples", torch.tensor(examples))
     total: Mapping[str, Tensor] = sums.total()
     rows_seen = float(total["rows"])
     agreement = float(total["alike"]) / rows_seen if rows_seen else None

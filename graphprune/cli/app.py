@@ -13,6 +13,7 @@ from graphprune.cli import request as requests
 from graphprune.cli.declared import takes
 from graphprune.cli.failures import Commands
 from graphprune.cli.pick_request import PickRequest
+from graphprune.cli.request_export import ExportRequest, ProfileRequest
 
 __all__ = ["app"]
 
@@ -24,6 +25,8 @@ COMMANDS: dict[str, tuple[Any, str]] = {
     "sensitivity": (requests.SensitivityRequest, "sensitivity"),
     "inspect": (looks.InspectRequest, "inspect"),
     "explain": (looks.ExplainRequest, "inspect"),
+    "export": (ExportRequest, "export"),
+    "profile": (ProfileRequest, "profile"),
     "verify": (requests.VerifyRequest, "verify"),
     "report": (requests.ReportRequest, "report"),
     "diff": (requests.DiffRequest, "diff"),

@@ -1,14 +1,14 @@
 """Commands whose arguments and options the fields of a dataclass declare; a TOML file may give them as well.
 
-How an option is declared, see `graphprune.ground.options`. A field ``asked`` stands for the options that another
-dataclass declares, and holds what was typed of them.
+How an option is declared, see `graphprune.ground.options`. A field of `asked_options` stands for the options that
+another dataclass declares, and holds what was typed of them.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
@@ -40,9 +40,13 @@ CONFIG_BYTES = 2**20  # of a configuration at most
 DISPLAY, REPLACED = UNRECORDED = ("What is shown", "What is replaced")
 
 
-def asked_options(options: type) -> Any:
-    """The field ``asked`` of a dataclass, for the options that ``options`` declares."""
-    return field(default_factory=dict, metadata={ASKED: options})
+def asked_options(options: type, without: Collection[str] = ()) -> Any:
+    """A field of a dataclass that holds what was typed of the options that ``options`` declares.
+
+    Args:
+        without: options that are left out, since another field declares them too.
+    """
+    return field(default_factory=dict, metadata={ASKED: (options, frozenset(without))})
 
 
 def named_options() -> Any:
@@ -93,6 +97,7 @@ def takes(request: type[Request], run: Callable[[Request], None]) -> Callable[..
     ``--debug``, and where the request is ``CONFIGURABLE`` also ``--config FILE`` and ``--trust``.
     """
     own = {item.name for item in fields(request)}  # type: ignore[arg-type]
+    parts = _parts(request)
     entries = _entries(request)
 
     def command(
@@ -109,9 +114,9 @@ def takes(request: type[Request], run: Callable[[Request], None]) -> Callable[..
                 config, {name: given[name] for name in given if _is_from(context, name, "DEFAULT_MAP")}
             )
         named = {name for name in given if not _is_from(context, name, "DEFAULT")}
-        asked = {name: given.pop(name) for name in list(given) if name not in own}
-        more: dict[str, Any] = {ASKED: asked, NAMED: frozenset(named)}
-        made = request(**given, **{name: more[name] for name in more if name in own})
+        asked = {part: {name: given.pop(name) for name in names} for part, names in parts.items()}
+        more = {NAMED: frozenset(named)} if NAMED in own else {}
+        made = request(**given, **asked, **more)
         check_numbers(made)
         run(made)
 
@@ -156,7 +161,9 @@ def command_line(request: Any, command: str) -> str:
 
 def _values(request: Any) -> Iterator[tuple[_Entry, Any]]:
     """What a run depends on, each with what was said of it."""
-    said = {**vars(request), **vars(request).get(ASKED, {})}
+    said = dict(vars(request))
+    for part in _parts(type(request)):
+        said |= vars(request)[part]
     for entry in _entries(type(request)):
         if entry.option.panel not in UNRECORDED:
             value = said.get(entry.name, entry.default)
@@ -168,17 +175,31 @@ def _entries(request: type) -> list[_Entry]:
     for item in fields(request):
         if item.name == NAMED:
             continue
-        if item.name == ASKED:
-            found += [
-                _Entry(option.spelled or name, _shown(default, option.typed), option.typed, option)
-                for name, default, option in declarations(item.metadata[ASKED])
-                if option.typed is not None
-            ]
+        if ASKED in item.metadata:
+            found += _asked_entries(item.metadata)
         else:
             option = item.metadata["option"]
             typed = option.typed or hints[item.name]
             found.append(_Entry(item.name, _shown(item.default, typed), typed, option))
     return found
+
+
+def _asked_entries(metadata: Mapping[str, Any]) -> list[_Entry]:
+    options, without = metadata[ASKED]
+    return [
+        _Entry(option.spelled or name, _shown(default, option.typed), option.typed, option)
+        for name, default, option in declarations(options)
+        if option.typed is not None and name not in without
+    ]
+
+
+def _parts(request: type) -> dict[str, list[str]]:
+    """Field of `asked_options` → the names of what it holds."""
+    return {
+        item.name: [entry.name for entry in _asked_entries(item.metadata)]
+        for item in fields(request)
+        if ASKED in item.metadata
+    }
 
 
 def _shown(default: Any, typed: Any) -> Any:

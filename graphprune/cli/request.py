@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
+from graphprune.asking.deployment import SHARED, Deployment
 from graphprune.asking.names import complete_importance
 from graphprune.asking.options import ORDER, ROUNDS, Options
 from graphprune.asking.tuning import Tuning
@@ -75,6 +76,7 @@ class ShrinkRequest:
         None, "Of images between 0 and 1 in a folder of --calibration; by default ImageNet's.", ORDER, "R,G,B"
     )
     std: str | None = STD(panel=ORDER)
+    deploy: Mapping[str, Any] = asked_options(Deployment, SHARED)
     tune: str | None = option(
         None, "Fine-tune in every round; DATA as for graphprune tune --data.", ROUNDS, "DATA"
     )

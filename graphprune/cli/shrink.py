@@ -17,6 +17,7 @@ from graphprune.asking.request import Request
 from graphprune.asking.sweeping import first_values, swept_budget
 from graphprune.cli.data import ensure_readable, read_calibration
 from graphprune.cli.declared import changed, command_line, run_settings
+from graphprune.cli.export import deployed, deployed_parts, deployment_of
 from graphprune.cli.images import image_options
 from graphprune.cli.limits import parse_ratios
 from graphprune.cli.models import Source, resolve
@@ -30,6 +31,7 @@ from graphprune.cli.shapes import parse_dynamic, parse_shapes
 from graphprune.cli.sweep import check_sweep, swept, swept_parts
 from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_function
+from graphprune.face.export import place_of
 from graphprune.face.sweep import plan_sweep
 from graphprune.ground.documents import read_text
 from graphprune.ground.errors import InputError
@@ -60,7 +62,12 @@ def shrink(request: ShrinkRequest) -> None:
     Raises:
         GraphpruneError: see `graphprune.shrink` and `Result.save`; nothing has been written then.
     """
+    deploy = deployment_of(request)
     if is_folder(request.model):
+        if deploy:
+            raise InputError(
+                "--int8, --fp16 and the like are for ONNX files", "give --onnx, then export the file"
+            )
         shrink_folder(request, typed_options(request))
         return
     first = is_first()
@@ -85,6 +92,8 @@ def shrink(request: ShrinkRequest) -> None:
                 report = swept(request, kind, request.output, source, options, progress)
             else:
                 report = _shrunk(request, request.output, source, options, progress)
+                if deploy and first:
+                    report["export"] = deployed(request, request.output, deploy, options, progress)
     if not first:
         return
     parts: Iterable[RenderableType]
@@ -224,6 +233,8 @@ def _parts(report: Mapping[str, Any], directory: Path) -> Iterator[RenderableTyp
     notes = [*report["source"]["notes"], *report["notes"], *hints(report)]
     yield from (Text(f"Note: {note}") for note in notes)
     yield from (verdict_line(report["verdict"]), Text(f"Written to {directory}"))
+    if "export" in report:
+        yield from deployed_parts(report["export"], place_of(directory, None))
 
 
 def hints(report: Mapping[str, Any]) -> Iterable[str]:
@@ -237,7 +248,9 @@ def hints(report: Mapping[str, Any]) -> Iterable[str]:
             yield "smaller, but slower here: try --not-slower"
         else:
             yield "smaller, but slower here: try --align auto"
-    yield from filter(None, [request.get("measured", {}).get("note")])
+    measured = request.get("measured", {})
+    if "device" not in measured:  # of which the notes speak
+        yield from filter(None, [measured.get("note")])
     figures = report.get("evaluation", {})
     before, after = (next(iter(figures.get(when, {}).values()), 0.0) for when in ("before", "after"))
     if after < before - 0.01 and not report.get("tuning"):

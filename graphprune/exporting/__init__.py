@@ -5,7 +5,7 @@ Importing this package imports neither onnx nor onnxruntime; the functions that 
 
 from __future__ import annotations
 
-from graphprune.exporting.directory import SWEEP, ensure_writable, rows_to_json, write_directory
+from graphprune.exporting.directory import DEPLOYED, SWEEP, ensure_writable, rows_to_json, write_directory
 from graphprune.exporting.graph_json import graph_to_json, read_graph
 from graphprune.exporting.layer_times import OTHER, layer_times
 from graphprune.exporting.number_types import finite, floating_dtypes, in_dtype, named_dtype
@@ -13,18 +13,23 @@ from graphprune.exporting.onnx_file import OnnxFile, OnnxProgram, check_file, ex
 from graphprune.exporting.parity import BATCHES, Parity, parity, sample
 from graphprune.exporting.received import check_received
 from graphprune.exporting.runtime import (
+    Array,
     Model,
     NodeTime,
     arrays_of,
+    fed,
     feeder,
     graph_of,
     make_feed,
+    match_inputs,
     node_times,
     runner,
     session,
+    to_numpy,
     watched,
 )
 from graphprune.exporting.serialised import Serialised
+from graphprune.exporting.shared_weights import SharedWeights
 from graphprune.exporting.source import module_source
 from graphprune.exporting.store import load_model, read_tensors, save_model, write_tensors
 from graphprune.exporting.timing import CONFIDENCE, Latency, alternated, fastest, latency
@@ -32,8 +37,10 @@ from graphprune.exporting.timing import CONFIDENCE, Latency, alternated, fastest
 __all__ = [
     "BATCHES",
     "CONFIDENCE",
+    "DEPLOYED",
     "OTHER",
     "SWEEP",
+    "Array",
     "Latency",
     "Model",
     "NodeTime",
@@ -41,6 +48,7 @@ __all__ = [
     "OnnxProgram",
     "Parity",
     "Serialised",
+    "SharedWeights",
     "alternated",
     "arrays_of",
     "check_file",
@@ -48,6 +56,7 @@ __all__ = [
     "ensure_writable",
     "export_onnx",
     "fastest",
+    "fed",
     "feeder",
     "finite",
     "floating_dtypes",
@@ -58,6 +67,7 @@ __all__ = [
     "layer_times",
     "load_model",
     "make_feed",
+    "match_inputs",
     "module_source",
     "named_dtype",
     "node_times",
@@ -69,6 +79,7 @@ __all__ = [
     "sample",
     "save_model",
     "session",
+    "to_numpy",
     "watched",
     "write_directory",
     "write_tensors",

@@ -15,10 +15,19 @@ from graphprune.ground.drafts import drafted, put, sweep
 from graphprune.ground.errors import InputError
 from graphprune.ground.files import flush, writing
 
-__all__ = ["SWEEP", "ensure_writable", "rows_to_json", "write_directory"]
+__all__ = ["DEPLOYED", "SWEEP", "ensure_writable", "rows_to_json", "write_directory"]
 
-# One of these, being a JSON object, marks a directory as a result of ours, or as a sweep that holds several.
-REPORT, PLAN, SWEEP = "report.json", "plan.json", "sweep.json"
+# One of these, being a JSON object, marks a directory as ours: a result, a sweep that holds several, what was exported,
+# or a kit to be timed elsewhere.
+REPORT, PLAN, SWEEP, EXPORT, KIT = MARKERS = (
+    "report.json",
+    "plan.json",
+    "sweep.json",
+    "export.json",
+    "kit.json",
+)
+
+DEPLOYED = "deploy"  # a folder inside of a result, with files made of it
 
 # What a result may hold besides the files now being written. Anything else is the user's, and replacing the
 # directory would delete it: `--output .` in a project folder that holds a plan must not cost the project.
@@ -27,9 +36,9 @@ RESULT_FILES = frozenset(
         REPORT,
         PLAN,
         SWEEP,
+        EXPORT,
         "__pycache__",
-        "model.onnx",
-        "model.onnx.data",
+        *(f"model{kind}.onnx{more}" for kind in ("", "_fp16", "_int8") for more in ("", ".data")),
         "model.py",
         "model.safetensors",
         "report.html",
@@ -61,6 +70,8 @@ def ensure_writable(target: Path, names: Iterable[str] = (), force: bool = False
     with writing(target):
         place = target.resolve()
         sweep(place.parent)
+        if place.is_dir():
+            sweep(place)
         if place.exists():
             _check_replaceable(place, RESULT_FILES.union(names), force)
         ancestor = next(parent for parent in place.parents if parent.exists())
@@ -111,12 +122,13 @@ def _check_replaceable(place: Path, names: frozenset[str], force: bool) -> None:
     found = sorted(place.iterdir())
     if not found:
         return
-    if not any(_read_object(place / marker) is not None for marker in (REPORT, PLAN, SWEEP)):
+    if not any(_read_object(place / marker) is not None for marker in MARKERS):
         raise InputError(f"{place} is not empty and no earlier result", OTHER_PLACE)
-    swept = [entry for entry in found if entry.name in _swept(place) and entry.is_dir()]
-    for entry in swept:
+    own = {*_swept(place), DEPLOYED}
+    inside = [entry for entry in found if entry.name in own and entry.is_dir()]
+    for entry in inside:
         _check_replaceable(entry, names, force)
-    known = names.union(entry.name for entry in swept)
+    known = names.union(entry.name for entry in inside)
     foreign = [entry for entry in found if entry.name not in known and not _SHARDS.fullmatch(entry.name)]
     for entry in foreign:
         if not force or entry.is_dir():

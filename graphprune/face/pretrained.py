@@ -52,6 +52,7 @@ _NOT_HERE = {
     "graft": "the class comes back in any case",
     "lossless": "dead units are seldom as many in every layer as a configuration asks for",
     "latency": "it is measured on an ONNX file",
+    "times": "it is for a latency",
     "onnx_bytes": "it is measured on an ONNX file",
     "not_slower": "it is measured on an ONNX file",
     "rounds": "weights stay in their files",

@@ -22,7 +22,7 @@ from graphprune.ground.errors import InputError
 from graphprune.results.proposal import Proposal
 from graphprune.results.result import Result
 from graphprune.searching.auto import prepare_best
-from graphprune.searching.latency import not_slower
+from graphprune.searching.latency import not_slower, predicted_note
 from graphprune.searching.meet import meet_well
 from graphprune.searching.prepared import Known, Prepared
 from graphprune.searching.rounds import planned
@@ -157,7 +157,7 @@ def carried_out(of: Analysed, clock: Clock) -> Result:
         threads=timing.threads,
         batch=timing.batch,
         export_dtype=timing.export_dtype,
-        notes=of.settled.notes,
+        notes=(*of.settled.notes, *predicted_note(made.plan)),
     )
 
 

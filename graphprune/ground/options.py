@@ -133,7 +133,7 @@ def check_number(name: str, given: Any, within: Range) -> Any:
     if not fits:
         raise InputError(f"{name}={given!r} is not {kind}", f"give {name}={least} or more")
     if not least <= given <= most:  # neither is "not a number"
-        if whole and given < least:
+        if whole and given < least <= 1:
             raise InputError(f"{name}={given} is not {kind}", f"give {name}={least} or more")
         said, low, high = (f"{number}" if whole else f"{number:g}" for number in (given, least, most))
         raise InputError(f"{name}={said} is out of range", f"it lies between {low} and {high}")

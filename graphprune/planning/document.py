@@ -35,6 +35,7 @@ class PlanRequest(TypedDict, total=False):
     keep_denormals: bool
     simplify: bool
     rounds: int
+    times: str
     measured: dict[str, Any]
 
 

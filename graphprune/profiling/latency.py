@@ -9,8 +9,9 @@ latency is a polynomial too, and any budget of it is searched as others are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import prod
 from statistics import median
 
@@ -24,11 +25,10 @@ from graphprune.capture.operators import makes_view
 from graphprune.exporting import NodeTime
 from graphprune.profiling.lone_layers import OPERATORS, lone_layer, time_alone
 
-__all__ = ["TimedLayer", "fitted_rates", "latency_cost", "layer_rates", "timed_layers"]
+__all__ = ["TimedLayer", "fitted_rates", "latency_cost", "layer_rates", "other_elements", "timed_layers"]
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 BLOCK = 16  # timed widths are multiples of it where they can be, as those of plans will be
-Product = tuple[str, tuple[Term, ...]]
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,16 @@ def latency_cost(graph: DependencyGraph, nodes: Sequence[NodeTime], threads: int
     within, rest = _parts(nodes, timed)
     # alone a layer finds other things in the cache than within the model, and the machine in another mood
     scale = within / alone if alone else 1.0
-    products: list[Product] = []
+    products: list[tuple[str, tuple[Term, ...]]] = []
     prices: dict[str, float] = {}
     for item, (per_mac, per_element) in zip(timed, rates, strict=True):
         name = item.layer.operation.name
         products += [(f"{name} macs", terms) for terms in item.macs]
         products += [(f"{name} elements", terms) for terms in item.elements]
         prices |= {f"{name} macs": per_mac * scale, f"{name} elements": per_element * scale}
-    others = _others(graph, {item.layer.operation.name for item in timed})
-    made = Polynomial.of(others, free, unit).value({})
-    products += [("others", terms) for _, terms in others] if made else [("others", ())]
+    others = other_elements(graph, {item.layer.operation.name for item in timed})
+    made = Polynomial.of([("others", terms) for terms in others], free, unit).value({})
+    products += [("others", terms) for terms in others] if made else [("others", ())]
     prices["others"] = rest / (made or 1)
     return Polynomial.of(products, free, unit, prices)
 
@@ -112,7 +112,7 @@ def timed_layers(graph: DependencyGraph) -> list[TimedLayer]:
 
 def layer_rates(
     graph: DependencyGraph, timed: Sequence[TimedLayer], scales: Sequence[Mapping[Atom, int]], threads: int
-) -> list[tuple[float, float]]:
+) -> list[tuple[float, ...]]:
     """Milliseconds per multiply-accumulate and per element of every layer."""
     alone = [[lone_layer(graph, item.layer.operation, sizes) for sizes in scales] for item in timed]
     times = time_alone([layer for row in alone for layer in row], threads)
@@ -122,25 +122,34 @@ def layer_rates(
     ]
 
 
-def fitted_rates(amounts: Sequence[tuple[float, float]], times: Sequence[float]) -> tuple[float, float]:
-    """The two rates, neither negative, that leave the least squared error relative to the times."""
+def fitted_rates(amounts: Sequence[Sequence[float]], times: Sequence[float]) -> tuple[float, ...]:
+    """A rate for each column of the amounts, none negative, that leave the least squared error relative to the times.
+
+    The columns are few: every subset of them is tried.
+    """
     weights = 1 / numpy.maximum(times, 1e-6)
-    table = numpy.array(amounts) * weights[:, None]
+    table = numpy.array(amounts, dtype=float) * weights[:, None]
     target = numpy.array(times) * weights
-    both = numpy.linalg.lstsq(table, target, rcond=None)[0]
-    if both.min() >= 0:
-        return float(both[0]), float(both[1])
-    single = [float(column @ target / max(column @ column, 1e-30)) for column in table.T]
-    errors = [
-        numpy.square(column * rate - target).sum() for column, rate in zip(table.T, single, strict=True)
-    ]
-    return (single[0], 0.0) if errors[0] <= errors[1] else (0.0, single[1])
+    scale = numpy.maximum(numpy.abs(table).max(0), 1e-300)  # milliseconds for one, and for a billion
+    best, least = numpy.zeros(len(scale)), float("inf")
+    for count in range(len(scale), 0, -1):
+        for chosen in map(list, combinations(range(len(scale)), count)):
+            found = numpy.linalg.lstsq(table[:, chosen] / scale[chosen], target, rcond=None)[0]
+            error = float(numpy.square(table[:, chosen] / scale[chosen] @ found - target).sum())
+            if found.min() >= 0 and error < least:
+                best, least = numpy.zeros(len(scale)), error
+                best[chosen] = found / scale[chosen]
+    return tuple(map(float, best))
 
 
-def _others(graph: DependencyGraph, known: set[str]) -> list[Product]:
-    """What operators that are not timed by themselves write to memory."""
+def other_elements(graph: DependencyGraph, known: Collection[str]) -> list[tuple[Term, ...]]:
+    """What operators that are not timed by themselves write to memory.
+
+    Args:
+        known: operators that are.
+    """
     return [
-        (value.name, graph.analysis.terms[value.name])
+        graph.analysis.terms[value.name]
         for operation in graph.program.operations
         if operation.name not in known and not makes_view(operation.op)
         for value in operation.outputs

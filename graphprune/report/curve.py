@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from graphprune.report.filled import filled_table
 from graphprune.report.formats import COSTS, TEXTS, share_text
-from graphprune.report.tables import filled_table
 from graphprune.report.tradeoff import budget_text, charts, table_rows
 
 __all__ = ["plan_tables", "sweep_tables"]

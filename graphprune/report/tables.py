@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from graphprune.report.answers import answers, asked, warning
+from graphprune.report.filled import filled_table
 from graphprune.report.formats import (
     COSTS,
     TEXTS,
@@ -30,7 +30,6 @@ __all__ = [
     "cost_line",
     "difference_table",
     "figure_table",
-    "filled_table",
     "group_table",
     "lossless_tables",
     "pin_table",
@@ -282,22 +281,3 @@ def _chosen(ratios: Sequence[float]) -> list[float]:
 def figure_table(figures: Mapping[str, float]) -> Table:
     """Figures of one evaluation."""
     return filled_table("figure|>value", ((name, figure_text(value)) for name, value in figures.items()))
-
-
-def filled_table(titles: str, rows: Iterable[Iterable[Any]]) -> Table:
-    """A table of these rows.
-
-    Args:
-        titles: of the columns, with "|" between them; ">" before the title of a column of numbers, which stand at the
-            right, as in "group|>width".
-        rows: one cell per column. Everything but a `Text` is shown as ``str`` has it, brackets in it too.
-    """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title in titles.split("|"):
-        right = title.startswith(">")
-        # fold, since half a layer name is no name
-        side: Any = "right" if right else "left"
-        table.add_column(title.removeprefix(">"), justify=side, overflow="fold", no_wrap=right)
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    return table

@@ -20,11 +20,12 @@ from graphprune.ground.clock import Clock
 from graphprune.ground.errors import BudgetError
 from graphprune.ground.files import scratch
 from graphprune.planning import Budget, Plan
+from graphprune.profiling.device import Device
 from graphprune.searching.prepared import Prepared
 from graphprune.searching.rounds import planned
 from graphprune.searching.search import Trial, search
 
-__all__ = ["not_slower", "run_time", "timed_plan"]
+__all__ = ["not_slower", "predicted_note", "run_time", "timed_plan"]
 
 TOLERANCE = 0.05  # of the measured time, relative to what was asked for
 AIM = 0.03  # near enough to stop, so that the next measurement, which will differ, is still within the tolerance
@@ -61,12 +62,16 @@ _Trial = Trial[_Aim, _Timed]
 def timed_plan(prepared: Prepared, clock: Clock) -> Plan:
     """The plan whose ONNX file takes the time that is asked for, and meets all other budgets.
 
-    The record says what was measured, and why it is less than asked for where nothing nearer was found.
+    The record says what was measured, and why it is less than asked for where nothing nearer was found. For another
+    device it says what is predicted.
 
     Raises:
         BudgetError: every plan is slower; the message gives the fastest that was measured.
     """
     budget = next(budget for budget in prepared.request.budgets if budget.kind == KIND)
+    if prepared.request.device is not None:
+        with clock("plan"):
+            return _predicted_plan(prepared, planned(prepared), prepared.request.device)
     floor = _floor(prepared, budget)
 
     def propose(trials: list[_Trial]) -> Iterator[_Aim]:
@@ -84,6 +89,28 @@ def timed_plan(prepared: Prepared, clock: Clock) -> Plan:
 
     trials = search(propose, measure, most=TRIALS)
     return _judged(budget, trials, floor)
+
+
+def _predicted_plan(prepared: Prepared, plan: Plan, device: Device) -> Plan:
+    """The plan for another device, where nothing can be measured; the record says so."""
+    before, after = (prepared.cost(sizes)[KIND] for sizes in ({}, plan.sizes))
+    record = {
+        "device": str(device),
+        "original_ms": before,
+        "slim_ms": after,
+        "ratio": after / before,
+        "note": f"predicted from the times of {device}; the file was not timed there",
+    }
+    return replace(plan, request={**plan.request, "measured": record})
+
+
+def predicted_note(plan: Plan) -> tuple[str, ...]:
+    """A note on a latency that was planned for another device."""
+    found = plan.request.get("measured", {})
+    if "device" not in found:
+        return ()
+    times = f"{found['original_ms']:.3g} → {found['slim_ms']:.3g} ms"
+    return (f"latency {times} is {found['note']}; times of the file in this report are of this machine",)
 
 
 def _judged(budget: Budget, trials: list[_Trial], floor: float) -> Plan:

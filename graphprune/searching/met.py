@@ -28,6 +28,8 @@ def budgets_met(prepared: Prepared, plan: Plan) -> Iterator[Check]:
     for kind, share in shares.items():
         tolerance = TIMING if kind == "latency" else TOLERANCE
         reason = _reason(prepared, plan, shares, kind) if share < 1 - tolerance else ""
+        if kind == "latency" and prepared.request.device is not None:
+            reason = "; ".join(dict.fromkeys(filter(None, [plan.request["measured"]["note"], reason])))
         yield Check(f"{kind} budget is met", share <= 1 + tolerance, share, 1 + tolerance, reason)
 
 
@@ -41,7 +43,7 @@ def _share(prepared: Prepared, budget: Budget, plan: Plan) -> float:
 
 def _reason(prepared: Prepared, plan: Plan, shares: dict[str, float], kind: str) -> str:
     """Why a cost is well below its budget."""
-    if kind == "latency":
+    if kind == "latency" and prepared.request.device is None:
         return str(plan.request["measured"]["note"])
     tight = max(shares, key=lambda other: shares[other])
     if tight != kind and shares[tight] > 1 - NEAR:

@@ -14,11 +14,13 @@ from graphprune.asking.record import described, record
 from graphprune.asking.request import Request
 from graphprune.axes.cost import CostFunction
 from graphprune.axes.dependency import DependencyGraph
+from graphprune.axes.kinds import KINDS
 from graphprune.cutting.harm import harm_of
 from graphprune.ground.clock import Clock
 from graphprune.ground.errors import InputError
 from graphprune.planning import Budget, Constraints, Limit, Target, choose, find_limits, known_costs
 from graphprune.profiling import Profile, liked_multiples, profile
+from graphprune.profiling.device import MULTIPLE, device_latency
 from graphprune.searching.trials import balanced
 from graphprune.verifying import Check, captured_checks
 
@@ -146,8 +148,10 @@ def prepare(
     known.profile = known.profile or request.profile
     if known.profile is not None:
         _check_profile(known.profile, graph, request)
-    constraints = request.constraints
-    if request.align == AUTO:
+    constraints, device = request.constraints, request.device
+    if request.align == AUTO and device is not None:
+        constraints = replace(constraints, align=dict.fromkeys(KINDS, MULTIPLE))
+    elif request.align == AUTO:
         with clock("learn the runtime's widths"):
             constraints = _aligned(constraints, 1)
     limits = find_limits(graph, constraints)
@@ -157,13 +161,16 @@ def prepare(
         scores = known.once(
             ("scores", name, part), lambda: criterion(graph, graph.program.tensors, request.seed)
         )
-    profiled = [budget.kind for budget in request.budgets if budget.profiled]
+    elsewhere = {"latency"} if device is not None else set()
+    profiled = [b.kind for b in request.budgets if b.profiled and b.kind not in elsewhere]
     if (profiled or request.not_slower) and known.profile is None:
         with clock("profile the original"):
             known.profile = profile(
                 graph, request.threads, request.batch, clock.progress, request.wanted_export_dtype
             )
     costs = known_costs(graph) | {kind: getattr(known.profile, kind) for kind in profiled}
+    if device is not None:
+        costs["latency"] = device_latency(graph, device)
     found = {**record(request, constraints, graph), **described(criterion, scores)}
     return Prepared(graph, request, scores, limits, costs, found, known)
 

@@ -14,7 +14,7 @@ import pytest
 
 import graphprune
 
-COMMANDS = ["shrink", "tune", "inspect", "explain", "verify", "report", "diff", "zoo"]
+COMMANDS = ["shrink", "tune", "inspect", "explain", "export", "profile", "verify", "report", "diff", "zoo"]
 PACKAGE = Path(graphprune.__file__).parent
 
 
