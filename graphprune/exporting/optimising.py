@@ -55,15 +55,15 @@ def _rooted(rule: Any) -> Any:
             return None
         if not all(_read_by(node, place, operator) for place, operator in shared):
             return None
-        made = rule.try_rewrite(model, graph, node, **options)
+        made = near.try_rewrite(model, graph, node, **options)
         for value in made.new_initializers if made else ():
             value.name = _fresh(value.name, graph.initializers, made.match.nodes)
         return made
 
-    rooted = copy.copy(rule)
+    rooted, near = copy.copy(rule), copy.copy(rule)
     rooted.try_rewrite = try_rewrite
     if len({place for place, _ in shared}) == 1 and len(shared) == len(others):
-        rooted._matcher = _Among(rule._matcher, shared[0][0])
+        near._matcher = _Among(rule._matcher, shared[0][0])
     return rooted
 
 
