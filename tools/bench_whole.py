@@ -246,8 +246,7 @@ so that seconds may differ by a tenth from run to run.
 The *bare export* is `torch.onnx.export(model.eval(), …, dynamo=True)` of the unpruned model with a batch that varies,
 saved. The *whole shrink* halves the multiply-accumulates by L2 importance, proves the slim model at every node and its
 gradients, writes all files, compares the ONNX file in onnxruntime with PyTorch on its own and on random weights, and
-times it against the original's until their ratio is known to 1 %, or for two
-seconds. Both include imports and the
+times it against the original's until their ratio is known to 1 %, or for two seconds. Both include imports and the
 building of the model.
 
 | model | bare export, s | whole shrink, s | whole ÷ bare | without timing ÷ bare | peak, bare, MB | peak, whole, MB |
@@ -292,9 +291,9 @@ The proof makes a fixed number of passes, whatever the model, as long as nothing
 | the user's model, and the captured program | 2 each | – | random tensors; one example, and the smallest sizes tried |
 | the masked original | 2 | 1 | its own tensors at the smallest sizes; random ones in float64, on one example |
 | the slim program | 2 | – | the same |
-| the slim model's layers | 3 | 1 | the same, and once more for their gradients |
+| the slim model's layers | 2 | 1 | the same |
 
-That is six forward passes of the original, of which one is in float64, and five of the slim model. Random tensors are
+That is six forward passes of the original, of which one is in float64, and four of the slim model. Random tensors are
 drawn once for both. A test counts these passes. Gradients cost most memory: every value of a run in float64 is kept
 until they have been taken.
 
