@@ -8,6 +8,8 @@ The bare export is `torch.onnx.export(dynamo=True)` with a batch that varies, sa
 multiply-accumulates by L2 importance, proves the slim model, writes and checks its ONNX file, and times it against the
 original's. CPU seconds count what a process does, whoever else uses the machine; both include Python's imports and the
 building of the model with random weights.
+
+Then come the graph alone and the cut alone, beside torch-pruning's and, where torch-kirigami is installed, its graph.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -32,6 +34,8 @@ VISION = "resnet18 resnet50 mobilenet_v2 efficientnet_b0 densenet121 vit_b_16 sw
 MODELS = [*VISION, "bert", "llama"]
 DEEP = ["50 layers", "100 layers", "200 layers"]  # of a narrow transformer, to see what grows with a graph
 BARE, WHOLE = "bare", "whole"
+TOOLS = ["graphprune", "torch-pruning", "torch-kirigami"]  # whose graphs stand beside each other
+LIMIT = 200.0  # seconds that one of them may take
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 TIMING = ("export the original", "time")
 # stages of a whole shrink under the names of the table
@@ -105,11 +109,35 @@ def whole(name: str, folder: Path) -> dict[str, float]:
     return {**stages, "nodes": len(result.graph.program.graph.nodes)}
 
 
+def kirigami(name: str) -> dict[str, float]:
+    """CPU seconds of torch-kirigami's dependency graph."""
+    from bench_peer import build as built
+    from torch_kirigami import DependencyGraph
+
+    model, example = built(name)
+    start = process_time()
+    DependencyGraph.build(model, args=(example,))
+    return {"graph": process_time() - start}
+
+
+def alone(tool: str, name: str) -> dict[str, float]:
+    """CPU seconds of the graph and, where the tool was tried, of the cut."""
+    from bench_peer import ours, theirs
+
+    return {"graphprune": ours, "torch-pruning": theirs, "torch-kirigami": kirigami}[tool](name)
+
+
 def measured(side: str, name: str) -> Row:
     """A row: its seconds in all, by stage, and the peak of memory in MB; or why there is none."""
     row: Row = {"side": side, "model": name}
     command = [sys.executable, "-W", "ignore", __file__, name, "--child", side]
-    ran = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
+    limit = LIMIT if side in TOOLS else None
+    try:
+        ran = subprocess.run(
+            command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return {**row, "failure": f"over {limit:.0f} s"}
     if ran.returncode:
         return {**row, "failure": (ran.stderr.strip() or "it was ended").splitlines()[-1][:200]}
     return {**row, **json.loads(ran.stdout.splitlines()[-1])}
@@ -119,7 +147,7 @@ def child(side: str, name: str) -> None:
     """Prints what `measured` reads."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        stages = {BARE: bare, WHOLE: whole}[side](name, Path(folder))
+        stages = alone(side, name) if side in TOOLS else {BARE: bare, WHOLE: whole}[side](name, Path(folder))
     lines = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
     print(json.dumps({"seconds": process_time(), "stages": stages, "peak": peak}))
@@ -138,20 +166,59 @@ def table(rows: Iterable[Row]) -> str:
         for name in MODELS
         if (BARE, name) in found and (WHOLE, name) in found
     }
-    names = "graphprune torch onnx onnxscript onnxruntime torchvision transformers".split()
+    names = (
+        "graphprune torch onnx onnxscript onnxruntime torchvision transformers torch-pruning torch-kirigami"
+    )
     return TEXT.format(
         date=date.today().isoformat(),
-        versions=", ".join(f"{name} {version(name)}" for name in names),
+        versions=", ".join(filter(None, map(_with_version, names.split()))),
         whole="\n".join(_whole_line(name, *pair) for name, pair in pairs.items()),
         head=" | ".join(COLUMNS),
         rules=" | ".join("---" for _ in COLUMNS),
         stages="\n".join(_stage_line(name, row) for name, (_, row) in pairs.items() if "failure" not in row),
+        alone="\n".join(
+            _alone_line(name, *(found[tool, name] for tool in TOOLS))
+            for name in VISION
+            if all((tool, name) in found for tool in TOOLS)
+        ),
         deep="\n".join(
             _stage_line(f"{row['stages']['nodes']:,}", row)
             for name in DEEP
             if "stages" in (row := found.get((WHOLE, name), {}))
         ),
     )
+
+
+def _with_version(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return ""
+
+
+def _alone_line(name: str, own: Row, pruning: Row, kirigami: Row) -> str:
+    """Seconds of the graph, and with a cut, of each tool; a ratio where both have one."""
+
+    def spent(row: Row, *stages: str) -> str:
+        return row["failure"] if "failure" in row else f"{sum(row['stages'][stage] for stage in stages):.2f}"
+
+    def ratio(other: Row, *stages: str) -> str:
+        mine, theirs = (
+            sum(row["stages"][stage] for stage in stages) if "stages" in row else 0.0 for row in (own, other)
+        )
+        return f"{mine / theirs:.2f}" if mine and theirs else "–"
+
+    graph, both = ("graph",), ("graph", "prune")
+    cells = (
+        spent(own, *graph),
+        spent(pruning, *graph),
+        spent(kirigami, *graph),
+        ratio(kirigami, *graph),
+        spent(own, *both),
+        spent(pruning, *both),
+        ratio(pruning, *both),
+    )
+    return f"| {name} | {' | '.join(cells)} |"
 
 
 def _whole_line(name: str, bare: Row, whole: Row) -> str:
@@ -179,7 +246,7 @@ so that seconds may differ by a tenth from run to run.
 The *bare export* is `torch.onnx.export(model.eval(), …, dynamo=True)` of the unpruned model with a batch that varies,
 saved. The *whole shrink* halves the multiply-accumulates by L2 importance, proves the slim model at every node and its
 gradients, writes all files, compares the ONNX file in onnxruntime with PyTorch on its own and on random weights, and
-times it against the original's until their ratio is known to 1 %, or for three seconds. Both include imports and the
+times it against the original's until their ratio is known to 1 %, or for two seconds. Both include imports and the
 building of the model.
 
 | model | bare export, s | whole shrink, s | whole ÷ bare | without timing ÷ bare | peak, bare, MB | peak, whole, MB |
@@ -194,6 +261,16 @@ building of the model.
 
 "Onnxruntime" is the comparison with PyTorch, "original" the making of the original's ONNX model in memory, "timing" its
 runs beside the slim model's, with the times of layers.
+
+## Graph and cut alone
+
+What every tool does before anything is proved or exported, in CPU seconds, each model in a fresh process. The graph: of
+graphprune the capture, of torch-pruning and torch-kirigami their dependency graph. The cut: half of every group by L2
+magnitude. torch-kirigami's search for what may be cut is left out.
+
+| model | graph | of torch-pruning | of torch-kirigami | ÷ kirigami | graph and cut | of torch-pruning | ÷ pruning |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{alone}
 
 ## Deep models
 
@@ -214,9 +291,9 @@ The proof makes a fixed number of passes, whatever the model, as long as nothing
 | the user's model, and the captured program | 2 each | – | random tensors; one example, and the smallest sizes tried |
 | the masked original | 2 | 1 | its own tensors at the smallest sizes; random ones in float64, on one example |
 | the slim program | 2 | – | the same |
-| the slim model's layers | 3 | 1 | the same, and once more for their gradients |
+| the slim model's layers | 2 | 1 | the same |
 
-That is six forward passes of the original, of which one is in float64, and five of the slim model. Random tensors are
+That is six forward passes of the original, of which one is in float64, and four of the slim model. Random tensors are
 drawn once for both. A test counts these passes. Gradients cost most memory: every value of a run in float64 is kept
 until they have been taken.
 
@@ -233,14 +310,14 @@ def main() -> int:
     )
     parser.add_argument("models", nargs="*", help=f"of {', '.join([*MODELS, *DEEP])}; all if none")
     parser.add_argument("--table", action="store_true", help="only write the page")
-    parser.add_argument("--child", choices=[BARE, WHOLE], help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=[BARE, WHOLE, *TOOLS], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child, *options.models)
         return 0
     ROWS.parent.mkdir(exist_ok=True)
     for name in () if options.table else options.models or [*MODELS, *DEEP]:
-        for side in (WHOLE,) if name in DEEP else (BARE, WHOLE):
+        for side in (WHOLE,) if name in DEEP else (BARE, WHOLE, *(TOOLS if name in VISION else ())):
             row = measured(side, name)
             kept = [old for old in read() if (old["side"], old["model"]) != (side, name)]
             ROWS.write_text("".join(json.dumps(each) + "\n" for each in [*kept, row]))

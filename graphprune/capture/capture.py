@@ -55,10 +55,12 @@ from graphprune.capture.varying import Varying, together
 from graphprune.capture.watching import Watch, watched
 from graphprune.ground.dynamic import AUTO, Declared, Dynamic
 from graphprune.ground.errors import CaptureError, InputError, first_line
+from graphprune.ground.garbage import collected_later
 
 __all__ = ["capture"]
 
 
+@collected_later()
 def capture(
     model: nn.Module, example_inputs: Any, outputs: Sequence[str] = (), dynamic: Dynamic = AUTO
 ) -> Program:

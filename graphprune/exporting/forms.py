@@ -6,7 +6,7 @@ that always equals an input's dimension that varies bears its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
@@ -88,7 +88,7 @@ def _form(values: Sequence[Any], names: Mapping[tuple[int, ...], str]) -> Any:
 def _runs(program: Program) -> Iterator[tuple[dict[str, int], dict[fx.Node, Any]]]:
     """Sizes by name, and each node's value at these, without data; the example's come first."""
     asked_once = Known()
-    for number, sizes in enumerate(_assignments(program)):
+    for number, sizes in enumerate(_distinct(_assignments(program))):
         try:
             with asked_once:
                 values = _values(program, sizes, _DATA[number % len(_DATA)])
@@ -98,6 +98,12 @@ def _runs(program: Program) -> Iterator[tuple[dict[str, int], dict[fx.Node, Any]
                 raise ExportError(
                     f"the program does not run without data: {first_line(error, 200)}", "report the model"
                 ) from error
+
+
+def _distinct(every: Iterable[dict[str, int]]) -> list[dict[str, int]]:
+    """Each once, and one more: what only data can tell has another size in every run."""
+    found = list({tuple(sizes.items()): sizes for sizes in every}.values())
+    return found if len(found) > 1 else found * 2
 
 
 def _assignments(program: Program) -> Iterator[dict[str, int]]:

@@ -25,6 +25,7 @@ from graphprune.exporting.refusals import UNKNOWN, quiet
 from graphprune.exporting.serialised import LARGEST_FILE, Serialised, digest_of
 from graphprune.exporting.translation import translate
 from graphprune.ground.errors import ExportError, first_line
+from graphprune.ground.garbage import collected_later
 
 __all__ = ["OnnxFile", "OnnxProgram", "check_file", "export_onnx"]
 
@@ -86,6 +87,7 @@ class OnnxProgram:
                 replace_initializers(converted.model.graph, converted.names, registered_tensors(module))
         return converted
 
+    @collected_later()
     def finished(self, tensors: Mapping[str, torch.Tensor] | None = None) -> Serialised:
         """The program optimised, in memory.
 

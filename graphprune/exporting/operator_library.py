@@ -8,7 +8,8 @@ whole model goes through `torch.onnx.export`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -21,6 +22,9 @@ __all__ = ["LIBRARY_OPSET", "OPSET", "Library", "Recording", "library"]
 
 OPSET = 20  # what `torch.onnx.export` writes by default
 LIBRARY_OPSET = 18  # what its functions are written in
+
+
+_signatures: dict[tuple[str, str, int], Any] = {}
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class Library:
         recorder = self.recorder(self.op, self.constants)
         before = dict(self.constants)
         try:
-            with evaluator.default_as(recorder):
+            with evaluator.default_as(recorder), _signatures_once():
                 results = make()
         except BaseException:
             # the constants that it made are in no graph
@@ -136,6 +140,26 @@ class Library:
     def decompositions(self) -> dict[Any, Any]:
         """Operators that torch can take apart, without those that are translated as they are."""
         return {target: how for target, how in _table().items() if not self.registry.has(target)}
+
+
+@contextmanager
+def _signatures_once() -> Iterator[None]:
+    """The signature of an operator of ONNX is read from its schema once, not for every node."""
+    from onnx_ir.schemas import OpSignature
+
+    own = OpSignature.__dict__["from_op_schema"]
+
+    def read(cls: Any, schema: Any) -> Any:
+        key = schema.domain, schema.name, schema.since_version
+        if key not in _signatures:
+            _signatures[key] = own.__get__(None, cls)(schema)
+        return _signatures[key]
+
+    OpSignature.from_op_schema = classmethod(read)  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        OpSignature.from_op_schema = own  # type: ignore[method-assign]
 
 
 def library() -> Library:

@@ -3,10 +3,10 @@
 The optimiser tries each of its forty rules on every node. One that looks for two nodes at once, of which the given is
 the first, then reads the whole graph each time, which is quadratic: of a graph of 4,000 nodes most of the time of an
 export. A rule whose first node is of another operator cannot match, and this is known without looking further; nor can
-one that looks for two readers of a value that has one.
+one that looks for two readers of a value that has one. Where a value has several, only these are looked at.
 
-What is used is private to onnxscript: ``rewriter._DEFAULT_REWRITE_RULES`` and a rule's ``_target_pattern``. Where a
-version lacks any of them, its optimiser runs as it is.
+What is used is private to onnxscript: ``rewriter._DEFAULT_REWRITE_RULES``, and of a rule ``_target_pattern`` and
+``_matcher``. Where a version lacks any of them, its optimiser runs as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from typing import Any
@@ -54,14 +55,45 @@ def _rooted(rule: Any) -> Any:
             return None
         if not all(_read_by(node, place, operator) for place, operator in shared):
             return None
-        made = rule.try_rewrite(model, graph, node, **options)
+        made = near.try_rewrite(model, graph, node, **options)
         for value in made.new_initializers if made else ():
             value.name = _fresh(value.name, graph.initializers, made.match.nodes)
         return made
 
-    rooted = copy.copy(rule)
+    rooted, near = copy.copy(rule), copy.copy(rule)
     rooted.try_rewrite = try_rewrite
+    if len({place for place, _ in shared}) == 1 and len(shared) == len(others):
+        near._matcher = _Among(rule._matcher, shared[0][0])
     return rooted
+
+
+class _Among:
+    """A matcher of several nodes that all read what the first one reads at a place: no others are looked at."""
+
+    def __init__(self, matcher: Any, place: int) -> None:
+        self._matcher = matcher
+        self._place = place
+
+    def match(self, model: Any, graph: Any, node: Any, **options: Any) -> Any:
+        readers = dict.fromkeys(use.node for use in node.inputs[self._place].uses())
+        return self._matcher.match(model, _Part(graph, tuple(readers)), node, **options)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some nodes of a graph, in the place of all."""
+
+    whole: Any
+    nodes: tuple[Any, ...]
+
+    @property
+    def graph(self) -> Any:
+        import onnx_ir
+
+        return self.whole if isinstance(self.whole, onnx_ir.Graph) else self.whole.graph
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.nodes)
 
 
 def _read_by(node: Any, place: int, operator: Any) -> bool:

@@ -240,7 +240,7 @@ def watched(
 
     Args:
         feed: of a session.
-        runs: fewer, but two at least, where they take longer than so many ``seconds``.
+        runs: fewer, but one at least, where they take longer than so many ``seconds``.
     """
     with scratch() as folder:
         loaded = session(model, threads, folder / "profile")
@@ -248,7 +248,7 @@ def watched(
         run()
         start = time.perf_counter()
         for number in range(runs):
-            if number < 2 or time.perf_counter() < start + seconds:
+            if not number or time.perf_counter() < start + seconds:
                 run()
         events = json.loads(Path(loaded.end_profiling()).read_text())
     times: dict[tuple[str, str], list[float]] = {}

@@ -1,8 +1,12 @@
 """How long two ONNX files take beside each other, measured until their ratio is known.
 
-The number of runs is not fixed. The interval in which the median of the ratios lies is looked at after more and more
-pairs, and when it is narrow enough, no more are made. It holds for whatever distribution (order statistics: David and
-Nagaraja, "Order Statistics", 7.1), and for all looks together: each may err with a part of what is left of 5 %.
+The number of runs is not fixed. The interval in which the ratio lies is looked at after more and more pairs, and when
+it is narrow enough, no more are made. It holds for all looks together: each may err with a part of what is left of 5 %.
+
+What disturbs a run multiplies its time, and disturbs both files alike. So the logarithm of a pair's ratio lies as often
+above the true one as below it, and as far: for whatever distribution of disturbances the signed ranks of the pairs say
+where it is (Hodges and Lehmann, "Estimates of location based on rank tests", 1963). That takes two thirds of the pairs
+that their median would need.
 """
 
 from __future__ import annotations
@@ -10,19 +14,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, median
+from statistics import median
 from typing import Any
+
+import numpy
 
 from graphprune.capture.inputs import Inputs
 from graphprune.exporting.runtime import Model, runner, session
 from graphprune.ground.clock import part
 
-__all__ = ["CONFIDENCE", "Latency", "alternated", "fastest", "latency", "tick", "timer"]
+__all__ = ["CONFIDENCE", "Latency", "alternated", "fastest", "latency", "ratio_interval", "tick", "timer"]
 
 CONFIDENCE = 0.95
 PRECISION = 0.01  # relative to the ratio, in either direction
 SECONDS = 5.0
-_FIRST = 7  # pairs at the first look
+_FIRST = 6  # pairs at the first look: of fewer no interval is as sure as that look must be
 _GROWTH = 1.5  # times as many at the next one
 _SPENT = 0.65  # of the chance of an error that is left, at each look
 _WARM = 0.05  # seconds of runs that are not counted; one run of each at least
@@ -38,7 +44,7 @@ class Latency:
     Attributes:
         original_ms: median of the original file, in milliseconds.
         slim_ms: median of the slim file, in milliseconds.
-        ratio: median over the pairs of (slim time / original time); below 1 the slim one is faster.
+        ratio: slim time / original time, the middle of all pairs, see `ratio_interval`; below 1 the slim one is faster.
         runs: number of pairs.
         interval: where the ratio lies with a confidence of `CONFIDENCE`, if pairs do not depend on each other.
     """
@@ -69,15 +75,18 @@ def latency(
     return alternated(first, second, seconds, threads)
 
 
-def alternated(original: Run, slim: Run, seconds: float = SECONDS, threads: int = 1) -> Latency:
+def alternated(
+    original: Run, slim: Run, seconds: float = SECONDS, threads: int = 1, warm: bool = False
+) -> Latency:
     """Calls both in turn until the ratio of their times is known to one percent.
 
     Args:
         seconds: after so many it ends all the same, but not before a few pairs.
         threads: in which they work; of one, the processor's time is taken.
+        warm: whether both have run already.
     """
     warm_until = time.perf_counter() + min(_WARM, seconds)
-    while True:
+    while not warm:
         original(), slim()
         if time.perf_counter() >= warm_until:
             break
@@ -92,22 +101,39 @@ def alternated(original: Run, slim: Run, seconds: float = SECONDS, threads: int 
         part(min((time.perf_counter() - start) / max(seconds, 1e-9), 1.0))
         if len(times) < look and not late:
             continue
-        ratios = [after / before for before, after in times]
-        found, interval = median(ratios), median_interval(ratios, _SPENT * error)
+        found, interval = ratio_interval(times, _SPENT * error)
         if late or max(found - interval[0], interval[1] - found) <= PRECISION * found:
             before, after = (1000 * median(column) for column in zip(*times, strict=True))
             return Latency(before, after, found, len(times), interval)
         error, look = error * (1 - _SPENT), int(look * _GROWTH)
 
 
-def median_interval(values: Sequence[float], error: float) -> tuple[float, float]:
-    """The two of ``values`` between which the median of their distribution lies, but for this chance of an error.
+def ratio_interval(pairs: Sequence[tuple[float, float]], error: float) -> tuple[float, tuple[float, float]]:
+    """The second time of each pair over the first, and between what it lies but for this chance of an error.
 
-    Between the first and the last of few ones, which may err more.
+    It is the median of the geometric means of every two ratios, each with itself too; the interval leaves out as many
+    of them at either end as Wilcoxon's test of signed ranks allows. All of few pairs may err more.
     """
-    ordered, spread = sorted(values), NormalDist().inv_cdf(1 - error / 2) * len(values) ** 0.5
-    left_out = max(int((len(values) + 1 - spread) / 2) - 1, 0)
-    return ordered[left_out], ordered[-1 - left_out]
+    logs = numpy.log([after / before for before, after in pairs])
+    one, other = numpy.triu_indices(len(logs))
+    means = numpy.sort((logs[one] + logs[other]) / 2)
+    left_out = _left_out(len(logs), error)
+    found, low, high = (
+        float(numpy.exp(value)) for value in (numpy.median(means), means[left_out], means[-1 - left_out])
+    )
+    return found, (low, high)
+
+
+def _left_out(count: int, error: float) -> int:
+    """How many means of two values may lie beyond their distribution's centre at one end, but for half of the chance.
+
+    As many as their signed ranks add up to, of which each has either sign with the same chance.
+    """
+    chances = numpy.ones(1)  # of every sum of those ranks that are positive
+    for rank in range(1, count + 1):
+        without = numpy.concatenate((chances, numpy.zeros(rank)))
+        chances = (without + numpy.concatenate((numpy.zeros(rank), chances))) / 2
+    return max(int(numpy.searchsorted(numpy.cumsum(chances), error / 2, side="right")) - 1, 0)
 
 
 def fastest(runs: Sequence[Run], rounds: int) -> list[float]:

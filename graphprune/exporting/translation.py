@@ -26,6 +26,7 @@ from graphprune.exporting.own_operators import OWN
 from graphprune.exporting.promotion import same_types
 from graphprune.exporting.refusals import NO_OPERATOR, quiet, where
 from graphprune.ground.errors import ExportError, first_line
+from graphprune.ground.garbage import collected_later
 
 __all__ = ["translate"]
 
@@ -34,6 +35,7 @@ _COMPLEX: Mapping[Any, Any] = {torch.ops.aten.reshape.default: torch.ops.aten.vi
 IR_VERSION = 10  # of the file format, as torch.onnx.export writes it
 
 
+@collected_later()
 def translate(program: Program) -> tuple[Any, Names]:
     """The `onnx_ir.Model` of a program, not optimised: initializers bear the names of its tensors.
 

@@ -18,6 +18,7 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.casting import not_under_modes
 from graphprune.face.opening import as_opened, opened
 from graphprune.ground.errors import InputError
+from graphprune.ground.garbage import new_collected
 from graphprune.ground.options import declarations, helps
 from graphprune.importing.reading import tidying_of
 
@@ -49,7 +50,8 @@ def takes(
         @wraps(run)
         def verb(model: Model | str | Path, example_inputs: Any = None, **options: Any) -> Result:
             given, inputs = opened(model, example_inputs, tidying_of(options))
-            with not_under_modes(given.program.model if isinstance(given, DependencyGraph) else given):
+            module = given.program.model if isinstance(given, DependencyGraph) else given
+            with not_under_modes(module), new_collected():
                 return run(given, inputs, (asks or asked)(given, as_opened(given, options)))
 
         model, inputs, _ = signature(run).parameters.values()

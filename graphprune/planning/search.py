@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 import torch
 from torch import Tensor
@@ -141,20 +142,20 @@ class Search:
         sizes, by_atom = dict(sizes), self._by_atom(sizes)
         left = [target.limit - cost for target, cost in self._costs(sizes)]
         floors = [enough * target.near * target.limit for target in self.targets]
-        candidates = set(sizes)
+        candidates = [(-self._next_score(name, size), name) for name, size in sizes.items()]
+        heapify(candidates)
         while candidates and all(rest > floor for rest, floor in zip(left, floors, strict=True)):
-            name = max(sorted(candidates), key=lambda name: self._next_score(name, sizes[name]))
+            _, name = heappop(candidates)
             larger = limits[name].above(sizes[name])
             wider = self._by_atom({name: larger})
             prices = [target.cost.change(by_atom, wider) for target in self.targets]
             if larger == sizes[name] or any(price > rest for price, rest in zip(prices, left, strict=True)):
-                candidates.discard(name)
                 continue
             sizes[name] = larger
             by_atom |= wider
             left = [rest - price for rest, price in zip(left, prices, strict=True)]
-            if self.even:  # or cheap groups would soak up what is left, and stay whole
-                candidates.discard(name)
+            if not self.even:  # or cheap groups would soak up what is left, and stay whole
+                heappush(candidates, (-self._next_score(name, larger), name))
         return sizes
 
     def _next_score(self, name: str, size: int) -> float:

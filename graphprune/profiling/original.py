@@ -34,6 +34,7 @@ __all__ = ["Profile", "profile"]
 
 RUNS = 10
 WATCHED = 0.3  # seconds of runs that tell the times of layers, which nothing is decided by
+TIMED = 2.0  # seconds of runs that tell the ratio of latencies, if it is not known before
 SAMPLE = 1 << 14  # numbers of a tensor by which it is known again
 
 
@@ -82,7 +83,7 @@ class Profile:
         return exporting.latency(self.file, slim, example, seconds=seconds, threads=self.threads)
 
     def measure_layers(
-        self, slim: Path, seconds: float = 3.0
+        self, slim: Path, seconds: float = TIMED
     ) -> tuple[Latency, dict[str, tuple[float, float]]]:
         """The same, and layer → milliseconds in the original and in the slim model; each file is loaded once.
 
@@ -92,7 +93,7 @@ class Profile:
         named = layers_by_name(model.source.graph) if isinstance(model, OnnxModule) else None
         files = [exporting.watched(file, self._feed, RUNS, self.threads, WATCHED) for file in both]
         (original, _), (other, _) = files
-        timed = exporting.alternated(original, other, seconds, self.threads)
+        timed = exporting.alternated(original, other, seconds, self.threads, warm=True)
         before, after = (
             exporting.layer_times(file, nodes, named) for file, (_, nodes) in zip(both, files, strict=True)
         )

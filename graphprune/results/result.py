@@ -23,6 +23,7 @@ from graphprune.cutting.fitting import Fit
 from graphprune.cutting.grafted import own_model
 from graphprune.ground.clock import Clock, Progress
 from graphprune.ground.errors import ExportError, InputError, VerificationError
+from graphprune.ground.garbage import collected_later
 from graphprune.lossless import LosslessReport
 from graphprune.planning import Plan
 from graphprune.profiling import Profile, profile
@@ -117,6 +118,7 @@ class Result:
             f"macs={self.before.macs:,} → {self.after.macs:,}, checks={passed} of {len(checks)} passed)"
         )
 
+    @collected_later()
     def save(
         self,
         directory: str | Path,
@@ -233,7 +235,6 @@ class _Saving:
                 note_missing(self.report, "the ONNX file was not timed", error)
 
     def write_checked(self, path: Path) -> None:
-        """Writes and checks the file."""
         result, dtype = self.result, exporting.named_dtype(self.result.export_dtype)
         if from_file(result.graph):
             written, checks = write_cut_file(result.graph, result.plan, result.model, path, self.clock)

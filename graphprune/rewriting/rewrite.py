@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -71,14 +72,15 @@ def _new_graph(graph: DependencyGraph, masks: Masks) -> fx.Graph:
     operations = {operation.name: operation for operation in graph.program.operations}
     new = fx.Graph()
     mapping: dict[fx.Node, Any] = {}
+    emitted = partial(_emitted, new, _own_name(old.nodes), mapping)
     for node in old.nodes:
         copy = mapping[node] = new.node_copy(node, mapping.__getitem__)
         if reads_size(node):
-            mapping[node] = _emitted(new, _as_before(graph, masks, node), mapping)
+            mapping[node] = emitted(_as_before(graph, masks, node))
         operation = operations.get(node.name)
         if operation is not None:
             call = new_call(operation, given_arguments(node), graph.analysis, masks)
-            _apply(new, copy, call, mapping)
+            _apply(new, copy, call, emitted)
     return new
 
 
@@ -92,26 +94,25 @@ def _as_before(graph: DependencyGraph, masks: Masks, node: fx.Node) -> Any:
     return restored(node, term, masks)
 
 
-def _apply(new: fx.Graph, copy: fx.Node, call: NewCall, mapping: Mapping[fx.Node, fx.Node]) -> None:
+def _apply(new: fx.Graph, copy: fx.Node, call: NewCall, emitted: Callable[[Any], Any]) -> None:
     with new.inserting_before(copy):
-        changes = {name: _emitted(new, value, mapping) for name, value in call.arguments.items()}
+        changes = {name: emitted(value) for name, value in call.arguments.items()}
     if call.target is not None:
         copy.target, copy.args, copy.kwargs = call.target, (copy.args[0], *changes.values()), {}
         return
     set_arguments(copy, changes)
 
 
-def _emitted(new: fx.Graph, value: Any, mapping: Mapping[fx.Node, fx.Node]) -> Any:
-    """Literals that depend on the batch size are computed in the graph."""
+def _emitted(new: fx.Graph, name: str, mapping: Mapping[fx.Node, fx.Node], value: Any) -> Any:
+    """Literals that depend on the batch size are computed in the graph, by nodes of that ``name``."""
     if isinstance(value, list):
-        return [_emitted(new, item, mapping) for item in value]
+        return [_emitted(new, name, mapping, item) for item in value]
     if isinstance(value, Scaled):
-        return _computed(new, value, mapping[value.node])
+        return _computed(new, name, value, mapping[value.node])
     return mapping[value] if isinstance(value, fx.Node) else value
 
 
-def _computed(new: fx.Graph, value: Scaled, node: fx.Node) -> fx.Node:
-    name = _own_name(value.node.graph.nodes)
+def _computed(new: fx.Graph, name: str, value: Scaled, node: fx.Node) -> fx.Node:
     sign = operator.add if value.plus > 0 else operator.sub
     steps = ((operator.mul, value.times, 1), (operator.floordiv, value.parts, 1), (sign, abs(value.plus), 0))
     for function, number, nothing in steps:

@@ -6,11 +6,12 @@ output as it is, and the model cannot be trained.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from graphprune.capture import tensor_leaves
 from graphprune.capture.execution import default_dtype
@@ -41,7 +42,7 @@ from graphprune.verifying.samples import Sizes, random_inputs, refuses
 from graphprune.verifying.tensors import converted, in_dtype
 from graphprune.verifying.verdict import Check
 
-__all__ = ["gradients_equal", "served"]
+__all__ = ["Learned", "gradients_equal", "learned", "served"]
 
 NAME = "gradients equal those of the masked original, random parameters"
 
@@ -52,6 +53,7 @@ class _Run:
 
     Args:
         made: a run of the masked original on the same, if there is one.
+        learned: likewise a run of the layers.
     """
 
     claim: Claim
@@ -59,6 +61,7 @@ class _Run:
     drawn: Drawn
     inputs: list[Any]
     made: Masked | None
+    learned: Learned | None = None
 
     @property
     def program(self) -> Program:
@@ -77,14 +80,32 @@ class _Run:
 
     def slim(self, by: float = 0.0) -> Gradients:
         """Of the slim model's layers, every parameter multiplied by up to ``1 + by``."""
-        values, wide = self.drawn.values, self.drawn.wide
-        tensors, inputs = leaves_of(values.cut, values.chosen or (), by), as_given(self.inputs)
-        stored, leaves = self.program.stored, {**learning(tensors), **numbered(inputs)}
-        held = {name: t if stored[name].kind == "parameter" else t.clone() for name, t in tensors.items()}
-        lent = holding(self.module, self.program, held)
-        with lent, torch.enable_grad(), default_dtype(wide), laid(self.program):
-            args, kwargs = self.program.call_of(copied(inputs))
-            return backward(tensor_leaves(self.module(*args, **kwargs)), leaves, self.drawn.seed)
+        run = self.learned if self.learned is not None and not by and self.learned.outputs else None
+        run = run or learned(self.program, self.module, self.drawn, self.inputs, by)
+        with torch.enable_grad(), default_dtype(self.drawn.wide), laid(self.program):
+            outputs, run.outputs = run.outputs, []  # what they were computed by is given up
+            return backward(outputs, run.leaves, self.drawn.seed)
+
+
+@dataclass
+class Learned:
+    """A run of layers of which autograd took note: its ``outputs``, and what gradients are taken by."""
+
+    outputs: list[Tensor]
+    leaves: Gradients
+
+
+def learned(
+    program: Program, layers: nn.Module, drawn: Drawn, inputs: Sequence[Any], by: float = 0.0
+) -> Learned:
+    """Runs the slim model's layers on what is ``drawn``, every parameter multiplied by up to ``1 + by``."""
+    tensors, given = leaves_of(drawn.values.cut, drawn.values.chosen or (), by), as_given(inputs)
+    stored, leaves = program.stored, {**learning(tensors), **numbered(given)}
+    held = {name: t if stored[name].kind == "parameter" else t.clone() for name, t in tensors.items()}
+    lent = holding(layers, program, held)
+    with lent, torch.enable_grad(), default_dtype(drawn.wide), laid(program):
+        args, kwargs = program.call_of(copied(given))
+        return Learned(tensor_leaves(layers(*args, **kwargs)), leaves)
 
 
 def served(program: Program, sizes: Sizes) -> bool:
@@ -100,7 +121,7 @@ def _untaken(program: Program) -> str:
     return str(why)
 
 
-def gradients_equal(claim: Claim, layers: fx.GraphModule, drawn: Drawn) -> Check:
+def gradients_equal(claim: Claim, layers: fx.GraphModule, drawn: Drawn, made: Learned | None = None) -> Check:
     """The gradients of the slim model are those of the masked original at all that is kept.
 
     Of a random combination of all outputs, with respect to every parameter and input, on random values. Where a model
@@ -111,6 +132,7 @@ def gradients_equal(claim: Claim, layers: fx.GraphModule, drawn: Drawn) -> Check
         layers: of the slim program, which compute in the dtype that is ``drawn``.
         drawn: at sizes at which the program is known to run; smaller ones are tried, since what is differentiated is
             the same.
+        made: a run of the layers on what is drawn, if there is one.
     """
     program, seed, wide, sizes = claim.graph.program, drawn.seed, drawn.wide, drawn.sizes
     limit = TOLERANCE[wide or coarsest_dtype(program)]
@@ -119,7 +141,8 @@ def gradients_equal(claim: Claim, layers: fx.GraphModule, drawn: Drawn) -> Check
     drawn = replace(drawn, values=replace(drawn.values, chosen=chosen_parameters(program, seed)))
     for at in smaller(program, sizes):
         inputs = [in_dtype(leaf, wide) for leaf in random_inputs(program, seed, at)]
-        run = _Run(claim, layers, drawn, inputs, drawn.comparison.original if at == sizes else None)
+        both = (drawn.comparison.original, made) if at == sizes else (None, None)
+        run = _Run(claim, layers, drawn, inputs, *both)
         try:
             expected = run.original()
         except FAILURES as error:

@@ -45,6 +45,7 @@ class Masked:
             self._tensors = leaves_of(values.zeroed, values.chosen)
         self.reference = Reference(claim.graph, make_masks(claim.graph, claim.plan.groups).kept, self._inputs)
         self._outputs: dict[str, Tensor] = {}
+        self._taken: Gradients | Exception | None = None
 
     def run(
         self, wide: torch.dtype | None, changed: Callable[[Call], Call] = lambda call: call
@@ -62,7 +63,21 @@ class Masked:
             yield step
 
     def gradients(self, wide: torch.dtype | None, seed: int) -> Gradients:
-        """Of a run that has come to its end; they can be taken once."""
+        """Of a run that has come to its end, whose values are given up for them.
+
+        Raises:
+            Exception: whatever the derivative of an operator raises, each time that they are asked for.
+        """
+        if self._taken is None:
+            try:
+                self._taken = self._take(wide, seed)
+            except Exception as error:  # kept, since the run can be differentiated once
+                self._taken = error.with_traceback(None)
+        if isinstance(self._taken, Exception):
+            raise self._taken
+        return self._taken
+
+    def _take(self, wide: torch.dtype | None, seed: int) -> Gradients:
         outputs, self._outputs = self._outputs, {}
         with torch.enable_grad(), default_dtype(wide):  # some operators run forward again
             kept = [

@@ -5,7 +5,7 @@ Capture is no more to be trusted than rewriting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -103,18 +103,28 @@ def holding(model: nn.Module, program: Program, tensors: Mapping[str, Tensor]) -
 
 
 def layers_equal(
-    name: str, program: Program, module: nn.Module, tensors: Mapping[str, Tensor], compared: Comparison
+    name: str,
+    program: Program,
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    compared: Comparison,
+    made: Sequence[Tensor] = (),
 ) -> Check:
     """The layers' outputs, with ``tensors`` in the place of their own, against the slim program's in ``compared``.
 
     Parameters are cut off from autograd, which torch's counter of operations stumbles over; buffers are copies, since
     a model may write into them.
+
+    Args:
+        made: the layers' outputs on the same, if they have run.
     """
     held = {name: tensors.get(name, parameter).detach() for name, parameter in module.named_parameters()}
     held |= {name: tensors.get(name, buffer).clone() for name, buffer in module.named_buffers()}
     expected = [compared.outputs[name] for name in program.output_names if name in program.values]
 
     def results() -> tuple[list[Tensor], list[Tensor]]:
+        if made:
+            return expected, [tensor.detach() for tensor in made]
         args, kwargs = call_arguments(program, compared.inputs)
         given = functional_call(module, held, args, kwargs, tie_weights=True)
         return expected, [tensor.detach() for tensor in tensor_leaves(given)]
@@ -128,6 +138,7 @@ def random_layers_equal(
     drawn: Mapping[str, Tensor],
     compared: Comparison,
     wide: torch.dtype | None,
+    made: Sequence[Tensor] = (),
 ) -> Check:
     """On random tensors too, in float64: the model's own may hide a wrong layer, and so may rounding.
 
@@ -136,12 +147,14 @@ def random_layers_equal(
         drawn: random tensors by name, in ``wide``.
         compared: the program's results on them.
         wide: float64, or None for the model's own dtypes where an operator has no kernel for that.
+        made: see `layers_equal`.
     """
     first = {name: item.name for item in program.stored.values() for name in item.names}
     held = dict(layers.named_parameters()) | dict(layers.named_buffers())
     tensors = {name: drawn[first[name]] for name in held if name in first}
     with default_dtype(wide):
-        return layers_equal("layers equal the program, random parameters", program, layers, tensors, compared)
+        name = "layers equal the program, random parameters"
+        return layers_equal(name, program, layers, tensors, compared, made)
 
 
 def widened_layers(layers: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:

@@ -14,10 +14,10 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.program import Program
 from graphprune.ground.clock import counted, within
 from graphprune.planning.plan import Plan, make_masks
-from graphprune.verifying.backward import chosen_parameters
+from graphprune.verifying.backward import FAILURES, chosen_parameters
 from graphprune.verifying.captured import LARGEST, captured_gradients
 from graphprune.verifying.claim import Claim, Values
-from graphprune.verifying.gradients import gradients_equal, served
+from graphprune.verifying.gradients import Learned, gradients_equal, learned, served
 from graphprune.verifying.modules import (
     captured_equals_model,
     layers_equal,
@@ -91,12 +91,32 @@ def verify(
     checks.append(layers_equal("layers equal the program", program, module, {}, compared))
     checks.append(layers_hold(slim, module))
     layers = widened_layers(module, wide) if wide else module
+    made, flops = _learned(claim, layers, drawn)
     # fused kernels are not counted on CPU; in float64 there are none for recurrent layers
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        checks.append(random_layers_equal(program, layers, drawn.values.cut, random, wide))
-    checks.append(gradients_equal(claim, layers, drawn))
-    checks.append(macs_as_predicted(graph, masks, counter.get_total_flops() // 2, random.batches))
+        outputs = made.outputs if made else ()
+        checks.append(random_layers_equal(program, layers, drawn.values.cut, random, wide, outputs))
+    checks.append(gradients_equal(claim, layers, drawn, made))
+    flops = flops or counter.get_total_flops()
+    checks.append(macs_as_predicted(graph, masks, flops // 2, random.batches))
     return Verdict(tuple(checks))
+
+
+def _learned(claim: Claim, layers: fx.GraphModule, drawn: Drawn) -> tuple[Learned | None, int]:
+    """A run of the layers that serves for their outputs, their operations and their gradients, and the operations.
+
+    None where gradients are taken at other sizes, or where it cannot be made: then each is found by itself.
+    """
+    original = drawn.comparison.original
+    if original is None:
+        return None, 0
+    try:
+        original.gradients(drawn.wide, drawn.seed)  # which gives up its values before others are held
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            made = learned(claim.graph.program, layers, drawn, drawn.comparison.inputs)
+        return made, counter.get_total_flops()
+    except FAILURES:
+        return None, 0
 
 
 def captured_checks(program: Program, seed: int) -> Iterator[Check]:

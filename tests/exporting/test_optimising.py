@@ -97,6 +97,33 @@ def test_a_rule_for_two_readers_is_not_tried_on_a_value_with_one(
     assert not [nodes for nodes in tried if nodes > 1]
 
 
+class Gated(nn.Module):
+    """Many values, each of which two slices read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(20):
+            x = torch.cat((x[:, 4:].tanh(), x[:, :4]), -1).relu()
+        return x
+
+
+def test_of_a_value_with_two_readers_only_these_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every other slice of the graph."""
+    program = OnnxProgram.of(capture(Gated().eval(), torch.randn(2, 8)))
+    matcher = type(rewriter._DEFAULT_REWRITE_RULES[0]._matcher)
+    own, looked = matcher._multi_match, []
+
+    def multi_match(self: object, candidate: object, *given: object, **options: object) -> object:
+        looked.append(candidate)
+        return own(self, candidate, *given, **options)
+
+    monkeypatch.setattr(matcher, "_multi_match", multi_match)
+    program.write(tmp_path / "model.onnx")
+    assert looked
+    assert len(looked) <= 2 * 2 * 20 * 2, "both slices of every value, in two rounds"
+
+
 def test_another_version_of_the_library_runs_as_it_is(
     program: OnnxProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

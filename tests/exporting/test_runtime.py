@@ -128,10 +128,10 @@ def test_session_uses_the_threads_asked_for(exported: tuple[nn.Module, Path]) ->
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
 
 
-def test_a_watched_run_is_made_twice_at_least(exported: tuple[nn.Module, Path]) -> None:
+def test_a_watched_run_is_made_once_at_least(exported: tuple[nn.Module, Path]) -> None:
     """However long it takes; the profile ends with that, and the session goes on."""
     run, nodes = watched(exported[1], lambda loaded: make_feed(loaded, ARGS, KWARGS), 5, seconds=0)
-    assert {len(node.milliseconds) for node in nodes} == {2}
+    assert {len(node.milliseconds) for node in nodes} == {1}
     assert len(run()) == 2
     _, nodes = watched(exported[1], lambda loaded: make_feed(loaded, ARGS, KWARGS), 3)
     assert {len(node.milliseconds) for node in nodes} == {3}

@@ -37,12 +37,20 @@ def test_losses_and_failures_are_in_the_tables(tool: ModuleType) -> None:
         {"side": "whole", "model": "swin_t", "failure": "ExportError: it has no operator"},
         row("bare", "bert"),
         row("whole", "100 layers", stages={"begin": 2.0, "verify": 3.0, "nodes": 4705}),
+        row("graphprune", stages={"graph": 0.5, "prune": 0.1}),
+        row("torch-pruning", stages={"graph": 0.2, "prune": 0.1}),
+        row("torch-kirigami", stages={"graph": 0.25}),
+        row("graphprune", "swin_t", stages={"graph": 1.5, "prune": 0.5}),
+        {"side": "torch-pruning", "model": "swin_t", "failure": "over 200 s"},
+        {"side": "torch-kirigami", "model": "swin_t", "failure": "CaptureError: no"},
     ]
     lines = tool.table(rows).splitlines()
     assert "| resnet18 | 5.0 | 6.0 | 1.20 | 0.90 | 650 | 800 |" in lines
     assert "| swin_t | whole: ExportError: it has no operator | – | – | – | – | – |" in lines
     assert "| resnet18 | 2.00 | 0.50 | 0.30 | 1.00 | 0.00 | 0.00 | 0.00 | 1.50 |" in lines
     assert "| 4,705 | 2.00 | 0.00 | 0.00 | 3.00 | 0.00 | 0.00 | 0.00 | 0.00 |" in lines
+    assert "| resnet18 | 0.50 | 0.20 | 0.25 | 2.00 | 0.60 | 0.30 | 2.00 |" in lines
+    assert "| swin_t | 1.50 | over 200 s | CaptureError: no | – | 2.00 | over 200 s | – |" in lines
     assert not [line for line in lines if line.startswith("| bert")]
 
 
