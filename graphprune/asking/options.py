@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from graphprune.asking.names import RANKINGS, SCHEDULES, complete_importance
+from graphprune.asking.timing import EXPORT_DTYPES, GOAL, TEXT, Timing
 from graphprune.ground.dynamic import Dynamic
-from graphprune.ground.options import COUNTS, SEEDS, THREADS, Option, among, option
+from graphprune.ground.options import SEEDS, Option, among, option
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from graphprune.calibration import Evaluate, Loss
     from graphprune.ground.clock import Progress
     from graphprune.planning import Plan
@@ -31,15 +30,11 @@ __all__ = ["AUTO", "EXPORT_DTYPES", "GOAL", "LIMITS", "ORDER", "SYNTHETIC", "WEI
 AUTO: Literal["auto"] = "auto"
 SYNTHETIC = "synthetic"  # calibration data that are made
 WEIGHTS = "l2"  # the importance that needs nothing but weights
-EXPORT_DTYPES = ("float32", "float16")
 
 # panels of the help; options of ORDER and LIMITS have no effect where a plan is replayed
-GOAL = "What to reach"
 ORDER = "Which units go first"
 LIMITS = "What is left alone"
 ROUNDS = "In rounds, with training"
-
-TEXT: Any = str | None
 
 
 def _silent(stage: str) -> None:
@@ -51,7 +46,7 @@ def _share(help: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Timing):
     """What `graphprune.shrink` and `graphprune.plan` take. Shares may be written as 0.5 or "50%"."""
 
     macs: float | str | None = _share(
@@ -300,30 +295,6 @@ class Options:
         int,
         recorded="always",
         within=SEEDS,
-    )
-    export_dtype: str | None = option(
-        None,
-        "The type of the ONNX file's numbers, float32 or float16; by default the model's own. onnxruntime computes "
-        "little in bfloat16 and float64.",
-        None,
-        "DTYPE",
-        TEXT,
-        complete=among(*EXPORT_DTYPES),
-    )
-    times: str | Path | None = option(
-        None,
-        "Plan a latency for the device whose times.json this is, see graphprune profile --kit. It is predicted; the "
-        "file is not timed there.",
-        GOAL,
-        "FILE",
-        TEXT,
-        recorded="changed",
-    )
-    threads: int = option(
-        1, "Threads of onnxruntime where it is timed.", None, "N", int, recorded="changed", within=THREADS
-    )
-    batch: int = option(
-        1, "Examples in a run that is timed.", None, "N", int, recorded="changed", within=COUNTS
     )
     profile: Profile | None = option(
         None, "What graphprune.profile measured of this model, to save the time."
