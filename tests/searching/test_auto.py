@@ -81,6 +81,8 @@ def test_refusals() -> None:
     x = torch.randn(3, 4)
     with pytest.raises(gp.InputError, match="fast looks at no data"):
         gp.shrink(model, x, macs=0.5, fast=True, calibration=x)
+    with pytest.raises(gp.InputError, match="fast looks at no data"):
+        gp.shrink(model, x, macs=0.5, fast=True, loss=torch.mean)
     with pytest.raises(
         gp.InputError, match="fast chooses by weights alone, and importance='l1' says otherwise"
     ):
