@@ -151,7 +151,7 @@ def test_the_command_asks_for_the_same_whatever_it_is() -> None:
         int: lambda old: old + 1,
         float: lambda old: old / 2,
         list: lambda old: ["x", "y z"],
-        type(None): lambda old: "0.25",
+        type(None): lambda old: "12",
     }
     skipped = {"model", "output", "json", "quiet", "debug"}
     shown = {**run_settings(ShrinkRequest("net", Path("out"))), "align": "auto", "repair": False}
