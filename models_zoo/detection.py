@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphprune.ground.errors import InputError
+
 __all__ = ["DetectionNetwork", "detection_inputs"]
 
 
@@ -31,6 +33,11 @@ class DetectionNetwork(nn.Module):
         if isinstance(features, Tensor):
             features = {"0": features}
         if boxes is None:
+            if hasattr(self.detector, "rpn"):
+                raise InputError(
+                    "a detector of two stages takes boxes beside the images",
+                    "let a batch be (images, boxes), as detection_inputs gives them",
+                )
             return {"head": self.detector.head(list(features.values()))}
         logits, deltas = self.detector.rpn.head(list(features.values()))
         return {"proposals": (logits, deltas)} | self._branches(features["0"], boxes, images.shape[-1])

@@ -71,7 +71,8 @@ class Request(Options):
             kept = share("keep", self.keep)
         except InputError as error:
             raise InputError(
-                error.message, f"{error.remedy}; layers to leave alone are for protect"
+                error.message,
+                f"{error.remedy}; several values are for ratio, layers to leave alone for protect",
             ) from None
         if not 0 < kept <= 1:
             raise InputError(

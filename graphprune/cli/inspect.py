@@ -19,7 +19,7 @@ from graphprune.cli.look_request import ExplainRequest, InspectRequest, LookRequ
 from graphprune.cli.models import Source, resolve
 from graphprune.cli.onnx_file import parse_given
 from graphprune.cli.output import console, print_result, silence, stdout_is_kept
-from graphprune.cli.pretrained import inspect_folder, is_folder
+from graphprune.cli.pretrained import check_not_of_folders, inspect_folder, is_folder
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
 from graphprune.ground.files import write_text
@@ -47,6 +47,7 @@ def inspect(request: InspectRequest) -> None:
     if is_folder(request.model):
         inspect_folder(request)
         return
+    check_not_of_folders(request)
     with stages() as progress:
         source, graph = _traced(request, progress)
         limits = limits_of(graph, request)
@@ -91,7 +92,14 @@ def _traced(request: LookRequest, progress: Stages) -> tuple[Source, DependencyG
         source = resolve(request.model, request.weights or WEIGHTS, sizes, given=given, tidying=tidying)
     progress("capture and analyse")
     with silence():
-        return source, gp.trace(source.model, source.inputs, outputs=request.keep_output, dynamic=dynamic)
+        return source, gp.trace(
+            source.model,
+            source.inputs,
+            outputs=request.keep_output,
+            dynamic=dynamic,
+            keep_denormals=request.keep_denormals,
+            simplify=request.simplify,
+        )
 
 
 def _file(kind: str, source: Source, graph: DependencyGraph, found: Mapping[str, Any]) -> str:

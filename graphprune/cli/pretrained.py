@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def is_folder(spec: str) -> bool:
     return spec.startswith(PREFIX) or holds_transformers(Path(spec))
 
 
-def check_not_of_folders(request: ShrinkRequest | TuneRequest) -> None:
+def check_not_of_folders(request: ShrinkRequest | TuneRequest | InspectRequest) -> None:
     """Raises InputError where an option is given that only a folder has a place for."""
     for name in _ALONE:
         if getattr(request, name, None):
@@ -109,8 +110,15 @@ def inspect_folder(request: InspectRequest) -> None:
     """Shows which widths the configuration of a folder can say, and why it cannot say the others.
 
     Raises:
-        GraphpruneError: the folder cannot be read, or its class not be captured.
+        GraphpruneError: the folder cannot be read, or its class not be captured; an option has no effect on it.
     """
+    for item in fields(request):
+        given = getattr(request, item.name)
+        given = tuple(given) if isinstance(given, list) else given
+        # as texts, which is what the command line has of numbers
+        if item.name not in ("model", "trust_remote_code", "json") and str(given) != str(item.default):
+            option = f"--{item.name.replace('_', '-')}"
+            raise InputError(f"{option} has no effect on {PREFIX}FOLDER", "leave it out")
     with stages() as progress:
         _mend_torchvision()
         from graphprune.face.pretrained import inspect_pretrained

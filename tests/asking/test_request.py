@@ -42,7 +42,7 @@ def test_what_is_kept_is_what_is_not_removed(graph: gp.DependencyGraph, kept: An
         gp.plan(graph, fast=True, **asked).plan for asked in ({"keep": kept}, {"ratio": 0.3})
     )
     assert by_keep.to_json() == by_ratio.to_json()
-    with pytest.raises(gp.InputError, match="layers to leave alone are for protect"):
+    with pytest.raises(gp.InputError, match="layers to leave alone for protect"):
         gp.plan(graph, keep=("0",))
 
 

@@ -107,6 +107,13 @@ def test_verify_finds_a_configuration_that_was_changed(
     assert checked.exit_code != 0
 
 
+@pytest.mark.parametrize("option", [("--protect", "x"), ("--max-ratio", "0.5"), ("--html", "x.html")])
+def test_inspect_takes_no_option_that_has_no_effect(
+    folder: Path, refused: Callable[..., str], option: tuple[str, str]
+) -> None:
+    assert f"{option[0]} has no effect on hf:FOLDER" in refused("inspect", f"hf:{folder}", *option)
+
+
 def test_inspect_says_which_fields_rule_what(folder: Path, run: Callable[..., Any]) -> None:
     seen = run("inspect", f"hf:{folder}")
     assert seen.exit_code == 0, seen.output

@@ -80,6 +80,9 @@ def test_what_is_left_alone_is_said(run: Callable[..., Any], refused: Callable[.
     told = json.loads(run("explain", "zoo:digits_resnet", "blocks.1.conv1", *options, "--json").stdout)
     assert any("keeps all of its" in line for line in told["asked"])
     assert "matches no layer" in refused("explain", "zoo:mlp", "0", "--protect", "head")
+    for option in ("--simplify", "--keep-denormals", "--cut-tables"):
+        assert "for ONNX files" in refused("inspect", "zoo:mlp", option)
+    assert "is for folders of transformers" in refused("inspect", "zoo:mlp", "--trust-remote-code")
 
 
 def test_explain_lists_the_layers_of_a_block(run: Callable[..., Any]) -> None:

@@ -49,7 +49,7 @@ def out(tmp_path: Path) -> Any:
         (("--keep", 0), "keep=0.0 is out of range — give the share of units to keep, between 0 and 1"),
         (
             ("--keep", "fc"),
-            "keep='fc' is no share — write it as 0.5 or 50%; layers to leave alone are for prot",
+            "keep='fc' is no share — write it as 0.5 or 50%; several values are for ratio, layers",
         ),
         (("--keep", 0.5, "--macs", 0.5), f"macs and ratio are given together — {BUDGETS}"),
         (("--macs", 0.5, "--align", 0), "align=0 is not a positive whole number — give align=1 or more"),

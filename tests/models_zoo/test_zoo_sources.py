@@ -177,3 +177,15 @@ def test_missing_package_names_the_pip_command(
 def first_image(args: tuple[Any, ...]) -> Tensor:
     """The first image of the first argument: a batch, or a list of images."""
     return args[0][0]
+
+
+@needs("torchvision")
+def test_a_detector_of_two_stages_asks_for_its_boxes() -> None:
+    from models_zoo.detection import DetectionNetwork
+    from models_zoo.sources import is_detector
+
+    detector, _, _ = torchvision_model("fasterrcnn_mobilenet_v3_large_320_fpn", pretrained=False)
+    with torch.no_grad(), pytest.raises(InputError, match="takes boxes beside the images"):
+        DetectionNetwork(detector)(torch.zeros(1, 3, 64, 64))
+    assert is_detector("ssdlite320_mobilenet_v3_large")
+    assert not is_detector("resnet18")
