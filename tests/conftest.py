@@ -44,6 +44,14 @@ def _settle_quickly(graph: DependencyGraph, request: Request, clock: Clock) -> S
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_run_is_long() -> Iterator[None]:
+    """A slow machine would else have commands say where they are; the tests of that have a clock of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("graphprune.cli.progress"), "PATIENCE", float("inf"))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _any_width_will_do() -> Iterator[None]:
     # in the environment, so that processes that tests start see it too
     before = os.environ.get(CACHE)

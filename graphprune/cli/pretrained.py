@@ -79,7 +79,7 @@ def shrink_folder(request: ShrinkRequest, typed: Mapping[str, Any]) -> None:
     defaults = {name: default for name, default, _ in declarations(Options)}
     options = {name: value for name, value in typed.items() if value != defaults[name]}
     options |= {"evaluate": request.evaluate} if request.evaluate else {}
-    with stages(request.quiet) as progress:
+    with stages(request.quiet, request.timings) as progress:
         _mend_torchvision()
         from graphprune.face.pretrained import plan_pretrained, shrink_pretrained
 
@@ -153,7 +153,7 @@ def verify_folder(request: VerifyRequest) -> None:
         raise InputError(
             "--weights has no effect on a folder of transformers", "name the folder with --model"
         )
-    with stages(request.quiet) as progress:
+    with stages(request.quiet, request.timings) as progress:
         _mend_torchvision()
         from graphprune.face.pretrained import verify_pretrained
 
@@ -173,7 +173,7 @@ def tune_folder(request: TuneRequest) -> None:
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} has no effect on a folder of transformers", "leave it out")
     first = is_first()
-    with stages(request.quiet or not first) as progress:
+    with stages(request.quiet or not first, request.timings and first) as progress:
         _mend_torchvision()
         from graphprune.asking.tuning import Tuning
         from graphprune.face.pretrained import ROWS, TEXT, tune_pretrained

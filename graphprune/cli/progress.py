@@ -1,9 +1,9 @@
-"""Stages as they run: how far they have come and the time left on a terminal, nothing elsewhere."""
+"""Stages as they run: where a run is and the time left, on one line of a terminal, or in plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -14,9 +14,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from graphprune.cli.estimates import plain_name, seconds_of, time_text, whole_text
 from graphprune.cli.failures import stop_if_interrupted
 from graphprune.cli.output import console
 from graphprune.ground.clock import told
+from graphprune.report.tables import timing_table
 
 __all__ = ["Stages", "stages"]
 
@@ -24,14 +26,8 @@ __all__ = ["Stages", "stages"]
 MEASURED = {"time"}
 REDRAWN = 0.5  # seconds between two looks of a stage that is measured
 
-# Stages that cannot be counted: an earlier stage, and how many times as long as that they take. Medians of seven
-# models, from digits_resnet to swin_t: exports of one were off by a factor of 2.5 at most, the short stages by 5.
-TYPICAL = {
-    "export": ("capture", 4.4),
-    "run in onnxruntime": ("export", 0.05),
-    "compare on random weights": ("export", 0.24),
-    "export the original": ("export", 0.75),
-}
+PATIENCE = 10.0  # seconds of a run after which it says where it is, if there is no terminal
+SELDOM = 30.0  # seconds between two lines of one stage
 
 
 class Stages:
@@ -48,17 +44,30 @@ class Stages:
         self.start = self.drawn = 0.0
         self.done: float | None = None
         self.said = ""
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}  # of the last stage of each name
+        self.spent: dict[str, float] = {}  # of all of each name
+        self.begun = self.told = perf_counter()
+        self.coming: list[str] = []
+        self.expected = False
+        self.number = 0
+
+    def expect(self, stages: Sequence[str]) -> None:
+        """Says which stages are to come, as far as that is known."""
+        self.coming, self.expected = list(stages), bool(stages)
 
     def __call__(self, stage: str) -> None:
         stop_if_interrupted()
         self.end("✓", "green")
         self.stage, self.start, self.done, self.said = stage, perf_counter(), None, ""
+        self.number += 1
+        if stage in self.coming:  # those before it are left out this time
+            del self.coming[: self.coming.index(stage) + 1]
+        self._tell()
         if self.shown:
             self.live = Live(
                 console=self.console,
                 transient=True,
-                auto_refresh=stage not in MEASURED,
+                auto_refresh=plain_name(stage) not in MEASURED,
                 refresh_per_second=8,
                 get_renderable=self.line,
                 redirect_stdout=False,  # what is silenced should stay so
@@ -70,7 +79,13 @@ class Stages:
         """How much of the running stage is done, from 0 to 1."""
         stop_if_interrupted()
         self.done = done
-        if self.live is not None and self.stage in MEASURED and perf_counter() - self.drawn > REDRAWN:
+        if perf_counter() - self.told > SELDOM:
+            self._tell()
+        if (
+            self.live is not None
+            and plain_name(self.stage) in MEASURED
+            and perf_counter() - self.drawn > REDRAWN
+        ):
             self.live.refresh()
             self.drawn = perf_counter()
 
@@ -100,7 +115,8 @@ class Stages:
             self.live.stop()
             self.live = None
         if self.stage:
-            seconds = self.seconds[self.stage] = perf_counter() - self.start
+            seconds = self.seconds[plain_name(self.stage)] = perf_counter() - self.start
+            self.spent[plain_name(self.stage)] = self.spent.get(plain_name(self.stage), 0.0) + seconds
             if self.shown:
                 took = (f"{seconds:>7.1f} s", "dim")
                 self.console.print(Text.assemble((mark, style), f" {self.stage:<32}", took))
@@ -109,31 +125,58 @@ class Stages:
     def line(self) -> Table:
         """The running stage as one row: a spinner, its name, a bar where it is counted, and the time left."""
         line = Table.grid(padding=(0, 1))
-        bar = [] if self.done is None else [ProgressBar(1.0, self.done, width=20)]
-        line.add_row(self.spinner, Text(self.stage), *bar, Text(self._left(), style="dim"))
+        bar = [] if self.done is None else [ProgressBar(1.0, self.done, width=8 if self.expected else 20)]
+        name = Text(self.stage, no_wrap=True, overflow="ellipsis")
+        line.add_row(self.spinner, name, *bar, Text(self._left(), style="dim", no_wrap=True))
         return line
 
     def _left(self) -> str:
         if self.said:
             return self.said
         passed = perf_counter() - self.start
+        left = self._rest(passed)
+        if self.expected:
+            share = "" if self.done is None else f"{self.done:.0%}, "
+            return f"{share}{self._step(left)}"
         if self.done:
-            return f"{self.done:.0%}, {_time(passed * (1 - self.done) / self.done)} left"
-        other, times = TYPICAL.get(self.stage, ("", 0.0))
-        expected = self.seconds.get(other, 0.0) * times - passed
-        return f"{passed:.0f} s" + (f", about {_time(expected)} left" if expected > 0 else "")
+            return f"{self.done:.0%}, {time_text(left or 0.0)} left"
+        return f"{passed:.0f} s" + (f", about {time_text(left)} left" if left else "")
 
+    def _rest(self, passed: float) -> float | None:
+        """Seconds that are left of the running stage; None where nothing tells, or it takes longer than foretold."""
+        if self.done:
+            return passed * (1 - self.done) / self.done
+        foretold = seconds_of(self.stage, self.seconds)
+        return foretold - passed if foretold is not None and foretold > passed else None
 
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    def _step(self, left: float | None) -> str:
+        """Which step of how many, and how long all of them will take still."""
+        total = f" of {self.number + len(self.coming)}" if self.expected else ""
+        texts = f"step {self.number}{total}", whole_text(left, self.coming, self.seconds)
+        return ", ".join(filter(None, texts))
+
+    def _tell(self) -> None:
+        """A line on where a long run is, where there is no terminal, of a run whose steps are known."""
+        now = perf_counter()
+        if self.expected and self.wanted and not self.shown and now - self.begun > PATIENCE:
+            self.told = now
+            share = "" if self.done is None else f" {self.done:.0%},"
+            step, _, left = self._step(self._rest(now - self.start)).partition(", ")
+            text = f"{step}: {self.stage},{share} {left}".rstrip(", ")
+            self.console.print(Text(text), soft_wrap=True)
+
+    def timings(self) -> None:
+        """Prints what took how long."""
+        self.console.print(timing_table(self.spent))
 
 
 @contextmanager
-def stages(quiet: bool = False) -> Iterator[Stages]:
-    """Shows stages on stderr while the body runs; a stage that an error ends is crossed out."""
+def stages(quiet: bool = False, timings: bool = False) -> Iterator[Stages]:
+    """Shows stages on stderr while the body runs; a stage that an error ends is crossed out.
+
+    Args:
+        timings: at the end, show what took how long.
+    """
     progress = Stages(not quiet)
     try:
         with told(progress.part):
@@ -142,3 +185,5 @@ def stages(quiet: bool = False) -> Iterator[Stages]:
         progress.end("✗", "red")
         raise
     progress.end("✓", "green")
+    if timings:
+        progress.timings()

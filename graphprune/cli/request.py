@@ -32,6 +32,7 @@ from graphprune.cli.shared_options import (
     QUIET,
     SHAPES,
     STD,
+    TIMINGS,
     TRUST_CODE,
     WEIGHTS,
 )
@@ -112,6 +113,7 @@ class ShrinkRequest:
     force: bool = FORCE()
     json: bool = JSON()
     quiet: bool = QUIET()
+    timings: bool = TIMINGS()
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class TuneRequest:
     force: bool = FORCE()
     json: bool = JSON()
     quiet: bool = QUIET()
+    timings: bool = TIMINGS()
 
     @property
     def place(self) -> Path:
@@ -218,6 +221,7 @@ class SensitivityRequest:
     seed: int = option(0, "Of random weights and importance.", None, "N", within=SEEDS)
     json: bool = JSON()
     quiet: bool = QUIET()
+    timings: bool = TIMINGS()
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -245,6 +249,7 @@ class VerifyRequest:
     weights: str | None = WEIGHTS("The original's weights, likewise.")
     json: bool = JSON()
     quiet: bool = QUIET()
+    timings: bool = TIMINGS()
 
 
 @dataclass(frozen=True)

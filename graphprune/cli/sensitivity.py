@@ -34,7 +34,7 @@ def sensitivity(request: SensitivityRequest) -> None:
         GraphpruneError: see `graphprune.sensitivity`; what was measured is in the output file.
     """
     first = is_first()
-    with stages(request.quiet or not first) as progress, joined_processes():
+    with stages(request.quiet or not first, request.timings and first) as progress, joined_processes():
         source, found = _measured(request, progress)
     if not first:
         return
@@ -56,6 +56,7 @@ def _measured(request: SensitivityRequest, progress: Stages) -> tuple[Source, Se
         source = resolve(request.model, request.weights, shapes, request.seed, given)
         images = image_options(request.mean, request.std)
         batches = read_calibration(request.calibration, source.inputs, images)
+    progress.expect(["capture", "score", "measure"])
     progress("capture")
     with silence():
         graph = gp.trace(source.model, source.inputs, dynamic=dynamic)

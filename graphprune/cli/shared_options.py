@@ -26,6 +26,7 @@ __all__ = [
     "QUIET",
     "SHAPES",
     "STD",
+    "TIMINGS",
     "TRUST_CODE",
     "WEIGHTS",
     "as_in_shrink",
@@ -89,3 +90,4 @@ FORCE = partial(
 )
 JSON = partial(option, False, "Print one JSON document and nothing else on stdout.", DISPLAY)
 QUIET = partial(option, False, "Show neither progress nor tables.", DISPLAY, short="-q")
+TIMINGS = partial(option, False, "Show at the end what took how long.", DISPLAY)

@@ -21,13 +21,14 @@ from graphprune.cli.export import deployed, deployed_parts, deployment_of
 from graphprune.cli.images import image_options
 from graphprune.cli.limits import parse_ratios
 from graphprune.cli.models import Source, resolve
-from graphprune.cli.onnx_file import by_arguments, parse_given
+from graphprune.cli.onnx_file import by_arguments, is_onnx, parse_given
 from graphprune.cli.original import recorded
 from graphprune.cli.output import print_result, silence, stdout_is_kept
 from graphprune.cli.pretrained import check_not_of_folders, is_folder, nothing_written, shrink_folder
 from graphprune.cli.progress import Stages, stages
 from graphprune.cli.request import ShrinkRequest
 from graphprune.cli.shapes import parse_dynamic, parse_shapes
+from graphprune.cli.steps import headings, steps
 from graphprune.cli.sweep import check_sweep, swept, swept_parts
 from graphprune.cli.training import Figures, check_training, is_first, looped
 from graphprune.cli.user_file import read_function
@@ -71,10 +72,10 @@ def shrink(request: ShrinkRequest) -> None:
         shrink_folder(request, typed_options(request))
         return
     first = is_first()
-    with stages(request.quiet or not first) as progress:
+    with stages(request.quiet or not first, request.timings and first) as progress:
         options = _checked(request)
         kind = swept_budget(options)
-        check_sweep(request, kind)
+        check_sweep(request, kind, bool(deploy))
         progress("build the model")
         with stdout_is_kept():
             shapes, seed = parse_shapes(request.input_shape), options["seed"]
@@ -85,6 +86,7 @@ def shrink(request: ShrinkRequest) -> None:
             if request.evaluate and not request.tune:  # a loop takes it for trials and for its rounds
                 source = replace(source, evaluate=read_function("--evaluate", request.evaluate))
                 options |= {"evaluate": source.evaluate} if options["trials"] else {}
+        progress.expect(_steps(request, options, kind, source))
         with silence():
             if request.output is None or request.dry_run:
                 report = _planned(kind, source, options, progress)
@@ -174,6 +176,16 @@ def _data(request: ShrinkRequest, source: Source) -> dict[str, Any]:
     if calibration is None or request.asked.get("calibration") == SYNTHETIC:
         found["tokenizer"] = source.tokenizer
     return found
+
+
+def _steps(request: ShrinkRequest, options: Mapping[str, Any], kind: str, source: Source) -> list[str]:
+    """The stages that are to come; none where rounds of training repeat them, each as long as it takes."""
+    if request.tune or options["rounds"] > 1:
+        return []
+    judged, times = source.evaluate is not None, not request.no_latency
+    heads = headings(kind, options)
+    planned = request.output is None or request.dry_run
+    return steps(options, heads, planned, judged, times, is_onnx(request.model))
 
 
 def _planned(kind: str, source: Source, options: dict[str, Any], progress: Stages) -> dict[str, Any]:

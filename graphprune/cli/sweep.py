@@ -28,8 +28,17 @@ from graphprune.results.result import Result
 __all__ = ["check_sweep", "pick", "swept", "swept_parts"]
 
 
-def check_sweep(request: ShrinkRequest, kind: str) -> None:
-    """Raises InputError where several budgets are asked for together with what takes one."""
+def check_sweep(request: ShrinkRequest, kind: str, deploys: bool) -> None:
+    """Raises InputError where several budgets are asked for together with what takes one.
+
+    Args:
+        deploys: files for other runtimes are asked for.
+    """
+    if kind and deploys:
+        raise InputError(
+            f"--int8, --fp16 and the like are for one result, and --{kind} has several",
+            "sweep without them, pick one, and export that: graphprune export DIR",
+        )
     if kind and request.tune:
         raise InputError(
             f"--tune trains for one budget, and --{kind} has several",

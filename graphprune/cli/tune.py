@@ -59,7 +59,7 @@ def tune(request: TuneRequest) -> None:
     if first and (report := _finished(request)):
         _show(request, report)
         return
-    with stages(request.quiet or not first) as progress:
+    with stages(request.quiet or not first, request.timings and first) as progress:
         exporting.ensure_writable(request.place, force=request.force)
         result, source, evaluate = _prepared(request, progress)
         figures = Figures(evaluate if first else None, progress)

@@ -43,7 +43,7 @@ def verify(request: VerifyRequest) -> None:
         verify_folder(request)
         return
     checks, directory = Checks(), request.directory
-    with stages(request.quiet) as progress:
+    with stages(request.quiet, request.timings) as progress:
         with silence():
             files = check_files(directory, checks, progress)
         _check_replay(files, request, checks, progress)

@@ -19,7 +19,7 @@ from graphprune.repair.rows import HeldRows
 from graphprune.repair.steps import Step
 from graphprune.repair.walk import Pair, Walk
 
-__all__ = ["Refit"]
+__all__ = ["ROWS", "ROWS_PER_REGRESSOR", "Refit"]
 
 ROWS = 4096  # output positions of a layer that are looked at, or
 ROWS_PER_REGRESSOR = 10  # so many for each of its regressors, if that is more

@@ -38,6 +38,7 @@ __all__ = [
     "round_tables",
     "sensitivity_table",
     "shrink_table",
+    "timing_table",
     "verdict_line",
     "width_table",
     "zoo_table",
@@ -281,3 +282,16 @@ def _chosen(ratios: Sequence[float]) -> list[float]:
 def figure_table(figures: Mapping[str, float]) -> Table:
     """Figures of one evaluation."""
     return filled_table("figure|>value", ((name, figure_text(value)) for name, value in figures.items()))
+
+
+def timing_table(seconds: Mapping[str, float]) -> Table:
+    """What took how long, the longest first; stages of less than a hundredth of the whole together."""
+    whole = sum(seconds.values()) or 1.0
+    long = sorted(
+        (stage for stage in seconds if seconds[stage] >= whole / 100), key=lambda stage: -seconds[stage]
+    )
+    rows = [(stage, seconds[stage]) for stage in long]
+    if rest := [spent for stage, spent in seconds.items() if stage not in long]:
+        rows.append((f"{len(rest)} more", sum(rest)))
+    texts = [(stage, f"{spent:.1f} s", share_text(spent / whole)) for stage, spent in rows]
+    return filled_table("stage|>took|>share", [*texts, ("all", f"{whole:.1f} s", "")])

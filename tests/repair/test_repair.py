@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.calibration import Calibration
 from graphprune.capture.raising import raise_program
+from graphprune.ground.clock import told
 from graphprune.planning import Plan, make_plan
 from graphprune.repair import Repair, RepairReport, repair
 from graphprune.repair.sequential import RESTARTS, make_blocks
@@ -375,3 +376,14 @@ def test_a_model_that_writes_in_place_is_repaired_from_the_start_each_time() -> 
     assert report.kept
     assert report.after < 0.9 * report.before
     assert slim(torch.randn(3, 6).double()).isfinite().all()
+
+
+def test_how_far_it_is_goes_up_by_the_work_of_its_steps() -> None:
+    layers = nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 3)
+    graph = gp.trace(nn.Sequential(*layers), torch.randn(8, 6))
+    heard: list[float] = []
+    with told(heard.append):
+        repaired(graph, half(graph), [torch.randn(64, 6)] * 2)
+    assert len(set(heard)) > 4
+    assert heard == sorted(heard)
+    assert heard[-1] == 1
