@@ -84,11 +84,12 @@ class _Files:
             model = shaped(opened(self.source), self.options, self.origin.get("captured", {}))
             self._save(model, path, {"precision": "float32"})
         names = dict(zip(_inputs(self.source), _inputs(path), strict=True))
-        sizes = {old: sizes_of(model)[new] for old, new in names.items()}
-        fitted = self.examples.renamed({}, sizes)
+        first = {sizes[0] for sizes in sizes_of(model).values() if sizes}
+        fixed = next((size for size in first if isinstance(size, int)), None)
+        fitted = self.examples if fixed is None else self.examples.in_batches(fixed)
         with self.clock("compare model.onnx"):
             self.expected = fitted.run(self.source)
-            self.examples = fitted.renamed(names, {})
+            self.examples = fitted.renamed(names)
             found = self.examples.run(path)
             off = _largest(self.expected, found)
         if not off <= SAME:

@@ -168,14 +168,16 @@ def _examples(place: Path, file: Path, options: Deployment, clock: Clock) -> tup
         with clock("make calibration data"):
             given = make_inputs(graph, options.seed)
         data = str(given)
-    names = [value.name for value in exporting.session(file).get_inputs()]
+    inputs = exporting.session(file).get_inputs()
+    names, first = [item.name for item in inputs], {(item.shape or [0])[0] for item in inputs}
+    batched = len(first) == 1 and all(isinstance(size, str) for size in first)
 
     def feeds() -> Iterator[dict[str, exporting.Array]]:
         for _, leaves in Calibration(given).walk(program):
             tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
             yield {name: exporting.to_numpy(leaf) for name, leaf in zip(names, tensors, strict=True)}
 
-    return Examples.of(feeds(), data), captured
+    return Examples.of(feeds(), data, batched), captured
 
 
 def _traced(place: Path, file: Path) -> DependencyGraph:

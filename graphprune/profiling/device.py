@@ -15,7 +15,6 @@ from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
-import numpy
 from typing_extensions import NotRequired, TypedDict
 
 from graphprune.axes.cost import Polynomial
@@ -30,7 +29,6 @@ from graphprune.profiling.lone_layers import OPERATORS
 __all__ = ["MULTIPLE", "Device", "device_latency", "layer_key", "read_device"]
 
 LARGEST = 16 * 2**20  # bytes of a file of times
-FASTEST = 0.1
 MULTIPLE = 16  # of channels: nobody knows what another device likes, and vectors are seldom longer
 FEWEST = 4  # models that say anything of widths
 REMEDY = (
@@ -84,10 +82,8 @@ class Device:
 
     @cached_property
     def milliseconds(self) -> dict[str, float]:
-        """Model → its time: the fastest tenth of its runs, to which whatever else the device did has added least."""
-        return {
-            name: float(numpy.quantile(row["ms"], FASTEST)) for name, row in self.document["models"].items()
-        }
+        """Model → its time: the fastest of its runs, to which whatever else the device did has added least."""
+        return {name: min(row["ms"]) for name, row in self.document["models"].items()}
 
 
 def read_device(path: str | Path) -> Device:

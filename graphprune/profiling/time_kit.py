@@ -145,7 +145,12 @@ def main() -> None:
         return
     if not options.collect:
         print(f"times {len(kit['models'])} models for about {options.seconds:.0f} s")
-    found = collected(options.collect, folder, kit) if options.collect else timed(folder, kit, options)
+    try:
+        found = collected(options.collect, folder, kit) if options.collect else timed(folder, kit, options)
+    except FileNotFoundError as error:
+        raise SystemExit(
+            f"there is no {error.filename}: run what --commands prints in {folder} first"
+        ) from error
     models = {name: {**kit["models"][name], **row} for name, row in found.items()}
     document = {"format": 1, "model": kit["model"], "batch": kit["batch"], "device": device_of(options)}
     options.output.write_text(json.dumps({**document, "models": models}, indent=1) + "\n")
