@@ -17,7 +17,7 @@ from graphprune.deploying.examples import Examples
 from graphprune.deploying.halves import beyond_half, halved
 from graphprune.deploying.ranges import ranges
 from graphprune.deploying.rounding import rounded
-from graphprune.deploying.shaping import opened, shaped, sizes_of, write_file
+from graphprune.deploying.shaping import check_loads, opened, shaped, sizes_of, write_file
 from graphprune.exporting import Array
 from graphprune.exporting.parity import largest_error
 from graphprune.ground.clock import Clock
@@ -46,13 +46,13 @@ def deploy_files(
 
     Args:
         source: the file in float32 that all others are made of and compared with.
-        origin: ``captured`` (size that varies → what it was), ``notes`` for the files' metadata, and what the report
-            says of the model besides.
+        origin: ``usual`` (size that varies → what it is in the examples), ``notes`` for the files' metadata, and what
+            the report says of the model besides.
         latency: time the files.
     """
     report = {
         "format": 1,
-        **{name: value for name, value in origin.items() if name not in ("captured", "notes")},
+        **{name: value for name, value in origin.items() if name not in ("usual", "notes")},
         "files": {},
         "notes": [],
     }
@@ -81,7 +81,7 @@ class _Files:
     def write_float(self, path: Path) -> None:
         """The source with its new names, sizes and operators' version; it must compute the same."""
         with self.clock("write model.onnx"):
-            model = shaped(opened(self.source), self.options, self.origin.get("captured", {}))
+            model = shaped(opened(self.source), self.options, self.origin.get("usual", {}))
             self._save(model, path, {"precision": "float32"})
         names = dict(zip(_inputs(self.source), _inputs(path), strict=True))
         first = {sizes[0] for sizes in sizes_of(model).values() if sizes}
@@ -107,6 +107,7 @@ class _Files:
             kept = beyond_half(model.graph, ranges(file, self.examples.seen))
             made = halved(model, kept)
             self._save(made, path, {"precision": "float16", "float_nodes": kept})
+            check_loads(path, "leave fp16 out")
         with self.clock("compare model_fp16.onnx"), scratch() as folder:
             write_file(rounded(made), folder / "rounded.onnx", {}, external=True)
             both = [
