@@ -15,7 +15,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import date
 from importlib.metadata import version
@@ -29,7 +28,6 @@ from bench_latency import Row, build, read
 
 import graphprune as gp
 from graphprune import exporting
-from graphprune.exporting.timing import timer
 
 SHARES = (0.75, 0.5, 0.3)
 # name → options of time_kit.py, and seconds of timing: by the wall's clock it takes longer until both cores were free
@@ -58,16 +56,17 @@ def rows(name: str, device: str, shares: list[float]) -> Iterator[Row]:
             original, slim = Path(folder, "original.onnx"), Path(folder, "slim.onnx")
             exporting.export_onnx(graph.program, original)
             exporting.export_onnx(result.slim, slim, result.model)
-            before, after = fastest([original, slim], graph, device)
+            timed = measured([original, slim], graph, device)
             yield {
                 "model": name,
                 "device": device,
                 "case": f"{share:g}",
                 "macs": result.after.macs / result.before.macs,
                 "predicted": predicted,
-                "ratio": after / before,
-                "original_ms": 1000 * before,
-                "slim_ms": 1000 * after,
+                "ratio": timed.ratio,
+                "interval": timed.interval,
+                "original_ms": timed.original_ms,
+                "slim_ms": timed.slim_ms,
                 "kit_bytes": size,
                 "date": date.today().isoformat(),
             }
@@ -82,18 +81,10 @@ def session(path: Path, device: str) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def fastest(paths: list[Path], graph: gp.DependencyGraph, device: str) -> list[float]:
-    """Seconds of the fastest run of each file; the files run in turn."""
+def measured(paths: list[Path], graph: gp.DependencyGraph, device: str) -> exporting.Latency:
+    """The second file's time beside the first one's."""
     runs = [exporting.runner(session(path, device), *graph.program.example) for path in paths]
-    clock = timer(2 if device.startswith("2") else 1)
-    best = [float("inf")] * len(runs)
-    until = time.perf_counter() + DEVICES[device][1]
-    while time.perf_counter() < until:
-        for place, run in enumerate(runs):
-            start = clock()
-            run()
-            best[place] = min(best[place], clock() - start)
-    return best
+    return exporting.alternated(runs[0], runs[1], DEVICES[device][1], 2 if device.startswith("2") else 1)
 
 
 def add(path: Path, row: Row) -> None:
@@ -105,8 +96,10 @@ def add(path: Path, row: Row) -> None:
 
 def line(row: Row) -> str:
     """One row of the table."""
+    low, high = row["interval"]
+    found = f"{row['ratio']:.3f} ± {(high - low) / 2:.3f}"
     return (
-        f"| {row['model']} | {row['device']} | {row['case']} | {row['predicted']:.3f} | {row['ratio']:.3f} "
+        f"| {row['model']} | {row['device']} | {row['case']} | {row['predicted']:.3f} | {found} "
         f"| {row['ratio'] / float(row['case']) - 1:+.1%} | {row['macs']:.3f} "
         f"| {row['original_ms']:.2f} → {row['slim_ms']:.2f} | {row['kit_bytes'] / 1e6:.1f} MB |"
     )
@@ -121,8 +114,8 @@ layers fast here. The kit of `graphprune profile --kit` is timed by its own scri
 times.json alone, and the plan's file is timed beside the original's in the same way. Models are torchvision's with
 random weights, one image.
 
-A device of one thread is timed by the clock of its processor. One of two threads is timed by the wall's, on two cores
-that other work shared, so that its figures are rougher. Of every file the fastest run counts.
+A device of one thread is timed by the clock of its processor, the two files in alternation. One of two threads is timed
+by the wall's clock, which says nothing while other work has the cores.
 
 | model | device | asked | predicted | measured | off | MACs kept | ms | kit |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
