@@ -130,7 +130,7 @@ class _Files:
         found = self.examples.fidelity(self.expected, self.examples.run(path))
         if found.error > options.max_error:
             self.report["notes"].append(
-                f"{INT8}: outputs are off by {found.error:.1%}, more than the {options.max_error:.0%} asked for, even "
+                f"{INT8}: outputs are off by {found.error:.1%}, more than the {options.max_error:.1%} asked for, even "
                 f"with {len(made.left)} of {made.nodes} nodes in float"
             )
         self._add(path, found, {"float_nodes": list(made.left), "nodes": made.nodes})

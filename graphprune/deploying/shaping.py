@@ -19,18 +19,12 @@ __all__ = ["WEIGHTS", "check_loads", "opened", "quiet", "shaped", "sizes_of", "w
 WEIGHTS = ".data"  # ends the name of a file of weights
 LARGE = 1024  # bytes of a tensor that goes into it; runtimes look at smaller ones, such as shapes
 BATCH = "batch"
-USUAL = {
-    "noop_with_empty_axes": 0,
-    "saturate": 1,
-}  # attributes that older versions lack, where they say nothing
+# attributes that older versions lack → the value with which they say nothing
+USUAL = {"noop_with_empty_axes": 0, "saturate": 1}
 
 
 def opened(path: Path) -> Any:
-    """The `onnx_ir.Model` of a file that has been checked, with its weights in memory and a name for every node.
-
-    Raises:
-        InputError: it is no model in float32, or holds 8 bits already.
-    """
+    """The `onnx_ir.Model` of a file that has been checked, with its weights in memory and a name for every node."""
     import onnx_ir
 
     model = onnx_ir.load(path)
