@@ -75,7 +75,7 @@ class Deployment:
         AUTO,
         "Which sizes of the inputs may vary: auto for those that do in model.onnx, none, or names of some, with commas "
         "between them, such as batch; NAME=N fixes one at N. Others are fixed: the batch at 1, the rest at the size "
-        "that the model was captured with.",
+        "that they have in the examples.",
         PANEL,
         "NAME,...",
         str,

@@ -80,7 +80,10 @@ def quantise(
         def tried(left: Sequence[str]) -> Quantised:
             model = mixed(whole, own, {*left, *exact})
             write_file(model, folder / "mixed.onnx", {}, external=True)
-            fidelity = examples.fidelity(expected, examples.run(folder / "mixed.onnx"))
+            try:
+                fidelity = examples.fidelity(expected, examples.run(folder / "mixed.onnx"))
+            except ExportError:  # such as places beyond a table
+                fidelity = Fidelity(inf, None, 0, examples.data, examples.held_out)
             return Quantised(model, fidelity, tuple(left), len(names))
 
         best = tried(())
@@ -150,7 +153,10 @@ class _Switched:
 
         wanted = set(names)
         given = {switch: numpy.array(name in wanted) for name, switch in self.switches.items()}
-        found = [exporting.feeder(self.session, {**feed, **given})() for feed in self.examples.held]
+        try:
+            found = [exporting.feeder(self.session, {**feed, **given})() for feed in self.examples.held]
+        except ExportError:
+            return inf
         error = self.examples.fidelity(self.expected, found).error
         return error if isfinite(error) else inf
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy
@@ -11,7 +11,7 @@ import torch
 from graphprune import exporting
 from graphprune.calibration import Fidelity
 from graphprune.calibration.fidelity import judged
-from graphprune.exporting import Array, Model
+from graphprune.exporting import Array, Latency, Model
 from graphprune.ground.errors import InputError
 
 __all__ = ["Examples", "Feed"]
@@ -30,15 +30,17 @@ class Examples:
         held: that files are judged on.
         data: what they are, for messages.
         held_out: whether ``held`` are others than ``seen``.
+        batched: whether the first dimension of all inputs is the batch, of any size.
     """
 
     seen: tuple[Feed, ...]
     held: tuple[Feed, ...]
     data: str
     held_out: bool
+    batched: bool = True
 
     @classmethod
-    def of(cls, feeds: Iterable[Feed], data: str) -> Examples:
+    def of(cls, feeds: Iterable[Feed], data: str, batched: bool = True) -> Examples:
         """The last fifth is held out, where there is more than one batch.
 
         Raises:
@@ -49,29 +51,40 @@ class Examples:
             raise InputError("there are no examples to take ranges from", "give calibration data")
         count = max(len(known) // PARTS, 1) if len(known) > 1 else 0
         seen, held = known[: len(known) - count], known[len(known) - count :]
-        return cls(_few(seen), _few(held or seen), data, bool(count))
+        made = cls(tuple(seen), tuple(held or seen), data, bool(count), batched)
+        return replace(made, seen=made._few(made.seen, MOST), held=made._few(made.held, MOST))
 
-    def renamed(self, names: Mapping[str, str], fixed: Mapping[str, Sequence[int | str]]) -> Examples:
-        """The same for a file whose inputs have other names, and whose batch may be fixed.
+    def renamed(self, names: Mapping[str, str]) -> Examples:
+        """The same for a file whose inputs have other names, old → new."""
 
-        Args:
-            names: of the inputs, old → new.
-            fixed: name of an input → its sizes.
+        def changed(feeds: Iterable[Feed]) -> tuple[Feed, ...]:
+            return tuple({names.get(name, name): array for name, array in feed.items()} for feed in feeds)
+
+        return replace(self, seen=changed(self.seen), held=changed(self.held))
+
+    def in_batches(self, size: int) -> Examples:
+        """The same in batches of that size.
 
         Raises:
-            InputError: an example does not fit the sizes.
+            InputError: a batch cannot be divided so.
         """
 
-        def fitting(feeds: Iterable[Feed]) -> tuple[Feed, ...]:
-            renamed = [{names.get(name, name): array for name, array in feed.items()} for feed in feeds]
-            return tuple(piece for feed in renamed for piece in _pieces(feed, fixed))
+        def cut(feeds: Iterable[Feed]) -> tuple[Feed, ...]:
+            return tuple(piece for feed in feeds for piece in self._pieces(feed, size))
 
-        return replace(self, seen=fitting(self.seen), held=fitting(self.held))
+        return replace(self, seen=cut(self.seen), held=cut(self.held)) if self.batched else self
 
     def few(self, count: int) -> Examples:
-        """So many of the ``seen`` examples alone, to judge on."""
-        feed = self.seen[0]
-        return replace(self, held=(_first(feed, min(count, _count(feed))),))
+        """So many of the ``seen`` examples alone, to judge on; more only where a batch is fixed."""
+        feeds = self._few(self.seen, count)
+        return replace(self, held=(self.first(feeds[0], count),) if len(feeds) == 1 else feeds)
+
+    def first(self, feed: Feed, count: int) -> Feed:
+        """So many examples of a batch, repeated where there are fewer."""
+        if not self.batched:
+            return feed
+        rows = numpy.arange(count) % self._count(feed)
+        return {name: array[rows] for name, array in feed.items()}
 
     def run(self, model: Model) -> list[list[Array]]:
         """What a model gives for the held examples.
@@ -85,18 +98,38 @@ class Examples:
     def fidelity(self, expected: Sequence[Sequence[Array]], found: Sequence[Sequence[Array]]) -> Fidelity:
         """How far outputs are off on the held examples."""
         pairs = (
-            (_tensors(one), _tensors(other), _count(feed))
+            (_tensors(one), _tensors(other), self._count(feed))
             for one, other, feed in zip(expected, found, self.held, strict=True)
         )
         return judged(pairs, self.data, self.held_out)
 
-    def measured(
-        self, one: Model, other: Model, threads: int, batch: int, seconds: float
-    ) -> exporting.Latency:
+    def measured(self, one: Model, other: Model, threads: int, batch: int, seconds: float) -> Latency:
         """The two files' times beside each other, on the first of these examples."""
-        feed = _first(self.held[0], batch)
+        feed = self.first(self.held[0], batch)
         runs = [_runner(model, feed, threads) for model in (one, other)]
         return exporting.alternated(runs[0], runs[1], seconds, threads)
+
+    def _count(self, feed: Feed) -> int:
+        """Examples in a batch."""
+        return len(next(iter(feed.values()))) if self.batched else 1
+
+    def _few(self, feeds: Sequence[Feed], count: int) -> tuple[Feed, ...]:
+        """The first batches, so many that they hold ``count`` examples or a few more."""
+        found: list[Feed] = []
+        for feed in feeds:
+            if found and sum(map(self._count, found)) >= count:
+                break
+            found.append(feed)
+        return tuple(found)
+
+    def _pieces(self, feed: Feed, size: int) -> Iterator[Feed]:
+        if self._count(feed) % size:
+            raise InputError(
+                f"a batch of {self._count(feed)} examples does not divide into the batch of {size} that is fixed",
+                "give calibration batches of that size, or leave dynamic out",
+            )
+        for start in range(0, self._count(feed), size):
+            yield {name: array[start : start + size] for name, array in feed.items()}
 
 
 def _runner(model: Model, feed: Feed, threads: int) -> Callable[[], list[Array]]:
@@ -106,50 +139,3 @@ def _runner(model: Model, feed: Feed, threads: int) -> Callable[[], list[Array]]
 
 def _tensors(arrays: Iterable[Array]) -> list[torch.Tensor]:
     return [torch.as_tensor(array) for array in arrays]
-
-
-def _count(feed: Feed) -> int:
-    """Examples in a batch."""
-    return max((len(array) for array in feed.values() if array.ndim), default=1)
-
-
-def _few(feeds: Sequence[Feed]) -> tuple[Feed, ...]:
-    """The first batches, so many that they hold `MOST` examples or a few more."""
-    found: list[Feed] = []
-    for feed in feeds:
-        if found and sum(map(_count, found)) >= MOST:
-            break
-        found.append(feed)
-    return tuple(found)
-
-
-def _first(feed: Feed, batch: int) -> Feed:
-    """So many examples of a batch, repeated where there are fewer; arrays that do not go with the batch stay."""
-    count = _count(feed)
-    rows = numpy.arange(batch) % count
-    return {
-        name: array[rows] if array.ndim and len(array) == count else array for name, array in feed.items()
-    }
-
-
-def _pieces(feed: Feed, fixed: Mapping[str, Sequence[int | str]]) -> Iterable[Feed]:
-    """A batch in pieces of the size that the inputs' first dimension is fixed at."""
-    wanted = {
-        sizes[0]
-        for name, sizes in fixed.items()
-        if sizes and isinstance(sizes[0], int) and feed[name].ndim and len(feed[name]) != sizes[0]
-    }
-    for size in wanted:
-        if len(wanted) > 1 or _count(feed) % size:
-            raise InputError(
-                f"a batch of {_count(feed)} examples does not fit a batch that is fixed at {sorted(wanted)}",
-                "give calibration batches of that size, or leave dynamic out",
-            )
-        count = _count(feed)
-        for start in range(0, count, size):
-            yield {
-                name: array[start : start + size] if array.ndim and len(array) == count else array
-                for name, array in feed.items()
-            }
-        return
-    yield feed

@@ -69,19 +69,35 @@ def quantised_nodes(graph: Any) -> list[Any]:
 
 
 def exact_nodes(model: Any) -> set[str]:
-    """Names of the nodes that make other numbers than floats, such as places or conditions: these are right or wrong.
+    """Names of the nodes that make other numbers than floats, such as conditions: these are right or wrong.
 
-    With them those whose types ONNX does not know.
+    With them go those whose types ONNX does not know, and all that floats come from which become whole numbers, such as
+    places that are looked up.
     """
     import onnx
 
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    floats = {
-        value.name
-        for value in (*inferred.value_info, *inferred.output)
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    kinds = {
+        value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)
     }
-    return {node.name for node in model.graph.node if not floats.issuperset(filter(None, node.output))}
+    floats = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT}
+    exact = {node.name for node in model.graph.node if not floats.issuperset(filter(None, node.output))}
+    makers, known = makers_of(model.graph), set[str]()
+    left = [
+        value
+        for node in model.graph.node
+        if node.op_type == "Cast"
+        and kinds.get(node.output[0]) in (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+        for value in node.input
+    ]
+    while left:
+        value = left.pop()
+        node = makers.get(value)
+        if value not in known and node is not None and value in floats:
+            known.add(value)
+            exact.add(node.name)
+            left += node.input
+    return exact
 
 
 def switched(model: Any, quantised: Any) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,23 +14,17 @@ from graphprune.asking.deployment import Deployment
 from graphprune.ground.errors import ExportError, InputError, first_line
 from graphprune.ground.files import writing
 
-__all__ = ["WEIGHTS", "opened", "quiet", "shaped", "sizes_of", "write_file"]
+__all__ = ["WEIGHTS", "check_loads", "opened", "quiet", "shaped", "sizes_of", "write_file"]
 
 WEIGHTS = ".data"  # ends the name of a file of weights
 LARGE = 1024  # bytes of a tensor that goes into it; runtimes look at smaller ones, such as shapes
 BATCH = "batch"
-USUAL = {
-    "noop_with_empty_axes": 0,
-    "saturate": 1,
-}  # attributes that older versions lack, where they say nothing
+# attributes that older versions lack → the value with which they say nothing
+USUAL = {"noop_with_empty_axes": 0, "saturate": 1}
 
 
 def opened(path: Path) -> Any:
-    """The `onnx_ir.Model` of a file that has been checked, with its weights in memory and a name for every node.
-
-    Raises:
-        InputError: it is no model in float32, or holds 8 bits already.
-    """
+    """The `onnx_ir.Model` of a file that has been checked, with its weights in memory and a name for every node."""
     import onnx_ir
 
     model = onnx_ir.load(path)
@@ -54,18 +50,18 @@ def sizes_of(model: Any) -> dict[str, tuple[int | str, ...]]:
     }
 
 
-def shaped(model: Any, options: Deployment, captured: Mapping[str, int]) -> Any:
+def shaped(model: Any, options: Deployment, usual: Mapping[str, int]) -> Any:
     """The model with the names, sizes and operators' version that are asked for; ``model`` itself may change.
 
     Args:
-        captured: name of a size that varies → what it was when the model was captured, where that is known.
+        usual: name of a size that varies → what it is fixed at where nothing else is said.
 
     Raises:
         InputError: there are other inputs, outputs or sizes than are named.
         ExportError: the operators cannot be said in that version.
     """
     if options.kept is not None:
-        model = _fixed(model, options.kept, captured)
+        model = _fixed(model, options.kept, usual)
     if options.opset is not None and options.opset != model.opset_imports.get(""):
         model = _converted(model, options.opset)
     _rename(model.graph.inputs, options.inputs, "input")
@@ -94,7 +90,7 @@ def _rename(values: Sequence[Any], names: Sequence[str], what: str) -> None:
         value.name = name
 
 
-def _fixed(model: Any, kept: Mapping[str, int | None], captured: Mapping[str, int]) -> Any:
+def _fixed(model: Any, kept: Mapping[str, int | None], usual: Mapping[str, int]) -> Any:
     """The model with all varying sizes fixed, but for those that are ``kept`` at None."""
     import onnx_ir
     from onnxruntime.tools.onnx_model_utils import fix_output_shapes, make_dim_param_fixed
@@ -108,7 +104,7 @@ def _fixed(model: Any, kept: Mapping[str, int | None], captured: Mapping[str, in
         )
     proto = onnx_ir.to_proto(model)
     for name in sorted(known - {name for name, size in kept.items() if size is None}):
-        size = kept.get(name) or (1 if name == BATCH else captured.get(name))
+        size = kept.get(name) or (1 if name == BATCH else usual.get(name))
         if size is None:
             raise InputError(f"at which size is {name!r} fixed?", f"say dynamic={name}=N")
         make_dim_param_fixed(proto.graph, name, size)
@@ -202,3 +198,15 @@ def write_file(model: Any, path: Path, notes: Mapping[str, str], external: bool)
                 f"{path.name} cannot be one file: {first_line(error, 120)}",
                 "keep its weights beside it: external_data",
             ) from error
+
+
+def check_loads(path: Path, instead: str) -> None:
+    """Loads a converted file in a process of its own: the runtime's optimiser may crash, and would end this one.
+
+    Raises:
+        ExportError: it does. ``instead`` is what to do.
+    """
+    code = "import sys, onnxruntime as r; r.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    if done.returncode < 0:
+        raise ExportError(f"onnxruntime crashes where it loads {path.name}", instead)

@@ -68,8 +68,8 @@ def export(
     deployment, place, clock = _deployment(options), Path(source), Clock(progress)
     file, target = _file(place), place_of(place, directory)
     exporting.ensure_writable(target, force=force)
-    examples, captured = _examples(place, file, deployment, clock)
-    origin = {"captured": captured, **_origin(place, file)}
+    examples, usual = _examples(place, file, deployment, clock)
+    origin = {"usual": usual, **_origin(place, file)}
     writers, report = deploy_files(file, examples, deployment, origin, clock, latency)
     exporting.write_directory(target, writers, force)
     return report
@@ -158,24 +158,32 @@ def _check_float(file: Path) -> None:
 
 
 def _examples(place: Path, file: Path, options: Deployment, clock: Clock) -> tuple[Examples, dict[str, int]]:
-    """Arrays for the file's inputs, and the sizes that its varying dimensions had at capture."""
+    """Arrays for the file's inputs, and the sizes that its varying dimensions have in them."""
     with clock("capture"):
         graph = _traced(place, file)
     program = graph.program
-    captured = {at.name: at.size for at in program.dimensions if at.name}
     given, data = options.calibration, "your calibration data"
     if given is None or (isinstance(given, str) and given == SYNTHETIC):
         with clock("make calibration data"):
             given = make_inputs(graph, options.seed)
         data = str(given)
-    names = [value.name for value in exporting.session(file).get_inputs()]
+    inputs = exporting.session(file).get_inputs()
+    names, first = [item.name for item in inputs], {(item.shape or [0])[0] for item in inputs}
+    batched = len(first) == 1 and all(isinstance(size, str) for size in first)
 
     def feeds() -> Iterator[dict[str, exporting.Array]]:
         for _, leaves in Calibration(given).walk(program):
             tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
             yield {name: exporting.to_numpy(leaf) for name, leaf in zip(names, tensors, strict=True)}
 
-    return Examples.of(feeds(), data), captured
+    examples = Examples.of(feeds(), data, batched)
+    arrays = [examples.seen[0][name] for name in names]
+    sizes = (
+        (at, size)
+        for item, array in zip(inputs, arrays, strict=True)
+        for at, size in zip(item.shape, array.shape, strict=True)
+    )
+    return examples, {at: size for at, size in sizes if isinstance(at, str)}
 
 
 def _traced(place: Path, file: Path) -> DependencyGraph:

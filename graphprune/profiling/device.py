@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite, prod
+from operator import truediv
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy
 from typing_extensions import NotRequired, TypedDict
 
 from graphprune.axes.cost import Polynomial
@@ -30,7 +31,6 @@ from graphprune.profiling.lone_layers import OPERATORS
 __all__ = ["MULTIPLE", "Device", "device_latency", "layer_key", "read_device"]
 
 LARGEST = 16 * 2**20  # bytes of a file of times
-FASTEST = 0.1
 MULTIPLE = 16  # of channels: nobody knows what another device likes, and vectors are seldom longer
 FEWEST = 4  # models that say anything of widths
 REMEDY = (
@@ -84,9 +84,18 @@ class Device:
 
     @cached_property
     def milliseconds(self) -> dict[str, float]:
-        """Model → its time: the fastest tenth of its runs, to which whatever else the device did has added least."""
+        """Model → its time: that of the first model times the median of its ratios to that in the same rounds.
+
+        Whatever else the device did has slowed all models of a round. Other tools time one model after the other: there
+        it is the median of the runs.
+        """
+        rows = {name: row["ms"] for name, row in self.document["models"].items()}
+        first = next(iter(rows.values()))
         return {
-            name: float(numpy.quantile(row["ms"], FASTEST)) for name, row in self.document["models"].items()
+            name: median(first) * median(map(truediv, times, first))
+            if len(times) == len(first)
+            else median(times)
+            for name, times in rows.items()
         }
 
 

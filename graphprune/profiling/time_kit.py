@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 KERNEL = "_kernel_time"  # of the events that onnxruntime's profile has for nodes
+LEVELS = {"all": "ENABLE_ALL", "extended": "ENABLE_EXTENDED", "basic": "ENABLE_BASIC", "none": "DISABLE_ALL"}
 WATCHED = 9  # runs by which the parts of a model are known
 Kit = dict[str, Any]
 
@@ -33,6 +34,8 @@ def session_of(path: Path, options: argparse.Namespace, profile: Path | None = N
     chosen = onnxruntime.SessionOptions()
     chosen.intra_op_num_threads = options.threads
     chosen.log_severity_level = 3
+    levels = onnxruntime.GraphOptimizationLevel
+    chosen.graph_optimization_level = getattr(levels, f"ORT_{LEVELS[options.level]}")
     if profile is not None:
         chosen.enable_profiling = True
         chosen.profile_file_prefix = str(profile)
@@ -122,7 +125,8 @@ def device_of(options: argparse.Namespace) -> dict[str, Any]:
         return {"name": name, "runtime": options.collect}
     import onnxruntime
 
-    runtime = f"onnxruntime {onnxruntime.__version__}, {options.provider}"
+    level = "" if options.level == "all" else f", optimisations {options.level}"
+    runtime = f"onnxruntime {onnxruntime.__version__}, {options.provider}{level}"
     return {"name": name, "runtime": runtime, "threads": options.threads}
 
 
@@ -132,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--provider", default="CPUExecutionProvider", help="of onnxruntime")
     parser.add_argument("--threads", type=int, default=0, help="of onnxruntime; 0 leaves it to the runtime")
+    parser.add_argument("--level", choices=LEVELS, default="all", help="of the runtime's optimisations")
     parser.add_argument("--seconds", type=float, default=30.0, help="that the models run in turn")
     parser.add_argument("--name", default="", help="of the device, for reports")
     parser.add_argument("--commands", choices=("trtexec", "benchmark_app"), help="print what to run")
@@ -145,7 +150,12 @@ def main() -> None:
         return
     if not options.collect:
         print(f"times {len(kit['models'])} models for about {options.seconds:.0f} s")
-    found = collected(options.collect, folder, kit) if options.collect else timed(folder, kit, options)
+    try:
+        found = collected(options.collect, folder, kit) if options.collect else timed(folder, kit, options)
+    except FileNotFoundError as error:
+        raise SystemExit(
+            f"there is no {error.filename}: run what --commands prints in {folder} first"
+        ) from error
     models = {name: {**kit["models"][name], **row} for name, row in found.items()}
     document = {"format": 1, "model": kit["model"], "batch": kit["batch"], "device": device_of(options)}
     options.output.write_text(json.dumps({**document, "models": models}, indent=1) + "\n")

@@ -7,8 +7,9 @@ from typing import Any
 
 import onnx
 import pytest
+import torch
 from deploying_models import Clipped, Masked, filed
-from torch import nn
+from torch import Tensor, nn
 
 from graphprune import exporting
 from graphprune.deploying import Examples
@@ -89,3 +90,23 @@ def test_a_file_with_nothing_to_quantise_is_refused(tmp_path: Path) -> None:
     path, examples = filed(Tanh, tmp_path)
     with pytest.raises(ExportError, match="no operator of the file can be quantised"):
         quantise(path, examples, examples.run(path), False, 0.1)
+
+
+def test_places_that_are_looked_up_come_from_floats_that_stay(tmp_path: Path) -> None:
+    class Places(nn.Module):
+        """A table of biases, whose rows follow from logarithms of distances."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.table = nn.Linear(8, 16), nn.Linear(16, 8), nn.Embedding(9, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = ((x.shape[0] * torch.arange(1, 6) + x.shape[0]).float().log() * 3).clamp(0, 8).long()
+            return self.two(self.one(x).relu()) + self.table(rows).sum(0)
+
+    path, examples = filed(Places, tmp_path)
+    made = quantise(path, examples, examples.run(path), False, 0.1)
+    assert made.off < 0.05
+    own = onnx.load(path)
+    chain = {node.name for node in own.graph.node if node.op_type in ("Log", "Clip")}
+    assert chain <= exact_nodes(own)

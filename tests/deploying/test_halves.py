@@ -84,3 +84,31 @@ def test_roundings_are_those_of_half_precision(tmp_path: Path) -> None:
     inner = half(half(x.numpy()) @ half(model.weight.detach().numpy()))
     by_hand = half(half(numpy.tanh(inner)) * 3)
     assert numpy.abs(found - by_hand).max() < numpy.abs(own - by_hand).max() / 3
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.head = nn.GRU(8, 16, batch_first=True), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.gru(x)[0])
+
+
+def test_a_crash_of_the_runtime_ends_no_process_of_ours(tmp_path: Path) -> None:
+    """onnxruntime 1.31 crashes on such a file; where another version does not, the file must be right."""
+    import graphprune as gp
+
+    torch.manual_seed(0)
+    x, path = torch.randn(2, 5, 8), tmp_path / "gru.onnx"
+    exporting.export_onnx(gp.trace(Recurrent().eval(), x).program, path)
+    out = tmp_path / "out"
+    try:
+        report, said = gp.export(path, out, latency=False, fp16=True, calibration=[x, x]), ""
+    except gp.ExportError as error:
+        report, said = {}, error.message
+    assert out.exists() == bool(report)
+    if report:
+        assert report["files"]["model_fp16.onnx"]["fidelity"]["error"] < HALF
+    else:
+        assert "crashes where it loads model_fp16.onnx" in said

@@ -79,10 +79,13 @@ def test_it_goes_into_the_result_and_stays_apart(slim: Path) -> None:
 
 
 def test_a_fixed_batch_and_a_file_alone(slim: Path, tmp_path: Path) -> None:
-    report = gp.export(slim / "model.onnx", tmp_path / "out", latency=True, dynamic="none", int8=True)
+    data = [torch.randn(4, 3, 10, 10) for _ in range(3)]
+    report = gp.export(
+        slim / "model.onnx", tmp_path / "out", latency=True, dynamic="none", int8=True, calibration=data
+    )
     row = report["files"]["model_int8.onnx"]
     assert all(isinstance(size, int) for sizes in row["inputs"].values() for size in sizes)
-    assert next(iter(row["inputs"].values()))[0] == 1
+    assert next(iter(row["inputs"].values())) == [1, 3, 10, 10]  # sizes are those of the examples
     assert row["latency"]["batch"] == 1
     assert "plan" not in {item.key for item in onnx.load(tmp_path / "out" / "model.onnx").metadata_props}
 
