@@ -35,7 +35,7 @@ MODELS = [*VISION, "bert", "llama"]
 DEEP = ["50 layers", "100 layers", "200 layers"]  # of a narrow transformer, to see what grows with a graph
 BARE, WHOLE = "bare", "whole"
 TOOLS = ["graphprune", "torch-pruning", "torch-kirigami"]  # whose graphs stand beside each other
-LIMIT = 200.0  # seconds that one of them may take
+LIMIT = 60.0  # seconds that one of them may take
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 TIMING = ("export the original", "time")
 # stages of a whole shrink under the names of the table
