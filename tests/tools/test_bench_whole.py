@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 TOOL = Path(__file__).parents[2] / "tools" / "bench_whole.py"
+sys.path.insert(0, str(TOOL.parent))
 
 
 @pytest.fixture(scope="module")
