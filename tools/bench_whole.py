@@ -28,6 +28,8 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+from speed_page import TEXT
+
 ROOT = Path(__file__).parents[1]
 ROWS, PAGE = ROOT / "build" / "whole.jsonl", ROOT / "docs" / "speed.md"
 VISION = "resnet18 resnet50 mobilenet_v2 efficientnet_b0 densenet121 vit_b_16 swin_t convnext_tiny".split()
@@ -35,7 +37,7 @@ MODELS = [*VISION, "bert", "llama"]
 DEEP = ["50 layers", "100 layers", "200 layers"]  # of a narrow transformer, to see what grows with a graph
 BARE, WHOLE = "bare", "whole"
 TOOLS = ["graphprune", "torch-pruning", "torch-kirigami"]  # whose graphs stand beside each other
-LIMIT = 200.0  # seconds that one of them may take
+LIMIT = 60.0  # seconds that one of them may take
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 TIMING = ("export the original", "time")
 # stages of a whole shrink under the names of the table
@@ -235,72 +237,6 @@ def _whole_line(name: str, bare: Row, whole: Row) -> str:
 def _stage_line(name: str, row: Row) -> str:
     figures = (sum(row["stages"].get(stage, 0.0) for stage in stages) for stages in COLUMNS.values())
     return f"| {name} | {' | '.join(f'{figure:.2f}' for figure in figures)} |"
-
-
-TEXT = """# What a whole shrink takes
-
-Measured on {date} with {versions}, by `tools/bench_whole.py`: CPU seconds of a
-whole fresh process with one thread, and the peak of its resident memory. Other processes ran on the machine meanwhile,
-so that seconds may differ by a tenth from run to run.
-
-The *bare export* is `torch.onnx.export(model.eval(), …, dynamo=True)` of the unpruned model with a batch that varies,
-saved. The *whole shrink* halves the multiply-accumulates by L2 importance, proves the slim model at every node and its
-gradients, writes all files, compares the ONNX file in onnxruntime with PyTorch on its own and on random weights, and
-times it against the original's until their ratio is known to 1 %, or for two seconds. Both include imports and the
-building of the model.
-
-| model | bare export, s | whole shrink, s | whole ÷ bare | without timing ÷ bare | peak, bare, MB | peak, whole, MB |
-| --- | --- | --- | --- | --- | --- | --- |
-{whole}
-
-## Where the seconds go
-
-| model | {head} |
-| --- | {rules} |
-{stages}
-
-"Onnxruntime" is the comparison with PyTorch, "original" the making of the original's ONNX model in memory, "timing" its
-runs beside the slim model's, with the times of layers.
-
-## Graph and cut alone
-
-What every tool does before anything is proved or exported, in CPU seconds, each model in a fresh process. The graph: of
-graphprune the capture, of torch-pruning and torch-kirigami their dependency graph. The cut: half of every group by L2
-magnitude. torch-kirigami's search for what may be cut is left out.
-
-| model | graph | of torch-pruning | of torch-kirigami | ÷ kirigami | graph and cut | of torch-pruning | ÷ pruning |
-| --- | --- | --- | --- | --- | --- | --- | --- |
-{alone}
-
-## Deep models
-
-A narrow transformer of 50, 100 and 200 layers, stage by stage. Torch's optimiser of ONNX models tries every slice with
-every other one where several read the same value, as in attention with one projection. That part of an export, of the
-twin and of the original grows with the square of the layers.
-
-| nodes | {head} |
-| --- | {rules} |
-{deep}
-
-## What verification runs
-
-The proof makes a fixed number of passes, whatever the model, as long as nothing differs beyond its tolerance:
-
-| who | forward | backward | on |
-| --- | --- | --- | --- |
-| the user's model, and the captured program | 2 each | – | random tensors; one example, and the smallest sizes tried |
-| the masked original | 2 | 1 | its own tensors at the smallest sizes; random ones in float64, on one example |
-| the slim program | 2 | – | the same |
-| the slim model's layers | 2 | 1 | the same |
-
-That is six forward passes of the original, of which one is in float64, and four of the slim model. Random tensors are
-drawn once for both. A test counts these passes. Gradients cost most memory: every value of a run in float64 is kept
-until they have been taken.
-
-In onnxruntime the file runs once on its own tensors, and its twin on random tensors at three sizes: as captured with
-one example, the smallest that were tried, and the larger ones. Four more passes of the slim model in PyTorch choose
-random tensors on which rounding does not grow, and see whether outputs depend on inputs.
-"""
 
 
 def main() -> int:

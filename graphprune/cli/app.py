@@ -14,6 +14,7 @@ from graphprune.cli.declared import takes
 from graphprune.cli.failures import Commands
 from graphprune.cli.pick_request import PickRequest
 from graphprune.cli.request_export import ExportRequest, ProfileRequest
+from graphprune.ground.garbage import new_collected
 
 __all__ = ["app"]
 
@@ -75,7 +76,9 @@ def start(
 
 def _add(name: str, request: Any, module: str) -> None:
     def run(asked: Any) -> None:
-        getattr(import_module(f"graphprune.cli.{module}"), name)(asked)
+        command = getattr(import_module(f"graphprune.cli.{module}"), name)
+        with new_collected():
+            command(asked)
 
     app.command(name, epilog=_examples(*request.EXAMPLES))(takes(request, run))
 

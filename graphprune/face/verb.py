@@ -18,7 +18,6 @@ from graphprune.axes.dependency import DependencyGraph
 from graphprune.capture.casting import not_under_modes
 from graphprune.face.opening import as_opened, opened
 from graphprune.ground.errors import InputError
-from graphprune.ground.garbage import new_collected
 from graphprune.ground.options import declarations, helps
 from graphprune.importing.reading import tidying_of
 
@@ -50,8 +49,7 @@ def takes(
         @wraps(run)
         def verb(model: Model | str | Path, example_inputs: Any = None, **options: Any) -> Result:
             given, inputs = opened(model, example_inputs, tidying_of(options))
-            module = given.program.model if isinstance(given, DependencyGraph) else given
-            with not_under_modes(module), new_collected():
+            with not_under_modes(given.program.model if isinstance(given, DependencyGraph) else given):
                 return run(given, inputs, (asks or asked)(given, as_opened(given, options)))
 
         model, inputs, _ = signature(run).parameters.values()

@@ -31,7 +31,8 @@ def collected_later() -> Iterator[None]:
 def new_collected() -> Iterator[None]:
     """While the body runs, only what is made in it is searched for garbage, not all that libraries hold.
 
-    Nothing is changed where something is left out of such searches already.
+    What became garbage before stays until the end: this is for programs, which begin with nothing but imports. Nothing
+    is changed where something is left out of such searches already.
     """
     if gc.get_freeze_count():
         yield

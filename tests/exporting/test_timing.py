@@ -98,6 +98,22 @@ def test_few_disturbances_move_the_ratio_little() -> None:
     assert ratio_interval(pairs, 0.05)[0] == pytest.approx(0.5)
 
 
+def test_thousands_of_pairs_are_looked_at_as_quickly_as_hundreds(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, sizes = random.Random(0), []
+    own = timing._left_out
+    monkeypatch.setattr(timing, "_left_out", lambda count, error: sizes.append(count) or own(count, error))
+    widths = []
+    for count in (150, 600, 5003):
+        found, (low, high) = ratio_interval(
+            [(1.0, 0.5 * e ** draw.gauss(0, 0.1)) for _ in range(count)], 0.05
+        )
+        assert low < 0.5 < high
+        assert low < found < high
+        widths.append(high - low)
+    assert max(sizes) <= 200
+    assert widths[0] > 1.5 * widths[1] > 3 * widths[2]
+
+
 def test_all_looks_together_err_as_rarely_as_is_said(wall: list[float]) -> None:
     """The true ratio is one; outliers are frequent, and only longer runs have them."""
     draw = random.Random(0)

@@ -40,11 +40,11 @@ def test_losses_and_failures_are_in_the_tables(tool: ModuleType) -> None:
     rows = [
         row(),
         row(case="0.1", failure="latency=0.1 cannot be reached"),
-        row(table="half", case="graphprune, default"),
+        row(table="half", case="graphprune, default", ratios=[0.54, 0.5]),
         row(table="half", model="vit_b_16", case="torch-pruning, any width", failure="IndexError: 3"),
     ]
     lines = tool.table(rows).splitlines()
     assert "| resnet50 | 0.5 | 0.540 | +8.0% | 0.500 | 80.00 → 43.20 | 2 | 62 |" in lines
     assert "| resnet50 | 0.1 | latency=0.1 cannot be reached | – | – | – | – | – |" in lines
-    assert "| resnet50 | graphprune, default | 0.500 | 1.85 | 0.93 |" in lines
+    assert "| resnet50 | graphprune, default | 0.500 | 1.85, 2.00 | 0.93, 1.00 |" in lines
     assert "| vit_b_16 | torch-pruning, any width | – | IndexError: 3 | – |" in lines
