@@ -31,6 +31,7 @@ from models_zoo.sources import torchvision_model
 MACS = 0.5
 SECONDS = 5.0
 TORCHVISION = ("resnet18", "mobilenet_v2", "vit_b_16")
+WEIGHTED = tuple(name for name in models_zoo.names() if models_zoo.get(name).load_weights is not None)
 KINDS = {"model.onnx": "float32", "model_fp16.onnx": "float16", "model_int8.onnx": "8 bits"}
 
 
@@ -127,6 +128,7 @@ def table(found: list[Row]) -> str:
         for row in found
         if row["file"] == "model_int8.onnx" and row["fidelity"]["error"] > 0.1
     ]
+    missing = [name for name in (*TORCHVISION, *WEIGHTED) if name not in {row["model"] for row in found}]
     slower = [
         f"{row['model']} ({row['which']}, {KINDS[row['file']]})"
         for row in found
@@ -139,6 +141,7 @@ def table(found: list[Row]) -> str:
         rows="\n".join(map(line, found)),
         bad="\n".join(
             (
+                f"- Not measured for this page: {', '.join(missing) or 'none'}.",
                 f"- Answers are poor: {', '.join(bad) or 'none'}.",
                 f"- 8 bits miss the 10 %: {', '.join(over) or 'none'}.",
                 f"- Slower than the same model in float32 on this processor: {', '.join(slower) or 'none'}.",

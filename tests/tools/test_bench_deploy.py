@@ -39,6 +39,7 @@ def test_files_that_are_bad_or_slow_are_named() -> None:
         ]
     )
     assert "| net | slim | 8 bits | 2.00 | 1.5 | 0.20 | 30.00% | 90.0% | 2 of 9 |" in page
+    assert "- Not measured for this page: resnet18" in page
     assert "- Answers are poor: net (slim, 8 bits)." in page
     assert "- 8 bits miss the 10 %: net (slim)." in page
     assert "in float32 on this processor: net (slim, float16)." in page
