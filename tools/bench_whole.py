@@ -202,7 +202,11 @@ def _alone_line(name: str, own: Row, pruning: Row, kirigami: Row) -> str:
     """Seconds of the graph, and with a cut, of each tool; a ratio where both have one."""
 
     def spent(row: Row, *stages: str) -> str:
-        return row["failure"] if "failure" in row else f"{sum(row['stages'][stage] for stage in stages):.2f}"
+        return (
+            row["failure"].partition(":")[0]
+            if "failure" in row
+            else f"{sum(row['stages'][stage] for stage in stages):.2f}"
+        )
 
     def ratio(other: Row, *stages: str) -> str:
         mine, theirs = (

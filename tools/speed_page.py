@@ -5,8 +5,9 @@ __all__ = ["TEXT"]
 TEXT = """# What a whole shrink takes
 
 Measured on {date} with {versions}, by `tools/bench_whole.py`: CPU seconds of a
-whole fresh process with one thread, and the peak of its resident memory. Other processes ran on the machine meanwhile,
-so that seconds may differ by a tenth from run to run.
+whole fresh process with one thread, and the peak of its resident memory. Half a dozen other processes shared two cores
+meanwhile, which makes seconds up to half as many again as on an idle machine. Both sides of a row were measured one
+after the other, so that their ratio is known better; it too may differ by a tenth from run to run.
 
 The *bare export* is `torch.onnx.export(model.eval(), …, dynamo=True)` of the unpruned model with a batch that varies,
 saved. The *whole shrink* halves the multiply-accumulates by L2 importance, proves the slim model at every node and its
@@ -61,9 +62,9 @@ models of torchvision above and on 72 small transformers, and left out (2026-12-
 | sizes that the captured graphs read, and numbers that they compute from these | 349 | 1,952 |
 
 The last two rows are why. Below the dispatcher a linear layer is `t` and `addmm`, a convolution `convolution`, a norm
-`native_layer_norm`, attention a chain of `bmm` and `_safe_softmax`. Of the operators recorded, 60 are in no captured
-graph. They would need rules, proofs, translations to ONNX and layers of their own, or patterns that guess which layer
-they were. And a recorder sees sizes as plain numbers. Whether 197 was computed from the image, read off a weight or
+`native_layer_norm`, attention a chain of `bmm` and `_safe_softmax`. 60 operators were recorded that the captured graph
+of the same model has not. Each would need its rule, its translation to ONNX and its layer, or patterns that guess which
+layer it was. And a recorder sees sizes as plain numbers. Whether 197 was computed from the image, read off a weight or
 written by hand, it cannot tell: `torch.export` keeps what was computed from what. Runs at several sizes could be
 compared instead, but what is alike at a few sizes and not at others would be wrong without a word.
 
