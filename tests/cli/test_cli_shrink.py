@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 import graphprune as gp
 from graphprune.cli import models
 from graphprune.cli import shrink as command
+from graphprune.cli.request import ShrinkRequest
 
 FILES = {
     "model.onnx",
@@ -222,3 +224,14 @@ def test_the_user_s_own_figure_stands_before_and_after(
     result = run("shrink", "zoo:mtcnn_rnet", *arguments)
     assert result.exit_code == 0, result.output
     assert "Answers: metric 0.2500 → 0.2500" in result.stdout
+
+
+def test_a_model_s_own_tokenizer_is_for_data_that_are_made(tmp_path: Path) -> None:
+    example = ((torch.zeros(1, 2),), {})
+    source = models.Source("zoo:x", torch.nn.Linear(2, 2), example, "none", 0, tokenizer=len)
+    file = tmp_path / "data.npy"
+    np.save(file, np.zeros((4, 2), np.float32))
+    for given, tokenizer in ((None, len), ("synthetic", len), (str(file), None)):
+        asked = {} if given is None else {"calibration": given}
+        found = command._data(ShrinkRequest("zoo:x", asked=asked), source)
+        assert found.get("tokenizer") is tokenizer
