@@ -118,7 +118,6 @@ class Result:
             f"macs={self.before.macs:,} → {self.after.macs:,}, checks={passed} of {len(checks)} passed)"
         )
 
-    @collected_later()
     def save(
         self,
         directory: str | Path,
@@ -165,7 +164,8 @@ class Result:
         exporting.ensure_writable(Path(directory), force=force)
         chosen = replace(self, export_dtype=export_dtype or self.export_dtype)
         saving = _Saving(chosen, latency, Clock(progress), {**_report(chosen), **(extra or {})}, files, proof)
-        exporting.write_directory(Path(directory), saving.files(onnx, settings or {}), force)
+        with collected_later():
+            exporting.write_directory(Path(directory), saving.files(onnx, settings or {}), force)
         return saving.report
 
     def graft(self) -> nn.Module:

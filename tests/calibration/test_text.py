@@ -132,7 +132,7 @@ def test_a_folder_of_several_sets_is_not_mixed(tmp_path: Path) -> None:
 def test_a_table_asks_for_pyarrow(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).write_bytes(b"")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match="pyarrow is not installed — pip install pyarrow"):
+    with pytest.raises(InputError, match=r"pyarrow is not installed — pip install 'graphprune\[tables\]'"):
         text_batches(Letters(), tmp_path)
 
 

@@ -101,6 +101,6 @@ def test_what_adapters_cannot_do_is_refused_in_one_line(
     with pytest.raises(gp.InputError, match="trained in the class"):
         gp.tune_pretrained(slim, data, tmp_path / "tuned", gp.Tuning(features=1.0), lora=4)
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(gp.InputError, match=r"adapters need PEFT: .* — pip install peft"):
+    with pytest.raises(gp.InputError, match=r"adapters need PEFT: .* — pip install 'graphprune\[lora\]'"):
         gp.tune_pretrained(slim, data, tmp_path / "tuned", lora=4)
     assert not (tmp_path / "tuned").exists()
