@@ -34,8 +34,8 @@ def resident():
 large = [torch.ones(2**23, dtype=torch.uint8) for _ in range(2)]
 torch.ones(30 * 2**20, dtype=torch.uint8)
 before, kept = resident(), []
-for _ in range(50):
-    large.append(torch.ones(2**23, dtype=torch.uint8))
+for turn in range(50):
+    large.append(torch.ones(2**23 + turn * 2**17, dtype=torch.uint8))  # larger than any hole that is left
     kept.append(torch.ones(10_000))
     large.pop(0)
     kept.append(torch.ones(10_000))
