@@ -18,6 +18,7 @@ __all__ = ["dead_leaves"]
 
 LEAVES = 80
 SMALLEST, LARGEST = 0.03, 0.5  # radii, of the longer side
+REACH = 1.45  # of a leaf, in its radii
 GROUND, TEXTURE, TINT = 0.3, 0.5, 0.4  # contrast of textures, and of colours, to that of grey values
 
 
@@ -39,7 +40,7 @@ def dead_leaves(count: int, channels: int, height: int, width: int, generator: t
     """``[count, channels, height, width]``, about mean 0 and deviation 1."""
     textures = coloured(power_noise(2 * count, channels, (height, width), generator), generator)
     longer = max(height, width)
-    places = (torch.arange(height)[:, None] / longer, torch.arange(width)[None] / longer)
+    ys, xs = torch.arange(height)[:, None] / longer, torch.arange(width)[None] / longer
     images = []
     for number in range(count):
         image = coloured(torch.randn(1, channels, 1, 1, generator=generator), generator)[0]
@@ -47,8 +48,10 @@ def dead_leaves(count: int, channels: int, height: int, width: int, generator: t
         leaves = _drawn(channels, height / longer, width / longer, count, generator)
         for place in range(LEAVES):
             leaf = _Leaves(*(part[place] for part in leaves))
-            texture = leaf.contrast * textures[count + int(leaf.texture)]
-            image = torch.where(_covered(leaf, *places), leaf.colour[:, None, None] + texture, image)
+            rows, columns = _reached(leaf.y, leaf, longer, height), _reached(leaf.x, leaf, longer, width)
+            texture = leaf.contrast * textures[count + int(leaf.texture), :, rows, columns]
+            part, covered = image[:, rows, columns], _covered(leaf, ys[rows], xs[:, columns])
+            image[:, rows, columns] = torch.where(covered, leaf.colour[:, None, None] + texture, part)
         images.append(image)
     return torch.stack(images)
 
@@ -70,6 +73,13 @@ def _drawn(channels: int, height: float, width: float, textures: int, generator:
         TEXTURE * draws[7],
         (grey + tint).expand(LEAVES, channels),
     )
+
+
+def _reached(middle: Tensor, leaf: _Leaves, longer: int, size: int) -> slice:
+    """The rows, or the columns, that the leaf may cover: a corner is no farther than the root of two radii."""
+    reach = REACH * float(leaf.radius)
+    first, last = (int((float(middle) + way * reach) * longer) + way for way in (-1, 1))
+    return slice(min(max(first, 0), size), min(max(last + 1, 0), size))
 
 
 def _covered(leaf: _Leaves, ys: Tensor, xs: Tensor) -> Tensor:
