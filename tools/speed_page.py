@@ -5,8 +5,8 @@ __all__ = ["TEXT"]
 TEXT = """# What a whole shrink takes
 
 Measured on {date} with {versions}, by `tools/bench_whole.py`: CPU seconds of a
-whole fresh process with one thread, and the peak of its resident memory. Half a dozen other processes shared two cores
-meanwhile, which makes seconds up to half as many again as on an idle machine. Both sides of a row were measured one
+whole fresh process with one thread, and the peak of its resident memory. One to eight other processes shared two cores
+meanwhile, which adds up to half to the seconds, and makes timing take longer. Both sides of a row were measured one
 after the other, so that their ratio is known better; it too may differ by a tenth from run to run.
 
 The *bare export* is `torch.onnx.export(model.eval(), …, dynamo=True)` of the unpruned model with a batch that varies,
