@@ -30,7 +30,8 @@ from graphprune.synthetic.written import Tokenizer, written
 __all__ = ["Made", "make_inputs"]
 
 FEWEST, MOST, MOST_MATCHED = 16, 512, 192  # examples; those that are shaped one by one say more each
-PASS = 1.4e11  # multiply-accumulates that one pass over all examples may take, above the fewest
+# multiply-accumulates that one pass over all examples may take, above the fewest; texts have fewer positions each
+PASS, TEXT_PASS = 1.1e11, 1.4e11
 VALUES = 1e7  # numbers in all examples
 MATCHING = 2e11  # multiply-accumulates of the steps towards the norms' statistics
 MOST_STEPS = 200
@@ -111,8 +112,8 @@ def make_inputs(graph: DependencyGraph, seed: int = 0, tokenizer: Tokenizer | No
     numbers = sum(
         leaf.numel() / max(len(leaf), 1) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()
     )
-    most = MOST_MATCHED if norms else MOST
-    count = int(max(FEWEST, min(most, PASS / macs, VALUES / max(numbers, 1))))
+    most, price = (MOST_MATCHED if norms else MOST), (PASS if made else TEXT_PASS)
+    count = int(max(FEWEST, min(most, price / macs, VALUES / max(numbers, 1))))
     size = min(BATCH, count // PARTS) if program.dynamic_batch else max(examples_in(leaves), 1)
     seen = ceil(count / size)
     generator = torch.Generator().manual_seed(seed)
