@@ -17,7 +17,7 @@ from graphprune.ground.errors import ExportError
 
 __all__ = ["beyond_half", "halved"]
 
-LARGEST = 65504.0
+LARGEST, SMALLEST = 65504.0, 2.0**-14  # below it half loses digits, and then all of them
 SPARE = 0.5  # of the range, which other inputs than the examples may need
 INSIDE = "/half", "/single"  # end the names of values that are converted
 
@@ -25,12 +25,15 @@ INSIDE = "/half", "/single"  # end the names of values that are converted
 def beyond_half(graph: Any, largest: Mapping[str, float]) -> list[str]:
     """Names of the nodes of an `onnx_ir` graph that read or make a value which leaves half's range, or nearly does.
 
+    So does a value all of whose numbers are tiny, but for one of zeros alone.
+
     Args:
         largest: of the numbers of each value, see `graphprune.deploying.ranges`.
     """
 
     def leaves(value: Any) -> bool:
-        return value is not None and not largest.get(value.name, 0.0) <= SPARE * LARGEST
+        found = 0.0 if value is None else largest.get(value.name, 0.0)
+        return not (found == 0 or SMALLEST / SPARE <= found <= SPARE * LARGEST)
 
     return [node.name for node in graph.all_nodes() if any(map(leaves, (*node.inputs, *node.outputs)))]
 

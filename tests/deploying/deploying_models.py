@@ -52,6 +52,13 @@ class Large(nn.Module):
         return self.two((1e6 * self.one(x)).relu() * 1e-6)
 
 
+class Tiny(Large):
+    """Numbers around 10^-8 between two layers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two((1e-8 * self.one(x)).relu() * 1e8)
+
+
 def inputs_of(model: nn.Module, count: int = 2, seed: int = 0) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     if isinstance(model, Clipped):
