@@ -12,7 +12,6 @@ Models are torchvision's, with random weights, one image.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ from typing import Any
 
 import onnxruntime
 import torch
-from bench_latency import Row, build, read
+from bench_latency import build
+from bench_rows import Row, keep, read
 
 import graphprune as gp
 from graphprune import exporting
@@ -87,13 +87,6 @@ def measured(paths: list[Path], graph: gp.DependencyGraph, device: str) -> expor
     return exporting.alternated(runs[0], runs[1], DEVICES[device][1], 2 if device.startswith("2") else 1)
 
 
-def add(path: Path, row: Row) -> None:
-    """Adds a row in the place of an earlier one."""
-    kept = [old for old in read(path) if any(old[name] != row[name] for name in KEY)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(item) + "\n" for item in [*kept, row]))
-
-
 def line(row: Row) -> str:
     """One row of the table."""
     low, high = row["interval"]
@@ -154,9 +147,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in options.models:
         for device in options.devices:
-            for row in rows(name, device, options.shares):
-                add(options.rows, row)
-                print(json.dumps(row), flush=True)
+            keep(options.rows, rows(name, device, options.shares), KEY)
     if options.table:
         print(table(read(options.rows)), end="")
 

@@ -11,7 +11,6 @@ models of a pair are quantised on the same made data, with the same options.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from datetime import date
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from bench_latency import Row, read
+from bench_rows import Row, keep, read
 
 import graphprune as gp
 import models_zoo
@@ -72,13 +71,6 @@ def rows(name: str) -> Iterator[Row]:
                     "data": str(made),
                     "date": date.today().isoformat(),
                 }
-
-
-def add(path: Path, row: Row) -> None:
-    """Adds a row in the place of an earlier one."""
-    kept = [old for old in read(path) if any(old[key] != row[key] for key in ("model", "which", "file"))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(item) + "\n" for item in [*kept, row]))
 
 
 def line(row: Row) -> str:
@@ -168,9 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for name in options.models:
-        for row in rows(name):
-            add(options.rows, row)
-            print(json.dumps(row), flush=True)
+        keep(options.rows, rows(name), ("model", "which", "file"))
     if options.table:
         print(table(read(options.rows)), end="")
 

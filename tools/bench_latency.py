@@ -13,7 +13,6 @@ the slim and the original file in alternation, by the clock of the thread's proc
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from datetime import date
@@ -23,9 +22,9 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
+from bench_rows import Row, keep, read
 
 import graphprune as gp
 from graphprune import exporting
@@ -37,7 +36,6 @@ MODELS = ["resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny", "vit_b
 PEERS = ["resnet50", "mobilenet_v2", "vit_b_16"]
 HALF = 0.5
 ORIGINAL = "original"
-Row = dict[str, Any]
 
 
 def build(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
@@ -194,19 +192,6 @@ CASES: dict[str, Callable[[str], tuple[torch.nn.Module, float]]] = {
 }
 
 
-def add(path: Path, row: Row) -> None:
-    """Adds a row in the place of an earlier one."""
-    key = ("table", "model", "case")
-    rows = [old for old in read(path) if any(old[name] != row[name] for name in key)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(item) + "\n" for item in [*rows, row]))
-
-
-def read(path: Path) -> list[Row]:
-    """All rows so far."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def table(rows: list[Row]) -> str:
     """Both tables as Markdown."""
     names = "onnxruntime torch torchvision torch-pruning".split()
@@ -286,9 +271,7 @@ def main() -> None:
             budgets(name, options.shares) if options.shares else (),
             halves(name, options.cases) if options.half else (),
         ):
-            for row in found:
-                add(options.rows, row)
-                print(json.dumps(row), flush=True)
+            keep(options.rows, found, ("table", "model", "case"))
     if options.table:
         print(table(read(options.rows)), end="")
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["BUILD", "DOCS", "Row", "counter", "key", "read", "run"]
+__all__ = ["BUILD", "DOCS", "Row", "counter", "keep", "key", "read", "run"]
 
 ROOT = Path(__file__).parents[1]
 BUILD, DOCS = ROOT / "build", ROOT / "docs"
@@ -50,6 +50,15 @@ def read(path: Path) -> list[Row]:
     """All rows of a file; a line that was cut off is left out."""
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
+
+
+def keep(path: Path, rows: Iterable[Row], names: Sequence[str]) -> None:
+    """Adds rows to a file and shows them, each in the place of the one with the same values of these ``names``."""
+    for row in rows:
+        others = [old for old in read(path) if any(old[name] != row[name] for name in names)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(item) + "\n" for item in [*others, row]))
+        print(json.dumps(row), flush=True)
 
 
 def run(

@@ -134,7 +134,9 @@ def make_inputs(graph: DependencyGraph, seed: int = 0, tokenizer: Tokenizer | No
     if tokenizer is not None:
         place = _read_as_text(inputs, leaves)
         if place is None:
-            raise InputError("a tokenizer is given, and no input is a row of tokens", "leave it out")
+            raise InputError(
+                "a tokenizer is given, and not just one input holds rows of tokens", "leave it out"
+            )
         batches = _in_english(batches, inputs, place, tokenizer)
         kinds[inputs[place].name] = TEXT
     return Made(tuple(program.call_of(batch) for batch in batches), kinds, bool(norms))
@@ -175,7 +177,8 @@ def _in_english(
     size, length = batches[0][place].shape
     count = min(len(batches), max(len(SENTENCES) // size, 1) + 1)
     encoded = written(tokenizer, count * size, length, inputs[place].rows)
-    said = {number: encoded[one.name] for number, one in enumerate(inputs) if one.name in encoded}
+    alike = [n for n, leaf in enumerate(batches[0]) if getattr(leaf, "shape", None) == (size, length)]
+    said = {n: encoded[inputs[n].name] for n in alike if inputs[n].name in encoded}
     said[place] = encoded["input_ids"]
     found = []
     for start, batch in zip(range(0, count * size, size), batches, strict=False):
@@ -205,7 +208,7 @@ def _values(one: Input, shape: tuple[int, ...], ranged: bool, generator: torch.G
         values = signals(count, channels, space[0], generator)
     elif one.kind == "image" and ranged:
         values = dead_leaves(count, channels, space[0], space[1], generator)
-    elif one.kind == "image" and channels == 1:
+    elif one.kind == "image" and one.channels is not None and channels == 1:
         values = _grey(count, space, generator)
     elif space:
         values = coloured(power_noise(count, channels, space, generator), generator)

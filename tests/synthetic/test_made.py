@@ -195,7 +195,7 @@ def test_another_model_s_tokenizer_is_refused(rows: int, tokenizer: Any, message
 
 
 def test_a_tokenizer_of_a_model_of_images_is_refused() -> None:
-    with pytest.raises(InputError, match="no input is a row of tokens"):
+    with pytest.raises(InputError, match="not just one input holds rows of tokens"):
         gp.shrink(Vision(), torch.zeros(1, 3, 16, 16), macs=0.8, calibration="synthetic", tokenizer=letters)
 
 

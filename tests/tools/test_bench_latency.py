@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / "tools" / "bench_latency.py"
 
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_latency", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+    return importlib.import_module("bench_latency")
 
 
 def row(**values: Any) -> dict[str, Any]:
@@ -31,8 +23,8 @@ def row(**values: Any) -> dict[str, Any]:
 
 def test_a_row_replaces_an_earlier_one(tool: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "new" / "rows.jsonl"
-    for item in (row(ratio=0.9), row(case="0.3"), row(ratio=0.5)):
-        tool.add(path, item)
+    items = (row(ratio=0.9), row(case="0.3"), row(ratio=0.5))
+    tool.keep(path, items, ("table", "model", "case"))
     assert tool.read(path) == [row(case="0.3"), row(ratio=0.5)]
 
 
